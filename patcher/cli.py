@@ -1,0 +1,107 @@
+"""The command line: a group that loads a verb's module when it is asked for, and maps errors to exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from patcher import __version__
+from patcher.errors import ExitCode, PatcherError
+
+# verb -> (module below patcher.commands, one line of help); kept here so that --help imports none of them
+COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("run", "Do it all: fetch, apply, build, verify."),
+    "fetch": ("fetch", "Turn a source into a git checkout with a recorded base."),
+    "apply": ("apply", "Plan every edit, then write all of them or none."),
+    "status": ("status", "Say what is there, missing and contradicting."),
+    "diff": ("diff", "Show the plan as a unified diff."),
+    "revert": ("revert", "Undo what apply did, to the byte."),
+    "export": ("export", "Write the plan as a series that git am takes."),
+    "build": ("build", "Configure and build out of tree, strictly linked."),
+    "verify-symbols": ("verify_symbols", "Prove that no undefined symbol remains in ELF files."),
+    "doctor": ("doctor", "Say what this machine has and lacks."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in modules of their own."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"patcher.commands.{COMMANDS[cmd_name][0]}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(verb, line) for verb, (_, line) in COMMANDS.items()])
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 done, 1 findings, 2 usage, 3 conflict, 4 source, 5 build, 6 tree changed, 130 interrupted.",
+)
+@click.version_option(__version__, prog_name="q8a8-patch")
+def cli() -> None:
+    """Carry the Q8_A8 quantization type on top of any llama.cpp.
+
+    Example: q8a8-patch run --source npm:node-llama-cpp@3.22.1 --work ./work
+    """
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line and leave the process with the contract's exit code."""
+    sys.exit(run(argv))
+
+
+def run(argv: list[str] | None = None) -> int:
+    """Run one command; return its exit code. Every failure is one line on stderr."""
+    try:
+        result = cli.main(args=argv, standalone_mode=False)
+    except PatcherError as error:
+        return _fail(str(error), error.exit_code)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.UsageError as error:
+        where = f" (see '{error.ctx.command_path} --help')" if error.ctx else ""
+        return _fail(error.format_message() + where, ExitCode.USAGE)
+    except click.ClickException as error:
+        return _fail(error.format_message(), ExitCode.USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        return _fail("interrupted", ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        # the reader of our output has gone (| head): not an error of ours, and stdout is unusable
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+    except Exception as error:  # noqa: BLE001 - the outermost layer: a bug becomes one line and a log
+        return _fail(_unexpected(error), ExitCode.INTERNAL)
+    return result if isinstance(result, int) else ExitCode.OK
+
+
+def _fail(message: str, code: ExitCode) -> int:
+    color = False if os.environ.get("NO_COLOR") else None
+    click.echo(click.style("error: ", fg="red", bold=True) + message, err=True, color=color)
+    return code
+
+
+def _unexpected(error: Exception) -> str:
+    """Write the traceback to a log and return the line that says where it lies."""
+    import time
+    import traceback
+
+    from patcher.cache import cache_dir
+
+    try:
+        log = cache_dir("logs") / f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.log"
+        log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    except OSError as why:
+        return f"unexpected {type(error).__name__}: {error} (and no log could be written: {why})"
+    return f"unexpected {type(error).__name__}: {error}; the traceback lies in {log}, please report it"

@@ -1,0 +1,1 @@
+"""One thin click command per verb; imported only when that verb is asked for (start-up time)."""
