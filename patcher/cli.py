@@ -1,4 +1,4 @@
-"""The command line: a group that loads a verb's module when it is asked for, and maps errors to exit codes."""
+"""The command line: verbs load when they are asked for, errors become exit codes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 done, 1 findings, 2 usage, 3 conflict, 4 source, 5 build, 6 tree changed, 130 interrupted.",
+    epilog="Exit codes: 0 done, 1 findings, 2 usage, 3 conflict, 4 source, 5 build, 6 tree changed, "
+    "130 interrupted.",
 )
 @click.version_option(__version__, prog_name="q8a8-patch")
 def cli() -> None:

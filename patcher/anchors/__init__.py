@@ -1,0 +1,66 @@
+"""Anchors: where in a C, C++ or Python file an edit belongs.
+
+An anchor is structure (an enum, a table entry, a case, a function), never a line number. It finds in
+one file the sites that lack the edit and those that have it already, or says what it looked for and
+what it found instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from patcher.anchors import cases, declarations, expressions, python
+from patcher.anchors.site import AnchorError, Existing, Located, Place, Site, Splice, splice
+from patcher.anchors.source import Source
+from patcher.anchors.syntax import Syntax
+
+__all__ = [
+    "ANCHORS",
+    "AnchorError",
+    "Existing",
+    "Located",
+    "ParsedFile",
+    "Place",
+    "Site",
+    "Source",
+    "Splice",
+    "splice",
+]
+
+# kind in patches/*.toml -> the function that locates it; its keyword arguments are the table's other keys
+ANCHORS: Mapping[str, Callable[..., Located]] = {
+    "case": cases.case,
+    "macro-case": cases.macro_case,
+    "enumerator": declarations.enumerator,
+    "enum-count": declarations.enum_count,
+    "function": declarations.function,
+    "declaration": declarations.declaration,
+    "item": declarations.item,
+    "table": declarations.table,
+    "instantiation": declarations.instantiation,
+    "comparison": expressions.comparison,
+    "element": expressions.element,
+    "statement": expressions.statement,
+    "py-member": python.py_member,
+    "py-entry": python.py_entry,
+    "py-definition": python.py_definition,
+    "py-branch": python.py_branch,
+    "py-string": python.py_string,
+    "py-prose": python.py_prose,
+}
+
+
+class ParsedFile:
+    """A file of the tree that is parsed at most once, however many edits look at it."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self._parsed: Syntax | python.Module | None = None
+
+    def locate(self, kind: str, parameters: Mapping[str, Any]) -> Located:
+        """Resolve the anchor ``kind``. Raises :class:`AnchorError`."""
+        if self._parsed is None:
+            is_python = self.source.path.endswith(".py")
+            self._parsed = python.Module(self.source) if is_python else Syntax(self.source)
+        return ANCHORS[kind](self._parsed, **parameters)

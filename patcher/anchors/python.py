@@ -1,0 +1,175 @@
+"""Anchors in Python files, through the standard library's ``ast``."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Iterator
+
+from patcher.anchors.site import AnchorError, Existing, Located, Place, Site
+from patcher.anchors.source import Source
+
+
+class Module:
+    """A parsed Python file. Raises :class:`AnchorError` where it isn't Python."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        try:
+            self.tree = ast.parse(source.data)
+        except (SyntaxError, ValueError) as why:
+            raise AnchorError("Python", str(why)) from why
+
+    def start(self, node: ast.expr | ast.stmt) -> int:
+        """Offset of the node's first byte (``ast`` counts columns in UTF-8 bytes)."""
+        return self.source.starts[node.lineno - 1] + node.col_offset
+
+    def end(self, node: ast.expr | ast.stmt) -> int:
+        """Offset just behind the node."""
+        # both are None only for nodes that were made by hand
+        return self.source.starts[(node.end_lineno or 1) - 1] + (node.end_col_offset or 0)
+
+    def text(self, node: ast.expr | ast.stmt) -> str:
+        """The node as it is written."""
+        return self.source.text(self.start(node), self.end(node))
+
+    def classes(self, name: str) -> list[ast.ClassDef]:
+        """The classes of the module called ``name``."""
+        return [node for node in self.tree.body if isinstance(node, ast.ClassDef) and node.name == name]
+
+    def dicts(self, variable: str) -> Iterator[ast.Dict]:
+        """Every dict display that is assigned to ``variable``, at any depth."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Assign):
+                targets, value = node.targets, node.value
+            elif isinstance(node, ast.AnnAssign) and node.value is not None:
+                targets, value = [node.target], node.value
+            else:
+                continue
+            if isinstance(value, ast.Dict) and any(
+                isinstance(target, ast.Name) and target.id == variable for target in targets
+            ):
+                yield value
+
+
+def py_member(module: Module, *, name: str, ours: str, value: int, before: str | None = None) -> Located:
+    """A member of the enum class ``name``: behind its last one, or the last one before ``before``."""
+    source = module.source
+    found = module.classes(name)
+    if len(found) != 1:
+        raise AnchorError(f"one class {name}", f"{len(found)}")
+    members: dict[str, tuple[ast.Assign, object]] = {}
+    for node in found[0].body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            number: object = node.value.value if isinstance(node.value, ast.Constant) else None
+            members[node.targets[0].id] = (node, number)
+    if ours in members:
+        node, number = members[ours]
+        contradiction = f"{name}.{ours} = {number!r}, not {value}" if number != value else None
+        return Located(existing=(Existing(name, module.start(node), module.end(node), contradiction),))
+    taken = [member for member, (_, number) in members.items() if number == value]
+    if taken:
+        raise AnchorError(f"{value} free in class {name}", f"it taken by {taken[0]}")
+    names = list(members)
+    if before is not None and before not in names:
+        raise AnchorError(f"{before} in class {name}", "none")
+    position = names.index(before) if before is not None else len(names)
+    if position == 0:
+        raise AnchorError(f"members of class {name}", "none")
+    last = members[names[position - 1]][0]
+    behind = source.line_end(module.end(last))
+    start = module.start(last)
+    return Located((Site(name, behind, behind, Place.LINES, source.indent(start), source.line(start)),))
+
+
+def py_entry(module: Module, *, variable: str, key: str, ours: str) -> Located:
+    """Behind the entry ``key`` of the dict ``variable``; keys are compared as they are written."""
+    source = module.source
+    found: list[ast.expr] = []
+    for display in module.dicts(variable):
+        for written, value in zip(display.keys, display.values, strict=True):
+            if written is None:
+                continue
+            if module.text(written) == ours:
+                return Located(existing=(Existing(variable, module.start(written), module.end(value)),))
+            if module.text(written) == key:
+                found.append(value)
+    if len(found) != 1:
+        raise AnchorError(f"one entry {key} in {variable}", f"{len(found)}")
+    if not source.data[module.end(found[0]) :].lstrip().startswith(b","):
+        raise AnchorError(f"a comma behind the entry {key} of {variable}", "none")
+    behind = source.line_end(module.end(found[0]))
+    line = module.start(found[0])
+    return Located((Site(variable, behind, behind, Place.LINES, source.indent(line), source.line(line)),))
+
+
+def py_definition(module: Module, *, name: str, ours: str) -> Located:
+    """Behind the class or function ``name`` of the module."""
+    source = module.source
+    definitions = {
+        node.name: node
+        for node in module.tree.body
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    if ours in definitions:
+        node = definitions[ours]
+        return Located(existing=(Existing(ours, module.start(node), module.end(node)),))
+    if name not in definitions:
+        raise AnchorError(f"the definition of {name}", "none")
+    behind = source.line_end(module.end(definitions[name]))
+    return Located((Site(name, behind, behind, Place.LINES, blank_before=2),))
+
+
+def py_branch(module: Module, *, test: str, ours: str) -> Located:
+    """Behind the ``if``/``elif`` branch whose condition matches the pattern ``test``."""
+    source = module.source
+    found: list[ast.If] = []
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.If):
+            condition = module.text(node.test)
+            if re.search(ours, condition):
+                return Located(existing=(Existing("", module.start(node), module.end(node.body[-1])),))
+            if re.search(test, condition):
+                found.append(node)
+    if len(found) != 1:
+        raise AnchorError(f"one branch whose condition matches '{test}'", f"{len(found)}")
+    behind = source.line_end(module.end(found[0].body[-1]))
+    return Located((Site("", behind, behind, Place.LINES, source.indent(module.start(found[0]))),))
+
+
+def py_string(module: Module, *, beside: str, ours: str, among: Iterable[str] = ()) -> Located:
+    """Behind the string ``beside`` in the one list, tuple or set that also holds all of ``among``."""
+    found: list[ast.Constant] = []
+    for node in ast.walk(module.tree):
+        if not isinstance(node, ast.List | ast.Tuple | ast.Set):
+            continue
+        strings = {
+            element.value: element
+            for element in node.elts
+            if isinstance(element, ast.Constant) and isinstance(element.value, str)
+        }
+        if beside not in strings or not set(among) <= set(strings):
+            continue
+        if ours in strings:
+            there = strings[ours]
+            return Located(existing=(Existing("", module.start(there), module.end(there)),))
+        found.append(strings[beside])
+    if len(found) != 1:
+        raise AnchorError(
+            f"one list that holds '{beside}' and {', '.join(among) or 'others'}", f"{len(found)}"
+        )
+    end = module.end(found[0])
+    return Located((Site("", end, end, Place.INLINE),))
+
+
+def py_prose(module: Module, *, behind: str, ours: str) -> Located:
+    """Behind the one match of the pattern ``behind``: for help texts, where there is no structure."""
+    data = module.source.data
+    there = re.search(ours.encode(), data)
+    if there:
+        return Located(existing=(Existing("", there.start(), there.end()),))
+    found = list(re.finditer(behind.encode(), data))
+    if len(found) != 1:
+        raise AnchorError(f"one text that matches '{behind}'", f"{len(found)}")
+    end = found[0].end()
+    return Located((Site("", end, end, Place.INLINE),))

@@ -1,0 +1,46 @@
+"""``q8a8-patch apply``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from patcher.commands.arguments import base_of, selected, selection_options, tree_argument
+from patcher.console import Output, common_options
+
+
+@click.command("apply")
+@tree_argument
+@selection_options
+@click.option("--dry-run", is_flag=True, help="Plan and report, write nothing.")
+@click.option("--commit", is_flag=True, help="Commit what was written on top of HEAD.")
+@common_options
+def command(
+    tree: Path, only: tuple[str, ...], without: tuple[str, ...], dry_run: bool, commit: bool, output: Output
+) -> None:
+    """Plan every edit of the type on TREE, then write all of them or none.
+
+    Example: q8a8-patch apply ./llama.cpp --dry-run
+    """
+    from patcher import report, transaction
+    from patcher.commit import apply_and_commit
+
+    work = transaction.tree_at(tree)
+    patchset = selected(only, without)
+    if commit and not dry_run:
+        applied = apply_and_commit(work, patchset, reporter=output.reporter)
+    else:
+        applied = transaction.apply(work, patchset, dry_run=dry_run, reporter=output.reporter)
+    document = report.plan_document(applied.plan, base=base_of(work.root), done=not dry_run)
+    document |= {"dry_run": dry_run, "written": list(applied.written)}
+
+    def text() -> str:
+        edits, files = len(applied.plan.missing), len(applied.plan.files)
+        if dry_run:
+            return report.plan_text(applied.plan, verbose=bool(output.verbose))
+        if not applied.written:
+            return f"{work.root}: {patchset.type.upper} was there already, nothing to write"
+        return f"{work.root}: {patchset.type.upper} applied, {edits} edits in {files} files"
+
+    output.emit(document, text)

@@ -1,0 +1,38 @@
+"""Arguments that several verbs share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from patcher.patchset import PatchSet, load
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+tree_argument = click.argument("tree", type=click.Path(path_type=Path), default=".")
+
+
+def selection_options(function: F) -> F:
+    """``--only`` and ``--without``: a part of the type."""
+    function = click.option(
+        "--without", multiple=True, metavar="ID", help="Leave out this edit or group; may be repeated."
+    )(function)
+    return click.option(
+        "--only", multiple=True, metavar="ID", help="Only this edit or group; may be repeated."
+    )(function)
+
+
+def selected(only: tuple[str, ...], without: tuple[str, ...]) -> PatchSet:
+    """The patch set that ``--only`` and ``--without`` leave. Raises UsageError for an unknown id."""
+    return load().select(only, without)
+
+
+def base_of(tree: Path) -> str | None:
+    """The recorded base of a checkout, or the commit it is on, or None without git."""
+    from patcher import git
+
+    top = git.find_toplevel(tree)
+    return (git.base(top) or git.head(top)) if top is not None else None

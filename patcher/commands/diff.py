@@ -1,0 +1,35 @@
+"""``q8a8-patch diff``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from patcher.commands.arguments import base_of, selected, selection_options, tree_argument
+from patcher.console import Output, common_options
+
+
+@click.command("diff")
+@tree_argument
+@selection_options
+@common_options
+def command(tree: Path, only: tuple[str, ...], without: tuple[str, ...], output: Output) -> None:
+    """Show what apply would write to TREE, as a unified diff that git apply takes.
+
+    Example: q8a8-patch diff ./llama.cpp | less
+    """
+    import sys
+
+    from patcher import report, transaction
+
+    work = transaction.tree_at(tree)
+    plan = transaction.observed(work, selected(only, without), output.reporter)
+    plan.require_clean()
+    document = report.plan_document(plan, base=base_of(work.root))
+    text = plan.diff()
+    if output.json:
+        output.emit(document | {"diff": text}, "")
+        return
+    # bytes: the files of the tree need not be UTF-8, and click would translate line endings
+    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))

@@ -1,0 +1,49 @@
+"""``q8a8-patch export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from patcher.commands.arguments import selected, selection_options, tree_argument
+from patcher.console import Output, common_options
+from patcher.errors import UsageError
+
+
+@click.command("export")
+@tree_argument
+@selection_options
+@click.option("--ref", help="The commit to build on. [default: the recorded base, or HEAD]")
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    type=click.Path(path_type=Path),
+    default=Path("q8a8-series"),
+    show_default=True,
+    help="Where the series goes.",
+)
+@common_options
+def command(
+    tree: Path, only: tuple[str, ...], without: tuple[str, ...], ref: str | None, folder: Path, output: Output
+) -> None:
+    """Write the type as a series of patches that git am takes; the same input gives the same bytes.
+
+    Works on commits, so the work tree's state doesn't matter.
+    Example: q8a8-patch export ./llama.cpp -o series && git -C other am "$PWD"/series/*.patch
+    """
+    from patcher import export, git
+
+    top = git.find_toplevel(tree)
+    if top is None:
+        raise UsageError(f"{tree}: looked for a git checkout, found none", hint="'fetch' makes one")
+    plan, patches = export.export(
+        top, ref or git.base(top) or "HEAD", selected(only, without), folder, reporter=output.reporter
+    )
+    document = {
+        "tree": str(top),
+        "base": plan.tree.rsplit("@", 1)[-1],
+        "patches": [str(path) for path in patches],
+    }
+    output.emit(document, "\n".join(map(str, patches)))

@@ -1,0 +1,215 @@
+"""What was done to a tree, kept in its git folder, so that it can be undone and a crash healed.
+
+Layout of the state folder::
+
+    lock                 held while a command writes
+    pending/             a transaction under way: manifest.json, N.before, N.after
+    applied/0001/        one finished transaction: manifest.json, N.before, N.after (zlib)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from patcher.errors import TreeChangedError, UsageError
+from patcher.tree import WorkTree
+
+FORMAT = 1
+LOCK_SECONDS = 60.0
+
+
+def digest(data: bytes) -> str:
+    """The SHA-256 that files are recognised by."""
+    return hashlib.sha256(data).hexdigest()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of a transaction. ``edits`` are the ids of the edits that changed it."""
+
+    path: str
+    before: str  # sha256
+    after: str
+    edits: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One transaction on disk."""
+
+    folder: Path
+    entries: tuple[Entry, ...]
+    tool: str
+
+    def content(self, number: int, which: str) -> bytes:
+        """The bytes of entry ``number``, ``which`` being ``before`` or ``after``."""
+        return zlib.decompress((self.folder / f"{number}.{which}").read_bytes())
+
+
+class Journal:
+    """The state folder of one tree: ``<git folder>/q8a8-patch``, or ``.q8a8-patch`` where there is no git."""
+
+    def __init__(self, tree: WorkTree) -> None:
+        self.tree = tree
+        self.folder = _state_folder(tree.root)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the tree: one command at a time writes it.
+
+        Raises :class:`UsageError` where another one holds it for a minute.
+        """
+        from filelock import FileLock, Timeout
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.folder / "lock", timeout=LOCK_SECONDS):
+                yield
+        except Timeout:
+            hint = "wait for it, or end it"
+            raise UsageError(f"{self.tree.root}: another q8a8-patch is at work on it", hint=hint) from None
+
+    @property
+    def pending(self) -> Record | None:
+        """A transaction that was begun and not finished."""
+        return self._read(self.folder / "pending")
+
+    @property
+    def applied(self) -> list[Record]:
+        """The finished transactions, oldest first."""
+        folders = sorted(self.folder.glob("applied/*")) if self.folder.is_dir() else []
+        return [record for folder in folders if (record := self._read(folder)) is not None]
+
+    def _read(self, folder: Path) -> Record | None:
+        manifest = folder / "manifest.json"
+        if not manifest.is_file():
+            return None
+        try:
+            document = json.loads(manifest.read_text(encoding="utf-8"))
+            entries = tuple(
+                Entry(item["path"], item["before"], item["after"], tuple(item["edits"]))
+                for item in document["entries"]
+            )
+            if document["format"] != FORMAT:
+                raise UsageError(f"{manifest}: written by another release ({document['tool']})")
+        except (ValueError, KeyError, TypeError) as why:
+            raise UsageError(f"{manifest}: not a journal ({why!r})") from why
+        return Record(folder, entries, document["tool"])
+
+    def begin(self, files: list[tuple[Entry, bytes, bytes]]) -> Record:
+        """Write down what is about to happen, before and after of every file, and make it durable."""
+        from patcher import __version__
+
+        pending = self.folder / "pending"
+        if pending.exists():
+            shutil.rmtree(pending)  # no manifest: the crash came before anything of the tree was touched
+        pending.mkdir(parents=True)
+        for number, (_, before, after) in enumerate(files):
+            (pending / f"{number}.before").write_bytes(zlib.compress(before, 1))
+            (pending / f"{number}.after").write_bytes(zlib.compress(after, 1))
+        tool = f"q8a8-patch {__version__}"
+        document = {
+            "format": FORMAT,
+            "tool": tool,
+            "entries": [asdict(entry) for entry, _, _ in files],
+        }
+        draft = pending / "manifest.draft"
+        draft.write_text(json.dumps(document, indent=1), encoding="utf-8")
+        _sync(pending)
+        draft.replace(pending / "manifest.json")
+        _sync(pending)
+        return Record(pending, tuple(entry for entry, _, _ in files), tool)
+
+    def finish(self) -> None:
+        """Turn the pending transaction into an applied one."""
+        _sync(self.folder)
+        applied = self.folder / "applied"
+        applied.mkdir(exist_ok=True)
+        numbers = [int(path.name) for path in applied.iterdir() if path.name.isdigit()]
+        (self.folder / "pending").rename(applied / f"{max(numbers, default=0) + 1:04d}")
+
+    def drop(self, record: Record) -> None:
+        """Forget a transaction: the manifest first, so that a crash leaves none that is half there."""
+        (record.folder / "manifest.json").unlink(missing_ok=True)
+        shutil.rmtree(record.folder, ignore_errors=True)
+
+    def write(self, path: str, data: bytes) -> None:
+        """Replace one file of the tree in a single step, its permissions kept."""
+        place = self.tree.locate(path)
+        draft = self.folder / "draft"
+        try:
+            draft.write_bytes(data)
+            if place.exists():
+                shutil.copymode(place, draft)
+            try:
+                draft.replace(place)
+            except OSError:
+                # the git folder lies on another file system: a sibling of the file does not
+                beside = place.with_name(f".{place.name}.q8a8-patch")
+                shutil.copy(draft, beside)
+                beside.replace(place)
+        except OSError as why:
+            raise TreeChangedError(f"{place}: can't be written ({os.strerror(why.errno or 0)})") from why
+
+    def recover(self) -> str | None:
+        """Undo a transaction that a crash cut off. Returns what was done, None where nothing was to do.
+
+        Raises :class:`TreeChangedError` where a file is neither as it was before nor as it was to be.
+        """
+        record = self.pending
+        if record is None:
+            return None
+        undo = []
+        for number, entry in enumerate(record.entries):
+            now = digest(self.tree.read(entry.path) or b"")
+            if now == entry.after:
+                undo.append((entry.path, record.content(number, "before")))
+            elif now != entry.before:
+                hint = (
+                    f"before and after lie in {record.folder}; put one of them back, then remove that folder"
+                )
+                message = f"{entry.path}: changed by another hand after an interrupted run"
+                raise TreeChangedError(message, hint=hint)
+        for path, before in undo:
+            self.write(path, before)
+        self.drop(record)
+        return f"an interrupted run was undone: {len(undo)} of {len(record.entries)} files had been written"
+
+
+def _state_folder(root: Path) -> Path:
+    """Inside the git folder of the checkout: no part of the tree, never committed."""
+    from patcher import git
+
+    folder = git.git_dir(root)
+    if folder is None:
+        return root / ".q8a8-patch"
+    top = git.find_toplevel(root)
+    below = root.relative_to(top).as_posix() if top is not None else "."
+    # a checkout vendored in a larger repository has its own state
+    return folder / "q8a8-patch" / (below.replace("/", "%2F") if below != "." else "top")
+
+
+def _sync(folder: Path) -> None:
+    """Make the files of ``folder`` durable before the next step relies on them."""
+    for path in folder.iterdir():
+        if path.is_file():
+            _fsync(path)
+    _fsync(folder)
+
+
+def _fsync(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():
+        return  # Windows can't open a folder to sync it
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

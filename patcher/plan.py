@@ -1,0 +1,228 @@
+"""Every edit computed in memory: what would be written, what is there, what is in the way.
+
+Nothing is written here. A plan with a conflict is refused whole by whoever would write it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from patcher.anchors import AnchorError, Existing, Located, ParsedFile, Place, Site, Source, Splice, splice
+from patcher.anchors.source import blank_run
+from patcher.errors import ConflictError
+from patcher.patchset import Edit, PatchSet
+from patcher.progress import SILENT, Reporter
+from patcher.tree import Tree
+
+
+class State(str, Enum):
+    """What an edit is, in a tree. The values are part of the JSON contract."""
+
+    APPLIED = "applied"  # written by us
+    PRESENT = "present"  # there already, by another hand
+    MISSING = "missing"  # to be written
+    CONFLICT = "conflict"
+    NOT_NEEDED = "not-needed"
+
+
+@dataclass(frozen=True)
+class EditPlan:
+    """What one edit means for one tree."""
+
+    edit: Edit
+    state: State
+    file: str
+    detail: str = ""
+    splices: tuple[Splice, ...] = ()
+    owners: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FilePlan:
+    """One file before and after all edits."""
+
+    path: str
+    before: bytes
+    splices: tuple[tuple[str, Splice], ...]  # (edit id, splice), in file order
+
+    def after(self, edits: set[str] | None = None) -> bytes:
+        """The content with the splices of ``edits`` (all where None)."""
+        out, position = [], 0
+        for edit, cut in self.splices:
+            if edits is None or edit in edits:
+                out += [self.before[position : cut.start], cut.text]
+                position = cut.end
+        return b"".join([*out, self.before[position:]])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All edits and all files of one tree."""
+
+    tree: str
+    patchset: PatchSet
+    edits: tuple[EditPlan, ...]
+    files: tuple[FilePlan, ...] = field(repr=False)
+
+    @property
+    def conflicts(self) -> tuple[EditPlan, ...]:
+        """The edits that stand in the way of all."""
+        return tuple(edit for edit in self.edits if edit.state is State.CONFLICT)
+
+    @property
+    def missing(self) -> tuple[EditPlan, ...]:
+        """The edits that would be written."""
+        return tuple(edit for edit in self.edits if edit.state is State.MISSING)
+
+    @property
+    def state(self) -> str:
+        """The whole tree in one word: ``clean``, ``partial``, ``applied`` or ``conflict``."""
+        if self.conflicts:
+            return "conflict"
+        if not self.missing:
+            return "applied"
+        there = any(edit.state in (State.PRESENT, State.APPLIED) for edit in self.edits)
+        return "partial" if there else "clean"
+
+    def require_clean(self) -> None:
+        """Raise :class:`ConflictError`, all conflicts named, where there is one."""
+        if not self.conflicts:
+            return
+        lines = [f"{edit.edit.id}: {edit.file}: {edit.detail}" for edit in self.conflicts]
+        known = ", ".join(self.patchset.known_good)
+        count = f"{len(lines)} edit{'s' if len(lines) > 1 else ''} can't be placed, nothing was written"
+        raise ConflictError(
+            f"{self.tree}: {count}\n  " + "\n  ".join(lines) + "\n",
+            hint=f"these releases are known to work: {known}",
+        )
+
+    def diff(self) -> str:
+        """The plan as a unified diff that ``git apply`` takes."""
+        return "".join(unified(file.path, file.before, file.after()) for file in self.files)
+
+
+def unified(path: str, before: bytes, after: bytes) -> str:
+    """A git-style unified diff of one file. Bytes that aren't UTF-8 survive as surrogates."""
+    old = before.decode("utf-8", "surrogateescape").splitlines(keepends=True)
+    new = after.decode("utf-8", "surrogateescape").splitlines(keepends=True)
+    out = []
+    for line in difflib.unified_diff(old, new, f"a/{path}", f"b/{path}"):
+        out.append(line if line.endswith("\n") else line + "\n\\ No newline at end of file\n")
+    return f"diff --git a/{path} b/{path}\n{''.join(out)}" if out else ""
+
+
+def make_plan(tree: Tree, patchset: PatchSet, reporter: Reporter = SILENT) -> Plan:
+    """Compute every edit of ``patchset`` on ``tree``. Never raises for a conflict: it is in the plan."""
+    parsed: dict[str, ParsedFile] = {}
+    plans: list[EditPlan] = []
+    with reporter.step("Planning", total=len(patchset.edits)) as step:
+        for number, edit in enumerate(patchset.edits):
+            step.update(done=number, detail=edit.id)
+            plans.append(_plan_edit(tree, patchset, edit, parsed))
+    files, plans = _merge(plans, parsed)
+    return Plan(tree.name, patchset, tuple(plans), files)
+
+
+def _plan_edit(tree: Tree, patchset: PatchSet, edit: Edit, parsed: dict[str, ParsedFile]) -> EditPlan:
+    path = next((path for path in edit.files if path in parsed or tree.read(path) is not None), None)
+    if path is None:
+        if edit.unless_missing is not None:
+            return EditPlan(edit, State.NOT_NEEDED, edit.files[0], edit.unless_missing)
+        return EditPlan(edit, State.CONFLICT, edit.files[0], "looked for the file; found none of that name")
+    if path not in parsed:
+        parsed[path] = ParsedFile(Source(path, tree.read(path) or b""))
+    file = parsed[path]
+    if edit.when is not None and not re.search(edit.when.encode(), file.source.data):
+        return EditPlan(edit, State.NOT_NEEDED, path, f"nothing here matches '{edit.when}'")
+    try:
+        located = file.locate(edit.kind, edit.anchor)
+    except AnchorError as why:
+        return EditPlan(edit, State.CONFLICT, path, str(why))
+    problems = [there.contradiction for there in located.existing if there.contradiction]
+    problems += _differences(tree, patchset, edit, file.source, located)
+    if problems:
+        return EditPlan(edit, State.CONFLICT, path, "looked for ours; found " + "; ".join(problems))
+    splices = tuple(
+        splice(file.source, site, patchset.render(edit, tree, site.values)) for site in located.sites
+    )
+    there = tuple(item.owner for item in located.existing)
+    owners = tuple(site.owner for site in located.sites)
+    if not splices:
+        return EditPlan(edit, State.PRESENT, path, _listed("there", there), owners=there)
+    detail = _listed("to add", owners) + (f"; {_listed('there', there)}" if there else "")
+    return EditPlan(edit, State.MISSING, path, detail, splices, owners)
+
+
+def _listed(word: str, owners: Iterable[str]) -> str:
+    names = [name for name in dict.fromkeys(owners) if name]
+    return f"{word}: {', '.join(names)}" if names else word
+
+
+def _differences(tree: Tree, patchset: PatchSet, edit: Edit, source: Source, located: Located) -> list[str]:
+    """How a part that is there under our name contradicts ours."""
+    if not (edit.exact or edit.compare) or not located.existing:
+        return []
+    ours = _tokens(patchset.render(edit, tree, {}).encode())
+    problems = []
+    for there in located.existing:
+        theirs = _tokens(source.data[there.start : there.end])
+        if edit.compare is not None:
+            wanted, found = _part(edit.compare, ours), _part(edit.compare, theirs)
+        else:
+            wanted, found = ours, theirs
+        if wanted != found:
+            line = source.line_number(there.start)
+            problems.append(f"{there.owner} in line {line} as '{found or theirs}', wanted '{wanted}'")
+    return problems
+
+
+def _part(pattern: str, text: str) -> str | None:
+    found = re.search(pattern, text)
+    return found.group(1) if found else None
+
+
+_TOKEN = re.compile(r"\w+|[^\w\s]")
+_COMMENT = re.compile(rb"//[^\n]*|/\*(?:.|\n)*?\*/")
+
+
+def _tokens(data: bytes) -> str:
+    """The text with comments dropped and one space between tokens: what the compiler would compare."""
+    code = _COMMENT.sub(lambda found: blank_run(found.group()), data)
+    return " ".join(_TOKEN.findall(code.decode("utf-8", "replace")))
+
+
+def _merge(
+    plans: list[EditPlan], parsed: Mapping[str, ParsedFile]
+) -> tuple[tuple[FilePlan, ...], list[EditPlan]]:
+    """Bring each file's splices in order; two that overlap are a conflict of the later edit."""
+    by_file: dict[str, list[tuple[str, Splice]]] = {}
+    out: list[EditPlan] = []
+    for plan in plans:
+        taken = by_file.setdefault(plan.file, [])
+        clash = next((name for name, cut in taken if any(_overlap(cut, ours) for ours in plan.splices)), None)
+        if clash is not None:
+            detail = f"looked for free text; found edit {clash} there"
+            out.append(EditPlan(plan.edit, State.CONFLICT, plan.file, detail))
+            continue
+        taken += [(plan.edit.id, cut) for cut in plan.splices]
+        out.append(plan)
+    files = tuple(
+        # a stable sort: where two edits insert at one offset, the patch set's order holds
+        FilePlan(path, parsed[path].source.data, tuple(sorted(cuts, key=lambda item: item[1].start)))
+        for path, cuts in by_file.items()
+        if cuts
+    )
+    return files, out
+
+
+def _overlap(one: Splice, other: Splice) -> bool:
+    if one.start == one.end or other.start == other.end:  # an insertion clashes only inside a replacement
+        return one.start < other.start < one.end or other.start < one.start < other.end
+    return one.start < other.end and other.start < one.end
+
+
+__all__ = ["EditPlan", "Existing", "FilePlan", "Place", "Plan", "Site", "State", "make_plan", "unified"]

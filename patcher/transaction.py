@@ -1,0 +1,164 @@
+"""Writes a plan all or nothing, and takes it back to the byte."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from patcher.errors import TreeChangedError, UsageError
+from patcher.journal import Entry, Journal, digest
+from patcher.patchset import PatchSet
+from patcher.plan import Plan, State, make_plan
+from patcher.progress import SILENT, Reporter
+from patcher.tree import WorkTree, require_llama
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What an apply did. ``written`` is empty where all was there already."""
+
+    plan: Plan
+    written: tuple[str, ...]
+
+
+def apply(
+    tree: WorkTree, patchset: PatchSet, *, dry_run: bool = False, reporter: Reporter = SILENT
+) -> Applied:
+    """Plan and write, all or nothing.
+
+    Raises :class:`ConflictError` where an edit can't be placed (nothing is written then),
+    :class:`TreeChangedError` where a file changes between planning and writing.
+    """
+    require_llama(tree)
+    journal = Journal(tree)
+    if dry_run:
+        plan = observed(tree, patchset, reporter)
+        plan.require_clean()
+        return Applied(plan, ())
+    with journal.lock():
+        heal(journal, reporter)
+        plan = make_plan(tree, patchset, reporter)
+        plan.require_clean()
+        if plan.files:
+            write(journal, plan)
+        plan = mark_ours(plan, journal)
+    return Applied(plan, tuple(file.path for file in plan.files))
+
+
+def write(journal: Journal, plan: Plan) -> None:
+    """Write the files of a conflict-free plan: journal first, then each file in one step."""
+    files = []
+    for file in plan.files:
+        after = file.after()
+        edits = tuple(dict.fromkeys(edit for edit, _ in file.splices))
+        files.append((Entry(file.path, digest(file.before), digest(after), edits), file.before, after))
+    journal.begin(files)
+    try:
+        for entry, _, after in files:
+            if digest(journal.tree.read(entry.path) or b"") != entry.before:
+                message = f"{entry.path}: changed while the plan was made"
+                raise TreeChangedError(message, hint="nothing was kept; run apply again")
+            journal.write(entry.path, after)
+    except BaseException:
+        journal.recover()
+        raise
+    journal.finish()
+
+
+def heal(journal: Journal, reporter: Reporter = SILENT) -> None:
+    """Undo what an interrupted run left; every command that looks at a work tree begins with this."""
+    done = journal.recover()
+    if done is not None:
+        reporter.warn(done)
+
+
+def observed(tree: WorkTree, patchset: PatchSet, reporter: Reporter = SILENT) -> Plan:
+    """The plan of a tree as it is, with what we wrote ourselves told apart; for commands that only look."""
+    journal = Journal(tree)
+    if journal.pending is not None:
+        with journal.lock():
+            heal(journal, reporter)
+    return mark_ours(make_plan(tree, patchset, reporter), journal)
+
+
+def mark_ours(plan: Plan, journal: Journal) -> Plan:
+    """The plan with :attr:`State.APPLIED` for edits that the journal knows as ours."""
+    ours = {edit for record in journal.applied for entry in record.entries for edit in entry.edits}
+    written = {edit.edit.id for edit in plan.missing} & ours
+    edits = []
+    for edit in plan.edits:
+        if edit.edit.id in written and edit.state is State.MISSING:
+            edits.append(replace(edit, detail=edit.detail.replace("to add", "added", 1)))
+        elif edit.edit.id in ours and edit.state is State.PRESENT:
+            edits.append(replace(edit, state=State.APPLIED))
+        else:
+            edits.append(edit)
+    return replace(plan, edits=tuple(edits))
+
+
+@dataclass(frozen=True)
+class Reverted:
+    """What a revert did."""
+
+    files: tuple[str, ...]
+    transactions: int
+
+
+def revert(tree: WorkTree, *, reporter: Reporter = SILENT) -> Reverted:
+    """Undo every recorded apply, newest first, to the byte.
+
+    What the user has changed elsewhere in the same files survives. Raises :class:`TreeChangedError`,
+    before anything is written, where a region that we wrote was edited since; :class:`UsageError`
+    where there is no record of an apply.
+    """
+    journal = Journal(tree)
+    with journal.lock():
+        heal(journal, reporter)
+        records = journal.applied
+        if not records:
+            hint = "it was patched elsewhere? then use git to go back"
+            raise UsageError(f"{tree.root}: looked for a record of an apply, found none", hint=hint)
+        contents: dict[str, bytes] = {}
+        edited: list[str] = []
+        for record in reversed(records):
+            for number, entry in enumerate(record.entries):
+                now = contents.get(entry.path, tree.read(entry.path) or b"")
+                undone = _without(now, record.content(number, "after"), record.content(number, "before"))
+                if undone is None:
+                    edited.append(f"{entry.path} ({', '.join(entry.edits)})")
+                else:
+                    contents[entry.path] = undone
+        if edited:
+            raise TreeChangedError(
+                f"{tree.root}: edited since the apply, where we wrote: {'; '.join(edited)}",
+                hint="nothing was reverted; take those changes back, or undo ours there by hand",
+            )
+        before = {path: tree.read(path) or b"" for path in contents}
+        files = [
+            (Entry(path, digest(before[path]), digest(data), ()), before[path], data)
+            for path, data in contents.items()
+        ]
+        journal.begin(files)
+        for entry, _, data in files:
+            journal.write(entry.path, data)
+        # in this order: a crash in between leaves records of what is gone, which a second revert drops
+        pending = journal.pending
+        for record in ([pending] if pending is not None else []) + records[::-1]:
+            journal.drop(record)
+    return Reverted(tuple(contents), len(records))
+
+
+def _without(now: bytes, after: bytes, before: bytes) -> bytes | None:
+    """``now`` with the change ``before`` -> ``after`` taken out; None where the two meet."""
+    if now == after:
+        return before
+    from patcher import git
+
+    return git.merge(now, base=after, other=before)
+
+
+def tree_at(path: Path) -> WorkTree:
+    """The work tree at ``path``, which has to be a llama.cpp checkout (:class:`UsageError` if not)."""
+    tree = WorkTree(path)
+    require_llama(tree)
+    return tree
