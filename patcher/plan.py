@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 from patcher.anchors import AnchorError, Existing, Located, ParsedFile, Place, Site, Source, Splice, splice
 from patcher.anchors.source import blank_run
@@ -117,25 +118,41 @@ def unified(path: str, before: bytes, after: bytes) -> str:
 
 def make_plan(tree: Tree, patchset: PatchSet, reporter: Reporter = SILENT) -> Plan:
     """Compute every edit of ``patchset`` on ``tree``. Never raises for a conflict: it is in the plan."""
-    parsed: dict[str, ParsedFile] = {}
+    paths = {edit.id: _candidate(tree, edit) for edit in patchset.edits}
+    parsed = _parsed(tree, patchset, paths)
     plans: list[EditPlan] = []
     with reporter.step("Planning", total=len(patchset.edits)) as step:
         for number, edit in enumerate(patchset.edits):
             step.update(done=number, detail=edit.id)
-            plans.append(_plan_edit(tree, patchset, edit, parsed))
+            path = paths[edit.id]
+            plans.append(_plan_edit(tree, patchset, edit, parsed[path]) if path else _without_file(edit))
     files, plans = _merge(plans, parsed)
     return Plan(tree.name, patchset, tuple(plans), files)
 
 
-def _plan_edit(tree: Tree, patchset: PatchSet, edit: Edit, parsed: dict[str, ParsedFile]) -> EditPlan:
-    path = next((path for path in edit.files if path in parsed or tree.read(path) is not None), None)
-    if path is None:
-        if edit.unless_missing is not None:
-            return EditPlan(edit, State.NOT_NEEDED, edit.files[0], edit.unless_missing)
-        return EditPlan(edit, State.CONFLICT, edit.files[0], "looked for the file; found none of that name")
-    if path not in parsed:
-        parsed[path] = ParsedFile(Source(path, tree.read(path) or b""))
-    file = parsed[path]
+def _candidate(tree: Tree, edit: Edit) -> str | None:
+    """The first of the edit's files that the tree has."""
+    return next((path for path in edit.files if tree.read(path) is not None), None)
+
+
+def _parsed(tree: Tree, patchset: PatchSet, paths: Mapping[str, str | None]) -> dict[str, ParsedFile]:
+    """Every file that an edit goes to, with all the anchors that will be looked for in it."""
+    anchors: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
+    for edit in patchset.edits:
+        path = paths[edit.id]
+        if path is not None:
+            anchors.setdefault(path, []).append((edit.kind, edit.anchor))
+    return {path: ParsedFile(Source(path, tree.read(path) or b""), asked) for path, asked in anchors.items()}
+
+
+def _without_file(edit: Edit) -> EditPlan:
+    if edit.unless_missing is not None:
+        return EditPlan(edit, State.NOT_NEEDED, edit.files[0], edit.unless_missing)
+    return EditPlan(edit, State.CONFLICT, edit.files[0], "looked for the file; found none of that name")
+
+
+def _plan_edit(tree: Tree, patchset: PatchSet, edit: Edit, file: ParsedFile) -> EditPlan:
+    path = file.source.path
     if edit.when is not None and not re.search(edit.when.encode(), file.source.data):
         return EditPlan(edit, State.NOT_NEEDED, path, f"nothing here matches '{edit.when}'")
     try:

@@ -7,10 +7,11 @@ what it found instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from patcher.anchors import cases, declarations, expressions, python
+from patcher.anchors.focus import focused, wanted
 from patcher.anchors.site import AnchorError, Existing, Located, Place, Site, Splice, splice
 from patcher.anchors.source import Source
 from patcher.anchors.syntax import Syntax
@@ -52,15 +53,30 @@ ANCHORS: Mapping[str, Callable[..., Located]] = {
 
 
 class ParsedFile:
-    """A file of the tree that is parsed at most once, however many edits look at it."""
+    """A file of the tree that is parsed at most once, however many edits look at it.
 
-    def __init__(self, source: Source) -> None:
+    ``anchors`` are all that will be asked for, as (kind, parameters): only what they concern is parsed.
+    """
+
+    def __init__(self, source: Source, anchors: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
         self.source = source
-        self._parsed: Syntax | python.Module | None = None
+        self._anchors = tuple(anchors)
+        self._module: python.Module | None = None
+        self._focused: Syntax | None = None
+        self._whole: Syntax | None = None
 
     def locate(self, kind: str, parameters: Mapping[str, Any]) -> Located:
         """Resolve the anchor ``kind``. Raises :class:`AnchorError`."""
-        if self._parsed is None:
-            is_python = self.source.path.endswith(".py")
-            self._parsed = python.Module(self.source) if is_python else Syntax(self.source)
-        return ANCHORS[kind](self._parsed, **parameters)
+        anchor = ANCHORS[kind]
+        if kind.startswith("py-"):
+            self._module = self._module or python.Module(self.source)
+            return anchor(self._module, **parameters)
+        if self._whole is None:
+            if self._focused is None:
+                wants = [want for name, values in self._anchors for want in wanted(name, values)]
+                self._focused = Syntax(self.source, focused(self.source, wants))
+            try:
+                return anchor(self._focused, **parameters)
+            except AnchorError:
+                self._whole = Syntax(self.source)  # look again at all of it before giving up
+        return anchor(self._whole, **parameters)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 
 from patcher.anchors.site import AnchorError, Existing, Located, Place, Site
 from patcher.anchors.source import Source
@@ -19,6 +20,12 @@ class Module:
             self.tree = ast.parse(source.data)
         except (SyntaxError, ValueError) as why:
             raise AnchorError("Python", str(why)) from why
+
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        """Every node that an anchor may want, walked once: the converters have 12,000 lines."""
+        kinds = ast.Assign | ast.AnnAssign | ast.If | ast.List | ast.Tuple | ast.Set
+        return [node for node in ast.walk(self.tree) if isinstance(node, kinds)]
 
     def start(self, node: ast.expr | ast.stmt) -> int:
         """Offset of the node's first byte (``ast`` counts columns in UTF-8 bytes)."""
@@ -39,7 +46,7 @@ class Module:
 
     def dicts(self, variable: str) -> Iterator[ast.Dict]:
         """Every dict display that is assigned to ``variable``, at any depth."""
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Assign):
                 targets, value = node.targets, node.value
             elif isinstance(node, ast.AnnAssign) and node.value is not None:
@@ -124,7 +131,7 @@ def py_branch(module: Module, *, test: str, ours: str) -> Located:
     """Behind the ``if``/``elif`` branch whose condition matches the pattern ``test``."""
     source = module.source
     found: list[ast.If] = []
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.If):
             condition = module.text(node.test)
             if re.search(ours, condition):
@@ -140,7 +147,7 @@ def py_branch(module: Module, *, test: str, ours: str) -> Located:
 def py_string(module: Module, *, beside: str, ours: str, among: Iterable[str] = ()) -> Located:
     """Behind the string ``beside`` in the one list, tuple or set that also holds all of ``among``."""
     found: list[ast.Constant] = []
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if not isinstance(node, ast.List | ast.Tuple | ast.Set):
             continue
         strings = {

@@ -14,12 +14,12 @@ _NOT_CODE = re.compile(
     rb'|"(?:\\(?:.|\n)|[^"\\\n])*"'
     rb"|'(?:\\.|[^'\\\n])+'"
 )
-_WIDE = re.compile(rb"[^\n]")
+_SPACES = bytes(byte if byte == ord("\n") else ord(" ") for byte in range(256))
 
 
 def blank_run(data: bytes) -> bytes:
     """Spaces of the same length, line ends kept, so that every offset stays valid."""
-    return _WIDE.sub(b" ", data)
+    return data.translate(_SPACES)
 
 
 def blank(found: re.Match[bytes]) -> bytes:

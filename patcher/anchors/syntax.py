@@ -77,12 +77,14 @@ def _parser(cpp: bool) -> Parser:
 
 
 class Syntax:
-    """The syntax tree of one :class:`Source`, parsed once."""
+    """The syntax tree of one :class:`Source`; ``data`` is what is parsed, the file's bytes by default."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, data: bytes | None = None) -> None:
         self.source = source
         # the C grammar fails on C++; the C++ grammar reads ggml's headers, which both languages include
-        self.tree = _parser(not source.path.endswith(".c")).parse(blanked(source.data))
+        self.tree = _parser(not source.path.endswith(".c")).parse(
+            blanked(source.data if data is None else data)
+        )
 
     def at(self, start: int, end: int) -> Node:
         """The smallest named node that holds the bytes ``start`` to ``end``."""
