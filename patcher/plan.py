@@ -96,10 +96,8 @@ class Plan:
         lines = [f"{edit.edit.id}: {edit.file}: {edit.detail}" for edit in self.conflicts]
         known = ", ".join(self.patchset.known_good)
         count = f"{len(lines)} edit{'s' if len(lines) > 1 else ''} can't be placed, nothing was written"
-        raise ConflictError(
-            f"{self.tree}: {count}\n  " + "\n  ".join(lines) + "\n",
-            hint=f"these releases are known to work: {known}",
-        )
+        hint = f"known to work: {known}; 'q8a8-patch status' shows the rest"
+        raise ConflictError("\n  ".join([f"{self.tree}: {count}", *lines]), hint=hint)
 
     def diff(self) -> str:
         """The plan as a unified diff that ``git apply`` takes."""
@@ -193,8 +191,16 @@ def _differences(tree: Tree, patchset: PatchSet, edit: Edit, source: Source, loc
             wanted, found = ours, theirs
         if wanted != found:
             line = source.line_number(there.start)
-            problems.append(f"{there.owner} in line {line} as '{found or theirs}', wanted '{wanted}'")
+            problems.append(f"{there.owner} in line {line}, {_difference(wanted or ours, found or theirs)}")
     return problems
+
+
+def _difference(wanted: str, found: str) -> str:
+    """Where two token texts part, with a little of what follows."""
+    ours, theirs = wanted.split(), found.split()
+    same = next((i for i, pair in enumerate(zip(ours, theirs, strict=False)) if pair[0] != pair[1]), None)
+    start = max(0, (min(len(ours), len(theirs)) if same is None else same) - 3)
+    return f"as '{' '.join(theirs[start : start + 8])}' instead of '{' '.join(ours[start : start + 8])}'"
 
 
 def _part(pattern: str, text: str) -> str | None:
@@ -209,7 +215,7 @@ _COMMENT = re.compile(rb"//[^\n]*|/\*(?:.|\n)*?\*/")
 def _tokens(data: bytes) -> str:
     """The text with comments dropped and one space between tokens: what the compiler would compare."""
     code = _COMMENT.sub(lambda found: blank_run(found.group()), data)
-    return " ".join(_TOKEN.findall(code.decode("utf-8", "replace")))
+    return " ".join(_TOKEN.findall(code.decode("utf-8", "replace"))).rstrip(" ,;")
 
 
 def _merge(
