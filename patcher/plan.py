@@ -157,6 +157,8 @@ def _plan_edit(tree: Tree, patchset: PatchSet, edit: Edit, file: ParsedFile) -> 
         located = file.locate(edit.kind, edit.anchor)
     except AnchorError as why:
         return EditPlan(edit, State.CONFLICT, path, str(why))
+    if not located.sites and not located.existing:
+        return EditPlan(edit, State.CONFLICT, path, f"looked for a place ({edit.kind}); found none")
     problems = [there.contradiction for there in located.existing if there.contradiction]
     problems += _differences(tree, patchset, edit, file.source, located)
     if problems:

@@ -52,15 +52,20 @@ def write(journal: Journal, plan: Plan) -> None:
         after = file.after()
         edits = tuple(dict.fromkeys(edit for edit, _ in file.splices))
         files.append((Entry(file.path, digest(file.before), digest(after), edits), file.before, after))
-    journal.begin(files)
+    pending = journal.begin(files)
+    done: list[tuple[str, bytes]] = []
     try:
-        for entry, _, after in files:
+        for entry, before, after in files:
             if digest(journal.tree.read(entry.path) or b"") != entry.before:
                 message = f"{entry.path}: changed while the plan was made"
                 raise TreeChangedError(message, hint="nothing was kept; run apply again")
             journal.write(entry.path, after)
+            done.append((entry.path, before))
     except BaseException:
-        journal.recover()
+        # only what we wrote: a file that somebody else changed meanwhile is theirs
+        for path, before in reversed(done):
+            journal.write(path, before)
+        journal.drop(pending)
         raise
     journal.finish()
 

@@ -105,9 +105,9 @@ def case(
             place = source.line_end(colon) if alone else source.line_start(start)
             sites.append(Site(owner, place, place, Place.LINES, indent, like))
     missing = sorted((set(owners) | chosen) - seen - set(maybe))
-    if missing:
-        has = ", ".join(sorted(seen)) or "in none"
-        raise AnchorError(f"'case {label}:' in {', '.join(missing)}", f"it {'in ' if seen else ''}{has}")
+    if missing or not seen:
+        where = f" in {', '.join(missing or sorted(maybe))}" if missing or maybe else ""
+        raise AnchorError(f"'case {label}:'{where}", f"it in {', '.join(sorted(seen))}" if seen else "none")
     return Located(tuple(sites), tuple(existing))
 
 

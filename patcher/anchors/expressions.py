@@ -67,7 +67,7 @@ def comparison(
             "close": ")" if mixed else "",
         }
         sites.append(Site(owner, node.start_byte, node.end_byte, Place.INLINE, values=values))
-    missing = sorted(set(owners) - seen)
+    missing = sorted(set(owners) - seen) or sorted(() if seen else maybe)
     if missing:
         raise AnchorError(f"'{left} {operator} {right}' in {', '.join(missing)}", "none")
     return Located(tuple(sites), tuple(existing))

@@ -1,0 +1,55 @@
+"""Fixtures for every test: trees to patch, and a cache that is not the user's."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
+@pytest.fixture(autouse=True)
+def _isolated_git(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """No test sees the user's git settings, and none needs an identity to be set up."""
+    home = tmp_path_factory.mktemp("git")
+    (home / "config").write_text("[user]\n\tname = Test\n\temail = test@localhost\n", encoding="utf-8")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(home / "config"))
+    monkeypatch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
+
+
+@pytest.fixture
+def mini(tmp_path: Path) -> Path:
+    """A pocket-sized tree with all the shapes that the edits look for; not a repository."""
+    tree = tmp_path / "mini"
+    shutil.copytree(FIXTURES / "mini", tree)
+    return tree
+
+
+@pytest.fixture
+def mini_repo(mini: Path) -> Path:
+    """The pocket-sized tree as a git checkout with one commit."""
+    git(mini, "init", "-q", "-b", "main")
+    git(mini, "add", "-A")
+    git(mini, "commit", "-qm", "base")
+    return mini
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run git for a test and return what it prints."""
+    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """Every file of a tree by its path, the .git folder left out."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and ".git" not in path.relative_to(folder).parts
+    }

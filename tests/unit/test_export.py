@@ -1,0 +1,93 @@
+"""The series: git am takes it, it is the same every time, and it is what apply writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from patcher import export, transaction
+from patcher import git as patcher_git
+from patcher.commit import apply_and_commit
+from patcher.errors import ConflictError, TreeChangedError, UsageError
+from patcher.patchset import load
+from patcher.tree import WorkTree
+from tests.conftest import git, snapshot
+
+PATCHSET = load()
+
+
+def test_git_am_gives_what_apply_gives(mini_repo: Path, tmp_path: Path) -> None:
+    _, patches = export.export(mini_repo, "HEAD", PATCHSET, tmp_path / "series")
+    assert [path.name[:5] for path in patches] == ["0001-", "0002-", "0003-", "0004-", "0005-", "0006-"]
+    git(mini_repo, "checkout", "-q", "-b", "am")
+    git(mini_repo, "am", "-q", *map(str, patches))
+    by_am = snapshot(mini_repo)
+    git(mini_repo, "checkout", "-q", "main")
+    transaction.apply(WorkTree(mini_repo), PATCHSET)
+    assert snapshot(mini_repo) == by_am
+
+
+def test_every_commit_of_the_series_stands_alone(mini_repo: Path, tmp_path: Path) -> None:
+    _, patches = export.export(mini_repo, "HEAD", PATCHSET, tmp_path / "series")
+    first = patches[0].read_text(encoding="utf-8")
+    assert "GGML_TYPE_Q8_A8   = 120" in first
+    assert "ops.cpp" not in first
+
+
+def test_the_same_bytes_whatever_the_user_has_set(mini_repo: Path, tmp_path: Path) -> None:
+    _, patches = export.export(mini_repo, "HEAD", PATCHSET, tmp_path / "one")
+    plain = {path.name: path.read_bytes() for path in patches}
+    for setting in (
+        "diff.noprefix=true", "diff.mnemonicPrefix=true", "diff.context=9", "diff.algorithm=histogram",
+        "format.signature=me", "format.subjectPrefix=RFC", "format.numbered=true", "core.quotePath=false",
+        "diff.renames=copies", "format.signOff=true", "core.abbrev=40",
+    ):  # fmt: skip
+        git(mini_repo, "config", *setting.split("=", 1))
+    transaction.apply(WorkTree(mini_repo), PATCHSET)  # the work tree does not matter, commits do
+    _, patches = export.export(mini_repo, "HEAD", PATCHSET, tmp_path / "two")
+    assert {path.name: path.read_bytes() for path in patches} == plain
+
+
+def test_a_folder_with_something_else_in_it_is_left_alone(mini_repo: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("x", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"thesis\.tex"):
+        export.export(mini_repo, "HEAD", PATCHSET, tmp_path / "mine")
+
+
+def test_a_conflict_exports_nothing(mini_repo: Path, tmp_path: Path) -> None:
+    git(mini_repo, "rm", "-q", "ggml/src/ggml-quants.h")
+    git(mini_repo, "commit", "-qm", "gone")
+    with pytest.raises(ConflictError, match=r"ggml-quants\.h"):
+        export.export(mini_repo, "HEAD", PATCHSET, tmp_path / "series")
+    assert not (tmp_path / "series").exists()
+
+
+def test_commit_takes_only_what_was_written(mini_repo: Path) -> None:
+    (mini_repo / "note.txt").write_text("mine", encoding="utf-8")
+    apply_and_commit(WorkTree(mini_repo), PATCHSET)
+    assert git(mini_repo, "status", "--porcelain") == "?? note.txt"
+    assert git(mini_repo, "log", "--format=%s") == "add the Q8_A8 type\nbase"
+    assert len(git(mini_repo, "diff", "--name-only", "HEAD~1").splitlines()) == 29
+
+
+def test_commit_refuses_a_file_that_has_changes(mini_repo: Path) -> None:
+    path = mini_repo / "src/llama-quant.cpp"
+    path.write_bytes(path.read_bytes() + b"// mine\n")
+    before = snapshot(mini_repo)
+    with pytest.raises(TreeChangedError, match=r"src/llama-quant\.cpp has changes"):
+        apply_and_commit(WorkTree(mini_repo), PATCHSET)
+    assert snapshot(mini_repo) == before
+    assert patcher_git.head(mini_repo) == git(mini_repo, "rev-parse", "HEAD")
+
+
+def test_the_plan_of_a_commit_is_the_plan_of_its_checkout(mini_repo: Path) -> None:
+    from patcher.plan import make_plan
+    from patcher.tree import CommitTree
+
+    there = make_plan(WorkTree(mini_repo), PATCHSET)
+    stored = make_plan(CommitTree(mini_repo, "HEAD"), PATCHSET)
+    assert {file.path: file.after() for file in there.files} == {
+        file.path: file.after() for file in stored.files
+    }
