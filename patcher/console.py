@@ -101,10 +101,13 @@ class Output:
     verbose: int = 0
     reporter: Reporter = field(default=SILENT)
 
-    def emit(self, document: Mapping[str, Any], text: str | Callable[[], str]) -> None:
+    def emit(
+        self, document: Mapping[str, Any] | Callable[[], Mapping[str, Any]], text: str | Callable[[], str]
+    ) -> None:
         """Print the result: ``document`` as the one JSON document, or ``text`` for people."""
         if self.json:
-            click.echo(json.dumps(document, indent=2, sort_keys=False, ensure_ascii=False))
+            made = document() if callable(document) else document
+            click.echo(json.dumps(made, indent=2, sort_keys=False, ensure_ascii=False))
         else:
             shown = text if isinstance(text, str) else text()
             if shown:

@@ -3,8 +3,8 @@
 Layout of the state folder::
 
     lock                 held while a command writes
-    pending/             a transaction under way: manifest.json, N.before, N.after
-    applied/0001/        one finished transaction: manifest.json, N.before, N.after (zlib)
+    pending/             a transaction under way: manifest.json, N.before (zlib)
+    applied/0001/        one finished transaction, the same files
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ import json
 import os
 import shutil
 import zlib
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from patcher.errors import TreeChangedError, UsageError
 from patcher.tree import WorkTree
@@ -33,12 +35,21 @@ def digest(data: bytes) -> str:
 
 @dataclass(frozen=True)
 class Entry:
-    """One file of a transaction. ``edits`` are the ids of the edits that changed it."""
+    """One file of a transaction.
+
+    ``cuts`` are the (edit id, start, end, text) that make what was there into what was written; offsets
+    are bytes of what was there.
+    """
 
     path: str
     before: str  # sha256
     after: str
-    edits: tuple[str, ...]
+    cuts: tuple[tuple[str, int, int, bytes], ...] = ()
+
+    @property
+    def edits(self) -> tuple[str, ...]:
+        """The ids of the edits that changed the file."""
+        return tuple(dict.fromkeys(edit for edit, _, _, _ in self.cuts))
 
 
 @dataclass(frozen=True)
@@ -49,9 +60,17 @@ class Record:
     entries: tuple[Entry, ...]
     tool: str
 
-    def content(self, number: int, which: str) -> bytes:
-        """The bytes of entry ``number``, ``which`` being ``before`` or ``after``."""
-        return zlib.decompress((self.folder / f"{number}.{which}").read_bytes())
+    def before(self, number: int) -> bytes:
+        """The bytes of entry ``number`` before the transaction."""
+        return zlib.decompress((self.folder / f"{number}.before").read_bytes())
+
+    def after(self, number: int) -> bytes:
+        """The bytes of entry ``number`` as an apply left them."""
+        before, out, position = self.before(number), [], 0
+        for _, start, end, text in self.entries[number].cuts:
+            out += [before[position:start], text]
+            position = end
+        return b"".join([*out, before[position:]])
 
 
 class Journal:
@@ -95,7 +114,15 @@ class Journal:
         try:
             document = json.loads(manifest.read_text(encoding="utf-8"))
             entries = tuple(
-                Entry(item["path"], item["before"], item["after"], tuple(item["edits"]))
+                Entry(
+                    item["path"],
+                    item["before"],
+                    item["after"],
+                    tuple(
+                        (str(edit), int(start), int(end), b64decode(text))
+                        for edit, start, end, text in item["cuts"]
+                    ),
+                )
                 for item in document["entries"]
             )
             if document["format"] != FORMAT:
@@ -104,29 +131,39 @@ class Journal:
             raise UsageError(f"{manifest}: not a journal ({why!r})") from why
         return Record(folder, entries, document["tool"])
 
-    def begin(self, files: list[tuple[Entry, bytes, bytes]]) -> Record:
-        """Write down what is about to happen, before and after of every file, and make it durable."""
+    def edit_at(self, path: str, line: int) -> str | None:
+        """The id of the edit that wrote ``line`` of ``path``, as far as the file is as we left it."""
+        for record in reversed(self.applied):
+            for entry in record.entries:
+                if entry.path != path or digest(self.tree.read(path) or b"") != entry.after:
+                    continue
+                return next(
+                    (edit for edit, first, last in _lines(entry, self.tree) if first <= line <= last), None
+                )
+        return None
+
+    def begin(self, files: list[tuple[Entry, bytes]]) -> Record:
+        """Write down what is about to happen, and every file as it is now, and make it durable."""
         from patcher import __version__
 
         pending = self.folder / "pending"
         if pending.exists():
             shutil.rmtree(pending)  # no manifest: the crash came before anything of the tree was touched
         pending.mkdir(parents=True)
-        for number, (_, before, after) in enumerate(files):
+        for number, (_, before) in enumerate(files):
             (pending / f"{number}.before").write_bytes(zlib.compress(before, 1))
-            (pending / f"{number}.after").write_bytes(zlib.compress(after, 1))
         tool = f"q8a8-patch {__version__}"
         document = {
             "format": FORMAT,
             "tool": tool,
-            "entries": [asdict(entry) for entry, _, _ in files],
+            "entries": [_document(entry) for entry, _ in files],
         }
         draft = pending / "manifest.draft"
         draft.write_text(json.dumps(document, indent=1), encoding="utf-8")
         _sync(pending)
         draft.replace(pending / "manifest.json")
         _sync(pending)
-        return Record(pending, tuple(entry for entry, _, _ in files), tool)
+        return Record(pending, tuple(entry for entry, _ in files), tool)
 
     def finish(self) -> None:
         """Turn the pending transaction into an applied one."""
@@ -171,7 +208,7 @@ class Journal:
         for number, entry in enumerate(record.entries):
             now = digest(self.tree.read(entry.path) or b"")
             if now == entry.after:
-                undo.append((entry.path, record.content(number, "before")))
+                undo.append((entry.path, record.before(number)))
             elif now != entry.before:
                 hint = (
                     f"before and after lie in {record.folder}; put one of them back, then remove that folder"
@@ -182,6 +219,21 @@ class Journal:
             self.write(path, before)
         self.drop(record)
         return f"an interrupted run was undone: {len(undo)} of {len(record.entries)} files had been written"
+
+
+def _document(entry: Entry) -> dict[str, Any]:
+    cuts = [[edit, start, end, b64encode(text).decode()] for edit, start, end, text in entry.cuts]
+    return {"path": entry.path, "before": entry.before, "after": entry.after, "cuts": cuts}
+
+
+def _lines(entry: Entry, tree: WorkTree) -> Iterator[tuple[str, int, int]]:
+    """(edit id, first line, last line) of every text that was added, counted from 1."""
+    data, shift = tree.read(entry.path) or b"", 0
+    for edit, start, end, text in entry.cuts:
+        body = text.strip(b"\r\n")
+        first = data.count(b"\n", 0, start + shift + text.index(body)) + 1
+        yield edit, first, first + body.count(b"\n")
+        shift += len(text) - (end - start)
 
 
 def _state_folder(root: Path) -> Path:

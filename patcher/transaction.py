@@ -50,9 +50,9 @@ def write(journal: Journal, plan: Plan) -> None:
     files = []
     for file in plan.files:
         after = file.after()
-        edits = tuple(dict.fromkeys(edit for edit, _ in file.splices))
-        files.append((Entry(file.path, digest(file.before), digest(after), edits), file.before, after))
-    pending = journal.begin(files)
+        cuts = tuple((edit, cut.start, cut.end, cut.text) for edit, cut in file.splices)
+        files.append((Entry(file.path, digest(file.before), digest(after), cuts), file.before, after))
+    pending = journal.begin([(entry, before) for entry, before, _ in files])
     done: list[tuple[str, bytes]] = []
     try:
         for entry, before, after in files:
@@ -128,7 +128,7 @@ def revert(tree: WorkTree, *, reporter: Reporter = SILENT) -> Reverted:
         for record in reversed(records):
             for number, entry in enumerate(record.entries):
                 now = contents.get(entry.path, tree.read(entry.path) or b"")
-                undone = _without(now, record.content(number, "after"), record.content(number, "before"))
+                undone = _without(now, record.after(number), record.before(number))
                 if undone is None:
                     edited.append(f"{entry.path} ({', '.join(entry.edits)})")
                 else:
@@ -140,10 +140,10 @@ def revert(tree: WorkTree, *, reporter: Reporter = SILENT) -> Reverted:
             )
         before = {path: tree.read(path) or b"" for path in contents}
         files = [
-            (Entry(path, digest(before[path]), digest(data), ()), before[path], data)
+            (Entry(path, digest(before[path]), digest(data)), before[path], data)
             for path, data in contents.items()
         ]
-        journal.begin(files)
+        journal.begin([(entry, there) for entry, there, _ in files])
         for entry, _, data in files:
             journal.write(entry.path, data)
         # in this order: a crash in between leaves records of what is gone, which a second revert drops
@@ -167,3 +167,12 @@ def tree_at(path: Path) -> WorkTree:
     tree = WorkTree(path)
     require_llama(tree)
     return tree
+
+
+def explain(root: Path, path: Path, line: int) -> str | None:
+    """Which of our edits stands at ``line`` of ``path`` in the checkout ``root``: for build errors."""
+    root, path = root.resolve(), path.resolve()
+    if not path.is_relative_to(root):
+        return None
+    edit = Journal(WorkTree(root)).edit_at(path.relative_to(root).as_posix(), line)
+    return f"our edit '{edit}' stands there" if edit is not None else None

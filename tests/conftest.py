@@ -13,9 +13,7 @@ FIXTURES = Path(__file__).parent / "fixtures"
 
 
 @pytest.fixture(autouse=True)
-def _isolated_git(
-    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def _isolated_git(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test sees the user's git settings, and none needs an identity to be set up."""
     home = tmp_path_factory.mktemp("git")
     (home / "config").write_text("[user]\n\tname = Test\n\temail = test@localhost\n", encoding="utf-8")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from patcher.anchors import cases, declarations, expressions, python
-from patcher.anchors.focus import focused, wanted
+from patcher.anchors.focus import focused, wanted, words
 from patcher.anchors.site import AnchorError, Existing, Located, Place, Site, Splice, splice
 from patcher.anchors.source import Source
 from patcher.anchors.syntax import Syntax
@@ -52,6 +52,9 @@ ANCHORS: Mapping[str, Callable[..., Located]] = {
 }
 
 
+Parsed = Syntax | python.Module
+
+
 class ParsedFile:
     """A file of the tree that is parsed at most once, however many edits look at it.
 
@@ -61,22 +64,24 @@ class ParsedFile:
     def __init__(self, source: Source, anchors: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
         self.source = source
         self._anchors = tuple(anchors)
-        self._module: python.Module | None = None
-        self._focused: Syntax | None = None
-        self._whole: Syntax | None = None
+        self._parsed: Parsed | None = None
+        self._is_whole = False
 
     def locate(self, kind: str, parameters: Mapping[str, Any]) -> Located:
         """Resolve the anchor ``kind``. Raises :class:`AnchorError`."""
         anchor = ANCHORS[kind]
-        if kind.startswith("py-"):
-            self._module = self._module or python.Module(self.source)
-            return anchor(self._module, **parameters)
-        if self._whole is None:
-            if self._focused is None:
-                wants = [want for name, values in self._anchors for want in wanted(name, values)]
-                self._focused = Syntax(self.source, focused(self.source, wants))
+        if not self._is_whole:
             try:
-                return anchor(self._focused, **parameters)
+                self._parsed = self._parsed or self._parse(kind, focus=True)
+                return anchor(self._parsed, **parameters)
             except AnchorError:
-                self._whole = Syntax(self.source)  # look again at all of it before giving up
-        return anchor(self._whole, **parameters)
+                # look again, at all of the file, before giving up
+                self._parsed, self._is_whole = self._parse(kind, focus=False), True
+        return anchor(self._parsed, **parameters)
+
+    def _parse(self, kind: str, *, focus: bool) -> Parsed:
+        if kind.startswith("py-"):
+            asked = [word for name, values in self._anchors for word in words(name, values)]
+            return python.Module(self.source, asked if focus and asked else None)
+        wants = [want for name, values in self._anchors for want in wanted(name, values)]
+        return Syntax(self.source, focused(self.source, wants) if focus else None)

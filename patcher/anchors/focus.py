@@ -1,4 +1,4 @@
-"""Parse less: the bodies that no anchor asks about are blanked before tree-sitter sees the file.
+"""Parse less: tree-sitter is kept away from the bodies that no anchor asks about.
 
 Parsing is what a plan spends its time on, and most of a file's functions are none of our business.
 This only saves time: where an anchor doesn't find what it looks for in a focused tree, the whole
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from patcher.anchors.source import Source, blank_run
+from patcher.anchors.source import Source
 
 # a linkage block is no body, and its closing brace may stand in an #ifdef of its own
 _BRACE = re.compile(rb"\bextern\s*\{|[{}]")
@@ -47,15 +47,33 @@ def wanted(kind: str, parameters: Mapping[str, Any]) -> Iterator[Wanted]:
             yield Wanted(("namespace",), (parameters["function"],))
 
 
-def focused(source: Source, wants: Iterable[Wanted]) -> bytes:
-    """The file's bytes, same length, without the top-level bodies that none of ``wants`` asks for."""
+def words(kind: str, parameters: Mapping[str, Any]) -> Iterator[str]:
+    """What a section of a Python file mentions where the anchor ``kind`` has business in it."""
+    match kind:
+        case "py-member":
+            yield f"class {parameters['name']}"
+        case "py-definition":
+            yield f"class {parameters['name']}"
+            yield f"class {parameters['ours']}"
+        case "py-entry":
+            yield parameters["variable"]
+        case "py-branch":
+            yield parameters["ours"]
+            yield parameters["mentions"]
+        case "py-string":
+            yield parameters["beside"]
+
+
+def focused(source: Source, wants: Iterable[Wanted]) -> list[tuple[int, int]]:
+    """The byte ranges to parse: all but the top-level bodies that none of ``wants`` asks for."""
     wants = tuple(wants)
-    out = bytearray(source.data)
-    for header, start, end in _bodies(source.code):
-        before, body = source.code[header:start], source.code[start:end]
+    code, ranges, position = source.code, [], 0
+    for header, start, end in _bodies(code):
+        before, body = code[header:start], code[start:end]
         if not any(_keeps(want, before, body) for want in wants):
-            out[start:end] = blank_run(bytes(out[start:end]))
-    return bytes(out)
+            ranges.append((position, start))
+            position = end
+    return [*ranges, (position, len(code))]
 
 
 def _keeps(want: Wanted, header: bytes, body: bytes) -> bool:
@@ -78,7 +96,8 @@ def _bodies(code: bytes) -> Iterator[tuple[int, int, int]]:
                 start = found.end()
             depth += 1
         elif brace == b"}" and depth:
-            depth -= 1
+            # a brace in the first column ends a function, whatever an #if before it left open
+            depth = 0 if code[found.start() - 1 : found.start()] == b"\n" else depth - 1
             if depth == 0:
                 yield header, start, found.start()
                 header = found.end()

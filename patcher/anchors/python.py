@@ -6,26 +6,51 @@ import ast
 import re
 from collections.abc import Iterable, Iterator
 from functools import cached_property
+from itertools import pairwise
 
 from patcher.anchors.site import AnchorError, Existing, Located, Place, Site
-from patcher.anchors.source import Source
+from patcher.anchors.source import Source, blank_run
+
+_TOP = re.compile(rb"^(?:class|def|async def|@|if)\b|^@", re.MULTILINE)
+
+
+def sections(data: bytes, words: Iterable[str]) -> bytes:
+    """The file, same length, without the top-level definitions in which none of ``words`` stands.
+
+    The converters have 12,000 lines, of which a handful concern us.
+    """
+    starts = [0, *(found.start() for found in _TOP.finditer(data)), len(data)]
+    wanted = re.compile(b"|".join(re.escape(word.encode()) for word in words))
+    parts = [data[start:end] for start, end in pairwise(starts)]
+    return b"".join(part if wanted.search(part) else blank_run(part) for part in parts)
 
 
 class Module:
-    """A parsed Python file. Raises :class:`AnchorError` where it isn't Python."""
+    """A parsed Python file, of the sections that mention ``words`` alone where they are given.
 
-    def __init__(self, source: Source) -> None:
+    Raises :class:`AnchorError` where it isn't Python.
+    """
+
+    def __init__(self, source: Source, words: Iterable[str] | None = None) -> None:
         self.source = source
         try:
-            self.tree = ast.parse(source.data)
+            self.tree = ast.parse(source.data if words is None else sections(source.data, words))
         except (SyntaxError, ValueError) as why:
             raise AnchorError("Python", str(why)) from why
 
     @cached_property
-    def nodes(self) -> list[ast.AST]:
-        """Every node that an anchor may want, walked once: the converters have 12,000 lines."""
-        kinds = ast.Assign | ast.AnnAssign | ast.If | ast.List | ast.Tuple | ast.Set
-        return [node for node in ast.walk(self.tree) if isinstance(node, kinds)]
+    def statements(self) -> list[ast.stmt]:
+        """Every statement at any depth; expressions are a hundred times as many and rarely asked for."""
+        found: list[ast.stmt] = []
+        todo: list[ast.AST] = [self.tree]
+        while todo:
+            node = todo.pop()
+            for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+                inner = getattr(node, field, ())
+                todo += inner if isinstance(inner, list) else ()
+            if isinstance(node, ast.stmt):
+                found.append(node)
+        return found
 
     def start(self, node: ast.expr | ast.stmt) -> int:
         """Offset of the node's first byte (``ast`` counts columns in UTF-8 bytes)."""
@@ -46,7 +71,7 @@ class Module:
 
     def dicts(self, variable: str) -> Iterator[ast.Dict]:
         """Every dict display that is assigned to ``variable``, at any depth."""
-        for node in self.nodes:
+        for node in self.statements:
             if isinstance(node, ast.Assign):
                 targets, value = node.targets, node.value
             elif isinstance(node, ast.AnnAssign) and node.value is not None:
@@ -127,16 +152,19 @@ def py_definition(module: Module, *, name: str, ours: str) -> Located:
     return Located((Site(name, behind, behind, Place.LINES, blank_before=2),))
 
 
-def py_branch(module: Module, *, test: str, ours: str) -> Located:
-    """Behind the ``if``/``elif`` branch whose condition matches the pattern ``test``."""
+def py_branch(module: Module, *, test: str, ours: str, mentions: str) -> Located:
+    """Behind the ``if``/``elif`` branch whose condition matches the pattern ``test``.
+
+    ``mentions`` is a word of that condition.
+    """
     source = module.source
     found: list[ast.If] = []
-    for node in module.nodes:
+    for node in module.statements:
         if isinstance(node, ast.If):
             condition = module.text(node.test)
             if re.search(ours, condition):
                 return Located(existing=(Existing("", module.start(node), module.end(node.body[-1])),))
-            if re.search(test, condition):
+            if mentions in condition and re.search(test, condition):
                 found.append(node)
     if len(found) != 1:
         raise AnchorError(f"one branch whose condition matches '{test}'", f"{len(found)}")
@@ -147,7 +175,7 @@ def py_branch(module: Module, *, test: str, ours: str) -> Located:
 def py_string(module: Module, *, beside: str, ours: str, among: Iterable[str] = ()) -> Located:
     """Behind the string ``beside`` in the one list, tuple or set that also holds all of ``among``."""
     found: list[ast.Constant] = []
-    for node in module.nodes:
+    for node in ast.walk(module.tree):
         if not isinstance(node, ast.List | ast.Tuple | ast.Set):
             continue
         strings = {

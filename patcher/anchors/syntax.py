@@ -6,13 +6,14 @@ Macros that would break the grammar are blanked at equal length first, so offset
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING
 
 from patcher.anchors.source import Source, blank, blank_run
 
 if TYPE_CHECKING:
-    from tree_sitter import Language, Node, Parser
+    from tree_sitter import Language, Node
 
 # ggml's and llama's decorations: they mean nothing to an anchor and are not C.
 _DECORATION = re.compile(
@@ -61,30 +62,30 @@ def _closing(data: bytes, start: int) -> tuple[int, int]:
 
 
 @cache
-def _parser(cpp: bool) -> Parser:
-    from tree_sitter import Language, Parser
+def _language(cpp: bool) -> Language:
+    from tree_sitter import Language
 
-    language: Language
     if cpp:
         import tree_sitter_cpp
 
-        language = Language(tree_sitter_cpp.language())
-    else:
-        import tree_sitter_c
+        return Language(tree_sitter_cpp.language())
+    import tree_sitter_c
 
-        language = Language(tree_sitter_c.language())
-    return Parser(language)
+    return Language(tree_sitter_c.language())
 
 
 class Syntax:
-    """The syntax tree of one :class:`Source`; ``data`` is what is parsed, the file's bytes by default."""
+    """The syntax tree of one :class:`Source`, of the byte ranges ``ranges`` alone where they are given."""
 
-    def __init__(self, source: Source, data: bytes | None = None) -> None:
+    def __init__(self, source: Source, ranges: Iterable[tuple[int, int]] | None = None) -> None:
+        from tree_sitter import Parser, Range
+
         self.source = source
+        # nobody asks a node for its row and column, so ranges need not know them either
+        parts = None if ranges is None else [Range((0, a), (0, b), a, b) for a, b in ranges if a < b]
         # the C grammar fails on C++; the C++ grammar reads ggml's headers, which both languages include
-        self.tree = _parser(not source.path.endswith(".c")).parse(
-            blanked(source.data if data is None else data)
-        )
+        language = _language(not source.path.endswith(".c"))
+        self.tree = Parser(language, included_ranges=parts).parse(blanked(source.data))
 
     def at(self, start: int, end: int) -> Node:
         """The smallest named node that holds the bytes ``start`` to ``end``."""

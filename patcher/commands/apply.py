@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -32,8 +33,10 @@ def command(
         applied = apply_and_commit(work, patchset, reporter=output.reporter)
     else:
         applied = transaction.apply(work, patchset, dry_run=dry_run, reporter=output.reporter)
-    document = report.plan_document(applied.plan, base=base_of(work.root), done=not dry_run)
-    document |= {"dry_run": dry_run, "written": list(applied.written)}
+
+    def document() -> dict[str, Any]:
+        made = report.plan_document(applied.plan, base=base_of(work.root), done=not dry_run)
+        return made | {"dry_run": dry_run, "written": list(applied.written)}
 
     def text() -> str:
         edits, files = len(applied.plan.missing), len(applied.plan.files)

@@ -24,6 +24,8 @@ def command(tree: Path, output: Output) -> int:
 
     work = transaction.tree_at(tree)
     plan = transaction.observed(work, load(), output.reporter)
-    document = report.plan_document(plan, base=base_of(work.root))
-    output.emit(document, lambda: report.plan_text(plan, verbose=bool(output.verbose)))
+    output.emit(
+        lambda: report.plan_document(plan, base=base_of(work.root)),
+        lambda: report.plan_text(plan, verbose=bool(output.verbose)),
+    )
     return ExitCode.CONFLICT if plan.conflicts else ExitCode.OK

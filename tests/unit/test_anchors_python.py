@@ -55,7 +55,7 @@ def test_a_definition_is_two_lines_apart() -> None:
 
 def test_a_branch_joins_the_chain() -> None:
     code = "def f(x):\n    if x == A:\n        y = 1\n    elif x == B:\n        y = 2\n    else:\n        y = 3\n"
-    out = applied(code, "elif x == N:\n    y = 9", "py-branch", test="== A$", ours="== N")
+    out = applied(code, "elif x == N:\n    y = 9", "py-branch", test="== A$", ours="== N", mentions="A")
     assert "        y = 1\n    elif x == N:\n        y = 9\n    elif x == B:" in out
     compile(out, "x.py", "exec")
 

@@ -240,3 +240,20 @@ def test_a_work_tree_beside_its_repository_has_a_state_of_its_own(mini_repo: Pat
     assert not Journal(WorkTree(mini_repo)).applied
     transaction.revert(WorkTree(other))
     assert git(other, "status", "--porcelain") == ""
+
+
+def test_a_line_that_we_wrote_is_known_by_its_edit(mini_repo: Path) -> None:
+    apply(mini_repo)
+    header = mini_repo / "ggml/include/ggml.h"
+    lines = header.read_text(encoding="utf-8").splitlines()
+    for text, edit in (("GGML_TYPE_Q8_A8 ", "ggml-type"), ("GGML_TYPE_COUNT ", "ggml-type-count")):
+        number = next(number for number, line in enumerate(lines, 1) if text in line)
+        assert transaction.explain(mini_repo, header, number) == f"our edit '{edit}' stands there"
+    assert transaction.explain(mini_repo, header, 1) is None
+    quants = mini_repo / "ggml/src/ggml-quants.c"
+    inside = (
+        quants.read_text(encoding="utf-8").splitlines().index("        const float scale   = w_max / 127.0f;")
+    )
+    assert transaction.explain(mini_repo, quants, inside + 1) == "our edit 'quantize-row-ref' stands there"
+    header.write_bytes(header.read_bytes() + b"// mine\n")
+    assert transaction.explain(mini_repo, header, 1) is None
