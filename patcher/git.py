@@ -208,17 +208,19 @@ def clone(source: str, destination: Path, ref: str | None = None, reporter: Repo
 
     Raises :class:`SourceError` where that fails.
     """
+    arguments = ["clone", "--quiet", "--no-hardlinks", "--no-recurse-submodules", "-c", "core.autocrlf=false"]
     local = Path(source).exists()
-    arguments = ["clone", "--no-hardlinks", "--no-recurse-submodules", "-c", "core.autocrlf=false"]
-    if ref is not None and not re.fullmatch(r"[0-9a-f]{7,40}", ref):
-        arguments += ["--branch", ref]
+    named = ref is not None and not local and re.fullmatch(r"[0-9a-f]{7,40}", ref) is None
     if not local:
-        arguments += ["--depth", "1"]
-
+        arguments += ["--depth", "1", "--branch", ref] if named and ref else []
     with reporter.step(f"Cloning {source}"):
-        run(None, *arguments, "--quiet", "--", source, str(destination), failure=SourceError)
-        if ref is not None and "--branch" not in arguments:
-            run(destination, "checkout", "--quiet", "--detach", ref, failure=SourceError)
+        run(None, *arguments, "--", source, str(destination), failure=SourceError)
+        if ref is not None and not named:
+            try:
+                commit = resolve(Path(source), ref) if local and Path(source).is_dir() else ref
+                run(destination, "checkout", "--quiet", "--detach", commit, failure=SourceError)
+            except UsageError as why:
+                raise SourceError(str(why)) from why
 
 
 _NEW = re.compile(r"v(\d+)\.(\d+)\.(\d+)")

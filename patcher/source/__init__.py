@@ -1,0 +1,234 @@
+"""A source (URL, folder, repository, bundle, archive, package) becomes a checkout with a recorded base.
+
+Work is done in a sibling of the destination and renamed when it is complete: an interruption leaves
+no half checkout.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
+
+from patcher import git
+from patcher.errors import SourceError, UsageError
+from patcher.progress import SILENT, Reporter
+from patcher.source import archive, download
+from patcher.source.locator import DEFAULT_URL, Kind, Locator, parse
+
+__all__ = ["DEFAULT_URL", "Checkout", "Kind", "Locator", "fetch", "parse"]
+
+MARKER = "q8a8-patch.json"  # in the checkout's .git
+MESSAGE = "llama.cpp as it was fetched"
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A git checkout whose base commit is upstream's state, before any patch."""
+
+    path: Path
+    base: str
+    locator: str
+    kind: str
+    release: str | None = None
+    sha256: str | None = None  # of the package that it came from
+    notes: tuple[str, ...] = field(default=())
+
+    def document(self) -> dict[str, object]:
+        """The JSON form, and what the marker in the checkout holds."""
+        return {**asdict(self), "path": str(self.path), "notes": list(self.notes)}
+
+
+def fetch(
+    text: str | None, destination: Path, *, ref: str | None = None, reporter: Reporter = SILENT
+) -> Checkout:
+    """Bring the source ``text`` to ``destination``, a folder that is new or empty, or was made so before.
+
+    None means upstream's newest release, from its own repository or, where that can't be reached,
+    from a package that ships one. Raises :class:`SourceError` where the source can't be had,
+    :class:`UsageError` where the destination is somebody else's.
+    """
+    destination = destination.absolute()
+    locator = parse(text, ref) if text else None
+    there = _made_before(destination, locator)
+    if there is not None:
+        reporter.note(f"{destination}: is there already ({there.release or there.base[:12]})")
+        return there
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(
+        tempfile.mkdtemp(prefix=f".{destination.name}-", suffix=".q8a8-patch", dir=destination.parent)
+    )
+    try:
+        made = _get(locator, draft / "tree", reporter) if locator else _default(draft, ref, reporter)
+        _require_llama(made.path, made.locator)
+        git.record_base(made.path, made.base)
+        checkout = Checkout(**{**asdict(made), "path": destination})
+        (made.path / ".git" / MARKER).write_text(json.dumps(checkout.document(), indent=1), encoding="utf-8")
+        if destination.exists():
+            destination.rmdir()  # it is empty: _made_before has looked
+        made.path.replace(destination)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return checkout
+
+
+def _made_before(destination: Path, locator: Locator | None) -> Checkout | None:
+    """The checkout that an earlier fetch of the same source left at ``destination``."""
+    if not destination.exists() or (destination.is_dir() and not any(destination.iterdir())):
+        return None
+    marker = destination / ".git" / MARKER
+    hint = "name a folder that doesn't exist yet"
+    if not marker.is_file():
+        raise UsageError(f"{destination}: is not empty, and not a checkout that fetch made", hint=hint)
+    try:
+        known = json.loads(marker.read_text(encoding="utf-8"))
+        there = Checkout(**{**known, "path": Path(known["path"]), "notes": tuple(known["notes"])})
+    except (ValueError, TypeError, KeyError) as why:
+        raise UsageError(f"{marker}: can't be read ({why!r})", hint=hint) from why
+    wanted = (locator.text, locator.ref) if locator else (DEFAULT_URL, None)
+    if there.locator != wanted[0] or (
+        wanted[1] and wanted[1] not in (there.release, there.base, *there.notes)
+    ):
+        raise UsageError(f"{destination}: holds {there.locator}, not {wanted[0]}", hint=hint)
+    return Checkout(**{**asdict(there), "path": destination})
+
+
+def _default(draft: Path, ref: str | None, reporter: Reporter) -> Checkout:
+    """Upstream's newest release, or the newest package that ships one."""
+    attempts: list[Callable[[Path], Checkout]] = [
+        lambda place: _git_url(Locator(Kind.GIT_URL, DEFAULT_URL, ref, DEFAULT_URL), place, reporter),
+        lambda place: _npm(Locator(Kind.NPM, "node-llama-cpp", None, DEFAULT_URL), place, reporter),
+        lambda place: _pypi(Locator(Kind.PYPI, "llama-cpp-python", None, DEFAULT_URL), place, reporter),
+    ]
+    failures: list[str] = []
+    for number, attempt in enumerate(attempts[: 1 if ref else None]):
+        try:
+            made = attempt(draft / f"tree{number}")
+        except SourceError as why:
+            failures.append(str(why))
+            continue
+        if failures:
+            said = f"{DEFAULT_URL} can't be reached, this is {made.notes[0]}"
+            reporter.warn(f"{said} ({failures[0]})")
+            return Checkout(**{**asdict(made), "notes": (*made.notes, said)})
+        return made
+    raise SourceError(
+        "no source of llama.cpp can be reached: " + "; ".join(failures), hint="name one with --source"
+    )
+
+
+def _get(locator: Locator, place: Path, reporter: Reporter) -> Checkout:
+    steps: dict[Kind, Callable[[Locator, Path, Reporter], Checkout]] = {
+        Kind.GIT_URL: _git_url,
+        Kind.GIT_REPOSITORY: _repository,
+        Kind.BUNDLE: _repository,
+        Kind.DIRECTORY: _directory,
+        Kind.ARCHIVE: _archive,
+        Kind.NPM: _npm,
+        Kind.PYPI: _pypi,
+    }
+    return steps[locator.kind](locator, place, reporter)
+
+
+def _made(
+    locator: Locator, place: Path, commit: str, release: str | None, *notes: str, sha256: str | None = None
+) -> Checkout:
+    return Checkout(place, commit, locator.text, locator.kind.value, release, sha256, notes)
+
+
+def _git_url(locator: Locator, place: Path, reporter: Reporter) -> Checkout:
+    ref = locator.ref or git.newest_release_tag(locator.name)
+    git.clone(locator.name, place, ref, reporter)
+    release = ref if git.newest_of([ref]) else None
+    return _made(locator, place, git.resolve(place, "HEAD"), release, f"{locator.name}@{ref}")
+
+
+def _repository(locator: Locator, place: Path, reporter: Reporter) -> Checkout:
+    git.clone(locator.name, place, locator.ref, reporter)
+    notes = [locator.ref] if locator.ref else []
+    if (
+        locator.kind is Kind.GIT_REPOSITORY
+        and (Path(locator.name) / ".git").exists()
+        and git.is_dirty(Path(locator.name))
+    ):
+        notes.append("changes that aren't committed were left out")
+        reporter.warn(f"{locator.name}: {notes[-1]}")
+    release = locator.ref if locator.ref and git.newest_of([locator.ref]) else None
+    return _made(locator, place, git.resolve(place, "HEAD"), release, *notes)
+
+
+def _directory(locator: Locator, place: Path, reporter: Reporter) -> Checkout:
+    root = Path(locator.name)
+    inner = next((path for path in (root, root / "vendor" / "llama.cpp") if _is_llama(path)), root)
+    with reporter.step(f"Copying {inner}"):
+        # links stay links: what they lead to is none of ours
+        shutil.copytree(inner, place, symlinks=True, ignore=shutil.ignore_patterns(".git", ".q8a8-patch"))
+    return _made(locator, place, git.init_with_commit(place, MESSAGE), None, str(inner))
+
+
+def _archive(locator: Locator, place: Path, reporter: Reporter) -> Checkout:
+    return _unpacked(locator, Path(locator.name), place, reporter)
+
+
+def _pypi(locator: Locator, place: Path, reporter: Reporter) -> Checkout:
+    package = download.pypi(locator.name, locator.ref, reporter)
+    note = f"pypi:{locator.name}=={package.version}"
+    return _unpacked(locator, package.path, place, reporter, note, package.version, sha256=package.sha256)
+
+
+def _unpacked(
+    locator: Locator, path: Path, place: Path, reporter: Reporter, *notes: str, sha256: str | None = None
+) -> Checkout:
+    """The folder of an archive that holds ``ggml/include/ggml.h``: at its top, or vendored below."""
+    tops = [
+        PurePosixPath(name).parents[2]
+        for name in archive.names(path)
+        if PurePosixPath(name).parts[-3:] == ("ggml", "include", "ggml.h")
+    ]
+    if not tops:
+        raise SourceError(f"{path}: looked for ggml/include/ggml.h in it, found none")
+    top = min(tops, key=lambda folder: len(folder.parts))
+
+    def wanted(name: PurePosixPath) -> PurePosixPath | None:
+        # what a packager left of the repository that it was vendored from is no repository any more
+        inner = name.relative_to(top) if name.is_relative_to(top) and name != top else None
+        return inner if inner is not None and ".git" not in inner.parts else None
+
+    archive.unpack(path, wanted, place, reporter)
+    return _made(locator, place, git.init_with_commit(place, MESSAGE), None, *notes, sha256=sha256)
+
+
+def _npm(locator: Locator, place: Path, reporter: Reporter) -> Checkout:
+    """``node-llama-cpp`` ships a git bundle of one release, and a file that names it."""
+    package = download.npm(locator.name, locator.ref, reporter)
+    bundle, info = "package/llama/gitRelease.bundle", "package/llama/llama.cpp.info.json"
+    parts = place.parent / f"{place.name}-package"
+    archive.unpack(
+        package.path, lambda name: PurePosixPath(name.name) if str(name) in (bundle, info) else None, parts
+    )
+    if not (parts / "gitRelease.bundle").is_file():
+        raise SourceError(f"npm:{locator.name}@{package.version}: looked for {bundle}, found none")
+    git.clone(str(parts / "gitRelease.bundle"), place, None, reporter)
+    release = None
+    if (parts / "llama.cpp.info.json").is_file():
+        try:
+            release = str(json.loads((parts / "llama.cpp.info.json").read_text(encoding="utf-8"))["tag"])
+        except (ValueError, KeyError, TypeError):
+            reporter.warn(f"npm:{locator.name}@{package.version}: {info} doesn't name the release")
+    note = f"npm:{locator.name}@{package.version}"
+    commit = git.resolve(place, "HEAD")
+    return _made(locator, place, commit, release, note, package.version, sha256=package.sha256)
+
+
+def _is_llama(folder: Path) -> bool:
+    return (folder / "ggml/include/ggml.h").is_file() and (folder / "include/llama.h").is_file()
+
+
+def _require_llama(folder: Path, what: str) -> None:
+    if not _is_llama(folder):
+        names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+        found = ", ".join(names[:5]) or "nothing"
+        raise SourceError(f"{what}: looked for a llama.cpp tree (ggml/include/ggml.h), found {found}")
