@@ -199,7 +199,7 @@ def _identity(name: str, email: str, date: str) -> dict[str, str]:
     return {
         f"GIT_{role}_{what}": value
         for role in ("AUTHOR", "COMMITTER")
-        for what, value in (("NAME", name), ("EMAIL", email), ("DATE", date))
+        for what, value in (("NAME", name), ("EMAIL", email), ("DATE", f"@{date}"))
     }
 
 
