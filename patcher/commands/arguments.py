@@ -36,3 +36,25 @@ def base_of(tree: Path) -> str | None:
 
     top = git.find_toplevel(tree)
     return (git.base(top) or git.head(top)) if top is not None else None
+
+
+def build_options(function: F) -> F:
+    """What ``build`` and ``run`` both take."""
+    options = (
+        click.option("--target", "targets", multiple=True, help="What to build; may be repeated."),
+        click.option(
+            "-j", "--jobs", type=click.IntRange(min=1), help="Compilers at once. [default: by machine]"
+        ),
+        click.option("--cmake-arg", "cmake_args", multiple=True, help="Handed to CMake; may be repeated."),
+        click.option(
+            "--compiler-launcher", "launcher", default="auto", show_default=True, help="ccache, none, ..."
+        ),
+        click.option("--toolchain", type=click.Path(path_type=Path), help="A CMake toolchain file."),
+        click.option("--build-type", default="Release", show_default=True, help="CMAKE_BUILD_TYPE."),
+        click.option(
+            "--allow-shlib-undefined", is_flag=True, help="Let undefined symbols pass: they fail at run time."
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function

@@ -1,0 +1,101 @@
+"""``q8a8-patch run``: fetch, apply, build, verify."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from patcher.commands.arguments import build_options
+from patcher.console import Output, common_options
+from patcher.errors import ExitCode
+
+
+@click.command("run")
+@click.option("--source", metavar="LOCATOR", help="Where llama.cpp comes from. [default: its newest release]")
+@click.option("--ref", metavar="REF", help="The tag, branch or commit, where the source is a repository.")
+@click.option(
+    "--work",
+    type=click.Path(path_type=Path),
+    default=Path("q8a8-work"),
+    show_default=True,
+    help="Where the checkout and the build go.",
+)
+@build_options
+@common_options
+def command(
+    source: str | None,
+    ref: str | None,
+    work: Path,
+    targets: tuple[str, ...],
+    jobs: int | None,
+    cmake_args: tuple[str, ...],
+    launcher: str,
+    toolchain: Path | None,
+    build_type: str,
+    allow_shlib_undefined: bool,
+    output: Output,
+) -> int:
+    """Get llama.cpp, add the type, build it, and prove that no undefined symbol remains.
+
+    Run it again to go on where it stopped. Exit code 1 where a symbol is undefined.
+    Example: q8a8-patch run --source npm:node-llama-cpp@3.22.1 --work ./work
+    """
+    from patcher import report, symbols, transaction
+    from patcher.build import DEFAULT_TARGETS, BuildRequest, build
+    from patcher.patchset import load
+    from patcher.source import fetch
+    from patcher.symbols.report import summary
+    from patcher.symbols.report import text as findings_text
+
+    reporter = output.reporter
+    patchset = load()
+    checkout = fetch(source, work / "llama.cpp", ref=ref, reporter=reporter)
+    release = checkout.release or checkout.locator
+    reporter.note(f"fetched   {release} -> {checkout.path}")
+    tree = transaction.tree_at(checkout.path)
+    applied = transaction.apply(tree, patchset, reporter=reporter)
+    made = (
+        f"{len(applied.plan.missing)} edits in {len(applied.written)} files"
+        if applied.written
+        else "there already"
+    )
+    reporter.note(f"applied   {patchset.type.upper}: {made}")
+    request = BuildRequest(
+        tree.root,
+        work / "build",
+        targets or DEFAULT_TARGETS,
+        jobs,
+        cmake_args,
+        allow_shlib_undefined,
+        launcher,
+        toolchain,
+        build_type,
+    )
+    built = build(request, reporter=reporter, explain=partial(transaction.explain, tree.root))
+    reporter.note(f"built     {', '.join(built.targets)} in {built.seconds:.0f} s")
+    checked = symbols.check([built.bin_dir], reporter=reporter)
+    reporter.note(f"verified  {summary(checked)}")
+    document: dict[str, Any] = {
+        "checkout": checkout.document(),
+        "apply": report.plan_document(applied.plan, base=checkout.base, done=True),
+        "build": built.document(),
+        "verify": checked.document(),
+    }
+
+    def text() -> str:
+        lines = [
+            f"release   {release} ({checkout.base[:12]})",
+            f"edits     {made}",
+            f"build     {built.seconds:.0f} s, {built.compiled} files compiled, {built.compiler},"
+            f" {'strictly linked' if built.strict else 'NOT strictly linked'}",
+            f"symbols   {summary(checked)}",
+            f"programs  {built.bin_dir}",
+        ]
+        bad = checked.at_least("error")
+        return "\n".join([*([findings_text(checked), ""] if bad else []), *lines])
+
+    output.emit(document, text)
+    return ExitCode.FINDINGS if checked.at_least("error") else ExitCode.OK
