@@ -1,0 +1,92 @@
+"""Ninja's side of a build: runs it, follows its progress, keeps all it says."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from patcher.progress import Step
+
+# done, total, seconds so far, then what is being made; the leading byte never starts a compiler's line
+_STATUS = "\x1e%f/%t\x1e"
+_LINE = re.compile(r"\x1e(\d+)/(\d+)\x1e(.*)")
+_END_SECONDS = 10.0
+
+
+@dataclass
+class Tally:
+    """What ran. ``compiled`` counts compiler calls, those that a compiler cache answered included."""
+
+    output: str = ""
+    code: int = 0
+    steps: int = 0
+    compiled: int = 0
+    linked: int = 0
+
+
+def run(command: list[str], folder: Path, *, env: Mapping[str, str], log: IO[str], step: Step) -> Tally:
+    """Run CMake or Ninja to its end; everything it says goes to ``log``, its position to ``step``.
+
+    An interruption ends it and all its children, and is raised again: what was built stays built.
+    """
+    tally = Tally()
+    said: list[str] = []
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env={**env, "NINJA_STATUS": _STATUS, "CLICOLOR_FORCE": "0", "LC_ALL": "C"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=os.name == "posix",
+    ) as child:
+        try:
+            for line in child.stdout or ():
+                found = _LINE.match(line)
+                if found is None:
+                    said.append(line)
+                    log.write(line)
+                    continue
+                log.write(f"[{found[1]}/{found[2]}] {found[3]}\n")
+                _count(tally, found[3])
+                step.update(done=int(found[1]), total=int(found[2]), detail=_short(found[3]))
+            tally.code = child.wait()
+        except BaseException:
+            _end(child)
+            raise
+        finally:
+            log.flush()
+    tally.output = "".join(said)
+    return tally
+
+
+def _count(tally: Tally, what: str) -> None:
+    tally.steps += 1
+    tally.compiled += what.startswith("Building ")
+    tally.linked += what.startswith("Linking ")
+
+
+def _short(what: str) -> str:
+    """``Building CXX object src/CMakeFiles/llama.dir/llama.cpp.o`` -> ``llama.cpp``."""
+    name = what.rsplit("/", 1)[-1].strip()
+    return re.sub(r"\.o(?:bj)?$", "", name)[:40]
+
+
+def _end(child: subprocess.Popen[str]) -> None:
+    """End Ninja and its compilers: it removes what they had half written."""
+    try:
+        if os.name == "posix":
+            os.killpg(child.pid, signal.SIGINT)
+        else:
+            child.terminate()
+        child.wait(timeout=_END_SECONDS)
+    except (subprocess.TimeoutExpired, ProcessLookupError):
+        child.kill()
