@@ -13,17 +13,10 @@ from typing import Any, ParamSpec, TypeVar
 
 import click
 
-from patcher.progress import SILENT, Reporter, Step
+from patcher.progress import SILENT, Reporter, SilentStep, Step
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-class _PlainStep:
-    """Progress where nobody watches: nothing is drawn."""
-
-    def update(self, *, done: int | None = None, total: int | None = None, detail: str | None = None) -> None:
-        return None
 
 
 class _RichStep:
@@ -62,7 +55,7 @@ class ConsoleReporter:
         if not self._interactive:
             if self._verbose:
                 self.note(f"{label} ...")
-            yield _PlainStep()
+            yield SilentStep()
             return
         from rich.console import Console
         from rich.progress import (

@@ -31,7 +31,9 @@ class Reporter(Protocol):
         """Show a piece of work for as long as the context lasts; ``total=None`` means unknown."""
 
 
-class _SilentStep:
+class SilentStep:
+    """Progress where nobody watches: nothing is drawn."""
+
     def update(self, *, done: int | None = None, total: int | None = None, detail: str | None = None) -> None:
         return None
 
@@ -45,7 +47,7 @@ class _Silent:
 
     @contextmanager
     def step(self, label: str, total: int | None = None) -> Iterator[Step]:
-        yield _SilentStep()
+        yield SilentStep()
 
 
 SILENT: Reporter = _Silent()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from dataclasses import asdict, dataclass
@@ -24,6 +23,7 @@ from patcher.build.configure import (
 from patcher.build.diagnosis import Diagnosis, Explain, diagnose
 from patcher.build.toolchain import find_toolchain
 from patcher.errors import BuildError
+from patcher.machine import memory_bytes, processors
 from patcher.progress import SILENT, Reporter
 
 __all__ = [
@@ -73,12 +73,8 @@ class Built:
 
 def default_jobs() -> int:
     """As many compilers at once as there are processors for us, and memory for."""
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return processors  # Windows doesn't say
-    return max(1, min(processors, memory // MEMORY_PER_JOB))
+    memory = memory_bytes()
+    return max(1, min(processors(), memory // MEMORY_PER_JOB)) if memory else processors()
 
 
 def build(request: BuildRequest, *, reporter: Reporter = SILENT, explain: Explain | None = None) -> Built:
