@@ -28,9 +28,9 @@ FORMAT = 1
 LOCK_SECONDS = 60.0
 
 
-def digest(data: bytes) -> str:
-    """The SHA-256 that files are recognised by."""
-    return hashlib.sha256(data).hexdigest()
+def digest(data: bytes | None) -> str:
+    """The SHA-256 that files are recognised by; empty for a file that isn't there."""
+    return hashlib.sha256(data).hexdigest() if data is not None else ""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Entry:
     """
 
     path: str
-    before: str  # sha256
+    before: str  # digest
     after: str
     cuts: tuple[tuple[str, int, int, bytes], ...] = ()
 
@@ -60,13 +60,15 @@ class Record:
     entries: tuple[Entry, ...]
     tool: str
 
-    def before(self, number: int) -> bytes:
-        """The bytes of entry ``number`` before the transaction."""
+    def before(self, number: int) -> bytes | None:
+        """The bytes of entry ``number`` before the transaction; None where it wasn't there."""
+        if not self.entries[number].before:
+            return None
         return zlib.decompress((self.folder / f"{number}.before").read_bytes())
 
     def after(self, number: int) -> bytes:
         """The bytes of entry ``number`` as an apply left them."""
-        before, out, position = self.before(number), [], 0
+        before, out, position = self.before(number) or b"", [], 0
         for _, start, end, text in self.entries[number].cuts:
             out += [before[position:start], text]
             position = end
@@ -135,14 +137,14 @@ class Journal:
         """The id of the edit that wrote ``line`` of ``path``, as far as the file is as we left it."""
         for record in reversed(self.applied):
             for entry in record.entries:
-                if entry.path != path or digest(self.tree.read(path) or b"") != entry.after:
+                if entry.path != path or digest(self.tree.read(path)) != entry.after:
                     continue
                 return next(
                     (edit for edit, first, last in _lines(entry, self.tree) if first <= line <= last), None
                 )
         return None
 
-    def begin(self, files: list[tuple[Entry, bytes]]) -> Record:
+    def begin(self, files: list[tuple[Entry, bytes | None]]) -> Record:
         """Write down what is about to happen, and every file as it is now, and make it durable."""
         from patcher import __version__
 
@@ -151,7 +153,7 @@ class Journal:
             shutil.rmtree(pending)  # no manifest: the crash came before anything of the tree was touched
         pending.mkdir(parents=True)
         for number, (_, before) in enumerate(files):
-            (pending / f"{number}.before").write_bytes(zlib.compress(before, 1))
+            (pending / f"{number}.before").write_bytes(zlib.compress(before or b"", 1))
         tool = f"q8a8-patch {__version__}"
         document = {
             "format": FORMAT,
@@ -178,11 +180,15 @@ class Journal:
         (record.folder / "manifest.json").unlink(missing_ok=True)
         shutil.rmtree(record.folder, ignore_errors=True)
 
-    def write(self, path: str, data: bytes) -> None:
-        """Replace one file of the tree in a single step, its permissions kept."""
+    def write(self, path: str, data: bytes | None) -> None:
+        """Replace one file of the tree in a single step, its permissions kept; None takes it away."""
         place = self.tree.locate(path)
         draft = self.folder / "draft"
         try:
+            if data is None:
+                self._take_away(place)
+                return
+            place.parent.mkdir(parents=True, exist_ok=True)
             draft.write_bytes(data)
             if place.exists():
                 shutil.copymode(place, draft)
@@ -190,11 +196,19 @@ class Journal:
                 draft.replace(place)
             except OSError:
                 # the git folder lies on another file system: a sibling of the file does not
-                beside = place.with_name(f".{place.name}.q8a8-patch")
+                beside = _beside(place)
                 shutil.copy(draft, beside)
                 beside.replace(place)
         except OSError as why:
             raise TreeChangedError(f"{place}: can't be written ({os.strerror(why.errno or 0)})") from why
+
+    def _take_away(self, place: Path) -> None:
+        """Remove a file that we added, and the folders that held nothing else."""
+        place.unlink(missing_ok=True)
+        folder = place.parent
+        while folder != self.tree.root and not any(folder.iterdir()):
+            folder.rmdir()
+            folder = folder.parent
 
     def recover(self) -> str | None:
         """Undo a transaction that a crash cut off. Returns what was done, None where nothing was to do.
@@ -204,9 +218,10 @@ class Journal:
         record = self.pending
         if record is None:
             return None
-        undo = []
+        undo: list[tuple[str, bytes | None]] = []
         for number, entry in enumerate(record.entries):
-            now = digest(self.tree.read(entry.path) or b"")
+            _beside(self.tree.locate(entry.path)).unlink(missing_ok=True)
+            now = digest(self.tree.read(entry.path))
             if now == entry.after:
                 undo.append((entry.path, record.before(number)))
             elif now != entry.before:
@@ -219,6 +234,11 @@ class Journal:
             self.write(path, before)
         self.drop(record)
         return f"an interrupted run was undone: {len(undo)} of {len(record.entries)} files had been written"
+
+
+def _beside(place: Path) -> Path:
+    """The draft of ``place`` where the state folder lies on another file system."""
+    return place.with_name(f".{place.name}.q8a8-patch")
 
 
 def _document(entry: Entry) -> dict[str, Any]:

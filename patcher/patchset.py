@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 
+NEW_FILE = "new-file"  # the kind of an edit that adds a whole file; its anchor is {beside = PATH}
+
+
 @dataclass(frozen=True)
 class Edit:
     """One intention: what is put where, and why."""
@@ -147,7 +150,7 @@ def load(name: str = "q8_a8") -> PatchSet:
 def _edit(table: dict[str, Any], where: str) -> Edit:
     anchor = dict(table.pop("anchor"))
     kind = anchor.pop("kind", None)
-    if kind not in ANCHORS:
+    if kind != NEW_FILE and kind not in ANCHORS:
         raise PatcherError(f"{where}: edit {table.get('id')}: unknown anchor kind {kind}")
     try:
         return Edit(files=tuple(table.pop("files")), kind=kind, anchor=anchor, **table)

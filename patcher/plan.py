@@ -15,7 +15,7 @@ from typing import Any
 from patcher.anchors import AnchorError, Existing, Located, ParsedFile, Place, Site, Source, Splice, splice
 from patcher.anchors.source import blank_run
 from patcher.errors import ConflictError
-from patcher.patchset import Edit, PatchSet
+from patcher.patchset import NEW_FILE, Edit, PatchSet
 from patcher.progress import SILENT, Reporter
 from patcher.tree import Tree
 
@@ -49,6 +49,7 @@ class FilePlan:
     path: str
     before: bytes
     splices: tuple[tuple[str, Splice], ...]  # (edit id, splice), in file order
+    is_new: bool = False  # the tree has no such file
 
     def after(self, edits: set[str] | None = None) -> bytes:
         """The content with the splices of ``edits`` (all where None)."""
@@ -101,17 +102,25 @@ class Plan:
 
     def diff(self) -> str:
         """The plan as a unified diff that ``git apply`` takes."""
-        return "".join(unified(file.path, file.before, file.after()) for file in self.files)
+        return "".join(
+            unified(file.path, None if file.is_new else file.before, file.after()) for file in self.files
+        )
 
 
-def unified(path: str, before: bytes, after: bytes) -> str:
-    """A git-style unified diff of one file. Bytes that aren't UTF-8 survive as surrogates."""
-    old = before.decode("utf-8", "surrogateescape").splitlines(keepends=True)
+def unified(path: str, before: bytes | None, after: bytes) -> str:
+    """A git-style unified diff of one file (``before`` is None for a new one).
+
+    Bytes that aren't UTF-8 survive as surrogates.
+    """
+    old = (before or b"").decode("utf-8", "surrogateescape").splitlines(keepends=True)
     new = after.decode("utf-8", "surrogateescape").splitlines(keepends=True)
     out = []
-    for line in difflib.unified_diff(old, new, f"a/{path}", f"b/{path}"):
+    head = "new file mode 100644\n" if before is None else ""
+    for line in difflib.unified_diff(
+        old, new, f"a/{path}" if before is not None else "/dev/null", f"b/{path}"
+    ):
         out.append(line if line.endswith("\n") else line + "\n\\ No newline at end of file\n")
-    return f"diff --git a/{path} b/{path}\n{''.join(out)}" if out else ""
+    return f"diff --git a/{path} b/{path}\n{head}{''.join(out)}" if out else ""
 
 
 def make_plan(tree: Tree, patchset: PatchSet, reporter: Reporter = SILENT) -> Plan:
@@ -123,7 +132,10 @@ def make_plan(tree: Tree, patchset: PatchSet, reporter: Reporter = SILENT) -> Pl
         for number, edit in enumerate(patchset.edits):
             step.update(done=number, detail=edit.id)
             path = paths[edit.id]
-            plans.append(_plan_edit(tree, patchset, edit, parsed[path]) if path else _without_file(edit))
+            if edit.kind == NEW_FILE:
+                plans.append(_plan_new_file(tree, patchset, edit))
+            else:
+                plans.append(_plan_edit(tree, patchset, edit, parsed[path]) if path else _without_file(edit))
     files, plans = _merge(plans, parsed)
     return Plan(tree.name, patchset, tuple(plans), files)
 
@@ -138,7 +150,7 @@ def _parsed(tree: Tree, patchset: PatchSet, paths: Mapping[str, str | None]) -> 
     anchors: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
     for edit in patchset.edits:
         path = paths[edit.id]
-        if path is not None:
+        if path is not None and edit.kind != NEW_FILE:
             anchors.setdefault(path, []).append((edit.kind, edit.anchor))
     return {path: ParsedFile(Source(path, tree.read(path) or b""), asked) for path, asked in anchors.items()}
 
@@ -147,6 +159,26 @@ def _without_file(edit: Edit) -> EditPlan:
     if edit.unless_missing is not None:
         return EditPlan(edit, State.NOT_NEEDED, edit.files[0], edit.unless_missing)
     return EditPlan(edit, State.CONFLICT, edit.files[0], "looked for the file; found none of that name")
+
+
+def _plan_new_file(tree: Tree, patchset: PatchSet, edit: Edit) -> EditPlan:
+    """A file of our own: it is the whole template, or it is somebody else's."""
+    path = edit.files[0]
+    beside = str(edit.anchor["beside"])
+    if tree.read(beside) is None:
+        if edit.unless_missing is not None:
+            return EditPlan(edit, State.NOT_NEEDED, path, edit.unless_missing)
+        return EditPlan(edit, State.CONFLICT, path, f"looked for {beside}, to put it beside; found none")
+    if edit.when is not None and not re.search(edit.when.encode(), tree.read(beside) or b""):
+        return EditPlan(edit, State.NOT_NEEDED, path, f"nothing in {beside} matches '{edit.when}'")
+    text = patchset.render(edit, tree, {}).encode()
+    there = tree.read(path)
+    if there is None:
+        return EditPlan(edit, State.MISSING, path, "to add: the file", (Splice(0, 0, text),), (path,))
+    if _tokens(there) == _tokens(text):
+        return EditPlan(edit, State.PRESENT, path, "there", owners=(path,))
+    detail = f"looked for no file, or ours; found one {_difference(_tokens(text), _tokens(there))}"
+    return EditPlan(edit, State.CONFLICT, path, detail)
 
 
 def _plan_edit(tree: Tree, patchset: PatchSet, edit: Edit, file: ParsedFile) -> EditPlan:
@@ -237,7 +269,12 @@ def _merge(
         out.append(plan)
     files = tuple(
         # a stable sort: where two edits insert at one offset, the patch set's order holds
-        FilePlan(path, parsed[path].source.data, tuple(sorted(cuts, key=lambda item: item[1].start)))
+        FilePlan(
+            path,
+            parsed[path].source.data if path in parsed else b"",
+            tuple(sorted(cuts, key=lambda item: item[1].start)),
+            path not in parsed,
+        )
         for path, cuts in by_file.items()
         if cuts
     )

@@ -51,12 +51,13 @@ def write(journal: Journal, plan: Plan) -> None:
     for file in plan.files:
         after = file.after()
         cuts = tuple((edit, cut.start, cut.end, cut.text) for edit, cut in file.splices)
-        files.append((Entry(file.path, digest(file.before), digest(after), cuts), file.before, after))
+        there = None if file.is_new else file.before
+        files.append((Entry(file.path, digest(there), digest(after), cuts), there, after))
     pending = journal.begin([(entry, before) for entry, before, _ in files])
-    done: list[tuple[str, bytes]] = []
+    done: list[tuple[str, bytes | None]] = []
     try:
         for entry, before, after in files:
-            if digest(journal.tree.read(entry.path) or b"") != entry.before:
+            if digest(journal.tree.read(entry.path)) != entry.before:
                 message = f"{entry.path}: changed while the plan was made"
                 raise TreeChangedError(message, hint="nothing was kept; run apply again")
             journal.write(entry.path, after)
@@ -123,13 +124,13 @@ def revert(tree: WorkTree, *, reporter: Reporter = SILENT) -> Reverted:
         if not records:
             hint = "it was patched elsewhere? then use git to go back"
             raise UsageError(f"{tree.root}: looked for a record of an apply, found none", hint=hint)
-        contents: dict[str, bytes] = {}
+        contents: dict[str, bytes | None] = {}
         edited: list[str] = []
         for record in reversed(records):
             for number, entry in enumerate(record.entries):
-                now = contents.get(entry.path, tree.read(entry.path) or b"")
-                undone = _without(now, record.after(number), record.before(number))
-                if undone is None:
+                now = contents[entry.path] if entry.path in contents else tree.read(entry.path)
+                undone, meets = _without(now, record.after(number), record.before(number))
+                if meets:
                     edited.append(f"{entry.path} ({', '.join(entry.edits)})")
                 else:
                     contents[entry.path] = undone
@@ -138,7 +139,7 @@ def revert(tree: WorkTree, *, reporter: Reporter = SILENT) -> Reverted:
                 f"{tree.root}: edited since the apply, where we wrote: {'; '.join(edited)}",
                 hint="nothing was reverted; take those changes back, or undo ours there by hand",
             )
-        before = {path: tree.read(path) or b"" for path in contents}
+        before = {path: tree.read(path) for path in contents}
         files = [
             (Entry(path, digest(before[path]), digest(data)), before[path], data)
             for path, data in contents.items()
@@ -153,13 +154,19 @@ def revert(tree: WorkTree, *, reporter: Reporter = SILENT) -> Reverted:
     return Reverted(tuple(contents), len(records))
 
 
-def _without(now: bytes, after: bytes, before: bytes) -> bytes | None:
-    """``now`` with the change ``before`` -> ``after`` taken out; None where the two meet."""
-    if now == after:
-        return before
+def _without(now: bytes | None, after: bytes, before: bytes | None) -> tuple[bytes | None, bool]:
+    """``now`` with the change ``before`` -> ``after`` taken out, and whether the two meet.
+
+    None stands for a file that isn't there. One that we added and that was edited since is the user's too.
+    """
+    if now in (after, before):
+        return before, False
+    if now is None or before is None:
+        return None, True
     from patcher import git
 
-    return git.merge(now, base=after, other=before)
+    merged = git.merge(now, base=after, other=before)
+    return merged, merged is None
 
 
 def tree_at(path: Path) -> WorkTree:
