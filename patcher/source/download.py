@@ -76,6 +76,18 @@ def pypi(name: str, version: str | None, reporter: Reporter = SILENT) -> Downloa
     return _cached(f"pypi-{name}-{version}", f"pypi:{name}=={version}", version, get, reporter)
 
 
+def wheel(name: str, reporter: Reporter = SILENT) -> Download:
+    """The newest wheel of a PyPI package, through ``pip download``. Raises :class:`SourceError`."""
+    version = _newest_on_pypi(name)
+
+    def get(folder: Path) -> None:
+        options = ["--no-deps", "--only-binary", ":all:", "-d", str(folder)]
+        quiet = ["--disable-pip-version-check", "--quiet"]
+        _run([*_pip(), "download", *options, *quiet, f"{name}=={version}"], f"pypi:{name}=={version}")
+
+    return _cached(f"wheel-{name}-{version}", f"pypi:{name}=={version}", version, get, reporter)
+
+
 def _pip() -> list[str]:
     probe = subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True, check=False)
     if probe.returncode == 0:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +14,7 @@ from patcher.errors import ConflictError, UsageError
 from patcher.patchset import Edit, load
 from patcher.plan import Plan, State, make_plan
 from patcher.tree import WorkTree
+from tests.breaking import gone
 from tests.conftest import FIXTURES, snapshot
 
 PATCHSET = load()
@@ -47,43 +47,6 @@ def test_the_diff_is_one_that_git_takes(mini_repo: Path) -> None:
     subprocess.run(["git", "apply", "-"], cwd=mini_repo, input=diff, check=True)
     assert all((mini_repo / file.path).read_bytes() == file.after() for file in made.files)
     assert plan(mini_repo).state == "applied"
-
-
-def gone(edit: Edit) -> str:
-    """A pattern for what the edit is anchored at, so that a test can take it away."""
-    anchor: dict[str, Any] = dict(edit.anchor)
-    match edit.kind:
-        case "case" | "macro-case":
-            return rf"(?<=case ){anchor['label']}\b"
-        case "enumerator":
-            return rf"(?<=enum ){anchor['enum']}\b(?= \{{)"
-        case "enum-count":
-            return rf"\b{anchor['count']}\b"
-        case "function":
-            return rf"\b{anchor['names'][0]}\b"
-        case "declaration" | "py-definition":
-            return rf"\b{anchor['name']}\b"
-        case "table":
-            return rf"(?<=\[){anchor['key']}(?=\])"
-        case "comparison":
-            return rf"(?<== ){anchor['right']}\b"
-        case "element" | "statement":
-            return str(anchor["mentions"])
-        case "item":
-            return str(anchor["mentions"])
-        case "instantiation":
-            return rf"\b{anchor['function']}\b"
-        case "py-member":
-            return rf"(?<=class ){anchor['name']}\b"
-        case "py-entry":
-            return re.escape(anchor["key"]) + "(?=:)"
-        case "py-branch":
-            return r"(?<=== )gguf\.LlamaFileType\.MOSTLY_Q8_0\b"
-        case "py-string":
-            return f'(?<="){anchor["beside"]}(?=")'
-        case "py-prose":
-            return str(anchor["behind"])
-    raise AssertionError(f"{edit.kind}: say how a test takes it away")
 
 
 @pytest.mark.parametrize("edit", PATCHSET.edits, ids=lambda edit: edit.id)
