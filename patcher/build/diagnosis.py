@@ -53,7 +53,9 @@ _KILLED = re.compile(
 )
 _DISK = re.compile(r"No space left on device")
 _CMAKE = re.compile(
-    r"^CMake Error at (?P<file>[^:\n]+):(?P<line>\d+)[^\n]*:\n+(?P<message>(?:  .+\n?)+)", re.M
+    # paragraphs of the message stand apart, indented all of them
+    r"^CMake Error at (?P<file>[^:\n]+):(?P<line>\d+)[^\n]*:\n+(?P<message>(?:  .+\n?|\n(?=  ))+)",
+    re.M,
 )
 _CMAKE_PLAIN = re.compile(r"^CMake Error: (?P<message>.+)$", re.M)
 _NINJA = re.compile(r"^ninja: error: (?P<message>.+)$", re.M)
