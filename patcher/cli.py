@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
 def run(argv: list[str] | None = None) -> int:
     """Run one command; return its exit code. Every failure is one line on stderr."""
     try:
-        result = cli.main(args=argv, standalone_mode=False)
+        result = cli.main(args=argv, prog_name="q8a8-patch", standalone_mode=False)
     except PatcherError as error:
         return _fail(str(error), error.exit_code)
     except click.exceptions.Exit as error:
