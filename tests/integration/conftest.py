@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -158,9 +159,12 @@ that had taken the bridge in spring, but everybody who crossed the river on the 
 
 @pytest.fixture(scope="session")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A little English of our own, long enough for four chunks of 512 tokens."""
+    """A little English of our own, its sentences shuffled: long enough for four chunks of 512 tokens."""
     place = tmp_path_factory.mktemp("text") / "text.txt"
-    place.write_text(TEXT * 20, encoding="utf-8")
+    words, shuffle = TEXT.split(), random.Random(1)  # noqa: S311 - the same text every time
+    # the text itself, then words of it at random: told again, a model would know it by heart
+    more = " ".join(shuffle.choice(words) for _ in range(2400))
+    place.write_text(TEXT + more, encoding="utf-8")
     return place
 
 

@@ -59,7 +59,9 @@ def test_each_release_quantizes_and_reads_the_type(
 ) -> None:
     place = tmp_path / "q8_a8.gguf"
     each_work.run("llama-quantize", f16, place, "Q8_A8")
-    said = each_work.run("llama-perplexity", "-m", place, "-f", text, "--chunks", "4", "-c", "512")
+    said = each_work.run(
+        "llama-perplexity", "-m", place, "-f", text, "--chunks", "4", "-c", "512", "--verbose"
+    )
     plain = each_work.run("llama-perplexity", "-m", f16, "-f", text, "--chunks", "4", "-c", "512")
     assert "Q8_A8" in said  # the loader names the file type
     quantized, baseline = (float(PPL.findall(out)[-1][0]) for out in (said, plain))
