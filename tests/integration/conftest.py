@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import random
 import shutil
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from patcher.plan import make_plan
 from patcher.source import fetch
 from patcher.source.wheel import model_from_wheel
 from patcher.tree import CommitTree
-from tests.conftest import git
+from tests.conftest import FIXTURES, git
 
 # npm release of node-llama-cpp -> the release of llama.cpp that it ships
 RELEASES = {"3.22.1": "v0.5.0", "3.18.1": "b8390"}
@@ -147,25 +146,10 @@ def quantized(work: Work, f16: Path, tmp_path_factory: pytest.TempPathFactory) -
     return make
 
 
-TEXT = """\
-The harbour lay quiet in the early light, and the boats that had come in during the night rocked against
-the wall. An old man mended a net on the quay. He worked without hurry, knot after knot, as he had done
-for fifty years, and now and then he looked up to see whether the weather would hold. By noon the market
-had opened, and the smell of bread, fish and coffee hung over the narrow street that leads up to the
-church. Children ran between the stalls; a dog slept in the shade of a cart. Nobody spoke of the storm
-that had taken the bridge in spring, but everybody who crossed the river on the ferry thought of it.
-"""
-
-
 @pytest.fixture(scope="session")
-def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A little English of our own, its sentences shuffled: long enough for four chunks of 512 tokens."""
-    place = tmp_path_factory.mktemp("text") / "text.txt"
-    words, shuffle = TEXT.split(), random.Random(1)  # noqa: S311 - the same text every time
-    # the text itself, then words of it at random: told again, a model would know it by heart
-    more = " ".join(shuffle.choice(words) for _ in range(2400))
-    place.write_text(TEXT + more, encoding="utf-8")
-    return place
+def text() -> Path:
+    """A little English of our own, then its words at random: long enough for four chunks of 512 tokens."""
+    return FIXTURES / "text.txt"
 
 
 def environment(**values: str) -> dict[str, str]:
