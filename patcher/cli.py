@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("export", "Write the plan as a series that git am takes."),
     "build": ("build", "Configure and build out of tree, strictly linked."),
     "verify-symbols": ("verify_symbols", "Prove that no undefined symbol remains in ELF files."),
+    "audit": ("audit", "Find every place that its sibling has and the type lacks."),
     "doctor": ("doctor", "Say what this machine has and lacks."),
 }
 
@@ -103,6 +104,6 @@ def _unexpected(error: Exception) -> str:
     try:
         log = cache_dir("logs") / f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.log"
         log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-    except OSError as why:
+    except (OSError, PatcherError) as why:
         return f"unexpected {type(error).__name__}: {error} (and no log could be written: {why})"
     return f"unexpected {type(error).__name__}: {error}; the traceback lies in {log}, please report it"

@@ -7,7 +7,9 @@ no half checkout.
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -22,6 +24,7 @@ from patcher.source.locator import DEFAULT_URL, Kind, Locator, parse
 __all__ = ["DEFAULT_URL", "Checkout", "Kind", "Locator", "fetch", "parse"]
 
 MARKER = "q8a8-patch.json"  # in the checkout's .git
+ASKED = "asked"  # in the marker: the locator's kind, name and ref, which tell a source from another
 MESSAGE = "llama.cpp as it was fetched"
 
 
@@ -51,31 +54,40 @@ def fetch(
     from a package that ships one. Raises :class:`SourceError` where the source can't be had,
     :class:`UsageError` where the destination is somebody else's.
     """
-    destination = destination.absolute()
-    locator = parse(text, ref) if text else None
+    destination = destination.resolve()
+    locator = parse(text, ref) if text else Locator(Kind.GIT_URL, DEFAULT_URL, ref, DEFAULT_URL)
     there = _made_before(destination, locator)
     if there is not None:
         reporter.note(f"{destination}: is there already ({there.release or there.base[:12]})")
         return there
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(
-        tempfile.mkdtemp(prefix=f".{destination.name}-", suffix=".q8a8-patch", dir=destination.parent)
-    )
+    if locator.kind is Kind.DIRECTORY and destination.is_relative_to(locator.name):
+        raise UsageError(f"{destination}: lies in the folder that it would be a copy of, {locator.name}")
     try:
-        made = _get(locator, draft / "tree", reporter) if locator else _default(draft, ref, reporter)
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(
+            tempfile.mkdtemp(prefix=f".{destination.name}-", suffix=".q8a8-patch", dir=destination.parent)
+        )
+    except OSError as why:
+        reason = f"{why.filename}: {os.strerror(why.errno or 0)}"
+        raise UsageError(f"{destination}: can't be made ({reason})") from why
+    try:
+        made = _get(locator, draft / "tree", reporter) if text else _default(draft, ref, reporter)
         _require_llama(made.path, made.locator)
         git.record_base(made.path, made.base)
         checkout = Checkout(**{**asdict(made), "path": destination})
-        (made.path / ".git" / MARKER).write_text(json.dumps(checkout.document(), indent=1), encoding="utf-8")
+        marker = {**checkout.document(), ASKED: [locator.kind.value, locator.name, locator.ref]}
+        (made.path / ".git" / MARKER).write_text(json.dumps(marker, indent=1), encoding="utf-8")
         if destination.exists():
             destination.rmdir()  # it is empty: _made_before has looked
         made.path.replace(destination)
+    except OSError as why:
+        raise SourceError(f"{destination}: can't be filled from {locator.text} ({why})") from why
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return checkout
 
 
-def _made_before(destination: Path, locator: Locator | None) -> Checkout | None:
+def _made_before(destination: Path, locator: Locator) -> Checkout | None:
     """The checkout that an earlier fetch of the same source left at ``destination``."""
     if not destination.exists() or (destination.is_dir() and not any(destination.iterdir())):
         return None
@@ -85,15 +97,16 @@ def _made_before(destination: Path, locator: Locator | None) -> Checkout | None:
         raise UsageError(f"{destination}: is not empty, and not a checkout that fetch made", hint=hint)
     try:
         known = json.loads(marker.read_text(encoding="utf-8"))
-        there = Checkout(**{**known, "path": Path(known["path"]), "notes": tuple(known["notes"])})
-    except (ValueError, TypeError, KeyError) as why:
+        kind, name, ref = known.pop(ASKED)
+        there = Checkout(**{**known, "path": destination, "notes": tuple(known["notes"])})
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as why:
         raise UsageError(f"{marker}: can't be read ({why!r})", hint=hint) from why
-    wanted = (locator.text, locator.ref) if locator else (DEFAULT_URL, None)
-    if there.locator != wanted[0] or (
-        wanted[1] and wanted[1] not in (there.release, there.base, *there.notes)
-    ):
-        raise UsageError(f"{destination}: holds {there.locator}, not {wanted[0]}", hint=hint)
-    return Checkout(**{**asdict(there), "path": destination})
+    same = (kind, name) == (locator.kind.value, locator.name)
+    if not same or locator.ref not in (None, ref, there.release, there.base):
+        held = there.locator if ref is None or there.locator.endswith(ref) else f"{there.locator} at {ref}"
+        wanted = locator.text if not same or locator.ref is None else f"{locator.name} at {locator.ref}"
+        raise UsageError(f"{destination}: holds {held}, not {wanted}", hint=hint)
+    return there
 
 
 def _default(draft: Path, ref: str | None, reporter: Reporter) -> Checkout:
@@ -162,11 +175,25 @@ def _repository(locator: Locator, place: Path, reporter: Reporter) -> Checkout:
 
 def _directory(locator: Locator, place: Path, reporter: Reporter) -> Checkout:
     root = Path(locator.name)
-    inner = next((path for path in (root, root / "vendor" / "llama.cpp") if _is_llama(path)), root)
+    vendored = root / "vendor" / "llama.cpp"
+    inner = vendored if not _is_llama(root) and _is_llama(vendored) else root
+    if not inner.resolve().is_relative_to(root):
+        raise SourceError(f"{inner}: is a link that leads out of {root}", hint="name the folder it leads to")
     with reporter.step(f"Copying {inner}"):
         # links stay links: what they lead to is none of ours
-        shutil.copytree(inner, place, symlinks=True, ignore=shutil.ignore_patterns(".git", ".q8a8-patch"))
+        shutil.copytree(inner, place, symlinks=True, ignore=_left_out)
     return _made(locator, place, git.init_with_commit(place, MESSAGE), None, str(inner))
+
+
+def _left_out(folder: str, names: list[str]) -> set[str]:
+    """Of a folder's names: what is no part of a tree, and what can't be copied (pipes, sockets, devices)."""
+    kinds = {name: (Path(folder) / name).lstat().st_mode for name in names}
+    copied = (stat.S_ISREG, stat.S_ISDIR, stat.S_ISLNK)
+    return {
+        name
+        for name, mode in kinds.items()
+        if name in (".git", ".q8a8-patch") or not any(is_kind(mode) for is_kind in copied)
+    }
 
 
 def _archive(locator: Locator, place: Path, reporter: Reporter) -> Checkout:
@@ -212,15 +239,21 @@ def _npm(locator: Locator, place: Path, reporter: Reporter) -> Checkout:
     if not (parts / "gitRelease.bundle").is_file():
         raise SourceError(f"npm:{locator.name}@{package.version}: looked for {bundle}, found none")
     git.clone(str(parts / "gitRelease.bundle"), place, None, reporter)
-    release = None
-    if (parts / "llama.cpp.info.json").is_file():
-        try:
-            release = str(json.loads((parts / "llama.cpp.info.json").read_text(encoding="utf-8"))["tag"])
-        except (ValueError, KeyError, TypeError):
-            reporter.warn(f"npm:{locator.name}@{package.version}: {info} doesn't name the release")
     note = f"npm:{locator.name}@{package.version}"
+    release = _named_release(parts / "llama.cpp.info.json")
+    if release is None:
+        reporter.warn(f"{note}: {info} doesn't name the release")
     commit = git.resolve(place, "HEAD")
     return _made(locator, place, commit, release, note, package.version, sha256=package.sha256)
+
+
+def _named_release(info: Path) -> str | None:
+    """The release that the file of a package names; None where it names none, or what can be none."""
+    try:
+        tag = json.loads(info.read_text(encoding="utf-8"))["tag"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return git.newest_of([tag]) if isinstance(tag, str) else None
 
 
 def _is_llama(folder: Path) -> bool:
@@ -230,5 +263,6 @@ def _is_llama(folder: Path) -> bool:
 def _require_llama(folder: Path, what: str) -> None:
     if not _is_llama(folder):
         names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-        found = ", ".join(names[:5]) or "nothing"
-        raise SourceError(f"{what}: looked for a llama.cpp tree (ggml/include/ggml.h), found {found}")
+        found = ", ".join([name for name in names if name != ".git"][:5]) or "nothing"
+        looked_for = "a llama.cpp tree (ggml/include/ggml.h, include/llama.h)"
+        raise SourceError(f"{what}: looked for {looked_for}, found {found}")

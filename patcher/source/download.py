@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,10 @@ from patcher.progress import SILENT, Reporter
 
 LOCK_SECONDS = 1800.0
 VERSION_SECONDS = 60.0
+DOWNLOAD_SECONDS = 1800.0
+
+# Of what npm says, the lines that only number the failure or name its log.
+_NUMBERS = re.compile(r"npm (?:error|ERR!)\s+(?:code|errno|syscall|path|A complete log|Log files)\b")
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ def npm(name: str, version: str | None, reporter: Reporter = SILENT) -> Download
     if program is None:
         raise SourceError(f"npm:{name}: npm not found", hint="install Node.js, or use another --source")
     if version is None:
-        said = _run([program, "view", name, "version", "--json"], f"npm:{name}", seconds=VERSION_SECONDS)
+        said = _run([program, "view", name, "version", "--json"], f"npm:{name}", VERSION_SECONDS)
         version = _json_string(said, f"npm:{name}")
 
     def get(folder: Path) -> None:
@@ -99,7 +102,7 @@ def _pip() -> list[str]:
 
 
 def _newest_on_pypi(name: str) -> str:
-    said = _run([*_pip(), "index", "versions", name], f"pypi:{name}", seconds=VERSION_SECONDS)
+    said = _run([*_pip(), "index", "versions", name], f"pypi:{name}", VERSION_SECONDS)
     found = re.search(rf"^{re.escape(name)}\s+\(([^)]+)\)", said, re.MULTILINE | re.IGNORECASE)
     if found is None:
         raise SourceError(f"pypi:{name}: looked for its newest version, found none in pip's answer")
@@ -118,82 +121,117 @@ def _json_string(said: str, what: str) -> str:
 
 
 def _run(command: list[str], what: str, seconds: float | None = None) -> str:
-    """Run a package client. Its last word becomes the error; an interruption ends it and its children."""
+    """Run a package client, for :data:`DOWNLOAD_SECONDS` at most where nothing else is said.
+
+    Its last word becomes the error; an interruption ends it and its children.
+    """
+    seconds = DOWNLOAD_SECONDS if seconds is None else seconds
     environment = os.environ | {"NO_COLOR": "1", "npm_config_update_notifier": "false"}
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        stdin=subprocess.DEVNULL,
-        text=True,
-        errors="replace",
-        env=environment,
-        start_new_session=os.name == "posix",
-    ) as child:
+    client = command[2] if command[1] == "-m" else Path(command[0]).name
+    try:
+        child = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            env=environment,
+            start_new_session=os.name == "posix",
+        )
+    except OSError as why:
+        raise SourceError(f"{what}: {command[0]} can't be run ({os.strerror(why.errno or 0)})") from why
+    with child:
         try:
             out, err = child.communicate(timeout=seconds)
         except subprocess.TimeoutExpired as why:
             _end(child)
-            raise SourceError(f"{what}: {Path(command[0]).name} gave no answer in {seconds:.0f} s") from why
+            raise SourceError(f"{what}: {client} gave no answer in {seconds:g} s") from why
         except BaseException:
             _end(child)
             raise
     if child.returncode != 0:
-        lines = [
-            line.strip() for line in (err or out).splitlines() if re.search(r"error|ERR", line, re.IGNORECASE)
-        ]
-        reason = lines[0] if lines else f"exit status {child.returncode}"
-        raise SourceError(f"{what}: {Path(command[0]).name}: {reason}")
+        raise SourceError(
+            f"{what}: {client}: {_reason(err) or _reason(out) or f'exit status {child.returncode}'}"
+        )
     return out
 
 
+def _reason(said: str) -> str:
+    """The line that says why a package client failed: its last error; of npm's, the first that tells."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    errors = [line for line in lines if re.match(r"(?:npm )?(?:error|ERR!)", line, re.IGNORECASE)]
+    telling = [line for line in errors if line.startswith("npm ") and not _NUMBERS.match(line)]
+    return telling[0] if telling else (errors or lines or [""])[-1]
+
+
 def _end(child: subprocess.Popen[str]) -> None:
-    if os.name == "posix":
-        os.killpg(child.pid, signal.SIGTERM)
-    else:
-        child.terminate()
-    try:
-        child.wait(timeout=5)
-    except subprocess.TimeoutExpired:
-        child.kill()
+    """End a package client and what it has started."""
+    for sent in (signal.SIGTERM, getattr(signal, "SIGKILL", signal.SIGTERM)):
+        try:
+            if os.name == "posix":
+                os.killpg(child.pid, sent)
+            else:
+                child.terminate()
+            child.wait(timeout=5)
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue
+        return
 
 
 def _cached(key: str, what: str, version: str, get: Callable[[Path], None], reporter: Reporter) -> Download:
     """The one file that ``get`` puts into a folder: from the cache where its hash still holds.
 
-    A download goes to a temporary folder and is renamed when it is complete, so that nothing half
-    is ever used.
+    A download goes to a folder of its own and is renamed when it is complete, so that nothing half is
+    ever used. The lock makes one name enough for that folder: what is there was left by a killed one.
     """
-    from filelock import FileLock
+    from filelock import FileLock, Timeout
 
     key = re.sub(r"[^\w.+-]", "_", key)
     home = cache_dir("downloads")
-    with FileLock(home / f"{key}.lock", timeout=LOCK_SECONDS):
-        there = _read(home / key, version, reporter)
-        if there is not None:
-            return there
-        draft = Path(tempfile.mkdtemp(prefix=f".{key}-", dir=home))
-        try:
-            with reporter.step(f"Downloading {what}"):
-                get(draft)
-            files = [path for path in draft.iterdir() if path.is_file()]
-            if len(files) != 1:
-                raise SourceError(f"{what}: looked for one file, found {len(files)} in what was downloaded")
-            digest, size = _hash(files[0]), files[0].stat().st_size
-            document = {"what": what, "file": files[0].name, "sha256": digest, "size": size}
-            (draft / "download.json").write_text(json.dumps(document), encoding="utf-8")
-            shutil.rmtree(home / key, ignore_errors=True)
-            draft.replace(home / key)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-    return Download(home / key / files[0].name, digest, version)
+    try:
+        with FileLock(home / f"{key}.lock", timeout=LOCK_SECONDS):
+            there = _read(home / key, what, version, reporter)
+            return there if there is not None else _fresh(home, key, what, version, get, reporter)
+    except Timeout as why:
+        raise SourceError(f"{what}: another process has been downloading it for {LOCK_SECONDS:g} s") from why
+    except OSError as why:
+        raise SourceError(f"{what}: {home} can't be written ({why})") from why
 
 
-def _read(folder: Path, version: str, reporter: Reporter) -> Download | None:
+def _fresh(
+    home: Path, key: str, what: str, version: str, get: Callable[[Path], None], reporter: Reporter
+) -> Download:
+    draft = home / f".{key}.part"
+    if draft.exists():
+        shutil.rmtree(draft)
+    draft.mkdir()
+    try:
+        with reporter.step(f"Downloading {what}"):
+            get(draft)
+        files = [path for path in draft.iterdir() if path.is_file() and not path.is_symlink()]
+        if len(files) != 1:
+            raise SourceError(f"{what}: looked for one file, found {len(files)} in what was downloaded")
+        name, digest, size = files[0].name, _hash(files[0]), files[0].stat().st_size
+        document = {"what": what, "file": name, "sha256": digest, "size": size}
+        (draft / "download.json").write_text(json.dumps(document), encoding="utf-8")
+        if (home / key).exists():
+            shutil.rmtree(home / key)
+        draft.replace(home / key)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return Download(home / key / name, digest, version)
+
+
+def _read(folder: Path, what: str, version: str, reporter: Reporter) -> Download | None:
     try:
         document = json.loads((folder / "download.json").read_text(encoding="utf-8"))
         path = folder / Path(document["file"]).name
-        if _hash(path) == document["sha256"]:
+        # two packages may have one key: a-1 of version 2, a of version 1-2
+        if document["what"] == what and _hash(path) == document["sha256"]:
             return Download(path, document["sha256"], version)
         reporter.note(f"{path}: is not what was downloaded, it is fetched again")
     except (OSError, ValueError, KeyError, TypeError):

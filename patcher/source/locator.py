@@ -36,8 +36,11 @@ class Locator:
 
 _URL = re.compile(r"(?:https?|ssh|git|file)://")
 _SCP = re.compile(r"[\w.-]+@[\w.-]+:(?!//)")
-_PACKAGE = re.compile(r"(?:@[a-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*")
-_VERSION = re.compile(r"[0-9][\w.+!-]*")
+_PACKAGE = {
+    Kind.PYPI: re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII),
+    Kind.NPM: re.compile(r"(?:@[a-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*", re.ASCII),
+}
+_VERSION = re.compile(r"[0-9][\w.+!-]*", re.ASCII)
 _ARCHIVES = (".tar.gz", ".tgz", ".tar", ".tar.xz", ".tar.bz2", ".zip")
 
 
@@ -47,8 +50,10 @@ def parse(text: str, ref: str | None = None) -> Locator:
     Raises :class:`UsageError` for a text that is no locator, :class:`SourceError` for a path that is
     not there.
     """
-    if not text or text.startswith("-") or "\0" in text or "\n" in text:
+    if not text or text.startswith("-") or not text.isprintable():
         raise UsageError(f"--source {text!r}: not a source", hint="see 'q8a8-patch fetch --help'")
+    if ref is not None and (not ref or ref.startswith("-") or not ref.isprintable()):
+        raise UsageError(f"--ref {ref!r}: not a ref")
     if text.startswith("pypi:"):
         return _package(Kind.PYPI, text, text[5:], "==", ref)
     if text.startswith("npm:"):
@@ -59,19 +64,22 @@ def parse(text: str, ref: str | None = None) -> Locator:
 
 
 def _package(kind: Kind, text: str, spec: str, separator: str, ref: str | None) -> Locator:
-    name, found, version = spec.rpartition(separator) if separator in spec[1:] else (spec, "", "")
-    if not _PACKAGE.fullmatch(name) or (found and not _VERSION.fullmatch(version)):
+    name, found, own = spec.rpartition(separator) if separator in spec[1:] else (spec, "", "")
+    version = own if found else ref
+    if not _PACKAGE[kind].fullmatch(name) or (version is not None and not _VERSION.fullmatch(version)):
         example = "pypi:llama-cpp-python==0.3.36" if kind is Kind.PYPI else "npm:node-llama-cpp@3.22.1"
         raise UsageError(f"--source {text}: not a package and version", hint=f"write it like {example}")
-    return Locator(kind, name, version or ref, text)
+    return Locator(kind, name, version, text)
 
 
 def _url(text: str, ref: str | None) -> Locator:
-    # the ref stands behind the last @ of the path: the one before the host is a user's name
-    start = text.index("://") + 3 if _URL.match(text) else text.index("@") + 1
-    slash = text.find("/", start)
-    at = text.rfind("@", slash if slash >= 0 else len(text))
-    if at < 0:
+    # the ref stands behind the last @ of the path: the one before the host is a user's name, and the
+    # one behind a slash begins a folder's
+    scp = not _URL.match(text)
+    start = text.index("@") + 1 if scp else text.index("://") + 3
+    path = text.find(":" if scp else "/", start)
+    at = text.rfind("@", path) if path >= 0 else -1
+    if at < 0 or text[at - 1] == "/":
         return Locator(Kind.GIT_URL, text, ref, text)
     name, own = text[:at], text[at + 1 :]
     if not own or own.startswith("-"):
@@ -80,22 +88,39 @@ def _url(text: str, ref: str | None) -> Locator:
 
 
 def _path(text: str, ref: str | None) -> Locator:
-    path, own = Path(text).expanduser(), None
+    try:
+        return _existing(text, ref)
+    except (OSError, RuntimeError, ValueError) as why:  # no such user, too long a name, a circle of links
+        raise SourceError(f"--source {text}: can't be read ({why})") from why
+
+
+def _existing(text: str, ref: str | None) -> Locator:
+    path = Path(text).expanduser()
     if not path.exists() and "@" in text:
         before, _, own = text.rpartition("@")
         path = Path(before).expanduser()
+        if path.exists() and (not own or own.startswith("-")):
+            raise UsageError(f"--source {text}: looked for a ref behind the @, found none")
+        ref = own or ref
     if not path.exists():
         hint = "a path, a git URL, pypi:NAME==VERSION or npm:NAME@VERSION"
         raise SourceError(f"--source {text}: looked for a file or folder of that name, found none", hint=hint)
-    ref = own or ref
-    name = str(path.resolve())
+    kind = _kind(path, text)
+    if ref is not None and kind in (Kind.DIRECTORY, Kind.ARCHIVE):
+        what = "a folder without git" if kind is Kind.DIRECTORY else "an archive"
+        raise UsageError(f"--source {text}: {what} has no refs, so {ref} can't be taken from it")
+    return Locator(kind, str(path.resolve()), ref, text)
+
+
+def _kind(path: Path, text: str) -> Kind:
     if path.is_dir():
         bare = (path / "HEAD").is_file() and (path / "objects").is_dir()
-        kind = Kind.GIT_REPOSITORY if bare or (path / ".git").exists() else Kind.DIRECTORY
-        return Locator(kind, name, ref, text)
+        return Kind.GIT_REPOSITORY if bare or (path / ".git").exists() else Kind.DIRECTORY
+    if not path.is_file():
+        raise SourceError(f"--source {text}: is neither a file nor a folder")
     if path.name.endswith(_ARCHIVES):
-        return Locator(Kind.ARCHIVE, name, ref, text)
+        return Kind.ARCHIVE
     with path.open("rb") as file:
         if file.read(16).startswith((b"# v2 git bundle", b"# v3 git bundle")):
-            return Locator(Kind.BUNDLE, name, ref, text)
+            return Kind.BUNDLE
     raise SourceError(f"--source {text}: is neither a git bundle nor one of {', '.join(_ARCHIVES)}")

@@ -1,0 +1,44 @@
+"""Git's objects, many of them: GitPython keeps one ``git cat-file --batch`` open for each repository."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from patcher.errors import UsageError
+from patcher.git.process import ENVIRONMENT, run
+
+if TYPE_CHECKING:
+    from git import Git
+
+
+@lru_cache(maxsize=4)
+def _shell(repo: Path) -> Git:
+    import git
+
+    folder = run(repo, "rev-parse", "--absolute-git-dir").decode("utf-8", "surrogateescape").strip()
+    shared = run(repo, "rev-parse", "--path-format=absolute", "--git-common-dir")
+    objects = Path(shared.decode("utf-8", "surrogateescape").strip()) / "objects"
+    shell = git.Git(str(repo))
+    # GitPython hands the whole environment on: what could lead to other objects is set to what is meant
+    shell.update_environment(
+        **ENVIRONMENT,
+        GIT_DIR=folder,
+        GIT_OBJECT_DIRECTORY=str(objects),
+        GIT_ALTERNATE_OBJECT_DIRECTORIES="",
+        GIT_NO_REPLACE_OBJECTS="1",
+    )
+    return shell
+
+
+def read_blob(repo: Path, blob: str) -> bytes:
+    """The content of an object by its full hash. Raises :class:`UsageError` where there is none."""
+    import git
+
+    try:
+        _, _, _, data = _shell(repo).get_object_data(blob)
+    except (ValueError, OSError, git.GitCommandError) as why:
+        _shell.cache_clear()  # the process may be gone: the next question starts another
+        raise UsageError(f"{repo}: object {blob} can't be read ({why})") from why
+    return bytes(data)

@@ -1,0 +1,60 @@
+"""Differences between commits and files: a mail series, a three-way merge."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from patcher.git.process import complete, run
+
+# Everything that a user's settings could change in the look of a patch, and no option sets.
+_SETTINGS = (
+    "core.attributesFile=/dev/null",
+    "diff.noprefix=false",
+    "diff.mnemonicPrefix=false",
+    "diff.srcPrefix=a/",
+    "diff.dstPrefix=b/",
+    "diff.relative=false",
+    "diff.algorithm=myers",
+    "diff.context=3",
+    "diff.interHunkContext=0",
+    "diff.indentHeuristic=true",
+    "diff.suppressBlankEmpty=false",
+    "format.noprefix=false",
+    "format.subjectPrefix=PATCH",
+    "format.numbered=auto",
+    "format.encodeEmailHeaders=true",
+    "format.filenameMaxLength=64",
+    "format.pretty=email",
+    "format.useAutoBase=false",
+    "format.notes=false",
+    "format.suffix=.patch",
+    "i18n.logOutputEncoding=UTF-8",
+)
+# By option where there is one: format.attach=false is a boundary of that name, format.to adds to a list.
+_OPTIONS = (
+    "--no-attach --no-thread --no-cover-letter --no-signoff --no-from --no-to --no-cc --no-add-header"
+    " --zero-commit --no-signature --full-index --binary --no-renames --no-stat --no-color"
+    " --no-ext-diff --no-textconv -O/dev/null"
+)
+
+
+def format_patches(repo: Path, base: str, tip: str, folder: Path) -> list[Path]:
+    """The commits ``base``..``tip`` as numbered files that ``git am`` takes; the same bytes every time."""
+    folder = folder.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = [part for setting in _SETTINGS for part in ("-c", setting)]
+    options = [*_OPTIONS.split(), "-o", str(folder), "--end-of-options", f"{base}..{tip}"]
+    out = run(repo, *settings, "format-patch", *options, env={"GIT_ATTR_NOSYSTEM": "1"})
+    return [Path(os.fsdecode(name)) for name in out.splitlines() if name]
+
+
+def merge(now: bytes, *, base: bytes, other: bytes) -> bytes | None:
+    """``now`` with the change ``base`` -> ``other`` made in it; None where both changed the same lines."""
+    with tempfile.TemporaryDirectory(prefix="q8a8-patch-") as folder:
+        files = [Path(folder) / name for name in ("now", "base", "other")]
+        for path, data in zip(files, (now, base, other), strict=True):
+            path.write_bytes(data)
+        status, out, _ = complete(Path(folder), "merge-file", "-p", "--quiet", *(path.name for path in files))
+    return out if status == 0 else None

@@ -1,0 +1,60 @@
+"""Repositories elsewhere: by URL, on this disk, in a bundle."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from patcher.errors import SourceError, UsageError
+from patcher.git.process import line, run
+from patcher.git.repository import head, resolve
+from patcher.progress import SILENT, Reporter
+
+
+def clone(source: str, destination: Path, ref: str | None = None, reporter: Reporter = SILENT) -> None:
+    """Clone a URL, a repository or a bundle, as shallow as the transport allows, with ``ref`` checked out.
+
+    Raises :class:`SourceError` where that fails, or where nothing would be checked out.
+    """
+    if ref is not None and ref.startswith("-"):
+        raise SourceError(f"{source}: {ref!r} is not a git ref")
+    local = Path(source).exists()
+    source = str(Path(source).absolute()) if local else source
+    destination = destination.absolute()
+    arguments = ["clone", "--quiet", "--no-hardlinks", "--no-recurse-submodules", "-c", "core.autocrlf=false"]
+    named = ref is not None and not local and re.fullmatch(r"[0-9a-f]{7,40}", ref) is None
+    if not local:
+        arguments += ["--depth", "1", "--branch", ref] if named and ref else []
+    with reporter.step(f"Cloning {source}"):
+        run(None, *arguments, "--", source, str(destination), failure=SourceError)
+        try:
+            if ref is not None and not named:
+                commit = (
+                    resolve(Path(source), ref) if local and Path(source).is_dir() else _find(destination, ref)
+                )
+                run(destination, "checkout", "--quiet", "--detach", commit, failure=SourceError)
+            elif head(destination) is None:
+                _check_out_only_ref(source, destination)
+        except UsageError as why:
+            raise SourceError(str(why).replace(str(destination), source)) from why
+
+
+def _find(clone: Path, ref: str) -> str:
+    """The commit of ``ref`` in a clone, whose branches are its origin's."""
+    try:
+        return resolve(clone, ref)
+    except UsageError:
+        return resolve(clone, f"refs/remotes/origin/{ref}")
+
+
+def _check_out_only_ref(source: str, destination: Path) -> None:
+    """Check out what a repository or bundle without a HEAD holds, where that is one ref."""
+    names = line(
+        destination, "for-each-ref", "--format=%(refname)", "refs/remotes/origin", "refs/tags"
+    ).split()
+    if len(names) != 1:
+        short = ", ".join(name.removeprefix("refs/remotes/origin/") for name in names[:5])
+        found = f"{len(names)} refs ({short})" if names else "no commit at all"
+        hint = "name one with --ref" if names else None
+        raise SourceError(f"{source}: looked for a HEAD to check out, found none and {found}", hint=hint)
+    run(destination, "checkout", "--quiet", "--detach", resolve(destination, names[0]), failure=SourceError)
