@@ -20,6 +20,13 @@ class Tree(Protocol):
         """The file's bytes; None where there is no such regular file. Asked for often: cheap to repeat."""
 
 
+class ListedTree(Tree, Protocol):
+    """A tree that knows all its files."""
+
+    def files(self) -> list[str]:
+        """The path of every regular file that belongs to the tree."""
+
+
 def inside(path: str) -> bool:
     """Whether ``path`` is relative and stays below its root."""
     pure = PurePosixPath(path)
@@ -58,6 +65,21 @@ class WorkTree:
         except OSError as why:
             raise UsageError(f"{place}: can't be read ({os.strerror(why.errno or 0)})") from why
 
+    def files(self) -> list[str]:
+        """Every file below the root; those of git's own folder and of a nested repository left out."""
+        found: list[str] = []
+        for place, folders, names in os.walk(self.root, followlinks=False):
+            here = Path(place)
+            folders[:] = sorted(
+                name for name in folders if name != ".git" and not (here / name / ".git").exists()
+            )
+            found += [
+                (here / name).relative_to(self.root).as_posix()
+                for name in sorted(names)
+                if name != ".git" and (here / name).is_file() and not (here / name).is_symlink()
+            ]
+        return found
+
 
 class CommitTree:
     """Files of one commit, from git's objects."""
@@ -78,6 +100,10 @@ class CommitTree:
         if path not in self._read:
             self._read[path] = self._git.read_file(self.repo, self.commit, path) if inside(path) else None
         return self._read[path]
+
+    def files(self) -> list[str]:
+        """Every file of the commit."""
+        return self._git.list_files(self.repo, self.commit)
 
 
 def require_llama(tree: Tree) -> None:

@@ -1,0 +1,94 @@
+"""Is the type everywhere that its sibling is? Every site: handled, waived with a reason, or new.
+
+The tree is looked at as it would be once the plan is written, so an unpatched tree can be audited too.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+from patcher.audit.sites import SUFFIXES, Site, sites
+from patcher.audit.waivers import Waiver, load
+from patcher.patchset import PatchSet
+from patcher.plan import Plan, make_plan
+from patcher.progress import SILENT, Reporter
+from patcher.tree import ListedTree
+
+__all__ = ["Audit", "Audited", "Site", "Waiver", "audit"]
+
+
+@dataclass(frozen=True)
+class Audited:
+    """A site and what is to be said of it: ``handled``, ``waived`` or ``new``."""
+
+    site: Site
+    state: str
+    reason: str = ""
+
+    def document(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {**asdict(self.site), "state": self.state, "reason": self.reason}
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Every site of the sibling in a tree."""
+
+    tree: str
+    sites: tuple[Audited, ...]
+    unused: tuple[Waiver, ...] = field(default=())  # waivers that nothing needed: they may be stale
+
+    @property
+    def new(self) -> tuple[Audited, ...]:
+        """The sites that nobody has thought about."""
+        return tuple(one for one in self.sites if one.state == "new")
+
+    def document(self) -> dict[str, Any]:
+        """The JSON form."""
+        counts = Counter(one.state for one in self.sites)
+        return {
+            "tree": self.tree,
+            "counts": {state: counts[state] for state in ("handled", "waived", "new")},
+            "sites": [one.document() for one in self.sites],
+            "unused_waivers": [asdict(waiver) for waiver in self.unused],
+        }
+
+
+def audit(
+    tree: ListedTree,
+    patchset: PatchSet,
+    *,
+    waivers: tuple[Waiver, ...] | None = None,
+    reporter: Reporter = SILENT,
+) -> Audit:
+    """Judge every site of the sibling in ``tree``, as it would be with ``patchset`` applied.
+
+    Edits that are in conflict count as not made. Raises nothing but what reading the tree raises.
+    """
+    rules = load() if waivers is None else waivers
+    plan = make_plan(tree, patchset, reporter)
+    audited: list[Audited] = []
+    used: set[Waiver] = set()
+    for site in _all_sites(tree, plan, patchset, reporter):
+        waiver = None if site.handled else next((rule for rule in rules if rule.covers(site)), None)
+        if waiver is not None:
+            used.add(waiver)
+        state = "handled" if site.handled else "waived" if waiver else "new"
+        audited.append(Audited(site, state, waiver.reason if waiver else ""))
+    return Audit(tree.name, tuple(audited), tuple(rule for rule in rules if rule not in used))
+
+
+def _all_sites(tree: ListedTree, plan: Plan, patchset: PatchSet, reporter: Reporter) -> Iterator[Site]:
+    planned = {file.path: file.after() for file in plan.files}
+    paths = sorted({*tree.files(), *planned})
+    paths = [path for path in paths if PurePosixPath(path).suffix in SUFFIXES]
+    with reporter.step("Auditing", total=len(paths)) as step:
+        for number, path in enumerate(paths):
+            step.update(done=number, detail=path)
+            data = planned[path] if path in planned else tree.read(path)
+            if data is not None:
+                yield from sites(path, data, patchset.type)

@@ -1,0 +1,54 @@
+"""Sites that need nothing, each with the reason: ``patches/waivers.toml``."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from patcher.errors import PatcherError
+from patcher.resources import resource_dir
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+if TYPE_CHECKING:
+    from patcher.audit.sites import Site
+
+
+@dataclass(frozen=True)
+class Waiver:
+    """Sites that match all that is given are waived."""
+
+    file: str  # a glob, in which * crosses folders
+    reason: str
+    function: str = "*"
+    kind: str = "*"
+    text: str = ""  # a pattern, looked for in the site's line
+
+    def covers(self, site: Site) -> bool:
+        """Whether this waiver is meant for ``site``."""
+        return (
+            fnmatchcase(site.file, self.file)
+            and fnmatchcase(site.function, self.function)
+            and fnmatchcase(site.kind, self.kind)
+            and (not self.text or re.search(self.text, site.text) is not None)
+        )
+
+
+def load() -> tuple[Waiver, ...]:
+    """The waivers that come with the tool. Raises :class:`PatcherError` where the file is malformed."""
+    path = resource_dir("patches") / "waivers.toml"
+    where = f"patches/{path.name}"
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        waivers = tuple(Waiver(**table) for table in document["waiver"])
+        for waiver in waivers:
+            re.compile(waiver.text)
+    except (OSError, tomllib.TOMLDecodeError, TypeError, KeyError, re.error) as why:
+        raise PatcherError(f"{where}: {why}") from why
+    return waivers

@@ -1,0 +1,58 @@
+"""``q8a8-patch audit``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import click
+
+from patcher.commands.arguments import tree_argument
+from patcher.console import Output, common_options
+from patcher.errors import ExitCode
+
+
+@click.command("audit")
+@tree_argument
+@click.option("--ref", help="Audit this commit of the repository TREE, without a checkout.")
+@click.option("--fail-on-new", is_flag=True, help="Exit code 1 where a site is neither handled nor waived.")
+@common_options
+def command(tree: Path, ref: str | None, fail_on_new: bool, output: Output) -> int:
+    """Find every place that names the sibling type Q8_0, and say whether Q8_A8 is there too.
+
+    Each is handled, waived with a reason (patches/waivers.toml), or NEW: upstream has added it, and
+    nobody has thought about it yet. The tree is judged as it is with the type applied.
+    Example: q8a8-patch audit ./llama.cpp --fail-on-new
+    """
+    from patcher.audit import audit
+    from patcher.patchset import load
+    from patcher.transaction import tree_at
+    from patcher.tree import CommitTree, ListedTree, require_llama
+
+    patchset = load()
+    looked: ListedTree = CommitTree(tree, ref) if ref else tree_at(tree)
+    require_llama(looked)
+    report = audit(looked, patchset, reporter=output.reporter)
+
+    def text() -> str:
+        lines = []
+        for one in report.sites:
+            if one.state != "new" and not output.verbose:
+                continue
+            site = one.site
+            mark = {"new": click.style("NEW", fg="red"), "waived": "waived", "handled": "handled"}[one.state]
+            where = f" in {site.function}" if site.function else ""
+            lines.append(f"{mark:<8} {site.file}:{site.line}: {site.kind}{where}: {site.text[:100]}")
+            lines += [f"         {one.reason}"] if one.reason and output.verbose else []
+        if output.verbose:
+            lines += [f"unused waiver: {waiver.file}: {waiver.reason}" for waiver in report.unused]
+        counts = Counter(one.state for one in report.sites)
+        files = len({one.site.file for one in report.sites})
+        lines.append(
+            f"{report.tree}: {len(report.sites)} sites of {patchset.type.sibling.upper()} in {files} files:"
+            f" {counts['handled']} handled, {counts['waived']} waived, {counts['new']} NEW"
+        )
+        return "\n".join(lines)
+
+    output.emit(report.document, text)
+    return ExitCode.FINDINGS if fail_on_new and report.new else ExitCode.OK
