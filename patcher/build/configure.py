@@ -87,7 +87,8 @@ def cmake_command(request: BuildRequest, folder: Path, tools: Toolchain) -> list
         "LLAMA_CURL": "OFF",
         "LLAMA_OPENSSL": "OFF",
         "LLAMA_BUILD_SERVER": "OFF",
-        "LLAMA_BUILD_EXAMPLES": "OFF",
+        # until May 2025 the tools lay among the examples
+        "LLAMA_BUILD_EXAMPLES": "OFF" if (request.root / "tools" / "quantize").is_dir() else "ON",
         "LLAMA_BUILD_TOOLS": "ON",
         "LLAMA_BUILD_TESTS": "ON" if any(name.startswith("test-") for name in request.targets) else "OFF",
     }
