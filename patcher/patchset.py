@@ -44,6 +44,7 @@ class Edit:
     unless_missing: str | None = None  # why the file may be absent; None: it must be there
     exact: bool = False  # what stands there under our name must be ours, token by token
     compare: str | None = None  # a pattern whose first group must agree between ours and theirs
+    signature: str | None = None  # a function whose parameters' types must agree
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class PatchSet:
     edits: tuple[Edit, ...]
     templates: Path
     known_good: tuple[str, ...] = field(default=())
+    upstream_ids: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # numbers upstream has taken
 
     @cached_property
     def _environment(self) -> Environment:
@@ -144,6 +146,7 @@ def load(name: str = "q8_a8") -> PatchSet:
         edits=edits,
         templates=resource_dir("templates"),
         known_good=tuple(document.get("known_good", ())),
+        upstream_ids=document.get("upstream_ids", {}),
     )
 
 

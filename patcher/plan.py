@@ -98,6 +98,8 @@ class Plan:
         known = ", ".join(self.patchset.known_good)
         count = f"{len(lines)} edit{'s' if len(lines) > 1 else ''} can't be placed, nothing was written"
         hint = f"known to work: {known}; 'q8a8-patch status' shows the rest"
+        if any(f", not {self.patchset.type.id}" in edit.detail for edit in self.conflicts):
+            hint = f"--renumber moves the number to the reserved one, --adopt-id keeps theirs; {hint}"
         raise ConflictError("\n  ".join([f"{self.tree}: {count}", *lines]), hint=hint)
 
     def diff(self) -> str:
@@ -196,14 +198,35 @@ def _plan_edit(tree: Tree, patchset: PatchSet, edit: Edit, file: ParsedFile) -> 
     if problems:
         return EditPlan(edit, State.CONFLICT, path, "looked for ours; found " + "; ".join(problems))
     splices = tuple(
-        splice(file.source, site, patchset.render(edit, tree, site.values)) for site in located.sites
+        splice(
+            file.source,
+            site,
+            site.text if site.text is not None else patchset.render(edit, tree, site.values),
+        )
+        for site in located.sites
     )
     there = tuple(item.owner for item in located.existing)
     owners = tuple(site.owner for site in located.sites)
     if not splices:
-        return EditPlan(edit, State.PRESENT, path, _listed("there", there), owners=there)
+        detail = _listed("there", there)
+        if _differs(tree, patchset, edit, file.source, located):
+            detail += "; written differently from ours"
+        return EditPlan(edit, State.PRESENT, path, detail, owners=there)
     detail = _listed("to add", owners) + (f"; {_listed('there', there)}" if there else "")
     return EditPlan(edit, State.MISSING, path, detail, splices, owners)
+
+
+_WHOLE = ("function", "table", "py-definition")  # kinds whose template is all that stands there
+
+
+def _differs(tree: Tree, patchset: PatchSet, edit: Edit, source: Source, located: Located) -> bool:
+    """Whether a part that is there does not say what ours would: no contradiction, but worth knowing."""
+    if edit.kind not in _WHOLE or len(located.existing) != 1:
+        return False
+    there = located.existing[0]
+    return _tokens(patchset.render(edit, tree, {}).encode()) not in _tokens(
+        source.data[there.start : there.end]
+    )
 
 
 def _listed(word: str, owners: Iterable[str]) -> str:
@@ -213,13 +236,17 @@ def _listed(word: str, owners: Iterable[str]) -> str:
 
 def _differences(tree: Tree, patchset: PatchSet, edit: Edit, source: Source, located: Located) -> list[str]:
     """How a part that is there under our name contradicts ours."""
-    if not (edit.exact or edit.compare) or not located.existing:
+    if not (edit.exact or edit.compare or edit.signature) or not located.existing:
         return []
     ours = _tokens(patchset.render(edit, tree, {}).encode())
     problems = []
     for there in located.existing:
         theirs = _tokens(source.data[there.start : there.end])
-        if edit.compare is not None:
+        if edit.signature is not None:
+            wanted, found = (signature(text, edit.signature) for text in (ours, theirs))
+            if wanted is not None and found is not None and _interchangeable(wanted, found, patchset):
+                continue
+        elif edit.compare is not None:
             wanted, found = _part(edit.compare, ours), _part(edit.compare, theirs)
         else:
             wanted, found = ours, theirs
@@ -227,6 +254,32 @@ def _differences(tree: Tree, patchset: PatchSet, edit: Edit, source: Source, loc
             line = source.line_number(there.start)
             problems.append(f"{there.owner} in line {line}, {_difference(wanted or ours, found or theirs)}")
     return problems
+
+
+_QUALIFIER = re.compile(r"\b(?:GGML_RESTRICT|restrict|__restrict|RESTRICT)\b")
+
+
+def signature(tokens: str, function: str) -> str | None:
+    """The types of a function's parameters, out of its text with one space between tokens.
+
+    Names and ``restrict`` say nothing to a caller and are left out.
+    """
+    found = re.search(rf"\b{re.escape(function)} \(([^()]*)\)", tokens)
+    if found is None:
+        return None
+    parameters = []
+    for text in _QUALIFIER.sub("", found.group(1)).split(","):
+        words = text.split()
+        if len(words) > 1 and re.fullmatch(r"[A-Za-z_]\w*", words[-1]):
+            words.pop()  # the parameter's name
+        parameters.append(" ".join(words))
+    return " , ".join(parameters)
+
+
+def _interchangeable(ours: str, theirs: str, patchset: PatchSet) -> bool:
+    """Whether C takes one for the other at every call: blocks may go by ``void *``."""
+    block = rf"\bblock_{patchset.type.name} \*"
+    return re.sub(block, "void *", ours) == re.sub(block, "void *", theirs)
 
 
 def _difference(wanted: str, found: str) -> str:

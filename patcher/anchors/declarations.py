@@ -50,24 +50,28 @@ def _members(syntax: Syntax, nodes: Iterable[Node]) -> dict[str, tuple[Node, int
     return members
 
 
-def enumerator(syntax: Syntax, *, enum: str, ours: str, value: int, before: str | None = None) -> Located:
+def enumerator(
+    syntax: Syntax, *, enum: str, ours: str, value: int, before: str | None = None, renumber: bool = False
+) -> Located:
     """A member of ``enum``, behind its last one or the last one before ``before``.
 
     ``ours`` with another value, or ``value`` under another name, contradicts: files written with one
-    id are unreadable with another.
+    id are unreadable with another. With ``renumber`` another value of ours gives way to ``value``.
     """
     source = syntax.source
     nodes = _enum_body(syntax, enum)
     members = _members(syntax, nodes)
     taken = next((name for name, (_, number) in members.items() if number == value and name != ours), None)
+    if taken is not None and taken != before:
+        raise AnchorError(f"{value} free in enum {enum}", f"it taken by {taken}")
     if ours in members:
         node, number = members[ours]
         contradiction = None
+        if number != value and renumber:
+            return Located((_number(node, enum, value),))
         if number != value:
             contradiction = f"{ours} = {number if number is not None else 'no plain number'}, not {value}"
         return Located(existing=(Existing(enum, node.start_byte, node.end_byte, contradiction),))
-    if taken is not None and taken != before:
-        raise AnchorError(f"{value} free in enum {enum}", f"it taken by {taken}")
     last = nodes[-1]
     if before is not None:
         if before not in members:
@@ -81,6 +85,14 @@ def enumerator(syntax: Syntax, *, enum: str, ours: str, value: int, before: str 
     behind = source.line_end(last.end_byte)
     start = last.start_byte
     return Located((Site(enum, behind, behind, Place.LINES, source.indent(start), source.line(start)),))
+
+
+def _number(node: Node, enum: str, value: int) -> Site:
+    """Where the number of an enumerator stands, or would."""
+    old = node.child_by_field_name("value")
+    if old is not None:
+        return Site(enum, old.start_byte, old.end_byte, Place.INLINE, text=str(value))
+    return Site(enum, node.end_byte, node.end_byte, Place.INLINE, text=f" = {value}")
 
 
 def enum_count(syntax: Syntax, *, enum: str, count: str, ours: str, value: int) -> Located:

@@ -84,8 +84,13 @@ class Module:
                 yield value
 
 
-def py_member(module: Module, *, name: str, ours: str, value: int, before: str | None = None) -> Located:
-    """A member of the enum class ``name``: behind its last one, or the last one before ``before``."""
+def py_member(
+    module: Module, *, name: str, ours: str, value: int, before: str | None = None, renumber: bool = False
+) -> Located:
+    """A member of the enum class ``name``: behind its last one, or the last one before ``before``.
+
+    With ``renumber`` another value of ours gives way to ``value``.
+    """
     source = module.source
     found = module.classes(name)
     if len(found) != 1:
@@ -95,13 +100,16 @@ def py_member(module: Module, *, name: str, ours: str, value: int, before: str |
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             number: object = node.value.value if isinstance(node.value, ast.Constant) else None
             members[node.targets[0].id] = (node, number)
-    if ours in members:
-        node, number = members[ours]
-        contradiction = f"{name}.{ours} = {number!r}, not {value}" if number != value else None
-        return Located(existing=(Existing(name, module.start(node), module.end(node), contradiction),))
-    taken = [member for member, (_, number) in members.items() if number == value]
+    taken = [member for member, (_, number) in members.items() if number == value and member != ours]
     if taken:
         raise AnchorError(f"{value} free in class {name}", f"it taken by {taken[0]}")
+    if ours in members:
+        node, number = members[ours]
+        if number != value and renumber:
+            start, end = module.start(node.value), module.end(node.value)
+            return Located((Site(name, start, end, Place.INLINE, text=str(value)),))
+        contradiction = f"{name}.{ours} = {number!r}, not {value}" if number != value else None
+        return Located(existing=(Existing(name, module.start(node), module.end(node), contradiction),))
     names = list(members)
     if before is not None and before not in names:
         raise AnchorError(f"{before} in class {name}", "none")

@@ -41,6 +41,7 @@ class Site:
     like: str = ""  # the neighbour's line, whose columns a one-line text follows
     values: Mapping[str, object] = field(default_factory=dict)  # what the template may use of the anchor
     blank_before: int = 0  # empty lines between the neighbour and the text
+    text: str | None = None  # what goes there, where it isn't the template's to say
 
 
 @dataclass(frozen=True)

@@ -7,18 +7,33 @@ from typing import Any
 
 import click
 
-from patcher.commands.arguments import base_of, selected, selection_options, tree_argument
+from patcher.commands.arguments import (
+    base_of,
+    numbered,
+    numbering_options,
+    selected,
+    selection_options,
+    tree_argument,
+)
 from patcher.console import Output, common_options
 
 
 @click.command("apply")
 @tree_argument
 @selection_options
+@numbering_options
 @click.option("--dry-run", is_flag=True, help="Plan and report, write nothing.")
 @click.option("--commit", is_flag=True, help="Commit what was written on top of HEAD.")
 @common_options
 def command(
-    tree: Path, only: tuple[str, ...], without: tuple[str, ...], dry_run: bool, commit: bool, output: Output
+    tree: Path,
+    only: tuple[str, ...],
+    without: tuple[str, ...],
+    adopt_id: bool,
+    renumber: bool,
+    dry_run: bool,
+    commit: bool,
+    output: Output,
 ) -> None:
     """Plan every edit of the type on TREE, then write all of them or none.
 
@@ -28,7 +43,7 @@ def command(
     from patcher.commit import apply_and_commit
 
     work = transaction.tree_at(tree)
-    patchset = selected(only, without)
+    patchset = numbered(selected(only, without), work, adopt_id, renumber, output.reporter)
     if commit and not dry_run:
         applied = apply_and_commit(work, patchset, reporter=output.reporter)
     else:

@@ -8,7 +8,10 @@ from typing import Any, TypeVar
 
 import click
 
+from patcher.errors import UsageError
 from patcher.patchset import PatchSet, load
+from patcher.progress import Reporter
+from patcher.tree import Tree
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,6 +31,27 @@ def selection_options(function: F) -> F:
 def selected(only: tuple[str, ...], without: tuple[str, ...]) -> PatchSet:
     """The patch set that ``--only`` and ``--without`` leave. Raises UsageError for an unknown id."""
     return load().select(only, without)
+
+
+def numbering_options(function: F) -> F:
+    """``--adopt-id`` and ``--renumber``: for a tree in which somebody chose the numbers."""
+    function = click.option(
+        "--renumber", is_flag=True, help="Move numbers that the tree has for the type to the reserved ones."
+    )(function)
+    return click.option(
+        "--adopt-id", is_flag=True, help="Keep the numbers that the tree has for the type, with a warning."
+    )(function)
+
+
+def numbered(patchset: PatchSet, tree: Tree, adopt_id: bool, renumber: bool, reporter: Reporter) -> PatchSet:
+    """The patch set that ``--adopt-id`` or ``--renumber`` asks for. Raises UsageError for both at once."""
+    from patcher import numbering
+
+    if adopt_id and renumber:
+        raise UsageError("--adopt-id and --renumber: one of them, not both")
+    if adopt_id:
+        return numbering.adopt(patchset, tree, reporter)
+    return numbering.renumber(patchset, tree, reporter) if renumber else patchset
 
 
 def base_of(tree: Path) -> str | None:

@@ -6,15 +6,30 @@ from pathlib import Path
 
 import click
 
-from patcher.commands.arguments import base_of, selected, selection_options, tree_argument
+from patcher.commands.arguments import (
+    base_of,
+    numbered,
+    numbering_options,
+    selected,
+    selection_options,
+    tree_argument,
+)
 from patcher.console import Output, common_options
 
 
 @click.command("diff")
 @tree_argument
 @selection_options
+@numbering_options
 @common_options
-def command(tree: Path, only: tuple[str, ...], without: tuple[str, ...], output: Output) -> None:
+def command(
+    tree: Path,
+    only: tuple[str, ...],
+    without: tuple[str, ...],
+    adopt_id: bool,
+    renumber: bool,
+    output: Output,
+) -> None:
     """Show what apply would write to TREE, as a unified diff that git apply takes.
 
     Example: q8a8-patch diff ./llama.cpp | less
@@ -24,7 +39,8 @@ def command(tree: Path, only: tuple[str, ...], without: tuple[str, ...], output:
     from patcher import report, transaction
 
     work = transaction.tree_at(tree)
-    plan = transaction.observed(work, selected(only, without), output.reporter)
+    patchset = numbered(selected(only, without), work, adopt_id, renumber, output.reporter)
+    plan = transaction.observed(work, patchset, output.reporter)
     plan.require_clean()
     document = report.plan_document(plan, base=base_of(work.root))
     text = plan.diff()

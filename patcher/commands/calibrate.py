@@ -1,0 +1,85 @@
+"""``q8a8-patch calibrate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from patcher.console import Output, common_options
+from patcher.errors import UsageError
+
+
+@click.command("calibrate")
+@click.argument("model", type=click.Path(path_type=Path), required=False)
+@click.option("-f", "--text", type=click.Path(path_type=Path), help="The text to read, UTF-8.")
+@click.option(
+    "-o", "--output", "stats_path", type=click.Path(path_type=Path), required=True, help="The statistics."
+)
+@click.option("--tool", type=click.Path(path_type=Path), help="llama-q8a8-stats, or the folder it is in.")
+@click.option(
+    "--rows", default=256, show_default=True, type=click.IntRange(min=0), help="Rows kept of each input."
+)
+@click.option(
+    "--chunk-size", default=512, show_default=True, type=click.IntRange(min=2), help="Tokens read at once."
+)
+@click.option(
+    "--chunks", type=click.IntRange(min=1), help="At most so many chunks. [default: the whole text]"
+)
+@click.option("-t", "--threads", type=click.IntRange(min=1), help="Threads. [default: the tool's choice]")
+@click.option(
+    "--gpu-layers", default=0, show_default=True, type=click.IntRange(min=0), help="Layers on the GPU."
+)
+@click.option(
+    "--merge",
+    "merged",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Join these statistics of one model instead of reading a text; may be repeated.",
+)
+@click.option("--force", is_flag=True, help="With --merge: replace the output.")
+@common_options
+def command(
+    model: Path | None,
+    text: Path | None,
+    stats_path: Path,
+    tool: Path | None,
+    rows: int,
+    chunk_size: int,
+    chunks: int | None,
+    threads: int | None,
+    gpu_layers: int,
+    merged: tuple[Path, ...],
+    force: bool,
+    output: Output,
+) -> None:
+    """Gather what smoothing has to know: how large each channel's activations are while MODEL reads a text.
+
+    A run that was stopped goes on where the statistics end; so does one with more --chunks.
+    Example: q8a8-patch calibrate model-f16.gguf -f valid.txt -o model.stats --tool build/bin
+    """
+    from patcher.model import calibrate
+
+    if merged:
+        if model is not None or text is not None:
+            raise UsageError("--merge: takes neither a model nor a text")
+        stats = calibrate.merge(merged, stats_path, force=force)
+    else:
+        if model is None or text is None:
+            raise UsageError("MODEL and --text are needed, or --merge")
+        request = calibrate.CalibrationRequest(
+            calibrate.find_tool(tool), model, text, stats_path, rows, chunk_size, chunks, threads, gpu_layers
+        )
+        stats = calibrate.calibrate(request, output.reporter)
+    document = {
+        "stats": str(stats.path),
+        "model_hash": stats.model_hash,
+        "texts": stats.texts,
+        "chunks": stats.chunks,
+        "products": len(stats.weights),
+    }
+    output.emit(
+        document,
+        f"{stats.path}: {len(stats.weights)} matrix products, {sum(stats.chunks)} chunks"
+        f" of {len(stats.texts)} text{'s' if len(stats.texts) != 1 else ''}",
+    )

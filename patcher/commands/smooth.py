@@ -1,0 +1,90 @@
+"""``q8a8-patch smooth``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+from patcher.console import Output, common_options
+from patcher.errors import UsageError
+
+
+def _alpha(ctx: click.Context, param: click.Parameter, value: str) -> float | None:
+    """A number from 0 to 1, or None for ``auto``."""
+    if value == "auto":
+        return None
+    if not re.fullmatch(r"0?\.\d+|[01](\.0*)?", value):
+        raise click.BadParameter(f"looked for 'auto' or a number from 0 to 1, found '{value}'", ctx, param)
+    return float(value)
+
+
+@click.command("smooth")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--stats", type=click.Path(path_type=Path), help="What 'calibrate' wrote for this model.")
+@click.option("-o", "--output", "out", type=click.Path(path_type=Path), required=True, help="The new model.")
+@click.option(
+    "--alpha",
+    callback=_alpha,
+    metavar="auto|0..1",
+    default="auto",
+    show_default=True,
+    help="Share of the difficulty that weights take over.",
+)
+@click.option(
+    "--layer-alpha", multiple=True, metavar="N[-M]=ALPHA", help="Alpha of some layers; may be repeated."
+)
+@click.option(
+    "--magnitude",
+    type=click.Choice(["auto", "max", "rms", "mean"]),
+    default="auto",
+    show_default=True,
+    help="What counts as a channel's size; auto: searched with alpha, or max for a fixed one.",
+)
+@click.option("--fold", "only", multiple=True, metavar="ID", help="Only attn, value, ffn, down, ...")
+@click.option("--undo", is_flag=True, help="Take the smoothing of MODEL back.")
+@click.option("--force", is_flag=True, help="Replace the output.")
+@common_options
+def command(
+    model: Path,
+    stats: Path | None,
+    out: Path,
+    alpha: float | None,
+    layer_alpha: tuple[str, ...],
+    magnitude: str,
+    only: tuple[str, ...],
+    undo: bool,
+    force: bool,
+    output: Output,
+) -> None:
+    """Even out the channels of a model before it is quantized; the function that it computes stays the same.
+
+    A run that was stopped goes on where it was when it is started again.
+    Example: q8a8-patch smooth model-f16.gguf --stats model.stats -o smooth-f16.gguf
+    """
+    from patcher.model import smooth as smoothing
+    from patcher.model.choose import Strength
+
+    if undo:
+        if stats is not None or layer_alpha or only:
+            raise UsageError("--undo: takes no --stats, --layer-alpha or --fold; the model knows them")
+        done = smoothing.undo(model, out, force=force, reporter=output.reporter)
+    else:
+        if stats is None:
+            raise UsageError("--stats is needed", hint="'q8a8-patch calibrate' makes them")
+        strength = Strength(alpha, None if magnitude == "auto" else magnitude, _by_layer(layer_alpha))
+        done = smoothing.smooth(model, stats, out, strength, force=force, only=only, reporter=output.reporter)
+    output.emit(done.document, done.text)
+
+
+def _by_layer(given: tuple[str, ...]) -> dict[int, float]:
+    found: dict[int, float] = {}
+    for text in given:
+        parts = re.fullmatch(r"(\d{1,6})(?:-(\d{1,6}))?=(\d(?:\.\d+)?|\.\d+)", text)
+        if parts is None or float(parts[3]) > 1:
+            raise UsageError(f"--layer-alpha: looked for N=ALPHA or N-M=ALPHA, found '{text}'")
+        first = int(parts[1])
+        for layer in range(first, int(parts[2] or first) + 1):
+            found[layer] = float(parts[3])
+    return found
