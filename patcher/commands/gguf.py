@@ -1,0 +1,77 @@
+"""``q8a8-patch gguf``: what is done to model files themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from patcher.console import Output, common_options
+from patcher.errors import UsageError
+
+
+@click.group("gguf")
+def command() -> None:
+    """Move GGUF files to the reserved numbers. Its commands take --json, -q and -v.
+
+    Example: q8a8-patch gguf retag model.gguf -o model-120.gguf
+    """
+
+
+@command.command("retag")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("-o", "--output-file", type=click.Path(path_type=Path), help="Where the new file goes.")
+@click.option("--in-place", is_flag=True, help="Replace FILE itself (once the new one is proved).")
+@click.option(
+    "--from-id", type=click.IntRange(0, 2**31 - 1), help="The number that FILE has. [default: found by size]"
+)
+@click.option("--force", is_flag=True, help="Replace the output file where it is there.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, write nothing.")
+@common_options
+def retag_command(
+    file: Path,
+    output_file: Path | None,
+    in_place: bool,
+    from_id: int | None,
+    force: bool,
+    dry_run: bool,
+    output: Output,
+) -> None:
+    """Give FILE's Q8_A8 tensors, and its file type, the reserved numbers.
+
+    Their number is found by their size, 34 bytes for 32 weights: a tensor that really is upstream's
+    MXFP4 is refused. Data, order and alignment stay, which is proved before the file takes its name.
+    Example: q8a8-patch gguf retag old.gguf -o new.gguf
+    """
+    from patcher.model.retag import retag
+    from patcher.patchset import load
+
+    if in_place and output_file is not None:
+        raise UsageError("--in-place and --output-file: one of them, not both")
+    if not (in_place or output_file or dry_run):
+        raise UsageError(
+            f"{file}: looked for where to write, found nothing", hint="-o FILE, --in-place or --dry-run"
+        )
+    kind = load().type
+    done = retag(
+        file,
+        kind,
+        destination=file if in_place else output_file,
+        from_id=from_id,
+        dry_run=dry_run,
+        force=force,
+        reporter=output.reporter,
+    )
+
+    def text() -> str:
+        if not done.tensors:
+            return f"{file}: no tensor of {kind.upper} under another number, nothing to do"
+        where = done.written or f"{file}, dry run"
+        lines = [f"{where}: {len(done.tensors)} tensors from {done.from_id} to {done.to_id}"]
+        if done.file_type:
+            lines.append(f"general.file_type from {done.file_type[0]} to {done.file_type[1]}")
+        if done.written:
+            lines.append(f"the data of {len(done.sha256)} tensors is unchanged")
+        return "\n".join(lines)
+
+    output.emit(done.document, text)

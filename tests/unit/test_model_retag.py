@@ -1,0 +1,155 @@
+"""Files with other numbers become files with the reserved ones; what is not ours is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from patcher import cli
+from patcher.errors import UsageError
+from patcher.model.retag import layout, retag
+from patcher.patchset import load
+
+KIND = load().type
+Q8_A8, MXFP4 = (32, 34), (32, 17)
+
+
+def text(value: str) -> bytes:
+    return struct.pack("<Q", len(value)) + value.encode()
+
+
+def gguf(
+    path: Path,
+    tensors: list[tuple[str, tuple[int, ...], int, tuple[int, int]]],
+    file_type: int = 38,
+    alignment: int = 32,
+) -> Path:
+    """A small file: (name, dims, type number, (weights, bytes) of its blocks)."""
+    head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), 3)
+    head += text("general.architecture") + struct.pack("<I", 8) + text("llama")
+    head += text("general.alignment") + struct.pack("<II", 4, alignment)
+    head += text("general.file_type") + struct.pack("<II", 4, file_type)
+    data = b""
+    for number, (name, dims, kind, (weights, size)) in enumerate(tensors):
+        data += b"\0" * (-len(data) % alignment)
+        head += text(name) + struct.pack("<I", len(dims)) + struct.pack(f"<{len(dims)}Q", *dims)
+        head += struct.pack("<IQ", kind, len(data))
+        elements = 1
+        for dim in dims:
+            elements *= dim
+        block = struct.pack("<e", 0.25 + number) + bytes((7 * i + number) % 256 for i in range(size - 2))
+        data += block * (elements // weights)
+    head += b"\0" * (-len(head) % alignment)
+    path.write_bytes(head + data)
+    return path
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    return gguf(tmp_path / "old.gguf", [
+        ("a.weight", (64, 3), 39, Q8_A8), ("norm", (64,), 0, (1, 4)), ("b.weight", (32, 5), 39, Q8_A8), ("c.weight", (32, 2), 8, Q8_A8),
+    ])  # fmt: skip
+
+
+def numbers(path: Path) -> list[int]:
+    return [entry.type for entry in layout(path).entries]
+
+
+def test_only_the_numbers_change(old: Path, tmp_path: Path) -> None:
+    before = old.read_bytes()
+    done = retag(old, KIND, destination=tmp_path / "new.gguf")
+    after = (tmp_path / "new.gguf").read_bytes()
+    assert numbers(tmp_path / "new.gguf") == [120, 0, 120, 8]
+    assert (done.from_id, done.tensors, done.file_type) == (39, ("a.weight", "b.weight"), (38, 120))
+    assert len(after) == len(before)
+    assert sum(a != b for a, b in zip(after, before, strict=True)) == 3  # two types, one file type
+    assert old.read_bytes() == before
+    assert set(done.sha256) == {"a.weight", "norm", "b.weight", "c.weight"}
+    entry = layout(old).entries[0]
+    data = before[entry.offset : entry.offset + entry.span]
+    assert done.sha256["a.weight"] == hashlib.sha256(data).hexdigest()
+
+
+def test_a_second_time_there_is_nothing_to_do(old: Path, tmp_path: Path) -> None:
+    retag(old, KIND, destination=tmp_path / "new.gguf")
+    again = retag(tmp_path / "new.gguf", KIND, destination=tmp_path / "newer.gguf")
+    assert again.tensors == ()
+    assert not (tmp_path / "newer.gguf").exists()
+
+
+def test_in_place_only_where_asked(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = old.read_bytes()
+    assert cli.run(["gguf", "retag", str(old)]) == 2
+    assert cli.run(["gguf", "retag", str(old), "--dry-run", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["written"] is None
+    assert document["tensors"] == ["a.weight", "b.weight"]
+    assert old.read_bytes() == before
+    assert cli.run(["gguf", "retag", str(old), "--in-place"]) == 0
+    assert numbers(old) == [120, 0, 120, 8]
+    assert [path.name for path in old.parent.iterdir()] == ["old.gguf"]
+
+
+def test_a_file_that_is_there_stays_unless_forced(old: Path, tmp_path: Path) -> None:
+    (tmp_path / "there.gguf").write_bytes(b"precious")
+    with pytest.raises(UsageError, match="is there already"):
+        retag(old, KIND, destination=tmp_path / "there.gguf")
+    assert (tmp_path / "there.gguf").read_bytes() == b"precious"
+    retag(old, KIND, destination=tmp_path / "there.gguf", force=True)
+    assert numbers(tmp_path / "there.gguf") == [120, 0, 120, 8]
+
+
+def test_mxfp4_is_refused_by_its_size(tmp_path: Path) -> None:
+    path = gguf(tmp_path / "mxfp4.gguf", [("a.weight", (256, 3), 39, MXFP4)])
+    assert retag(path, KIND, destination=tmp_path / "new.gguf").tensors == ()
+    with pytest.raises(UsageError, match="MXFP4 has this size, so that is what it is"):
+        retag(path, KIND, destination=tmp_path / "new.gguf", from_id=39)
+    assert not (tmp_path / "new.gguf").exists()
+
+
+def test_a_number_that_upstream_never_had(tmp_path: Path) -> None:
+    path = gguf(tmp_path / "own.gguf", [("a.weight", (64, 3), 77, Q8_A8)], file_type=1024 + 55)
+    done = retag(path, KIND, destination=tmp_path / "new.gguf")
+    assert done.from_id == 77
+    assert done.file_type == (1024 + 55, 1024 + 120)
+    assert numbers(tmp_path / "new.gguf") == [120]
+
+
+def test_scales_that_are_none_are_refused(tmp_path: Path) -> None:
+    path = gguf(tmp_path / "odd.gguf", [("a.weight", (64, 3), 77, Q8_A8)])
+    entry = layout(path).entries[0]
+    data = bytearray(path.read_bytes())
+    data[entry.offset : entry.offset + 2] = struct.pack("<e", -1.0)
+    path.write_bytes(data)
+    with pytest.raises(UsageError, match=r"the scale -1\.0 is none of Q8_A8's"):
+        retag(path, KIND, destination=tmp_path / "new.gguf")
+
+
+def test_two_that_could_be_meant(tmp_path: Path) -> None:
+    path = gguf(tmp_path / "two.gguf", [("a.weight", (64, 3), 77, Q8_A8), ("b.weight", (64, 3), 78, Q8_A8)])
+    with pytest.raises(UsageError, match=r"the types 77, 78 could each be Q8_A8"):
+        retag(path, KIND, destination=tmp_path / "new.gguf")
+    assert retag(path, KIND, destination=tmp_path / "new.gguf", from_id=78).tensors == ("b.weight",)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_damaged_files_are_refused_or_read(old: Path, data: st.DataObject) -> None:
+    raw = bytearray(old.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        raw[data.draw(st.integers(0, 400))] = data.draw(st.integers(0, 255))
+    raw = raw[: data.draw(st.integers(0, len(raw)))] if data.draw(st.booleans()) else raw
+    broken = old.with_name("broken.gguf")
+    broken.write_bytes(raw)
+    said = ""
+    try:
+        retag(broken, KIND, destination=None, dry_run=True)
+    except UsageError as why:  # GgufError is one
+        said = str(why)
+    assert not said or (str(broken) in said and "\n" not in said)
