@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("export", "Write the plan as a series that git am takes."),
     "build": ("build", "Configure and build out of tree, strictly linked."),
     "verify-symbols": ("verify_symbols", "Prove that no undefined symbol remains in ELF files."),
+    "drift": ("drift", "Plan over many revisions: last good, first bad, why."),
     "gguf": ("gguf", "Move model files to the reserved numbers."),
     "audit": ("audit", "Find every place that its sibling has and the type lacks."),
     "doctor": ("doctor", "Say what this machine has and lacks."),

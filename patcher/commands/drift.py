@@ -1,0 +1,82 @@
+"""``q8a8-patch drift``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from patcher.console import Output, common_options
+from patcher.errors import ExitCode, UsageError
+
+
+@click.command("drift")
+@click.argument("repo", type=click.Path(path_type=Path))
+@click.option(
+    "--refs",
+    multiple=True,
+    metavar="REF|A..B",
+    help="A ref, or a range commit by commit; may be repeated. [default: HEAD's history]",
+)
+@click.option("--since", metavar="DATE", help="Only commits since then, as git takes dates.")
+@click.option(
+    "--bisect", is_flag=True, help="Judge only what it takes to find the first commit that breaks each edit."
+)
+@click.option(
+    "--picture", type=click.Path(path_type=Path), help="Draw edits over revisions into this SVG file."
+)
+@click.option("-j", "--jobs", type=click.IntRange(min=1), help="Processes at once. [default: by machine]")
+@common_options
+def command(
+    repo: Path,
+    refs: tuple[str, ...],
+    since: str | None,
+    bisect: bool,
+    picture: Path | None,
+    jobs: int | None,
+    output: Output,
+) -> int:
+    """Plan the type on many revisions of REPO, without a checkout, and say since when it breaks and why.
+
+    Exit code 1 where the newest revision refuses an edit. What was judged is kept: an interrupted run
+    goes on where it stopped. Example: q8a8-patch drift ./llama.cpp --refs b8390..HEAD --bisect
+    """
+    from patcher import git
+    from patcher.drift import drift
+    from patcher.patchset import load
+
+    if git.find_toplevel(repo) is None and not (repo / "objects").is_dir():
+        raise UsageError(f"{repo}: looked for a git repository, found none")
+    patchset = load()
+    found = drift(repo, patchset, refs=refs, since=since, bisect=bisect, jobs=jobs, reporter=output.reporter)
+    if picture is not None:
+        from patcher.drift.picture import svg
+
+        draft = picture.with_name(f".{picture.name}.draft")
+        draft.write_text(svg(found, patchset), encoding="utf-8")
+        draft.replace(picture)
+
+    def text() -> str:
+        lines = []
+        for one in found.revisions:
+            if output.verbose or (len(found.revisions) <= 20):
+                ids = ", ".join(conflict.edit for conflict in one.conflicts)
+                lines.append(
+                    f"{one.state:<8}  {one.ref:<14} {one.date}  {one.subject[:60]}"
+                    + (f"  ({ids})" if ids else "")
+                )
+        for cause in found.causes:
+            lines.append(f"{cause.edit}: broken by {cause.commit[:12]} ({cause.date}) {cause.subject}")
+            lines.append(f"    {cause.file}: {cause.detail}")
+            lines += [f"    {line}" for line in cause.hunk.splitlines()]
+        good, bad = found.last_good, found.first_bad
+        verdict = (
+            "every revision takes the type"
+            if not any(one.conflicts for one in found.revisions)
+            else (f"last good: {good.ref if good else 'none'}, first bad: {bad.ref if bad else 'none'}")
+        )
+        lines.append(f"{len(found.revisions)} revisions, {found.judged} distinct files judged: {verdict}")
+        return "\n".join(lines)
+
+    output.emit(found.document, text)
+    return ExitCode.FINDINGS if found.revisions[-1].conflicts else ExitCode.OK

@@ -1,0 +1,261 @@
+"""Does the type still apply? Plans over many revisions of a repository, read from git's objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from patcher.drift.cause import Cause, find_cause
+from patcher.drift.verdicts import CONFLICT, Key, Verdicts, verdicts
+from patcher.errors import UsageError
+from patcher.git.history import Commit, blobs, commit, commits
+from patcher.patchset import NEW_FILE, Edit, PatchSet
+from patcher.progress import SILENT, Reporter
+
+__all__ = ["Cause", "Drift", "Revision", "drift"]
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """An edit that can't be placed in a revision."""
+
+    edit: str
+    file: str
+    detail: str
+
+    def document(self) -> dict[str, str]:
+        """The JSON form."""
+        return {"id": self.edit, "file": self.file, "detail": self.detail}
+
+
+@dataclass(frozen=True)
+class Revision:
+    """One commit, and the edits that it refuses."""
+
+    ref: str
+    commit: str
+    subject: str
+    date: str
+    conflicts: tuple[Conflict, ...] = field(default=())
+
+    @property
+    def state(self) -> str:
+        """``ok`` or ``conflict``."""
+        return "conflict" if self.conflicts else "ok"
+
+    def document(self) -> dict[str, Any]:
+        """The JSON form of the command contract."""
+        return {
+            "ref": self.ref,
+            "commit": self.commit,
+            "subject": self.subject,
+            "date": self.date,
+            "state": self.state,
+            "conflicts": [conflict.document() for conflict in self.conflicts],
+        }
+
+
+@dataclass(frozen=True)
+class Drift:
+    """What became of the type over a row of revisions, oldest first."""
+
+    repo: str
+    revisions: tuple[Revision, ...]
+    causes: tuple[Cause, ...] = field(default=())
+    judged: int = 0  # distinct file contents that were looked at
+
+    @property
+    def last_good(self) -> Revision | None:
+        """The newest revision that takes every edit."""
+        return next((one for one in reversed(self.revisions) if not one.conflicts), None)
+
+    @property
+    def first_bad(self) -> Revision | None:
+        """The revision behind it; None where the newest is good."""
+        good = self.last_good
+        if good is None:
+            return self.revisions[0] if self.revisions else None
+        position = self.revisions.index(good) + 1
+        return self.revisions[position] if position < len(self.revisions) else None
+
+    def document(self) -> dict[str, Any]:
+        """The JSON form of the command contract."""
+        good, bad = self.last_good, self.first_bad
+        return {
+            "repo": self.repo,
+            "revisions": [one.document() for one in self.revisions],
+            "last_good": good.ref if good else None,
+            "first_bad": bad.ref if bad else None,
+            "causes": [cause.document() for cause in self.causes],
+            "judged": self.judged,
+        }
+
+
+def drift(
+    repo: Path,
+    patchset: PatchSet,
+    *,
+    refs: Iterable[str] = (),
+    since: str | None = None,
+    bisect: bool = False,
+    jobs: int | None = None,
+    reporter: Reporter = SILENT,
+) -> Drift:
+    """Plan ``patchset`` on revisions of ``repo``; no file is checked out, nothing is written there.
+
+    ``refs`` are refs, judged one by one, or ranges A..B, judged commit by commit along the first
+    parents; HEAD's history where there are none. With ``bisect`` only as many commits are judged as it
+    takes to find the first that breaks each edit that the newest refuses. Raises :class:`UsageError` for
+    refs that name nothing.
+    """
+    row = _row(repo, patchset, tuple(refs), since)
+    if not row:
+        raise UsageError(f"{repo}: looked for commits, found none in what was asked for")
+    if bisect:
+        return _bisected(repo, patchset, row, jobs, reporter)
+    keys = [key for _, _, there in row for key in _keys(there, patchset)]
+    said = verdicts(repo, patchset, keys, jobs=jobs, reporter=reporter)
+    revisions = tuple(_revision(ref, one, there, patchset, said) for ref, one, there in row)
+    causes = _causes(repo, patchset, row, revisions)
+    return Drift(str(repo), revisions, causes, len(set(keys)))
+
+
+Row = list[tuple[str, Commit, dict[str, str]]]  # what it was called, the commit, path -> blob
+
+
+def paths_of(patchset: PatchSet) -> set[str]:
+    """Every path that an edit may go to, or is put beside."""
+    beside = {str(edit.anchor["beside"]) for edit in patchset.edits if edit.kind == NEW_FILE}
+    return {path for edit in patchset.edits for path in edit.files} | beside
+
+
+def _row(repo: Path, patchset: PatchSet, refs: tuple[str, ...], since: str | None) -> Row:
+    paths = paths_of(patchset)
+    row: Row = []
+    for ref in refs or ("HEAD",):
+        base, dots, tip = ref.partition("..")
+        if refs and not dots:
+            one = commit(repo, ref)
+            row.append((ref, one, blobs(repo, one.id, paths)))
+            continue
+        history = commits(
+            repo, tip or (ref if not dots else "HEAD"), paths, base=base if dots else None, since=since
+        )
+        if history:
+            row += _walked(repo, history, paths)
+    return row
+
+
+def _walked(repo: Path, history: list[Commit], paths: set[str]) -> Row:
+    """The files of each commit of a row: those of the first, then what each changed."""
+    there = blobs(repo, history[0].id, paths)
+    row: Row = [(history[0].id[:12], history[0], there)]
+    for one in history[1:]:
+        if one.changes:
+            merged: dict[str, str | None] = {**there, **one.changes}
+            there = {path: blob for path, blob in merged.items() if blob is not None}
+        row.append((one.id[:12], one, there))  # commits that touch nothing share one dict
+    return row
+
+
+def _candidate(edit: Edit, there: dict[str, str]) -> str | None:
+    return next((path for path in edit.files if path in there), None)
+
+
+def _keys(there: dict[str, str], patchset: PatchSet) -> list[Key]:
+    """The contents that have to be judged to know what the edits say of these files."""
+    chosen = {_candidate(edit, there) for edit in patchset.edits if edit.kind != NEW_FILE}
+    return [(path, there[path]) for path in sorted(filter(None, chosen))]
+
+
+def _revision(
+    ref: str, one: Commit, there: dict[str, str], patchset: PatchSet, said: dict[Key, Verdicts]
+) -> Revision:
+    conflicts = []
+    for edit in patchset.edits:
+        found = _verdict(edit, there, said)
+        if found is not None:
+            conflicts.append(found)
+    return Revision(ref, one.id, one.subject, one.date, tuple(conflicts))
+
+
+def _verdict(edit: Edit, there: dict[str, str], said: dict[Key, Verdicts]) -> Conflict | None:
+    if edit.kind == NEW_FILE:
+        beside = str(edit.anchor["beside"])
+        if beside not in there and edit.unless_missing is None:
+            return Conflict(edit.id, edit.files[0], f"looked for {beside}, to put it beside; found none")
+        return None
+    path = _candidate(edit, there)
+    if path is None:
+        if edit.unless_missing is not None:
+            return None
+        return Conflict(edit.id, edit.files[0], "looked for the file; found none of that name")
+    state, detail = said[path, there[path]][edit.id]
+    return Conflict(edit.id, path, detail) if state == CONFLICT else None
+
+
+def _causes(repo: Path, patchset: PatchSet, row: Row, revisions: tuple[Revision, ...]) -> tuple[Cause, ...]:
+    """For each edit that the newest refuses: the commit since which it is refused, if the row holds it."""
+    causes = []
+    for conflict in revisions[-1].conflicts:
+        first = len(revisions) - 1
+        while first and any(one.edit == conflict.edit for one in revisions[first - 1].conflicts):
+            first -= 1
+        if first:
+            causes.append(
+                find_cause(
+                    repo,
+                    patchset,
+                    conflict.edit,
+                    conflict.detail,
+                    row[first][1],
+                    row[first - 1][2],
+                    row[first][2],
+                )
+            )
+    return tuple(causes)
+
+
+def _bisected(repo: Path, patchset: PatchSet, row: Row, jobs: int | None, reporter: Reporter) -> Drift:
+    """Judge the ends, then halve: for each refused edit, along the commits that touched its files."""
+    judged: dict[int, Revision] = {}
+    seen: set[Key] = set()
+
+    def at(position: int) -> Revision:
+        if position not in judged:
+            ref, chosen, there = row[position]
+            keys = _keys(there, patchset)
+            seen.update(keys)
+            said = verdicts(repo, patchset, keys, jobs=jobs)
+            judged[position] = _revision(ref, chosen, there, patchset, said)
+        return judged[position]
+
+    newest = at(len(row) - 1)
+    oldest = at(0)
+    causes = []
+    with reporter.step("Bisecting", total=len(newest.conflicts)) as step:
+        for number, conflict in enumerate(newest.conflicts):
+            step.update(done=number, detail=conflict.edit)
+            if any(one.edit == conflict.edit for one in oldest.conflicts):
+                continue
+            good, bad = 0, len(row) - 1
+            while bad - good > 1:
+                middle = (good + bad) // 2
+                refused = any(one.edit == conflict.edit for one in at(middle).conflicts)
+                good, bad = (good, middle) if refused else (middle, bad)
+            at(good)
+            causes.append(
+                find_cause(
+                    repo, patchset, conflict.edit, conflict.detail, row[bad][1], row[good][2], row[bad][2]
+                )
+            )
+    # the newest that takes all of them lies before the first commit that breaks any
+    if newest.conflicts and not oldest.conflicts:
+        good, bad = 0, len(row) - 1
+        while bad - good > 1:
+            middle = (good + bad) // 2
+            good, bad = (good, middle) if at(middle).conflicts else (middle, bad)
+    revisions = tuple(judged[position] for position in sorted(judged))
+    return Drift(str(repo), revisions, tuple(causes), len(seen))

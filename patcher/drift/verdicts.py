@@ -1,0 +1,154 @@
+"""What each edit says to one file's content: computed once for each blob, in parallel, and kept.
+
+An edit's verdict depends on the one file that it goes to, so a blob that a thousand commits share is
+parsed once. (Conditions on other files change what is written, never whether it can be.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
+from functools import cache
+from pathlib import Path
+
+from patcher.cache import cache_dir
+from patcher.machine import processors
+from patcher.patchset import NEW_FILE, PatchSet, load
+from patcher.plan import State, make_plan
+from patcher.progress import SILENT, Reporter
+from patcher.resources import resource_dir
+
+Verdicts = dict[str, tuple[str, str]]  # edit id -> (state, detail)
+Key = tuple[str, str]  # path, blob
+
+_CHUNK = 4  # blobs that one worker takes at a time: they differ in size by a thousand
+
+
+class OneFile:
+    """A tree that holds one file."""
+
+    name = "one file"
+
+    def __init__(self, path: str, data: bytes) -> None:
+        self.path = path
+        self.data = data
+
+    def read(self, path: str) -> bytes | None:
+        """The file's bytes, where it is the one."""
+        return self.data if path == self.path else None
+
+
+def judge(patchset: PatchSet, path: str, data: bytes) -> Verdicts:
+    """What every edit that can go to ``path`` says of ``data``."""
+    ids = tuple(edit.id for edit in patchset.edits if path in edit.files and edit.kind != NEW_FILE)
+    plan = make_plan(OneFile(path, data), patchset.select(ids))
+    return {edit.edit.id: (edit.state.value, edit.detail) for edit in plan.edits}
+
+
+@cache
+def fingerprint(name: str) -> str:
+    """A hash of all that verdicts depend on: edits, templates and the code that reads them."""
+    digest = hashlib.sha256()
+    folders = [resource_dir("patches"), resource_dir("templates"), Path(__file__).resolve().parents[1]]
+    for folder in folders:
+        for path in sorted(folder.rglob("*")):
+            if path.suffix in (".toml", ".j2", ".py") and path.is_file():
+                digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+    return f"{name}-{digest.hexdigest()[:20]}"
+
+
+class Store:
+    """Verdicts on disk, so that an interrupted run goes on and the next one is faster."""
+
+    def __init__(self, name: str) -> None:
+        self.place = cache_dir("drift") / f"{fingerprint(name)}.sqlite"
+        with closing(self._open()) as database, database:
+            database.execute(
+                "CREATE TABLE IF NOT EXISTS verdicts"
+                " (path TEXT, blob TEXT, said TEXT, PRIMARY KEY (path, blob))"
+            )
+
+    def _open(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.place, timeout=60)
+
+    def known(self, keys: Iterable[Key]) -> dict[Key, Verdicts]:
+        """Those of ``keys`` that were judged before."""
+        wanted = set(keys)
+        found: dict[Key, Verdicts] = {}
+        with closing(self._open()) as database:
+            for path, blob, said in database.execute("SELECT path, blob, said FROM verdicts"):
+                if (path, blob) in wanted:
+                    found[path, blob] = {
+                        edit: (state, detail) for edit, (state, detail) in json.loads(said).items()
+                    }
+        return found
+
+    def add(self, made: Iterable[tuple[Key, Verdicts]]) -> None:
+        """Keep new ones."""
+        rows = [(path, blob, json.dumps(said)) for (path, blob), said in made]
+        with closing(self._open()) as database, database:
+            database.executemany("INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?)", rows)
+
+
+def verdicts(
+    repo: Path,
+    patchset: PatchSet,
+    keys: Iterable[Key],
+    *,
+    jobs: int | None = None,
+    reporter: Reporter = SILENT,
+) -> dict[Key, Verdicts]:
+    """What the edits say of each (path, blob)."""
+    store = Store(patchset.name)
+    wanted = list(dict.fromkeys(keys))
+    found = store.known(wanted)
+    todo = [key for key in wanted if key not in found]
+    with reporter.step("Judging files", total=len(todo)) as step:
+        for number, (key, said) in enumerate(_judged(repo, patchset, todo, jobs, store), 1):
+            found[key] = said
+            step.update(done=number, detail=key[0])
+    return found
+
+
+def _judged(
+    repo: Path, patchset: PatchSet, todo: list[Key], jobs: int | None, store: Store
+) -> Iterator[tuple[Key, Verdicts]]:
+    # neighbours share most of their text, not their cost: the big files first keep all workers busy
+    batches = [todo[start : start + _CHUNK] for start in range(0, len(todo), _CHUNK)]
+    count = min(jobs or processors(), len(batches))
+    if count <= 1:
+        for batch in batches:
+            made = _work(repo, patchset.name, batch)
+            store.add(made)
+            yield from made
+        return
+    with ProcessPoolExecutor(count) as pool:
+        waiting = [pool.submit(_work, repo, patchset.name, batch) for batch in batches]
+        try:
+            for future in waiting:
+                made = future.result()
+                store.add(made)
+                yield from made
+        except BaseException:
+            for future in waiting:
+                future.cancel()
+            raise
+
+
+def _work(repo: Path, name: str, batch: list[Key]) -> list[tuple[Key, Verdicts]]:
+    from patcher import git
+
+    patchset = _loaded(name)
+    return [((path, blob), judge(patchset, path, git.read_blob(repo, blob))) for path, blob in batch]
+
+
+@cache
+def _loaded(name: str) -> PatchSet:
+    return load(name)
+
+
+CONFLICT = State.CONFLICT.value

@@ -1,0 +1,98 @@
+"""Commits in a row, and which of a set of paths each has touched, without a checkout."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from patcher.git.process import run
+from patcher.git.repository import resolve
+
+_NONE = re.compile(r"0+")
+_MANY = 400  # paths that one command line takes in one go
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One commit of a row, and the paths of interest that it changed: path -> blob, None for gone."""
+
+    id: str
+    subject: str
+    date: str  # of its committer, YYYY-MM-DD
+    changes: dict[str, str | None]
+
+
+def commits(
+    repo: Path,
+    tip: str,
+    paths: Iterable[str],
+    *,
+    base: str | None = None,
+    since: str | None = None,
+) -> list[Commit]:
+    """``base``..``tip`` along the first parents, oldest first; all up to ``tip`` without a base.
+
+    Raises :class:`UsageError` for a ref that names no commit.
+    """
+    last = resolve(repo, tip)
+    wanted = f"{resolve(repo, base)}..{last}" if base else last
+    options = ["--first-parent", "--reverse"] + ([f"--since={since}"] if since else [])
+    out = run(repo, "log", *options, "--no-show-signature", "--format=%H%x00%cs%x00%s", wanted, "--")
+    touched = dict(_touched(repo, wanted, options, paths))
+    rows = []
+    for line in out.decode("utf-8", "replace").splitlines():
+        name, date, subject = line.split("\0", 2)
+        rows.append(Commit(name, subject, date, touched.get(name, {})))
+    return rows
+
+
+def commit(repo: Path, ref: str) -> Commit:
+    """One commit by itself. Raises :class:`UsageError` for a ref that names none."""
+    out = run(repo, "show", "-s", "--no-show-signature", "--format=%H%x00%cs%x00%s", resolve(repo, ref))
+    name, date, subject = out.decode("utf-8", "replace").strip().split("\0", 2)
+    return Commit(name, subject, date, {})
+
+
+def _touched(
+    repo: Path, wanted: str, options: list[str], paths: Iterable[str]
+) -> Iterator[tuple[str, dict[str, str | None]]]:
+    """Commit -> what it did to the paths, out of one walk through git's own index of changes."""
+    chosen = sorted(paths)[:_MANY]
+    log = run(
+        repo, "log", *options, "--no-show-signature", "--raw", "--no-abbrev", "--no-renames", "-z", "-m",
+        "--root", "--format=%x01%H", wanted, "--", *(f":(literal){path}" for path in chosen),
+    )  # fmt: skip
+    for block in log.split(b"\x01")[1:]:
+        head, *rest = (field for field in (part.strip(b"\n") for part in block.split(b"\0")) if field)
+        changes: dict[str, str | None] = {}
+        for facts, path in zip(rest[::2], rest[1::2], strict=False):
+            _, mode, _, blob, _ = facts.decode("ascii").lstrip(":").split(" ")
+            there = mode.startswith("100") and not _NONE.fullmatch(blob)
+            changes[path.decode("utf-8", "surrogateescape")] = blob if there else None
+        yield head.decode("ascii"), changes
+
+
+def blobs(repo: Path, name: str, paths: Iterable[str]) -> dict[str, str]:
+    """The blob of each of ``paths`` that is a file in the commit ``name``."""
+    out = run(repo, "ls-tree", "-z", "--full-tree", name, "--", *sorted(paths))
+    found = {}
+    for entry in out.split(b"\0"):
+        if not entry:
+            continue
+        facts, _, path = entry.partition(b"\t")
+        mode, _, blob = facts.decode("ascii").split(" ")
+        if mode.startswith("100"):
+            found[path.decode("utf-8", "surrogateescape")] = blob
+    return found
+
+
+def hunks(repo: Path, name: str, path: str) -> list[str]:
+    """What the commit ``name`` did to ``path``, hunk by hunk, with a little context."""
+    out = run(
+        repo, "show", "--first-parent", "-m", "--no-color", "--no-ext-diff", "--no-textconv", "--no-renames",
+        "-U2", "--format=", name, "--", f":(literal){path}",
+    )  # fmt: skip
+    parts = re.split(r"^(?=@@ )", out.decode("utf-8", "replace"), flags=re.MULTILINE)
+    return parts[1:]
