@@ -40,8 +40,8 @@ def places(
             yield Place(line, "text", "", shown, False)
             continue
         chain = _chain(module, line, column)
-        if len(chain) < 2 or _is_prose(chain):
-            continue  # a comment, or a docstring
+        if len(chain) < 2 or _is_prose(chain) or _is_comment(chain[-1], line):
+            continue
         owner = next((node.name for node in reversed(chain) if isinstance(node, _NAMED)), "")
         what, handled = _judge(chain, text, kind, ours)
         yield Place(line, what, owner, shown, handled)
@@ -66,6 +66,13 @@ def _holds(node: ast.AST, line: int, column: int) -> bool:
     start = (getattr(node, "lineno", 0), getattr(node, "col_offset", 0))
     end = (getattr(node, "end_lineno", 0) or 0, getattr(node, "end_col_offset", 0) or 0)
     return start <= (line, column) < end
+
+
+def _is_comment(innermost: ast.AST, line: int) -> bool:
+    """Whether no expression holds the byte: a comment inside a block (a class is named in its own line)."""
+    if isinstance(innermost, ast.ClassDef):
+        return innermost.lineno != line
+    return isinstance(innermost, ast.stmt)
 
 
 def _is_prose(chain: list[ast.AST]) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from patcher.drift.cause import Cause, find_cause
-from patcher.drift.verdicts import CONFLICT, Key, Verdicts, verdicts
+from patcher.drift.verdicts import CONFLICT, Key, Verdicts, judge_all
 from patcher.errors import UsageError
 from patcher.git.history import Commit, blobs, commit, commits
 from patcher.patchset import NEW_FILE, Edit, PatchSet
@@ -116,7 +116,7 @@ def drift(
     if bisect:
         return _bisected(repo, patchset, row, jobs, reporter)
     keys = [key for _, _, there in row for key in _keys(there, patchset)]
-    said = verdicts(repo, patchset, keys, jobs=jobs, reporter=reporter)
+    said = judge_all(repo, patchset, keys, jobs=jobs, reporter=reporter)
     revisions = tuple(_revision(ref, one, there, patchset, said) for ref, one, there in row)
     causes = _causes(repo, patchset, row, revisions)
     return Drift(str(repo), revisions, causes, len(set(keys)))
@@ -228,7 +228,7 @@ def _bisected(repo: Path, patchset: PatchSet, row: Row, jobs: int | None, report
             ref, chosen, there = row[position]
             keys = _keys(there, patchset)
             seen.update(keys)
-            said = verdicts(repo, patchset, keys, jobs=jobs)
+            said = judge_all(repo, patchset, keys, jobs=jobs)
             judged[position] = _revision(ref, chosen, there, patchset, said)
         return judged[position]
 

@@ -94,7 +94,7 @@ class Store:
             database.executemany("INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?)", rows)
 
 
-def verdicts(
+def judge_all(
     repo: Path,
     patchset: PatchSet,
     keys: Iterable[Key],

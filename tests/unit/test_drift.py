@@ -1,0 +1,178 @@
+"""Plans over a row of commits: what breaks, since when, by which hunk; and how little is looked at."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from patcher import cli
+from patcher.drift import Drift, drift, paths_of, verdicts
+from patcher.drift.picture import svg
+from patcher.errors import UsageError
+from patcher.git.history import commits, hunks
+from patcher.patchset import PatchSet, load
+from patcher.plan import State, make_plan
+from patcher.tree import CommitTree
+from tests.conftest import git
+
+PATCHSET = load()
+OPS = "ggml/src/ggml-cpu/ops.cpp"
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("Q8A8_PATCH_CACHE", str(tmp_path / "cache"))
+
+
+def commit(repo: Path, subject: str, path: str = "notes.txt", old: str = "", new: str = "") -> str:
+    file = repo / path
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    assert old in text
+    file.write_text(text.replace(old, new) if old else text + subject + "\n", encoding="utf-8")
+    git(repo, "add", "-A")
+    git(repo, "commit", "-qm", subject)
+    return git(repo, "rev-parse", "HEAD")
+
+
+@pytest.fixture
+def history(mini_repo: Path) -> tuple[Path, list[str]]:
+    """Eight commits; the fifth renames an enum, the sixth takes a case away."""
+    made = [git(mini_repo, "rev-parse", "HEAD")]
+    made.append(commit(mini_repo, "one"))
+    made.append(commit(mini_repo, "a comment in ops", OPS, "switch", "/* here */ switch"))
+    made.append(commit(mini_repo, "two"))
+    made.append(
+        commit(mini_repo, "rename the enum", "include/llama.h", "enum llama_ftype", "enum llama_file_type")
+    )
+    made.append(commit(mini_repo, "no more clamp", OPS, "case GGML_TYPE_Q8_0", "case GGML_TYPE_OTHER"))
+    made.append(commit(mini_repo, "three"))
+    made.append(commit(mini_repo, "four"))
+    return mini_repo, made
+
+
+def test_it_says_what_a_plan_of_each_commit_says(history: tuple[Path, list[str]]) -> None:
+    repo, made = history
+    found = drift(repo, PATCHSET)
+    assert [one.commit for one in found.revisions] == made
+    for one in found.revisions:
+        plan = make_plan(CommitTree(repo, one.commit), PATCHSET)
+        wanted = {edit.edit.id: edit.detail for edit in plan.edits if edit.state is State.CONFLICT}
+        assert {conflict.edit: conflict.detail for conflict in one.conflicts} == wanted
+    assert found.last_good is not None
+    assert found.first_bad is not None
+    assert (found.last_good.commit, found.first_bad.commit) == (made[3], made[4])
+
+
+def test_each_content_is_judged_once(
+    history: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo, _ = history
+    seen: list[str] = []
+    real = verdicts.judge
+
+    def judge(patchset: PatchSet, path: str, data: bytes) -> verdicts.Verdicts:
+        seen.append(path)
+        return real(patchset, path, data)
+
+    monkeypatch.setattr(verdicts, "judge", judge)
+    found = drift(repo, PATCHSET, jobs=1)
+    assert found.judged == len(seen) == 29 + 3  # every file once, ops.cpp and llama.h as they changed
+    drift(repo, PATCHSET, jobs=1)
+    assert len(seen) == 32  # the second time nothing
+    commit(repo, "five", OPS, "/* here */", "/* there */")
+    drift(repo, PATCHSET, jobs=1)
+    assert len(seen) == 33
+
+
+@pytest.mark.parametrize("bisect", [False, True])
+def test_the_cause_is_the_commit_and_its_hunk(history: tuple[Path, list[str]], bisect: bool) -> None:
+    repo, made = history
+    causes = {cause.edit: cause for cause in drift(repo, PATCHSET, bisect=bisect).causes}
+    assert causes["llama-ftype"].commit == made[4]
+    assert causes["llama-ftype"].subject == "rename the enum"
+    assert "-enum llama_ftype" in causes["llama-ftype"].hunk.replace("    ", "")
+    assert causes["cpu-ops"].commit == made[5]
+    assert "case GGML_TYPE_Q8_0" in causes["cpu-ops"].hunk
+
+
+def test_bisect_judges_few_and_names_the_same(mini_repo: Path) -> None:
+    for number in range(40):
+        commit(mini_repo, f"before {number}")
+    bad = commit(mini_repo, "rename", "include/llama.h", "enum llama_ftype", "enum llama_file_type")
+    for number in range(40):
+        commit(mini_repo, f"after {number}")
+    found = drift(mini_repo, PATCHSET, bisect=True)
+    assert len(found.revisions) < 20
+    assert found.first_bad is not None
+    assert found.first_bad.commit == bad
+    assert [cause.commit for cause in found.causes] == [bad]
+
+
+def test_ranges_refs_and_their_names(history: tuple[Path, list[str]]) -> None:
+    repo, made = history
+    git(repo, "tag", "b1", made[1])
+    git(repo, "tag", "b2", made[5])
+    found = drift(repo, PATCHSET, refs=("b1", "b2"))
+    assert [(one.ref, one.state) for one in found.revisions] == [("b1", "ok"), ("b2", "conflict")]
+    ranged = drift(repo, PATCHSET, refs=(f"{made[1]}..{made[3]}",))
+    assert [one.commit for one in ranged.revisions] == made[2:4]
+    with pytest.raises(UsageError, match="no-such"):
+        drift(repo, PATCHSET, refs=("no-such",))
+    with pytest.raises(UsageError, match="looked for commits"):
+        drift(repo, PATCHSET, refs=("b1..b1",))
+
+
+def test_a_file_that_comes_back_and_one_that_goes(mini_repo: Path) -> None:
+    text = (mini_repo / OPS).read_text(encoding="utf-8")
+    (mini_repo / OPS).unlink()
+    gone = commit(mini_repo, "gone")
+    (mini_repo / OPS).write_text(text, encoding="utf-8")
+    commit(mini_repo, "back")
+    states = [one.state for one in drift(mini_repo, PATCHSET).revisions]
+    assert states == ["ok", "conflict", "ok"]
+    (mini_repo / OPS).unlink()
+    last = commit(mini_repo, "gone again")
+    (cause,) = [cause for cause in drift(mini_repo, PATCHSET).causes if cause.edit == "cpu-ops"]
+    assert cause.commit == last != gone
+    assert cause.hunk == f"{OPS} is gone"
+
+
+def test_the_picture_has_a_row_an_edit_and_a_bar_a_run(history: tuple[Path, list[str]]) -> None:
+    repo, _ = history
+    picture = ET.fromstring(svg(drift(repo, PATCHSET), PATCHSET))  # noqa: S314 - our own text
+    bars = picture.findall("{http://www.w3.org/2000/svg}rect")
+    assert sum(bar.get("fill") == "#d1242f" for bar in bars) >= 2
+    texts = [text.text for text in picture.iter("{http://www.w3.org/2000/svg}text")]
+    assert {edit.id for edit in PATCHSET.edits} <= set(texts)
+    assert svg(Drift("x", ()), PATCHSET).startswith("<svg")
+
+
+def test_the_command(
+    history: tuple[Path, list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    repo, made = history
+    picture = tmp_path / "drift.svg"
+    assert cli.run(["drift", str(repo), "--json", "--picture", str(picture)]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert set(document) >= {"revisions", "last_good", "first_bad"}
+    assert document["first_bad"] == made[4][:12]
+    assert picture.exists()
+    assert cli.run(["drift", str(repo), "--refs", f"..{made[3]}"]) == 0
+    assert cli.run(["drift", str(tmp_path)]) == 2
+    assert "looked for a git repository" in capsys.readouterr().err
+    assert git(repo, "status", "--porcelain") == ""
+
+
+def test_history_of_merges_follows_the_first_parent(mini_repo: Path) -> None:
+    git(mini_repo, "checkout", "-qb", "side")
+    commit(mini_repo, "side", OPS, "switch", "/* side */ switch")
+    git(mini_repo, "checkout", "-q", "main")
+    commit(mini_repo, "main")
+    git(mini_repo, "merge", "-q", "--no-ff", "-m", "merged", "side")
+    row = commits(mini_repo, "HEAD", paths_of(PATCHSET))
+    assert [one.subject for one in row] == ["base", "main", "merged"]
+    assert list(row[2].changes) == [OPS]
+    assert any("/* side */" in hunk for hunk in hunks(mini_repo, row[2].id, OPS))
