@@ -20,6 +20,7 @@ from rich.text import Text
 
 WIDTH = 110
 _ERASED = re.compile(r"[^\n]*\x1b\[2K")  # a progress line that was taken back
+_UP = re.compile(r"^(?:\x1b\[\?25[hl])*\x1b\[1A\x1b\[2K")  # the line above is taken back
 _CURSOR = re.compile(r"\x1b\[\d*[A-HJKfs]|\x1b\[\?\d+[hl]|\r")
 
 
@@ -39,7 +40,11 @@ def record(command: list[str]) -> tuple[int, str]:
 
 def settled(output: str) -> str:
     """What stays on the screen: progress that was erased is gone, colours stay."""
-    lines = [_CURSOR.sub("", _ERASED.sub("", line)) for line in output.replace("\r\n", "\n").split("\n")]
+    lines: list[str] = []
+    for line in output.replace("\r\n", "\n").split("\n"):
+        if _UP.match(line.lstrip("\r")) and lines:
+            lines.pop()
+        lines.append(_CURSOR.sub("", _ERASED.sub("", line)))
     return "\n".join(line for line in lines if re.sub(r"\x1b\[[\d;]*m", "", line).strip())
 
 

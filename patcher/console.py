@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import click
@@ -78,6 +79,14 @@ class ConsoleReporter:
         console = Console(stderr=True, no_color="NO_COLOR" in os.environ, highlight=False)
         with Progress(*columns, console=console, transient=True) as progress:
             yield _RichStep(progress, progress.add_task(label, total=total, detail=""))
+
+
+def shown(path: Path) -> str:
+    """A path as a reader here would write it: relative where it lies below the current folder."""
+    try:
+        return f".{os.sep}{path.relative_to(Path.cwd())}"
+    except (ValueError, OSError):
+        return str(path)
 
 
 def _color() -> bool | None:

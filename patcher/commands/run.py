@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from patcher.commands.arguments import build_options
-from patcher.console import Output, common_options
+from patcher.console import Output, common_options, shown
 from patcher.errors import ExitCode
 
 
@@ -54,7 +54,7 @@ def command(
     patchset = load()
     checkout = fetch(source, work / "llama.cpp", ref=ref, reporter=reporter)
     release = checkout.release or checkout.locator
-    reporter.note(f"fetched   {release} -> {checkout.path}")
+    reporter.note(f"fetched   {release} -> {shown(checkout.path)}")
     tree = transaction.tree_at(checkout.path)
     applied = transaction.apply(tree, patchset, reporter=reporter)
     made = (
@@ -92,7 +92,7 @@ def command(
             f"build     {built.seconds:.0f} s, {built.compiled} files compiled, {built.compiler},"
             f" {'strictly linked' if built.strict else 'NOT strictly linked'}",
             f"symbols   {summary(checked)}",
-            f"programs  {built.bin_dir}",
+            f"programs  {shown(built.bin_dir)}",
         ]
         bad = checked.at_least("error")
         return "\n".join([*([findings_text(checked), ""] if bad else []), *lines])
