@@ -1,4 +1,4 @@
-"""Anchors: where in a C, C++ or Python file an edit belongs.
+"""Anchors: where in a C, C++, Python or CMake file an edit belongs.
 
 An anchor is structure (an enum, a table entry, a case, a function), never a line number. It finds in
 one file the sites that lack the edit and those that have it already, or says what it looked for and
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from patcher.anchors import cases, declarations, expressions, python
+from patcher.anchors import cases, cmake, declarations, expressions, python
 from patcher.anchors.focus import focused, wanted, words
 from patcher.anchors.site import AnchorError, Existing, Located, Place, Site, Splice, splice
 from patcher.anchors.source import Source
@@ -43,6 +43,8 @@ ANCHORS: Mapping[str, Callable[..., Located]] = {
     "comparison": expressions.comparison,
     "element": expressions.element,
     "statement": expressions.statement,
+    "cmake-item": cmake.cmake_item,
+    "cmake-call": cmake.cmake_call,
     "py-member": python.py_member,
     "py-entry": python.py_entry,
     "py-definition": python.py_definition,
@@ -52,7 +54,7 @@ ANCHORS: Mapping[str, Callable[..., Located]] = {
 }
 
 
-Parsed = Syntax | python.Module
+Parsed = Syntax | python.Module | Source
 
 
 class ParsedFile:
@@ -80,6 +82,8 @@ class ParsedFile:
         return anchor(self._parsed, **parameters)
 
     def _parse(self, kind: str, *, focus: bool) -> Parsed:
+        if kind.startswith("cmake-"):
+            return self.source  # a list of calls: its own scan is enough
         if kind.startswith("py-"):
             asked = [word for name, values in self._anchors for word in words(name, values)]
             return python.Module(self.source, asked if focus and asked else None)

@@ -1,0 +1,62 @@
+"""Anchors in CMake lists: behind an argument of a call, behind a call."""
+
+from __future__ import annotations
+
+import re
+
+from patcher.anchors.site import AnchorError, Existing, Located, Place, Site
+from patcher.anchors.source import Source, blank
+
+# brackets first: what looks like a comment or a quote in one is text
+_NOT_CODE = re.compile(rb'#?\[(?P<eq>=*)\[(?:.|\n)*?\](?P=eq)\]|#[^\n]*|"(?:\\(?:.|\n)|[^"\\])*"')
+
+
+def _code(source: Source) -> bytes:
+    """The bytes with comments, and arguments in quotes or brackets, blanked."""
+    return _NOT_CODE.sub(blank, source.data)
+
+
+def cmake_item(source: Source, *, variable: str, beside: list[str], ours: str) -> Located:
+    """Behind the line of the one of ``beside`` that ``list(APPEND variable ...)`` has.
+
+    ``beside`` are names that an argument has had in one version or another. It has to end its line.
+    ``ours`` is the argument that tells that the text is there.
+    """
+    code = _code(source)
+    call = rf"(?i:\blist)\s*\(\s*APPEND\s+{re.escape(variable)}\b[^()]*"
+    found = []
+    for block in re.finditer(call.encode(), code):
+        for name in (ours, *beside):
+            argument = re.search(rb"(?<=\s)" + re.escape(name.encode()) + rb"(?=[\s)]|$)", block.group())
+            if argument:
+                found.append((name, block.start() + argument.start(), block.start() + argument.end()))
+    there = [site for site in found if site[0] == ours]
+    if there:
+        return Located(existing=(Existing(variable, there[0][1], there[0][2]),))
+    if len(found) != 1:
+        names = " or ".join(beside)
+        raise AnchorError(f"{names} in one list(APPEND {variable} ...)", f"{len(found)}")
+    _, start, end = found[0]
+    behind = source.line_end(end - 1)
+    if not source.starts_line(start) or code[end:behind].strip():
+        raise AnchorError(f"{found[0][0]} on a line of its own", f"'{source.line(start).strip()}'")
+    return Located((Site(variable, behind, behind, Place.LINES, source.indent(start)),))
+
+
+def cmake_call(source: Source, *, command: str, argument: str, ours: str) -> Located:
+    """Behind the line of the one call ``command(argument)``, at its indent.
+
+    ``ours`` is a pattern of a line that tells that the text is there; a comment doesn't.
+    """
+    code = _code(source)
+    there = re.search(ours.encode(), code, re.MULTILINE)
+    if there:
+        return Located(existing=(Existing(command, there.start(), there.end()),))
+    pattern = rf"(?i:\b{re.escape(command)})\s*\(\s*{re.escape(argument)}\s*\)"
+    calls = list(re.finditer(pattern.encode(), code))
+    if len(calls) != 1:
+        raise AnchorError(f"one call {command}({argument})", f"{len(calls)}")
+    start, behind = calls[0].start(), source.line_end(calls[0].end() - 1)
+    if not source.starts_line(start) or code[calls[0].end() : behind].strip():
+        raise AnchorError(f"{command}({argument}) on a line of its own", f"'{source.line(start).strip()}'")
+    return Located((Site(command, behind, behind, Place.LINES, source.indent(start)),))
