@@ -1,7 +1,16 @@
-"""The undefined-symbol verifier: reads ELF files, never runs them."""
+"""The undefined-symbol verifier: reads ELF files, never runs them.
 
-from patcher.symbols.check import Finding, Report, check
+>>> from pathlib import Path
+>>> from patcher import symbols
+>>> report = symbols.check([Path("build/bin")])  # doctest: +SKIP
+>>> [finding.symbol for finding in report.at_least("error")]  # doctest: +SKIP
+[]
+"""
+
+from patcher.symbols.check import check
+from patcher.symbols.findings import Finding, Report
+from patcher.symbols.ignores import Ignores
 from patcher.symbols.rules import RULES, Rule
 from patcher.symbols.search import SearchOptions
 
-__all__ = ["RULES", "Finding", "Report", "Rule", "SearchOptions", "check"]
+__all__ = ["RULES", "Finding", "Ignores", "Report", "Rule", "SearchOptions", "check"]

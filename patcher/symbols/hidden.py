@@ -1,36 +1,40 @@
-"""Definitions that exist and can't be seen: in ``.symtab``, local or with hidden visibility."""
+"""Definitions that linkers see and loaders don't: in the ``.symtab`` of whatever was not stripped."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 HIDDEN = ("STV_HIDDEN", "STV_INTERNAL")
 
 
-def hidden_definitions(path: Path, names: set[str]) -> dict[str, str]:
-    """Which of ``names`` the file defines without exporting: name -> why. Empty for a stripped file.
+@dataclass(frozen=True)
+class Hidden:
+    """A definition in a file's full symbol table. ``member`` is its place in an archive."""
 
-    Asked only where something is undefined, so pyelftools' own, slower, symbol table serves.
-    """
-    from elftools.common.exceptions import ELFError
-    from elftools.construct.core import ConstructError
-    from elftools.elf.elffile import ELFFile
-    from elftools.elf.sections import SymbolTableSection
+    why: str
+    exported: bool = False
+    member: str = ""
 
-    found: dict[str, str] = {}
-    try:
-        with path.open("rb") as file:
-            table = ELFFile(file).get_section_by_name(".symtab")
-            if not isinstance(table, SymbolTableSection):
-                return found
-            for symbol in table.iter_symbols():
-                if symbol.name not in names or symbol["st_shndx"] == "SHN_UNDEF":
-                    continue
-                if symbol["st_info"]["bind"] == "STB_LOCAL":
-                    # the linker turns a hidden global into a local one
-                    found[symbol.name] = "it is local: static, in an anonymous namespace, or hidden"
-                if symbol["st_other"]["visibility"] in HIDDEN:
-                    found[symbol.name] = "its visibility is hidden"
-    except (OSError, ELFError, ConstructError, ValueError, UnicodeDecodeError):
-        return found  # what can't be read explains nothing; the finding itself stands
+
+def hidden_definitions(path: Path, names: Iterable[str]) -> dict[str, Hidden]:
+    """Which of ``names`` the file defines in its full symbol table. Empty for a stripped file."""
+    from patcher.symbols.relocatable import members
+
+    wanted = {name.encode("utf-8", "surrogateescape"): name for name in names}
+    found: dict[str, Hidden] = {}
+    for unit in members(path):
+        for symbol in unit.symbols:
+            name = wanted.get(symbol.name)
+            if name is None or not symbol.defined or name in found:
+                continue
+            if symbol.local:
+                # the linker turns a hidden global into a local one
+                why = "it is local: static, in an anonymous namespace, or hidden"
+                found[name] = Hidden(why, member=unit.member)
+            elif symbol.hidden:
+                found[name] = Hidden("its visibility is hidden", member=unit.member)
+            elif unit.relocatable:
+                found[name] = Hidden("", exported=True, member=unit.member)
     return found

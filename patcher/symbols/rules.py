@@ -50,6 +50,13 @@ _ALL = (
         "--library-path. What such a library would define can't be checked and is not reported.",
     ),
     Rule(
+        "unreadable-file",
+        "error",
+        "A file that is given or needed begins like an ELF file and is not a sound one.",
+        "It is cut off, or its tables lead out of the file. The loader refuses it, or dies of it. Build or\n"
+        "copy it again.",
+    ),
+    Rule(
         "underlinked",
         "warning",
         "A library uses a symbol that none of the libraries it names provides; another one happens to.",
@@ -71,9 +78,21 @@ _ALL = (
     Rule(
         "loader-ok",
         "note",
-        "A weak reference has no definition.",
-        "Loader and linkers accept it: the program is meant to test for null. Listed because a weak\n"
-        "reference that should have been a strong one looks the same.",
+        "A symbol is missing, and the loader accepts it.",
+        "A weak reference without a definition: the program is meant to test for null, and loader and\n"
+        "linkers accept it. Listed because one that should have been strong looks the same.",
+    ),
+    Rule(
+        "expired-ignore",
+        "warning",
+        "An entry of the ignore file is past its date.",
+        "What it hid is reported again. Fix it, or give the entry a new date and a reason.",
+    ),
+    Rule(
+        "unused-ignore",
+        "note",
+        "An entry of the ignore file, or an --ignore, hides nothing.",
+        "What it was for is gone: take it out, before it hides something else.",
     ),
 )
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
-from patcher.symbols.elf import Definition, ElfObject, Reference, read
-from patcher.symbols.search import Search
+from patcher.symbols.elf import Definition, ElfObject, Reference, UnreadableElfError, read
+from patcher.symbols.platforms import platform_of
+from patcher.symbols.search import GLIBC, MUSL, Search
+
+Loaders = tuple[ElfObject, ...]
+
+# musl's own file stands for all of them (ldso/dynlink.c, reserved names)
+_MUSL_OWN = ("libc.", "libpthread.", "librt.", "libm.", "libdl.", "libutil.", "libxnet.")
 
 
 @dataclass(frozen=True)
 class Missing:
-    """A NEEDED entry for which no file was found."""
+    """A NEEDED entry that has no file, or (``why``) one that can't be read."""
 
     name: str
-    requester: Path
+    requester: ElfObject
+    why: str = ""
 
 
 @dataclass
@@ -25,38 +30,29 @@ class Scope:
     """The objects of one root, breadth first (gABI: the global scope), and who led to whom."""
 
     root: ElfObject
+    libc: str = GLIBC
     objects: list[ElfObject] = field(default_factory=list)
-    parents: dict[Path, Path | None] = field(default_factory=dict)
-    edges: dict[Path, list[ElfObject]] = field(default_factory=dict)
-    found_by: dict[tuple[Path, str], str] = field(default_factory=dict)  # (requester, soname) -> rule
+    parents: dict[ElfObject, ElfObject | None] = field(default_factory=dict)
+    edges: dict[ElfObject, tuple[ElfObject, ...]] = field(default_factory=dict)
+    found_by: dict[tuple[ElfObject, str], str] = field(default_factory=dict)  # (requester, soname) -> rule
     missing: list[Missing] = field(default_factory=list)
 
     def chain(self, target: ElfObject) -> tuple[str, ...]:
         """The names from the root to ``target``."""
         names: list[str] = []
-        at: Path | None = target.path
-        by_path = {item.path: item for item in self.objects}
+        at: ElfObject | None = target
         while at is not None:
-            names.append(by_path[at].name)
+            names.append(at.name)
             at = self.parents.get(at)
         return tuple(reversed(names))
 
-    @cached_property
-    def providers(self) -> dict[str, list[ElfObject]]:
-        """Name -> the objects that export it, in search order."""
-        table: dict[str, list[ElfObject]] = {}
-        for item in self.objects:
-            for name in item.definitions:
-                table.setdefault(name, []).append(item)
-        return table
-
-    def closure(self, start: ElfObject) -> frozenset[Path]:
+    def closure(self, start: ElfObject) -> frozenset[ElfObject]:
         """``start`` and all that it leads to by its own NEEDED entries, in this scope."""
-        seen, todo = {start.path}, [start]
+        seen, todo = {start}, [start]
         while todo:
-            for item in self.edges.get(todo.pop().path, ()):
-                if item.path not in seen:
-                    seen.add(item.path)
+            for item in self.edges.get(todo.pop(), ()):
+                if item not in seen:
+                    seen.add(item)
                     todo.append(item)
         return frozenset(seen)
 
@@ -66,72 +62,107 @@ class Library:
 
     def __init__(self, search: Search) -> None:
         self.search = search
-        self._objects: dict[Path, ElfObject] = {}
+        self._by_real: dict[Path, ElfObject] = {}
+        self._by_path: dict[Path, ElfObject] = {}
 
     def read(self, path: Path) -> ElfObject:
         """The object at ``path``, links followed. Raises :class:`UnreadableElfError`."""
-        real = path.resolve()
-        if real not in self._objects:
-            self._objects[real] = read(real)
-        return self._objects[real]
+        known = self._by_path.get(path)
+        if known is None:
+            try:
+                real = path.resolve()
+            except (OSError, RuntimeError) as why:  # links in a circle
+                raise UnreadableElfError(f"{path}: looked for an ELF file ({why})") from why
+            known = self._by_real.get(real)
+            if known is None:
+                known = self._by_real[real] = read(real)
+            self._by_path[path] = known
+        return known
 
     def load(self, root: ElfObject, hosts: tuple[ElfObject, ...] = ()) -> Scope:
         """What is loaded with ``root``; a plugin's ``hosts`` and what they load come before it."""
-        scope = Scope(root)
-        by_name: dict[str, ElfObject] = {}
-        todo: deque[tuple[ElfObject, tuple[ElfObject, ...]]] = deque()
+        return _Loading(self, root, hosts).scope
 
-        def add(item: ElfObject, parent: ElfObject | None, loaders: tuple[ElfObject, ...]) -> None:
-            scope.objects.append(item)
-            scope.parents[item.path] = parent.path if parent is not None else None
-            by_name.setdefault(item.name, item)
-            todo.append((item, loaders))
 
+class _Loading:
+    """One run of the loader."""
+
+    def __init__(self, library: Library, root: ElfObject, hosts: tuple[ElfObject, ...]) -> None:
+        self.library = library
+        self.scope = Scope(root, _libc(hosts[0] if hosts else root))
+        self.by_name: dict[str, ElfObject] = {}
+        self.todo: deque[tuple[ElfObject, Loaders]] = deque()
         for start in dict.fromkeys((*hosts, root)):
-            if start.path in scope.parents:
-                continue
-            add(start, None, ())
-            while todo:
-                item, loaders = todo.popleft()
-                for name in item.needed:
-                    self._need(scope, by_name, name, item, loaders, add)
-        return scope
+            if start not in self.scope.parents:
+                self.add(start, None, ())
+            while self.todo:
+                item, loaders = self.todo.popleft()
+                found = (self.need(name, item, loaders) for name in item.needed)
+                self.scope.edges[item] = tuple(one for one in found if one is not None)
 
-    def _need(
-        self,
-        scope: Scope,
-        by_name: dict[str, ElfObject],
-        name: str,
-        requester: ElfObject,
-        loaders: tuple[ElfObject, ...],
-        add: Callable[[ElfObject, ElfObject | None, tuple[ElfObject, ...]], None],
-    ) -> None:
-        edges = scope.edges.setdefault(requester.path, [])
-        known = by_name.get(name)
+    def add(self, item: ElfObject, parent: ElfObject | None, loaders: Loaders) -> None:
+        self.scope.objects.append(item)
+        self.scope.parents[item] = parent
+        if self.scope.libc != MUSL:  # musl goes by the name under which it found a file, not by soname
+            self.by_name.setdefault(item.name, item)
+        self.todo.append((item, loaders))
+
+    def need(self, name: str, requester: ElfObject, loaders: Loaders) -> ElfObject | None:
+        scope = self.scope
+        own = scope.libc == MUSL and name.startswith(_MUSL_OWN)
+        key = "libc.so" if own else name
+        known = self.by_name.get(key)
         if known is not None:  # a soname that is loaded already is not searched for again
-            edges.append(known)
-            scope.found_by[requester.path, name] = "loaded"
-            return
-        found = self.search.find(name, requester, loaders)
+            scope.found_by[requester, name] = "loaded"
+            return known
+        search = self.library.search
+        found = search.find(name, requester, loaders, scope.libc)
+        if found is None and own:  # musl's loader is its C library, by whatever name
+            arch = platform_of(requester.abi).musl
+            found = search.find(f"/lib/ld-musl-{arch}.so.1", requester, (), scope.libc)
         if found is None:
-            scope.missing.append(Missing(name, requester.path))
-            return
-        item = self.read(found.path)
-        scope.found_by[requester.path, name] = found.how
-        by_name[name] = item
-        edges.append(item)
-        if item.path not in scope.parents:
-            add(item, requester, (requester, *loaders))
+            scope.missing.append(Missing(name, requester))
+            return None
+        try:
+            item = self.library.read(found.path)
+        except UnreadableElfError as why:
+            scope.missing.append(Missing(name, requester, str(why)))
+            return None
+        scope.found_by[requester, name] = found.how
+        self.by_name[key] = item
+        if item not in scope.parents:
+            self.add(item, requester, (requester, *loaders))
+        return item
 
 
-def provides(definitions: tuple[Definition, ...], provider: ElfObject, wanted: Reference) -> bool:
+def _libc(root: ElfObject) -> str:
+    """Whose loader would load it: the interpreter tells, or the name of the C library that it needs."""
+    if root.interpreter is not None:
+        return MUSL if "/ld-musl-" in root.interpreter else GLIBC
+    return MUSL if any(name.startswith("libc.musl-") for name in root.needed) else GLIBC
+
+
+def provides(definitions: tuple[Definition, ...], provider: ElfObject, wanted: Reference, libc: str) -> bool:
     """Whether a definition serves a reference, versions and all (glibc's elf/dl-lookup.c, check_match)."""
     if not provider.versioned:
-        return True
+        # glibc stops with "Inconsistency detected by ld.so" where the very library that the version is
+        # wanted from has none; any other library's definition serves
+        return bool(definitions) and (libc == MUSL or not has_lost_versions(provider, wanted))
+    if libc == MUSL:  # versions are not compared, definitions that are no default are passed over
+        return any(not one.hidden for one in definitions)
     if wanted.version is not None:
         return any(
-            one.version == wanted.version or (one.index < 2 and not one.hidden and not wanted.hidden)
+            one.version == wanted.version or (one.version is None and not one.hidden and not wanted.hidden)
             for one in definitions
         )
     # no version asked for: the base or the first one, or else the only one that is a default
-    return any(one.index < 3 for one in definitions) or sum(not one.hidden for one in definitions) == 1
+    return any(one.number < 3 for one in definitions) or sum(not one.hidden for one in definitions) == 1
+
+
+def has_lost_versions(provider: ElfObject, wanted: Reference) -> bool:
+    """Whether ``provider`` had versions when it was linked against, and has none now."""
+    return (
+        wanted.version is not None
+        and not provider.versioned
+        and wanted.file in (provider.soname, provider.path.name)
+    )

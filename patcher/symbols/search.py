@@ -1,33 +1,28 @@
-"""Where glibc's loader looks for a library (ld.so(8), glibc's elf/dl-load.c), without running it."""
+"""Where a loader looks for a library, without running it: glibc's order (ld.so(8)) and musl's.
+
+glibc: RPATH of the requester and of all that led to it (unless the requester has a RUNPATH),
+LD_LIBRARY_PATH, the requester's RUNPATH, ld.so.cache, default folders (elf/dl-load.c). musl:
+LD_LIBRARY_PATH, then RUNPATH or RPATH of the requester and of all that led to it, then its list
+(ldso/dynlink.c, load_library).
+"""
 
 from __future__ import annotations
 
 import os
-import struct
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from patcher.symbols.elf import DF_1_NODEFLIB, ElfObject, abi_of
+from patcher.symbols.ldconfig import read_cache, read_conf, read_file, read_musl_path
+from patcher.symbols.platforms import platform_of
 
-EM_386, EM_PPC64, EM_S390, EM_ARM, EM_X86_64, EM_AARCH64, EM_RISCV = 3, 21, 22, 40, 62, 183, 243
+GLIBC, MUSL = "glibc", "musl"
 
-# machine, bits -> Debian's multiarch name, $LIB elsewhere, $PLATFORM
-_PLATFORMS = {
-    (EM_X86_64, 64): ("x86_64-linux-gnu", "lib64", "x86_64"),
-    (EM_386, 32): ("i386-linux-gnu", "lib", "i686"),
-    (EM_AARCH64, 64): ("aarch64-linux-gnu", "lib64", "aarch64"),
-    (EM_ARM, 32): ("arm-linux-gnueabihf", "lib", "v7l"),
-    (EM_RISCV, 64): ("riscv64-linux-gnu", "lib64", "riscv64"),
-    (EM_PPC64, 64): ("powerpc64le-linux-gnu", "lib64", "ppc64le"),
-    (EM_S390, 64): ("s390x-linux-gnu", "lib64", "s390x"),
-}
-# the best first, as a current machine has them; the baseline folder comes last
-_HWCAPS = {EM_X86_64: ("x86-64-v4", "x86-64-v3", "x86-64-v2")}
-
-_CACHE_MAGIC = b"glibc-ld.so.cache1.1"
-_MAX_CACHE = 1_000_000
+_TOKEN = re.compile(r"\$(?:\{(ORIGIN|LIB|PLATFORM)\}|(ORIGIN|LIB|PLATFORM)(?![A-Za-z0-9_]))")
+_MAX_LINKS = 40
 
 
 @dataclass(frozen=True)
@@ -60,108 +55,132 @@ class Search:
     """One search order, its folders and cache read once."""
 
     options: SearchOptions = field(default_factory=SearchOptions)
-    _known: dict[tuple[object, ...], Path | None] = field(default_factory=dict, repr=False)
+    _in_folder: dict[tuple[object, ...], Path | None] = field(default_factory=dict, repr=False)
+    _asked: dict[tuple[object, ...], Found | None] = field(default_factory=dict, repr=False)
+    _expanded: dict[tuple[object, ...], list[Path]] = field(default_factory=dict, repr=False)
 
-    def find(self, name: str, requester: ElfObject, loaders: tuple[ElfObject, ...]) -> Found | None:
+    def find(
+        self, name: str, requester: ElfObject, loaders: tuple[ElfObject, ...], libc: str = GLIBC
+    ) -> Found | None:
         """The file that ``requester`` gets for its NEEDED entry ``name``.
 
         ``loaders`` are the objects that led to the requester, the nearest first and the program last.
         """
+        if libc == MUSL or not requester.runpath:
+            loaders = tuple(one for one in loaders if one.rpath or (libc == MUSL and one.runpath))
+        else:
+            loaders = ()  # theirs don't count
+        key = (name, requester, loaders, libc)
+        if key not in self._asked:
+            self._asked[key] = self._find(name, requester, loaders, libc)
+        return self._asked[key]
+
+    def _find(
+        self, name: str, requester: ElfObject, loaders: tuple[ElfObject, ...], libc: str
+    ) -> Found | None:
+        if "\0" in name or not name:
+            return None
         if "/" in name:
-            path = Path(name)
-            return Found(path, "path") if self._fits(path, requester) else None
-        for how, folders in self._order(requester, loaders):
+            inside = self._fitting(self.rooted(name) if name.startswith("/") else Path(name), requester)
+            return Found(inside, "path") if inside else None
+        order = self._musl_order if libc == MUSL else self._glibc_order
+        for how, folders in order(requester, loaders):
+            if how == "cache":
+                cached = self._cached(name, requester)
+                if cached is not None:
+                    return Found(cached, how)
             for folder in folders:
                 there = self._in(folder, name, requester)
                 if there is not None:
                     return Found(there, how)
-            if how == "runpath":
-                cached = self._cached(name, requester)
-                if cached is not None:
-                    return Found(cached, "cache")
         return None
 
-    def _order(
+    def _glibc_order(
         self, requester: ElfObject, loaders: tuple[ElfObject, ...]
     ) -> Iterator[tuple[str, list[Path]]]:
         if not requester.runpath:
             # RPATH counts for all that an object leads to, unless the object has a RUNPATH itself
             for origin in (requester, *loaders):
-                if not origin.runpath:
+                if origin.rpath and not origin.runpath:
                     yield "rpath", self.expand(origin.rpath, origin)
         yield "library-path", list(self.options.library_path)
         yield "runpath", self.expand(requester.runpath, requester)
+        yield "cache", []
         if not requester.flags_1 & DF_1_NODEFLIB:
             yield "default", self.default_folders(requester)
 
+    def _musl_order(
+        self, requester: ElfObject, loaders: tuple[ElfObject, ...]
+    ) -> Iterator[tuple[str, list[Path]]]:
+        yield "library-path", list(self.options.library_path)
+        for origin in (requester, *loaders):
+            how = "runpath" if origin.runpath else "rpath"
+            yield how, self.expand(origin.runpath or origin.rpath, origin)
+        arch = platform_of(requester.abi).musl
+        yield "default", read_musl_path(self.rooted(f"/etc/ld-musl-{arch}.path"), self.rooted)
+
     def expand(self, entries: tuple[str, ...], origin: ElfObject) -> list[Path]:
         """RPATH or RUNPATH entries as folders, ``$ORIGIN``, ``$LIB`` and ``$PLATFORM`` filled in."""
-        multiarch, lib, platform = _PLATFORMS.get((origin.machine, origin.bits), ("", "lib", ""))
-        values = {
-            "ORIGIN": str(
-                origin.path.resolve().parent if origin.executable else origin.path.absolute().parent
-            ),
-            "LIB": f"lib/{multiarch}" if multiarch and Path("/lib", multiarch).is_dir() else lib,
-            "PLATFORM": platform,
-        }
-        folders = []
-        for entry in entries:
-            text = entry
-            for key, value in values.items():
-                text = text.replace("${" + key + "}", value).replace("$" + key, value)
-            rooted = self.options.sysroot is not None and text.startswith("/") and "$ORIGIN" not in entry
-            folders.append(self._rooted(text) if rooted and "${ORIGIN}" not in entry else Path(text or "."))
-        return folders
+        key = (entries, origin)
+        if key not in self._expanded:
+            names = platform_of(origin.abi)
+            below = f"lib/{names.multiarch}"
+            values = {
+                "ORIGIN": str(origin.path.parent),  # objects are read by their real paths
+                "LIB": below if names.multiarch and self.rooted(f"/{below}").is_dir() else names.lib,
+                "PLATFORM": names.platform,
+            }
+            folders = []
+            for entry in entries:
+                text = _TOKEN.sub(lambda found: values[found[1] or found[2]], entry)
+                own = "ORIGIN" in entry or not text.startswith("/")
+                folders.append(Path(text or ".") if own else self.rooted(text))
+            self._expanded[key] = folders
+        return self._expanded[key]
 
-    def _rooted(self, text: str) -> Path:
+    def rooted(self, text: str) -> Path:
+        """An absolute path of the system that the files are for, on this one."""
         root = self.options.sysroot
         return root / text.lstrip("/") if root is not None else Path(text)
 
     def _in(self, folder: Path, name: str, requester: ElfObject) -> Path | None:
         key = (folder, name, requester.abi)
-        if key not in self._known:
-            inner = [folder / "glibc-hwcaps" / level for level in _HWCAPS.get(requester.machine, ())]
-            places = [place / name for place in (*inner, folder)]
-            self._known[key] = next((path for path in places if self._fits(path, requester)), None)
-        return self._known[key]
+        if key not in self._in_folder:
+            hwcaps = platform_of(requester.abi).hwcaps if (folder / "glibc-hwcaps").is_dir() else ()
+            inner = [folder / "glibc-hwcaps" / level for level in hwcaps]
+            fitting = (self._fitting(place / name, requester) for place in (*inner, folder))
+            self._in_folder[key] = next((path for path in fitting if path is not None), None)
+        return self._in_folder[key]
 
-    def _fits(self, path: Path, requester: ElfObject) -> bool:
-        # an object of another class or machine is passed over, and the search goes on
-        return path.is_file() and abi_of(path) == requester.abi
+    def _fitting(self, path: Path, requester: ElfObject) -> Path | None:
+        """``path`` if it is for the requester's machine; an object of another one is passed over."""
+        if self.options.sysroot is not None:
+            for _ in range(_MAX_LINKS):
+                if not path.is_symlink():
+                    break
+                target = str(path.readlink())
+                # an absolute link of the other system leads into the sysroot, not to this machine's files
+                path = self.rooted(target) if target.startswith("/") else path.parent / target
+        return path if abi_of(path) == requester.abi else None
 
     def default_folders(self, requester: ElfObject) -> list[Path]:
-        """The folders of ld.so.conf and the loader's own, for the requester's machine."""
-        multiarch, lib, _ = _PLATFORMS.get((requester.machine, requester.bits), ("", "lib", ""))
-        names = [f"/lib/{multiarch}", f"/usr/lib/{multiarch}"] if multiarch else []
-        names += [f"/{lib}", f"/usr/{lib}", "/lib", "/usr/lib"]
-        configured = self._configured if self.options.sysroot is not None or not self._cache else []
-        return [*configured, *(self._rooted(name) for name in dict.fromkeys(names))]
+        """The folders of ld.so.conf (where there is no cache) and the loader's own."""
+        names = platform_of(requester.abi)
+        below = [f"lib/{names.multiarch}"] if names.multiarch else []
+        below += [names.lib, *names.other_libs, "lib"]
+        own = [self.rooted(f"{top}/{name}") for name in dict.fromkeys(below) for top in ("", "/usr")]
+        return [*(() if self._cache else self._configured), *own]
 
     @cached_property
     def _configured(self) -> list[Path]:
-        return list(self._read_conf(self._rooted("/etc/ld.so.conf"), depth=0))
-
-    def _read_conf(self, path: Path, depth: int) -> Iterator[Path]:
-        try:
-            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:
-            return
-        for line in lines:
-            text = line.split("#", 1)[0].strip()
-            if text.startswith("include") and depth < 8:
-                for pattern in text.split()[1:]:
-                    root = self._rooted("/") if pattern.startswith("/") else path.parent
-                    for inner in sorted(root.glob(pattern.lstrip("/"))):
-                        yield from self._read_conf(inner, depth + 1)
-            elif text.startswith("/"):
-                yield self._rooted(text)
+        return list(read_conf(self.rooted("/etc/ld.so.conf"), self.rooted))
 
     def _cached(self, name: str, requester: ElfObject) -> Path | None:
         for text in self._cache.get(name, ()):
             path = Path(text)
             if requester.flags_1 & DF_1_NODEFLIB and path.parent in self.default_folders(requester):
                 continue
-            if self._fits(path, requester):
+            if self._fitting(path, requester):
                 return path
         return None
 
@@ -169,35 +188,4 @@ class Search:
     def _cache(self) -> dict[str, tuple[str, ...]]:
         if self.options.sysroot is not None:
             return {}  # its cache holds this machine's view of it, if any
-        try:
-            data = Path("/etc/ld.so.cache").read_bytes()
-        except OSError:
-            return {}
-        return read_cache(data)
-
-
-def read_cache(data: bytes) -> dict[str, tuple[str, ...]]:
-    """ld.so.cache, new format: soname -> files, in the loader's order. Empty for what is malformed.
-
-    Layout (glibc's sysdeps/generic/dl-cache.h): an old cache may come first; then the magic, the number
-    of entries, the length of the strings, five words, and per entry flags, key, value, OS version and
-    hwcap. Offsets of strings count from the magic.
-    """
-    start = data.find(_CACHE_MAGIC)
-    if start < 0 or len(data) < start + 48:
-        return {}
-    order = "<" if data[start + 28] & 3 != 1 or data[start + 28] & 3 == 2 else ">"
-    count = struct.unpack_from(order + "I", data, start + 20)[0]
-    if count > _MAX_CACHE or start + 48 + 24 * count > len(data):
-        return {}
-    entries: dict[str, list[str]] = {}
-    for number in range(count):
-        _, key, value, _, _ = struct.unpack_from(order + "iIIIQ", data, start + 48 + 24 * number)
-        texts = []
-        for at in (start + key, start + value):
-            end = data.find(b"\0", at)
-            if at >= len(data) or end < 0:
-                return {}
-            texts.append(data[at:end].decode("utf-8", "surrogateescape"))
-        entries.setdefault(texts[0], []).append(texts[1])
-    return {name: tuple(paths) for name, paths in entries.items()}
+        return read_cache(read_file(Path("/etc/ld.so.cache")))

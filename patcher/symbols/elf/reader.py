@@ -1,0 +1,144 @@
+"""One file, from its bytes to an :class:`ElfObject`."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+from patcher.symbols.elf import versions
+from patcher.symbols.elf.constants import (
+    DT_FLAGS_1,
+    DT_NEEDED,
+    DT_RPATH,
+    DT_RUNPATH,
+    DT_SONAME,
+    DT_STRSZ,
+    DT_STRTAB,
+    DT_SYMTAB,
+    DT_VERSYM,
+    SHT_NOBITS,
+    STB_LOCAL,
+    STB_WEAK,
+    STT_FILE,
+    STT_SECTION,
+    VERSYM_HIDDEN,
+)
+from patcher.symbols.elf.count import symbol_count
+from patcher.symbols.elf.image import MAX_TEXT, Image, Section, UnreadableElfError
+from patcher.symbols.elf.objects import ElfObject, Exports, Needed, Reference
+from patcher.symbols.elf.table import Columns
+
+MAX_TAGS = 65_536
+MAX_NEEDED = 4096
+
+
+def read(path: Path) -> ElfObject:
+    """Read one file. Raises :class:`UnreadableElfError`, never anything else, for what is not sound."""
+    try:
+        with Image(path) as image:
+            return _object(image)
+    except UnreadableElfError:
+        raise
+    except (OSError, ValueError, struct.error, OverflowError, MemoryError) as why:
+        raise UnreadableElfError(f"{path}: not a sound ELF file ({why})") from why
+
+
+def _object(image: Image) -> ElfObject:
+    sections = image.sections()
+    debug = _is_debug(image, sections)
+    if not debug:
+        # a copy that was cut off: the loader would die of it, or refuse it
+        ends = [offset + size for _, offset, size in image.loads]
+        ends += [sum(image.dynamic[:2])] if image.dynamic is not None else []
+        if max(ends, default=0) > image.size:
+            raise image.fail(f"its segments end at byte {max(ends)}, the file at {image.size}")
+    tags = {} if debug else _tags(image)
+    if DT_STRTAB not in tags or DT_SYMTAB not in tags:
+        return ElfObject(image.path, image.abi, image.type, image.interpreter, bool(tags), debug)
+    if len(tags.get(DT_NEEDED, ())) > MAX_NEEDED:
+        raise image.fail(f"it needs {len(tags[DT_NEEDED])} libraries")
+    start = image.offset(tags[DT_STRTAB][0])
+    strings = image.at(start, min(tags.get(DT_STRSZ, [image.size])[0], image.size - start))
+
+    def text(at: int) -> str:
+        end = strings.find(b"\0", at, at + MAX_TEXT)
+        if at >= len(strings) or end < 0:
+            raise image.fail(f"string {at} has no end in the string table")
+        return strings[at:end].decode("utf-8", "surrogateescape")
+
+    def paths(tag: int) -> tuple[str, ...]:
+        value = text(tags[tag][0]) if tag in tags else ""
+        return tuple(value.split(":")) if value else ()  # an empty one counts as none
+
+    defined = versions.defined(image, tags, text)
+    wanted, wants = versions.wanted(image, tags, text)
+    count = symbol_count(image, tags, sections)
+    entry = 24 if image.bits == 64 else 16
+    raw = image.at(image.offset(tags[DT_SYMTAB][0]), count * entry)
+    table = Columns(raw, image.bits, image.little, strings)
+    versyms = None
+    if DT_VERSYM in tags:
+        packed = image.at(image.offset(tags[DT_VERSYM][0]), 2 * count)
+        versyms = list(struct.unpack(f"{image.order}{count}H", packed))
+    return ElfObject(
+        image.path,
+        image.abi,
+        image.type,
+        image.interpreter,
+        dynamic=True,
+        soname=text(tags[DT_SONAME][0]) if DT_SONAME in tags else None,
+        needed=tuple(text(value) for value in tags.get(DT_NEEDED, ())),
+        rpath=paths(DT_RPATH),
+        runpath=paths(DT_RUNPATH),
+        flags_1=tags.get(DT_FLAGS_1, [0])[0],
+        versioned=versyms is not None,
+        versions=frozenset(defined.values()),
+        wants=wants,
+        exports=Exports(table, versyms, defined),
+        references=tuple(_references(table, versyms, wanted.get)),
+    )
+
+
+def _tags(image: Image) -> dict[int, list[int]]:
+    if image.dynamic is None:
+        return {}
+    tags: dict[int, list[int]] = {}
+    offset, length, _ = image.dynamic
+    form = image.order + ("qQ" if image.bits == 64 else "iI")
+    size = struct.calcsize(form)
+    length = min(length, MAX_TAGS * size)
+    for tag, value in struct.iter_unpack(form, image.at(offset, length - length % size)):
+        if tag == 0:
+            break
+        tags.setdefault(tag & 0xFFFFFFFF, []).append(value)
+    return tags
+
+
+def _is_debug(image: Image, sections: list[Section]) -> bool:
+    """Whether the dynamic segment's bytes were left out, as ``objcopy --only-keep-debug`` does."""
+    if image.dynamic is None:
+        return False
+    address = image.dynamic[2]
+    return any(one.type == SHT_NOBITS and one.address == address and one.size for one in sections)
+
+
+def _references(
+    table: Columns, versyms: list[int] | None, wanted: Callable[[int], Needed | None]
+) -> list[Reference]:
+    found: list[Reference] = []
+    infos, strings, find = table.infos, table.strings, table.strings.index
+    for index in [index for index, section in enumerate(table.sections) if not section]:
+        info, at = infos[index], table.names[index]
+        if info >> 4 == STB_LOCAL or not at or info & 15 in (STT_SECTION, STT_FILE):
+            continue
+        number = versyms[index] if versyms is not None else 1
+        name = strings[at : find(b"\0", at)].decode("utf-8", "surrogateescape")
+        need = wanted(number & 0x7FFF) if number != 1 else None
+        weak, hidden = info >> 4 == STB_WEAK, number >= VERSYM_HIDDEN
+        found.append(
+            Reference(name, weak, need.version, need.file, hidden)
+            if need
+            else Reference(name, weak, None, None, hidden)
+        )
+    return found

@@ -1,0 +1,247 @@
+"""A linker's arguments (not a compiler driver's) as what matters to undefined symbols."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+# Options whose value is the next argument, if it isn't joined by "=".
+_VALUED = frozenset(
+    [
+        "o",
+        "m",
+        "e",
+        "h",
+        "soname",
+        "L",
+        "l",
+        "rpath",
+        "rpath-link",
+        "dynamic-linker",
+        "I",
+        "T",
+        "z",
+        "u",
+        "undefined",
+        "y",
+        "Map",
+        "version-script",
+        "dynamic-list",
+        "exclude-libs",
+        "plugin",
+        "plugin-opt",
+        "sysroot",
+        "defsym",
+        "wrap",
+        "A",
+        "b",
+        "format",
+        "G",
+        "f",
+        "F",
+        "filter",
+        "auxiliary",
+        "init",
+        "fini",
+        "R",
+        "section-start",
+        "Ttext",
+        "Tdata",
+        "Tbss",
+        "Ttext-segment",
+        "retain-symbols-file",
+        "image-base",
+        "export-dynamic-symbol",
+        "export-dynamic-symbol-list",
+        "just-symbols",
+        "library",
+        "library-path",
+        "output",
+        "entry",
+        "emulation",
+        "script",
+        "hash-style",
+        "unresolved-symbols",
+        "build-id-file",
+        "sort-section",
+        "max-page-size",
+        "out-implib",
+        "dependency-file",
+        "default-symver-file",
+        "thinlto-cache-dir",
+        "lto-O",
+        "mllvm",
+    ]
+)
+# One letter, the value joined to it.
+_JOINED = ("L", "l", "u", "T", "m", "R", "o", "e", "h", "z", "y")
+_LONG = {"library": "l", "library-path": "L", "output": "o", "undefined": "u", "entry": "e"}
+
+
+@dataclass(frozen=True)
+class Operand:
+    """One input: a ``file``, or a library's ``name`` as in ``-lNAME``; and the flags in force there."""
+
+    text: str
+    is_name: bool = False
+    as_needed: bool = False
+    whole_archive: bool = False
+    static: bool = False
+    group: int = 0  # of --start-group; 0 is none
+    copy_needed: bool = False
+
+
+@dataclass
+class LinkLine:
+    """One link."""
+
+    folder: Path
+    output: Path = Path("a.out")
+    operands: list[Operand] = field(default_factory=list)
+    search: list[str] = field(default_factory=list)
+    rpath: list[str] = field(default_factory=list)
+    rpath_link: list[str] = field(default_factory=list)
+    sysroot: str | None = None
+    shared: bool = False
+    relocatable: bool = False
+    static: bool = False
+    warn_only: bool = False
+    allow_in_libraries: bool | None = None  # what was said outright
+    ignore_in_objects: bool = False
+    ignore_in_libraries: bool = False  # by --unresolved-symbols
+    defs: bool = False  # -z defs
+    defined: set[str] = field(default_factory=set)  # --defsym, --undefined don't come from any file
+    version_script: Path | None = None
+    excluded_archives: set[str] = field(default_factory=set)
+    options: list[str] = field(default_factory=list)  # all other options, by name
+
+
+def parse(arguments: list[str], folder: Path) -> LinkLine:
+    """Read a linker's arguments, its own name left out; paths are relative to ``folder``."""
+    line = LinkLine(folder)
+    state, saved = Operand(""), []
+    groups, todo = 0, list(reversed(_expanded(arguments, folder, 0)))
+    while todo:
+        argument = todo.pop()
+        if not argument.startswith("-") or argument == "-":
+            line.operands.append(replace(state, text=argument))
+            continue
+        name, value = _split(argument, todo)
+        if name == "l" and value is not None:
+            line.operands.append(replace(state, text=value, is_name=True))
+        elif name in ("as-needed", "no-as-needed"):
+            state = replace(state, as_needed=name == "as-needed")
+        elif name in ("whole-archive", "no-whole-archive"):
+            state = replace(state, whole_archive=name == "whole-archive")
+        elif name in ("Bstatic", "dn", "non_shared", "static"):
+            state = replace(state, static=True)
+            line.static = line.static or name == "static"
+        elif name in ("Bdynamic", "dy", "call_shared"):
+            state = replace(state, static=False)
+        elif name in ("copy-dt-needed-entries", "add-needed", "no-copy-dt-needed-entries", "no-add-needed"):
+            state = replace(state, copy_needed=not name.startswith("no-"))
+            line.options.append(f"--{name}")
+        elif name == "push-state":
+            saved.append(state)
+        elif name == "pop-state" and saved:
+            state = saved.pop()
+        elif name in ("start-group", "("):
+            groups += 1
+            state = replace(state, group=groups)
+        elif name in ("end-group", ")"):
+            state = replace(state, group=0)
+        else:
+            _option(line, name, value)
+    return line
+
+
+def _expanded(arguments: list[str], folder: Path, depth: int) -> list[str]:
+    """Response files (``@FILE``) put in."""
+    import shlex
+
+    out: list[str] = []
+    for argument in arguments:
+        file = folder / argument[1:]
+        if argument.startswith("@") and depth < 8 and file.is_file():
+            text = file.read_text(encoding="utf-8", errors="surrogateescape")
+            out += _expanded(shlex.split(text), folder, depth + 1)
+        else:
+            out.append(argument)
+    return out
+
+
+def _split(argument: str, todo: list[str]) -> tuple[str, str | None]:
+    """An option's name without dashes, and its value, which may be taken from ``todo``."""
+    body = argument.lstrip("-")
+    name, equals, value = body.partition("=")
+    if equals and not (argument[:2] in ("-l", "-L", "-o", "-z", "-u") and argument[:3] != "--"):
+        return _LONG.get(name, name), value
+    single = not argument.startswith("--")
+    if body in _VALUED:
+        return _LONG.get(body, body), todo.pop() if todo else None
+    known = body in (
+        "Bstatic",
+        "Bdynamic",
+        "as-needed",
+        "no-undefined",
+        "shared",
+        "static",
+        "pie",
+        "relocatable",
+    )
+    if single and body[:1] in _JOINED and len(body) > 1 and not known and not _is_word(body):
+        return body[0], body[1:]
+    return body, None
+
+
+def _is_word(body: str) -> bool:
+    """Single-dash long options that begin like a one-letter one."""
+    words = (
+        "export",
+        "emit",
+        "error",
+        "enable",
+        "merge",
+        "undefined",
+        "unresolved",
+        "unique",
+        "trace",
+        "omagic",
+    )
+    return body.startswith((*words, "hash-", "lto", "eh-frame", "eb", "el", "relax", "EB", "EL", "Trust"))
+
+
+def _option(line: LinkLine, name: str, value: str | None) -> None:
+    if name in ("shared", "Bshareable"):
+        line.shared = True
+    elif name in ("r", "i", "relocatable"):
+        line.relocatable = True
+    elif name == "o" and value:
+        line.output = Path(value)
+    elif name == "L" and value:
+        line.search.append(value)
+    elif name == "rpath" and value:
+        line.rpath += value.split(":")
+    elif name == "rpath-link" and value:
+        line.rpath_link += value.split(":")
+    elif name == "sysroot":
+        line.sysroot = value or None
+    elif name in ("allow-shlib-undefined", "no-allow-shlib-undefined"):
+        line.allow_in_libraries = name[0] == "a"
+    elif name == "unresolved-symbols":
+        line.ignore_in_objects = value in ("ignore-all", "ignore-in-object-files")
+        line.ignore_in_libraries = value in ("ignore-all", "ignore-in-shared-libs")
+    elif name in ("warn-unresolved-symbols", "error-unresolved-symbols"):
+        line.warn_only = name[0] == "w"
+    elif name == "no-undefined" or (name == "z" and value == "defs"):
+        line.defs = True
+    elif name == "z" and value == "undefs":
+        line.defs, line.ignore_in_objects = False, True
+    elif name == "defsym" and value:
+        line.defined.add(value.partition("=")[0])
+    elif name == "version-script" and value:
+        line.version_script = line.folder / value
+    elif name == "exclude-libs" and value:
+        line.excluded_archives.update(value.replace(":", ",").split(","))
+    else:
+        line.options.append(f"--{name}")

@@ -1,0 +1,254 @@
+"""The symbol table that a linker builds while it goes along the line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from patcher.symbols.elf import ElfObject
+from patcher.symbols.elf.constants import VERSYM_HIDDEN
+from patcher.symbols.emulate.commandline import LinkLine
+from patcher.symbols.emulate.linkers import Libraries, Linker
+from patcher.symbols.emulate.operands import Input
+from patcher.symbols.relocatable import Unit
+
+Key = tuple[str, str | None]  # a name, and the version that is wanted or defined
+
+# What every linker defines itself (GNU ld's scripts; lld's addReservedSymbols).
+OWN = frozenset(
+    [
+        "_GLOBAL_OFFSET_TABLE_",
+        "_DYNAMIC",
+        "__bss_start",
+        "__bss_start__",
+        "_edata",
+        "edata",
+        "_end",
+        "end",
+        "__end__",
+        "_etext",
+        "etext",
+        "__executable_start",
+        "__ehdr_start",
+        "_PROCEDURE_LINKAGE_TABLE_",
+        "__GNU_EH_FRAME_HDR",
+        "__tls_get_addr",
+        "__preinit_array_start",
+        "__preinit_array_end",
+        "__init_array_start",
+        "__init_array_end",
+        "__fini_array_start",
+        "__fini_array_end",
+        "__rela_iplt_start",
+        "__rela_iplt_end",
+        "__rel_iplt_start",
+        "__rel_iplt_end",
+        "__dso_handle",
+        "_TLS_MODULE_BASE_",
+        "__global_pointer$",
+        "_SDA_BASE_",
+        "__data_start",
+        "data_start",
+    ]
+)
+
+
+@dataclass
+class Wanted:
+    """One undefined name. ``weak`` is as the linker has come to see it; ``users`` in their order."""
+
+    weak: bool
+    hard: bool = False  # any reference, of whatever file, is strong
+    by_object: bool = False  # strongly, by an object
+    users: list[tuple[Path, ElfObject | None]] = field(default_factory=list)
+    strong_users: list[tuple[Path, ElfObject | None]] = field(default_factory=list)
+
+
+@dataclass
+class Table:
+    """What is wanted and what is defined."""
+
+    linker: Linker
+    line: LinkLine
+    wanted: dict[Key, Wanted] = field(default_factory=dict)
+    objects: dict[str, bool] = field(default_factory=dict)  # defined by objects -> visible to libraries
+    by_library: dict[Key, ElfObject] = field(default_factory=dict)
+    libraries: list[ElfObject] = field(default_factory=list)
+    sonames: set[str] = field(default_factory=set)
+    needs_all: list[ElfObject] = field(default_factory=list)  # under --copy-dt-needed-entries
+    hidden_wanted: set[Key] = field(default_factory=set)  # by an object that says it is its own
+    followed: list[ElfObject] = field(default_factory=list)  # not on the line, needed by what is
+    lto: bool = False
+
+    def take(self, parts: list[Input]) -> None:
+        """Go along the line."""
+        lazy: list[Input] = []
+        for number, part in enumerate(parts):
+            if part.library is not None:
+                self._library(part, part.library)
+            elif part.archive and not part.operand.whole_archive:
+                lazy.append(part)
+                if self.linker.archives_in_order:
+                    group = part.operand.group
+                    # at the end of a group all of its archives are gone through again
+                    last = number + 1 == len(parts) or parts[number + 1].operand.group != group
+                    members = [
+                        one for one in parts[: number + 1] if one.archive and one.operand.group == group
+                    ]
+                    self._extract([part] if not group or not last else members)
+            else:
+                for unit in part.units:
+                    self.unit(unit, excluded=self._excluded(part))
+            group = part.operand.group
+            if self.linker.archives_in_order and group and not part.archive:
+                ends = number + 1 == len(parts) or parts[number + 1].operand.group != group
+                if ends:
+                    self._extract(
+                        [one for one in parts[: number + 1] if one.archive and one.operand.group == group]
+                    )
+            if not self.linker.archives_in_order:
+                self._extract(lazy)
+
+    def _excluded(self, part: Input) -> bool:
+        names = self.line.excluded_archives
+        return part.archive and ("ALL" in names or part.path.name in names)
+
+    def _extract(self, archives: list[Input]) -> None:
+        """Take the members that define what is wanted, until there is none more."""
+        taken: set[int] = set()
+        again = True
+        while again:
+            again = False
+            for archive in archives:
+                for unit in archive.units:
+                    if id(unit) in taken or not self._serves(unit):
+                        continue
+                    taken.add(id(unit))
+                    self.unit(unit, excluded=self._excluded(archive))
+                    again = True
+
+    def _serves(self, unit: Unit) -> bool:
+        self.lto = self.lto or unit.lto
+        for symbol in unit.symbols:
+            if symbol.defined and not symbol.local:
+                wanted = self.wanted.get((symbol.name.decode("utf-8", "surrogateescape"), None))
+                if wanted is not None and wanted.hard and not self.defined(symbol.name):
+                    return True
+        return False
+
+    def defined(self, name: bytes) -> bool:
+        """Whether anything, visible or not, defines a name without a version."""
+        text = name.decode("utf-8", "surrogateescape")
+        return text in self.objects or (text, None) in self.by_library
+
+    def unit(self, unit: Unit, *, excluded: bool) -> None:
+        """Take one object file in."""
+        self.lto = self.lto or unit.lto
+        for symbol in unit.symbols:
+            if symbol.local:
+                continue
+            name = symbol.name.decode("utf-8", "surrogateescape")
+            if symbol.defined:
+                visible = not symbol.hidden and not excluded
+                self.objects[name] = visible and self.objects.get(name, True)
+            else:
+                self._want((name, None), symbol.weak, unit.path, None)
+                if symbol.hidden and not symbol.weak:
+                    self.hidden_wanted.add((name, None))
+
+    def _want(self, key: Key, weak: bool, path: Path, library: ElfObject | None) -> None:
+        wanted = self.wanted.setdefault(key, Wanted(weak))
+        if not weak and (library is None or not self.linker.weak_stays_weak):
+            wanted.weak = False
+        wanted.hard = wanted.hard or not weak
+        wanted.by_object = wanted.by_object or (library is None and not weak)
+        for users in (wanted.users, *([] if weak else [wanted.strong_users])):
+            if not users or users[-1][0] != path:
+                users.append((path, library))
+
+    def _library(self, part: Input, library: ElfObject) -> None:
+        name = library.soname or part.operand.text
+        if self.linker.drops_unneeded and part.operand.as_needed and not self._needed(library):
+            return
+        if part.operand.copy_needed:
+            self.needs_all.append(library)
+        if name not in self.sonames:
+            self.sonames.add(name)
+            self.library(library)
+
+    def _needed(self, library: ElfObject) -> bool:
+        return any(
+            wanted.hard
+            and key not in self.by_library
+            and key[0] not in self.objects
+            and key in defines(library)
+            for key, wanted in self.wanted.items()
+        )
+
+    def library(self, library: ElfObject) -> None:
+        """Take one shared library in."""
+        self.libraries.append(library)
+        for key in defines(library):
+            self.by_library.setdefault(key, library)
+        self._references(library)
+
+    def indirect(self, library: ElfObject) -> None:
+        """Take in a library that is not on the line: what it wants counts, what it defines is no object's."""
+        self.followed.append(library)
+        self._references(library)
+
+    def _references(self, library: ElfObject) -> None:
+        for one in library.references:
+            if one.version is not None or one.name not in OWN:
+                self._want((one.name, one.version), one.weak, library.path, library)
+
+    def serves_library(self, key: Key) -> bool | None:
+        """Whether a library that wants ``key`` gets it; None where it is there and not exported."""
+        name, version = key
+        if key in self.by_library or name in self.line.defined or (version is None and linker_own(name)):
+            return True
+        if version is None and name in self.objects:
+            return True if self.objects[name] else None
+        return False
+
+
+def linker_own(name: str) -> bool:
+    """Whether linkers define ``name`` themselves."""
+    return name in OWN or name.startswith(("__start_", "__stop_"))
+
+
+class _Defines:
+    """The keys of one library's exports, made once: linkers match versions by their name alone."""
+
+    def __init__(self) -> None:
+        self._known: dict[ElfObject, frozenset[Key]] = {}
+
+    def __call__(self, library: ElfObject) -> frozenset[Key]:
+        if library not in self._known:
+            self._known[library] = frozenset(self._keys(library))
+        return self._known[library]
+
+    @staticmethod
+    def _keys(library: ElfObject) -> Iterable[Key]:
+        for raw, numbers in library.exports.names.items():
+            name = raw.decode("utf-8", "surrogateescape")
+            several = numbers if isinstance(numbers, tuple) else (numbers,)
+            for number, one in zip(several, library.exports.of(name), strict=True):
+                if not number & VERSYM_HIDDEN:
+                    yield (name, None)
+                if one.version is not None:
+                    yield (name, one.version)
+
+
+defines = _Defines()
+
+
+def asks(linker: Linker, table: Table) -> set[ElfObject]:
+    """The libraries on the line whose own references are looked at."""
+    known = {library for library in table.libraries if all(name in table.sonames for name in library.needed)}
+    if linker.libraries is Libraries.NONE:
+        return set()
+    if linker.libraries is Libraries.ALL_KNOWN:
+        return known if len(known) == len(set(table.libraries)) else set()
+    return known if linker.libraries is Libraries.KNOWN else set(table.libraries)

@@ -1,0 +1,107 @@
+"""What a check found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from patcher.symbols.rules import RULES, SEVERITIES
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong, or worth knowing, with one symbol of one object."""
+
+    rule: str
+    symbol: str
+    object: str
+    chain: tuple[str, ...]
+    detail: str = ""
+    suggestion: str | None = None
+
+    @property
+    def severity(self) -> str:
+        """``error``, ``warning`` or ``note``, as the rule has it."""
+        return RULES[self.rule].severity
+
+    @cached_property
+    def demangled(self) -> str:
+        """The symbol as people write it."""
+        from patcher.symbols.demangle import demangle
+        from patcher.symbols.instantiate import tidy
+
+        name, at, version = self.symbol.partition("@")
+        return tidy(demangle(name)) + at + version
+
+    @property
+    def message(self) -> str:
+        """The finding in one line, its object left out."""
+        parts = [f"{self.demangled}: {self.detail}" if self.detail else self.demangled]
+        return "; ".join([*parts, *([self.suggestion] if self.suggestion else [])])
+
+    @property
+    def fingerprint(self) -> str:
+        """What stays the same from build to build: rule, symbol and the object's file name."""
+        import hashlib
+
+        name = self.object.rpartition("/")[2]
+        return hashlib.sha256(
+            "\0".join((self.rule, self.symbol, name)).encode("utf-8", "replace")
+        ).hexdigest()
+
+    def document(self) -> dict[str, Any]:
+        """The JSON form of the command contract."""
+        return {
+            "rule": self.rule,
+            "severity": self.severity,
+            "symbol": readable(self.symbol),
+            "demangled": readable(self.demangled),
+            "object": readable(self.object),
+            "chain": [readable(name) for name in self.chain],
+            "detail": readable(self.detail),
+            "suggestion": readable(self.suggestion) if self.suggestion else None,
+        }
+
+
+def readable(text: str) -> str:
+    """``text`` with what is no UTF-8, and what would move a terminal's cursor, written as escapes.
+
+    Names come from the files that are inspected, and those may be anybody's.
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was checked and what was found, most severe first. ``known`` findings are in the baseline."""
+
+    objects: int
+    symbols: int
+    findings: tuple[Finding, ...] = field(default=())
+    ignored: int = 0
+    known: int = 0
+
+    def at_least(self, severity: str) -> list[Finding]:
+        """The findings of ``severity`` or worse."""
+        worst = SEVERITIES.index(severity)
+        return [finding for finding in self.findings if SEVERITIES.index(finding.severity) <= worst]
+
+    def document(self) -> dict[str, Any]:
+        """The JSON form of the command contract."""
+        return {
+            "objects": self.objects,
+            "symbols": self.symbols,
+            "ignored": self.ignored,
+            "known": self.known,
+            "findings": [finding.document() for finding in self.findings],
+        }
+
+
+def in_order(findings: list[Finding]) -> tuple[Finding, ...]:
+    """Most severe first, then by rule, object and symbol."""
+    return tuple(
+        sorted(findings, key=lambda one: (SEVERITIES.index(one.severity), one.rule, one.object, one.symbol))
+    )

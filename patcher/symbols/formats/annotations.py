@@ -1,0 +1,33 @@
+"""GitHub's workflow commands: lines on stdout that become annotations."""
+
+from __future__ import annotations
+
+from patcher.symbols.findings import Report, readable
+from patcher.symbols.formats.paths import relative
+
+_LEVELS = {"error": "error", "warning": "warning", "note": "notice"}
+# A step shows this many annotations of each level; more are dropped without a word.
+SHOWN = 10
+
+
+def github(report: Report) -> str:
+    """One line a finding, ten of each level at most; the rest are counted in one more line."""
+    lines: list[str] = []
+    for severity, level in _LEVELS.items():
+        findings = [one for one in report.findings if one.severity == severity]
+        shown = findings if len(findings) <= SHOWN else findings[: SHOWN - 1]
+        for finding in shown:
+            place, title = _property(relative(finding.object)), _property(finding.rule)
+            lines.append(f"::{level} file={place},title={title}::{_data(readable(finding.message))}")
+        if len(findings) > len(shown):
+            more = f"and {len(findings) - len(shown)} more of this severity; the log has them all"
+            lines.append(f"::{level} title=verify-symbols::{_data(more)}")
+    return "\n".join(lines)
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(readable(text)).replace(":", "%3A").replace(",", "%2C")

@@ -1,0 +1,138 @@
+"""What may be said about a symbol that is defined nowhere: where it is after all, or something like it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from patcher.symbols.demangle import demangle
+from patcher.symbols.elf import ElfObject
+from patcher.symbols.hidden import Hidden, hidden_definitions
+from patcher.symbols.inputs import Inputs
+from patcher.symbols.instantiate import directive, tidy
+from patcher.symbols.scope import Scope
+
+MAX_NAMES = 400_000  # exported names among which those of the same function are looked for
+MAX_SLIPS = 50_000  # and those that are nearly the same
+
+
+@dataclass
+class Hints:
+    """Looks beyond what is loaded: other given files, symbols that aren't exported, objects and archives.
+
+    ``wanted`` has to hold every name that will be asked for: each file is then read once.
+    """
+
+    inputs: Inputs
+    wanted: set[str] = field(default_factory=set)
+    _hidden: dict[Path, dict[str, Hidden]] = field(default_factory=dict)
+
+    def hidden(self, scope: Scope, name: str) -> tuple[Path, Hidden] | None:
+        """The loaded or given file that defines ``name`` without exporting it."""
+        for item in scope.objects:
+            found = self._hidden_in(item.path).get(name)
+            if found is not None and not found.exported:
+                return item.path, found
+        return self._hidden_given.get(name)
+
+    @cached_property
+    def _hidden_given(self) -> dict[str, tuple[Path, Hidden]]:
+        table: dict[str, tuple[Path, Hidden]] = {}
+        for item in self.inputs.objects:
+            for name, found in self._hidden_in(item.path).items():
+                if not found.exported:
+                    table.setdefault(name, (item.path, found))
+        return table
+
+    def _hidden_in(self, path: Path) -> dict[str, Hidden]:
+        if path not in self._hidden:
+            self._hidden[path] = hidden_definitions(path, self.wanted)
+        return self._hidden[path]
+
+    def suggestion(self, scope: Scope, name: str) -> str | None:
+        """What would define ``name``, or what was meant; None where nothing is known."""
+        return next(self._suggestions(scope, name), None)
+
+    def _suggestions(self, scope: Scope, name: str) -> Iterator[str]:
+        for item in self.inputs.objects:
+            if item not in scope.parents and name in item.exports:
+                yield f"link {scope.root.name} against {item.name}, which defines it"
+        for hint in self.inputs.hints:
+            found = self._hidden_in(hint).get(name)
+            if found is not None:
+                member = f"({found.member})" if found.member else ""
+                yield f"{hint.name}{member} defines it and is not linked into what is loaded"
+        yield from self._linkage(name)
+        line = directive(demangle(name))
+        if line:
+            yield f"instantiate it where the template is defined: {line}"
+        yield from self._near(name)
+
+    def _linkage(self, name: str) -> Iterator[str]:
+        """C and C++ that don't agree on a name: ``extern "C"`` on one side only."""
+        base = base_name(name)
+        for item, other in self._alike.get(base or name, ()):
+            if base is not None and other == base:
+                yield (
+                    f'{item.name} defines plain {other}: declare it extern "C" where it is used, or'
+                    " don't where it is defined"
+                )
+            elif base is None and other.startswith(f"_Z{len(name)}{name}"):
+                yield (
+                    f"{item.name} defines {tidy(demangle(other))} with C++ linkage: declare it"
+                    ' extern "C" where it is defined'
+                )
+
+    def _near(self, name: str) -> Iterator[str]:
+        """The same function with other parameters; else a name with a slip of the pen."""
+        from difflib import get_close_matches
+
+        base = base_name(name)
+        if base is not None:
+            function = tidy(demangle(name)).partition("(")[0]
+            for item, other in self._alike.get(base, ()):
+                there = tidy(demangle(other))
+                if other != name and there.partition("(")[0] == function:
+                    yield f"{item.name} defines {there}: same name, other parameters"
+        elif len(name) > 4 and self._names <= MAX_SLIPS:
+            for item in self.inputs.objects:
+                like = (one for one in item.exports if abs(len(one) - len(name)) < 3 and one[:2] == name[:2])
+                for close in get_close_matches(name, like, n=1, cutoff=0.86):
+                    yield f"{item.name} defines {close}: a slip of the pen?"
+
+    @cached_property
+    def _names(self) -> int:
+        """How many names the given files export: beyond a number, looking for likeness takes too long."""
+        return sum(len(item.exports) for item in self.inputs.objects)
+
+    @cached_property
+    def _alike(self) -> dict[str, list[tuple[ElfObject, str]]]:
+        """Innermost name -> what is exported under it, mangled or plain, of the names that are wanted."""
+        table: dict[str, list[tuple[ElfObject, str]]] = {}
+        if self._names > MAX_NAMES:
+            return table
+        wanted = {base_name(name) or name for name in self.wanted}
+        for item in self.inputs.objects:
+            for other in item.exports:
+                base = base_name(other) or other
+                if base in wanted:
+                    table.setdefault(base, []).append((item, other))
+        return table
+
+
+def base_name(mangled: str) -> str | None:
+    """The innermost name of a mangled function, as ``bar`` of ``_ZN3foo3barEi`` (Itanium C++ ABI, 5.1)."""
+    if not mangled.startswith("_Z"):
+        return None
+    at, last = 2, None
+    while at < len(mangled) and mangled[at] in "NKVROL":
+        at += 1
+    while at < len(mangled) and mangled[at].isdigit():
+        end = at
+        while end < len(mangled) and mangled[end].isdigit() and end - at < 6:
+            end += 1
+        length = int(mangled[at:end])
+        last, at = mangled[end : end + length], end + length
+    return last or None

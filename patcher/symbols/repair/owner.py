@@ -1,0 +1,38 @@
+"""The source file that a template's instance belongs in: the one whose object defines others of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from patcher.symbols.ldconfig import read_file
+from patcher.symbols.relocatable import members
+from patcher.symbols.repair.database import Compilation
+from patcher.symbols.repair.signature import Signature, signature
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A compilation and how many instances of the template its object defines."""
+
+    compilation: Compilation
+    instances: int
+
+
+def find_owner(wanted: Signature, database: list[Compilation]) -> Owner | None:
+    """The compilation whose object defines most instances of ``wanted``'s template; None where none does."""
+    needle = f"{len(wanted.base)}{wanted.base}I".encode()  # a template's name and the start of its arguments
+    best: Owner | None = None
+    for compilation in database:
+        data = read_file(compilation.object)
+        if needle not in data:
+            continue
+        count = 0
+        for unit in members(compilation.object):
+            for symbol in unit.symbols:
+                if not symbol.defined or needle not in symbol.name:
+                    continue
+                there = signature(symbol.name.decode("utf-8", "replace"))
+                count += there is not None and there.name == wanted.name
+        if count and (best is None or count > best.instances):
+            best = Owner(compilation, count)
+    return best

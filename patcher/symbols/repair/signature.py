@@ -1,0 +1,123 @@
+"""A demangled function template's instance, taken apart: result, name, arguments, parameters."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from patcher.symbols.demangle import demangle
+from patcher.symbols.instantiate import tidy
+
+_OPEN, _CLOSE = "<([{", ">)]}"
+_CONST = re.compile(r"^([\w:<>, ]+?) const(?= ?[&*]|$)")
+
+
+@dataclass(frozen=True)
+class Signature:
+    """``result name<arguments>(parameters) suffix``."""
+
+    result: str
+    name: str  # qualified, without the arguments
+    arguments: str  # with their angle brackets
+    parameters: tuple[str, ...]
+    suffix: str = ""  # const and the like
+
+    @property
+    def base(self) -> str:
+        """The unqualified name."""
+        return self.name.rpartition("::")[2]
+
+    def directive(self, names: tuple[str, ...] = ()) -> str:
+        """The explicit instantiation, with parameter names where they are known, one for each."""
+        types = [_spelled(one) for one in self.parameters]
+        if len(names) == len(types):
+            types = [_named(kind, name) for kind, name in zip(types, names, strict=True)]
+        tail = f" {self.suffix}" if self.suffix else ""
+        return f"template {_spelled(self.result)} {self.name}{self.arguments}({', '.join(types)}){tail};"
+
+
+def signature(mangled: str) -> Signature | None:
+    """The instance that a mangled name stands for; None for what is no function template's.
+
+    Only template functions carry their result type in the mangling (Itanium C++ ABI, 5.1.5.3).
+    """
+    text = tidy(demangle(mangled))
+    if text == mangled:
+        return None
+    start = _parameters_at(text)
+    if start is None:
+        return None
+    end = _closing(text, start)
+    if end is None:
+        return None
+    space = _last_space(text[:start])
+    front, qualified = (text[:space], text[space + 1 :][: start - space - 1]) if space >= 0 else ("", "")
+    if not front or not qualified.endswith(">"):
+        return None
+    angle = _opening(qualified)
+    if angle is None:
+        return None
+    inner = text[start + 1 : end]
+    return Signature(
+        front, qualified[:angle], qualified[angle:], tuple(split(inner)), text[end + 1 :].strip()
+    )
+
+
+def split(text: str) -> list[str]:
+    """The parts of a list between commas that stand in no bracket."""
+    parts, depth, start = [], 0, 0
+    for at, char in enumerate(text):
+        depth += (char in _OPEN) - (char in _CLOSE)
+        if char == "," and depth == 0:
+            parts.append(text[start:at].strip())
+            start = at + 1
+    last = text[start:].strip()
+    return [*parts, last] if last else parts
+
+
+def _parameters_at(text: str) -> int | None:
+    """Where the parameter list opens: the first parenthesis behind a ``>`` that is in no bracket."""
+    depth = 0
+    for at, char in enumerate(text):
+        if char == "(" and depth == 0 and text[at - 1 : at] == ">":
+            return at
+        depth += (char in _OPEN) - (char in _CLOSE)
+    return None
+
+
+def _closing(text: str, start: int) -> int | None:
+    depth = 0
+    for at in range(start, len(text)):
+        depth += (text[at] in _OPEN) - (text[at] in _CLOSE)
+        if depth == 0:
+            return at
+    return None
+
+
+def _opening(text: str) -> int | None:
+    depth = 0
+    for at in range(len(text) - 1, -1, -1):
+        depth += (text[at] in _CLOSE) - (text[at] in _OPEN)
+        if depth == 0:
+            return at
+    return None
+
+
+def _last_space(text: str) -> int:
+    depth, found = 0, -1
+    for at, char in enumerate(text):
+        depth += (char in _OPEN) - (char in _CLOSE)
+        if char == " " and depth == 0:
+            found = at
+    return found
+
+
+def _spelled(kind: str) -> str:
+    """``T const&`` as people write it: ``const T &``."""
+    moved = _CONST.sub(r"const \1", kind)
+    return re.sub(r"(?<=[\w>])([&*]+)$", r" \1", moved)
+
+
+def _named(kind: str, name: str) -> str:
+    """A parameter's declaration. The name of a function pointer or an array would go inside: none then."""
+    return kind if not name or "(" in kind or "[" in kind else f"{kind} {name}"
