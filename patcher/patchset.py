@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 
-NEW_FILE = "new-file"  # the kind of an edit that adds a whole file; its anchor is {beside = PATH}
+NEW_FILE = "new-file"  # the kind of an edit that adds a whole file; its anchor is {beside = PATH or PATHS}
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,16 @@ class Edit:
     exact: bool = False  # what stands there under our name must be ours, token by token
     compare: str | None = None  # a pattern whose first group must agree between ours and theirs
     signature: str | None = None  # a function whose parameters' types must agree
+
+    @property
+    def besides(self) -> tuple[str, ...]:
+        """Of a new file: for each of :attr:`files`, the file that it is put beside."""
+        beside = self.anchor["beside"]
+        return (beside,) if isinstance(beside, str) else tuple(beside)
+
+    def new_place(self, has: Callable[[str], bool]) -> tuple[str, str] | None:
+        """Of a new file: the first of :attr:`files` whose neighbour is there, and that neighbour."""
+        return next((pair for pair in zip(self.files, self.besides, strict=True) if has(pair[1])), None)
 
 
 @dataclass(frozen=True)

@@ -165,12 +165,12 @@ def _without_file(edit: Edit) -> EditPlan:
 
 def _plan_new_file(tree: Tree, patchset: PatchSet, edit: Edit) -> EditPlan:
     """A file of our own: it is the whole template, or it is somebody else's."""
-    path = edit.files[0]
-    beside = str(edit.anchor["beside"])
-    if tree.read(beside) is None:
+    place = edit.new_place(lambda name: tree.read(name) is not None)
+    if place is None:
         if edit.unless_missing is not None:
-            return EditPlan(edit, State.NOT_NEEDED, path, edit.unless_missing)
-        return EditPlan(edit, State.CONFLICT, path, f"looked for {beside}, to put it beside; found none")
+            return EditPlan(edit, State.NOT_NEEDED, edit.files[0], edit.unless_missing)
+        return EditPlan(edit, State.CONFLICT, edit.files[0], no_neighbour(edit))
+    path, beside = place
     if edit.when is not None and not re.search(edit.when.encode(), tree.read(beside) or b""):
         return EditPlan(edit, State.NOT_NEEDED, path, f"nothing in {beside} matches '{edit.when}'")
     text = patchset.render(edit, tree, {}).encode()
@@ -181,6 +181,11 @@ def _plan_new_file(tree: Tree, patchset: PatchSet, edit: Edit) -> EditPlan:
         return EditPlan(edit, State.PRESENT, path, "there", owners=(path,))
     detail = f"looked for no file, or ours; found one {_difference(_tokens(text), _tokens(there))}"
     return EditPlan(edit, State.CONFLICT, path, detail)
+
+
+def no_neighbour(edit: Edit) -> str:
+    """What is said of a new file that has no place."""
+    return f"looked for {' or '.join(edit.besides)}, to put it beside; found none"
 
 
 def _plan_edit(tree: Tree, patchset: PatchSet, edit: Edit, file: ParsedFile) -> EditPlan:

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
-from patcher.patchset import Edit
+from patcher.patchset import NEW_FILE, Edit
+
+
+def place_of(edit: Edit, tree: Path) -> str | None:
+    """The file of ``tree`` in which a test takes the edit's anchor away; None where it has none."""
+    paths = edit.besides if edit.kind == NEW_FILE else edit.files
+    return next((path for path in paths if (tree / path).exists()), None)
 
 
 def gone(edit: Edit) -> str:
@@ -32,6 +39,10 @@ def gone(edit: Edit) -> str:
             return str(anchor["mentions"])
         case "instantiation":
             return rf"\b{anchor['function']}\b"
+        case "cmake-item":
+            return "|".join(re.escape(name) for name in anchor["beside"])
+        case "cmake-call":
+            return rf"\b{anchor['command']}\({anchor['argument']}\)"
         case "py-member":
             return rf"(?<=class ){anchor['name']}\b"
         case "py-entry":

@@ -129,7 +129,7 @@ def element(syntax: Syntax, *, variable: str, mentions: str, ours: str) -> Locat
 def statement(
     syntax: Syntax,
     *,
-    function: str,
+    function: str | Iterable[str],
     mentions: str,
     ours: str,
     node_type: str = "if_statement",
@@ -137,21 +137,24 @@ def statement(
 ) -> Located:
     """Behind the statement of ``node_type`` in ``function`` whose text matches the pattern ``mentions``.
 
+    Several names are those that the function has had in one version or another.
     ``ours`` is the pattern that tells that the text is there; literals count in both.
     """
     source = syntax.source
+    names = [function] if isinstance(function, str) else list(function)
     there = re.search(ours.encode(), source.data)
     if there:
-        return Located(existing=(Existing(function, there.start(), there.end()),))
+        return Located(existing=(Existing(names[0], there.start(), there.end()),))
     found: dict[int, Node] = {}
     for token in re.finditer(mentions.encode(), source.data):
         node = ancestor(syntax.at(token.start(), token.end()), node_type)
-        if node is not None and syntax.owner(node) == function:
+        if node is not None and syntax.owner(node) in names:
             found[node.start_byte] = node
     if len(found) != 1:
-        raise AnchorError(f"one statement of {function} that matches '{mentions}'", f"{len(found)}")
+        raise AnchorError(f"one statement of {' or '.join(names)} that matches '{mentions}'", f"{len(found)}")
     (node,) = found.values()
     behind = source.line_end(node.end_byte)
     indent = source.indent(node.start_byte)
     like = source.line(node.start_byte)
-    return Located((Site(function, behind, behind, Place.LINES, indent, like, blank_before=blank),))
+    owner = syntax.owner(node)
+    return Located((Site(owner, behind, behind, Place.LINES, indent, like, blank_before=blank),))

@@ -42,7 +42,8 @@ def wanted(kind: str, parameters: Mapping[str, Any]) -> Iterator[Wanted]:
             names = (*parameters["owners"], *parameters.get("maybe", ()))
             yield Wanted(names, (parameters["right"],))
         case "statement":
-            yield Wanted((parameters["function"],), header_only=True)
+            function = parameters["function"]
+            yield Wanted((function,) if isinstance(function, str) else tuple(function), header_only=True)
         case "instantiation":
             yield Wanted(("namespace",), (parameters["function"],))
 

@@ -12,6 +12,7 @@ from patcher.drift.verdicts import CONFLICT, Key, Verdicts, judge_all
 from patcher.errors import UsageError
 from patcher.git.history import Commit, blobs, commit, commits
 from patcher.patchset import NEW_FILE, Edit, PatchSet
+from patcher.plan import no_neighbour
 from patcher.progress import SILENT, Reporter
 
 __all__ = ["Cause", "Drift", "Revision", "drift"]
@@ -127,7 +128,7 @@ Row = list[tuple[str, Commit, dict[str, str]]]  # what it was called, the commit
 
 def paths_of(patchset: PatchSet) -> set[str]:
     """Every path that an edit may go to, or is put beside."""
-    beside = {str(edit.anchor["beside"]) for edit in patchset.edits if edit.kind == NEW_FILE}
+    beside = {path for edit in patchset.edits if edit.kind == NEW_FILE for path in edit.besides}
     return {path for edit in patchset.edits for path in edit.files} | beside
 
 
@@ -183,9 +184,8 @@ def _revision(
 
 def _verdict(edit: Edit, there: dict[str, str], said: dict[Key, Verdicts]) -> Conflict | None:
     if edit.kind == NEW_FILE:
-        beside = str(edit.anchor["beside"])
-        if beside not in there and edit.unless_missing is None:
-            return Conflict(edit.id, edit.files[0], f"looked for {beside}, to put it beside; found none")
+        if edit.new_place(there.__contains__) is None and edit.unless_missing is None:
+            return Conflict(edit.id, edit.files[0], no_neighbour(edit))
         return None
     path = _candidate(edit, there)
     if path is None:

@@ -14,8 +14,8 @@ import pytest
 
 from patcher import cli
 from patcher import git as patcher_git
-from patcher.patchset import Edit, load
-from tests.breaking import gone
+from patcher.patchset import NEW_FILE, Edit, load
+from tests.breaking import gone, place_of
 from tests.conftest import git
 from tests.integration.conftest import RELEASES, copy_of, q8a8_patch, stock_tree
 
@@ -68,17 +68,21 @@ def broken_tree(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 def test_an_anchor_that_is_gone_refuses_it_all(
     edit: Edit, broken_tree: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    name = next((name for name in edit.files if (broken_tree / name).exists()), None)
+    name = place_of(edit, broken_tree)
     if name is None:
         assert edit.unless_missing, "a required edit has no file in a supported release"
         return
     path = broken_tree / name
     whole = path.read_bytes()
-    text, count = re.subn(gone(edit), "GONE", whole.decode())
-    if edit.when and not re.search(edit.when, text):
-        return  # what made it needed is gone with it
-    assert count, "the test took nothing away"
-    path.write_text(text, encoding="utf-8")
+    if edit.kind == NEW_FILE:
+        path.unlink()
+        name = edit.files[0]
+    else:
+        text, count = re.subn(gone(edit), "GONE", whole.decode())
+        if edit.when and not re.search(edit.when, text):
+            return  # what made it needed is gone with it
+        assert count, "the test took nothing away"
+        path.write_text(text, encoding="utf-8")
     try:
         before = patcher_git.worktree_tree(broken_tree)
         assert cli.run(["apply", str(broken_tree)]) == 3

@@ -13,13 +13,14 @@ from patcher.errors import ConflictError, TreeChangedError, UsageError
 from patcher.patchset import load
 from patcher.tree import WorkTree
 from tests.conftest import git, snapshot
+from tests.unit.test_plan import FILES
 
 PATCHSET = load()
 
 
 def test_git_am_gives_what_apply_gives(mini_repo: Path, tmp_path: Path) -> None:
     _, patches = export.export(mini_repo, "HEAD", PATCHSET, tmp_path / "series")
-    assert [path.name[:5] for path in patches] == ["0001-", "0002-", "0003-", "0004-", "0005-", "0006-"]
+    assert [path.name[:5] for path in patches] == [f"{number:04}-" for number in range(1, 9)]
     git(mini_repo, "checkout", "-q", "-b", "am")
     git(mini_repo, "am", "-q", *map(str, patches))
     by_am = snapshot(mini_repo)
@@ -69,7 +70,7 @@ def test_commit_takes_only_what_was_written(mini_repo: Path) -> None:
     apply_and_commit(WorkTree(mini_repo), PATCHSET)
     assert git(mini_repo, "status", "--porcelain") == "?? note.txt"
     assert git(mini_repo, "log", "--format=%s") == "add the Q8_A8 type\nbase"
-    assert len(git(mini_repo, "diff", "--name-only", "HEAD~1").splitlines()) == 29
+    assert len(git(mini_repo, "diff", "--name-only", "HEAD~1").splitlines()) == FILES
 
 
 def test_commit_refuses_a_file_that_has_changes(mini_repo: Path) -> None:

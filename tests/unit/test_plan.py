@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patcher.errors import ConflictError, UsageError
-from patcher.patchset import Edit, load
+from patcher.patchset import NEW_FILE, Edit, load
 from patcher.plan import Plan, State, make_plan
 from patcher.tree import WorkTree
-from tests.breaking import gone
+from tests.breaking import gone, place_of
 from tests.conftest import FIXTURES, snapshot
 
 PATCHSET = load()
+FILES = 41  # that the edits go to; ten of them are new
 
 
 def plan(tree: Path) -> Plan:
@@ -32,7 +33,7 @@ def test_every_edit_has_its_place(mini: Path) -> None:
     made = plan(mini)
     assert made.state == "clean"
     assert {edit.state for edit in made.edits} == {State.MISSING}
-    assert len(made.files) == 29
+    assert len(made.files) == FILES
 
 
 def test_planning_writes_nothing(mini: Path) -> None:
@@ -51,10 +52,15 @@ def test_the_diff_is_one_that_git_takes(mini_repo: Path) -> None:
 
 @pytest.mark.parametrize("edit", PATCHSET.edits, ids=lambda edit: edit.id)
 def test_an_anchor_that_is_gone_refuses_the_whole_plan(edit: Edit, mini: Path) -> None:
-    path = next(mini / path for path in edit.files if (mini / path).exists())
-    text, count = re.subn(gone(edit), "GONE", path.read_text(encoding="utf-8"))
-    assert count, "the test took nothing away"
-    path.write_text(text, encoding="utf-8")
+    name = place_of(edit, mini)
+    assert name is not None
+    path = mini / name
+    if edit.kind == NEW_FILE:
+        path.unlink()  # what it is put beside
+    else:
+        text, count = re.subn(gone(edit), "GONE", path.read_text(encoding="utf-8"))
+        assert count, "the test took nothing away"
+        path.write_text(text, encoding="utf-8")
     before = snapshot(mini)
     made = plan(mini)
     assert by_id(made)[edit.id] is State.CONFLICT
@@ -68,7 +74,7 @@ def test_an_anchor_that_is_gone_refuses_the_whole_plan(edit: Edit, mini: Path) -
 
 @pytest.mark.parametrize("edit", PATCHSET.edits, ids=lambda edit: edit.id)
 def test_a_file_that_is_gone_is_a_conflict_or_has_a_reason(edit: Edit, mini: Path) -> None:
-    for path in edit.files:
+    for path in edit.besides if edit.kind == NEW_FILE else edit.files:
         (mini / path).unlink(missing_ok=True)
     state = by_id(plan(mini))[edit.id]
     assert state is (State.NOT_NEEDED if edit.unless_missing else State.CONFLICT)
@@ -79,6 +85,7 @@ def test_a_tree_with_one_edit_done_is_completed(edit: Edit, mini: Path) -> None:
     """Whatever is there first: the end is the same, nothing stands twice."""
     whole = {file.path: file.after() for file in plan(mini).files}
     for file in make_plan(WorkTree(mini), PATCHSET.select((edit.id,))).files:
+        (mini / file.path).parent.mkdir(parents=True, exist_ok=True)
         (mini / file.path).write_bytes(file.after())
     made = plan(mini)
     assert by_id(made)[edit.id] is State.PRESENT
@@ -138,7 +145,12 @@ def test_a_function_that_upstream_adds_tomorrow_is_served(mini: Path) -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.sampled_from(sorted(path for edit in PATCHSET.edits for path in edit.files[:1])), st.booleans())
+@given(
+    st.sampled_from(
+        sorted(path for edit in PATCHSET.edits if edit.kind != NEW_FILE for path in edit.files[:1])
+    ),
+    st.booleans(),
+)
 def test_bytes_outside_the_edits_survive(path: str, crlf: bool) -> None:
     """Line endings, tabs, bytes that are not UTF-8: all that was there is there in order, and nothing twice."""
     raw = (FIXTURES / "mini" / path).read_bytes()

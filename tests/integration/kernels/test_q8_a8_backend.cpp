@@ -1,0 +1,329 @@
+// The buffer type as llama.cpp meets it, through ggml's public interface:
+//   c++ -std=c++17 -O2 -I <tree>/ggml/include test_q8_a8_backend.cpp -L <build>/bin -lggml -lggml-base [-lggml-cpu]
+// MUL_MAT, MUL_MAT_ID and GET_ROWS of packed weights against sums in exact integers, for 1 to 16 threads; tensors set and
+// got in parts; inputs that are no numbers. Exit code 0: all held; 1: the first that didn't is named; 77: this machine's
+// build has no such buffer type. Argument: the seed.
+
+#include "ggml-alloc.h"
+#include "ggml-backend.h"
+#include "ggml-cpu.h"
+#include "ggml.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <random>
+#include <string>
+#include <vector>
+
+static std::mt19937 rng;
+
+[[noreturn]] static void fail(const char * format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    vfprintf(stderr, format, arguments);
+    fprintf(stderr, "\n");
+    va_end(arguments);
+    exit(1);
+}
+
+static int64_t any(int64_t low, int64_t high) {
+    return std::uniform_int_distribution<int64_t>(low, high)(rng);
+}
+
+static std::vector<float> random_floats(int64_t n) {
+    std::normal_distribution<float> normal;
+    std::vector<float>              values(n);
+    for (auto & value : values) {
+        value = normal(rng);
+    }
+    return values;
+}
+
+static std::vector<char> quantized(ggml_type type, const std::vector<float> & values, int64_t k) {
+    std::vector<char> data(ggml_row_size(type, k) * values.size() / k);
+    ggml_quantize_chunk(type, values.data(), data.data(), 0, (int64_t) values.size() / k, k, nullptr);
+    return data;
+}
+
+static ggml_backend_buffer_type_t find_buffer_type(const char * wanted) {
+    auto * dev = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
+    auto   get = (ggml_backend_dev_get_extra_bufts_t) ggml_backend_reg_get_proc_address(ggml_backend_dev_backend_reg(dev),
+                                                                                      "ggml_backend_dev_get_extra_bufts");
+    for (auto * type = get ? get(dev) : nullptr; type && *type; type++) {
+        if (strcmp(ggml_backend_buft_name(*type), wanted) == 0) {
+            return *type;
+        }
+    }
+    return nullptr;
+}
+
+struct shape {
+    ggml_op op;
+    int64_t k, n, matrices; // weights
+    int64_t m, batch;       // MUL_MAT: rows and planes; GET_ROWS: rows; MUL_MAT_ID: experts used, tokens
+    bool    is_shared = false; // MUL_MAT_ID: one row of activations for all experts of a token
+
+    std::string text() const {
+        char line[200];
+        snprintf(line, sizeof(line), "%s k %ld n %ld matrices %ld m %ld batch %ld%s", ggml_op_name(op), (long) k, (long) n,
+                 (long) matrices, (long) m, (long) batch, is_shared ? " shared" : "");
+        return line;
+    }
+};
+
+struct inputs {
+    std::vector<char>    weights;
+    std::vector<float>   activations;
+    std::vector<int32_t> ids;
+};
+
+static inputs make_inputs(ggml_type type, const shape & s) {
+    inputs in;
+    in.weights = quantized(type, random_floats(s.k * s.n * s.matrices), s.k);
+    if (s.op == GGML_OP_GET_ROWS) {
+        in.ids.resize(s.m * s.matrices);
+        for (auto & id : in.ids) {
+            id = (int32_t) any(0, s.n - 1);
+        }
+        return in;
+    }
+    in.activations = random_floats(s.k * (s.is_shared ? 1 : s.m) * s.batch);
+    if (s.op == GGML_OP_MUL_MAT_ID) {
+        std::vector<int32_t> experts(s.matrices);
+        for (int64_t i = 0; i < s.matrices; i++) {
+            experts[i] = (int32_t) i;
+        }
+        for (int64_t t = 0; t < s.batch; t++) {
+            std::shuffle(experts.begin(), experts.end(), rng);
+            in.ids.insert(in.ids.end(), experts.begin(), experts.begin() + s.m);
+        }
+    }
+    return in;
+}
+
+// the graph of one operator, computed by a number of threads
+static std::vector<float> compute(ggml_backend_buffer_type_t buft, ggml_type type, const shape & s, const inputs & in, int threads) {
+    ggml_init_params params = { ggml_tensor_overhead() * 16 + ggml_graph_overhead(), nullptr, true };
+
+    ggml_context * weights_ctx = ggml_init(params);
+    ggml_context * ctx         = ggml_init(params);
+    ggml_tensor *  w           = ggml_new_tensor_3d(weights_ctx, type, s.k, s.n, s.matrices);
+    ggml_tensor *  x           = nullptr;
+    ggml_tensor *  ids         = nullptr;
+    ggml_tensor *  y           = nullptr;
+    if (s.op == GGML_OP_MUL_MAT) {
+        x = ggml_new_tensor_3d(ctx, GGML_TYPE_F32, s.k, s.m, s.batch);
+        y = ggml_mul_mat(ctx, w, x);
+    } else if (s.op == GGML_OP_MUL_MAT_ID) {
+        x   = ggml_new_tensor_3d(ctx, GGML_TYPE_F32, s.k, s.is_shared ? 1 : s.m, s.batch);
+        ids = ggml_new_tensor_2d(ctx, GGML_TYPE_I32, s.m, s.batch);
+        y   = ggml_mul_mat_id(ctx, w, x, ids);
+    } else {
+        ids = ggml_new_tensor_2d(ctx, GGML_TYPE_I32, s.m, s.matrices);
+        y   = ggml_get_rows(ctx, w, ids);
+    }
+
+    auto *                backend        = ggml_backend_dev_init(ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU), nullptr);
+    ggml_backend_buffer_t weights_buffer = ggml_backend_alloc_ctx_tensors_from_buft(weights_ctx, buft);
+    ggml_backend_buffer_t buffer         = ggml_backend_alloc_ctx_tensors(ctx, backend);
+    if (!ggml_backend_supports_op(backend, y)) {
+        fail("%s: not supported in %s", s.text().c_str(), ggml_backend_buft_name(buft));
+    }
+
+    ggml_backend_tensor_set(w, in.weights.data(), 0, in.weights.size());
+    if (x) {
+        ggml_backend_tensor_set(x, in.activations.data(), 0, in.activations.size() * sizeof(float));
+    }
+    if (ids) {
+        ggml_backend_tensor_set(ids, in.ids.data(), 0, in.ids.size() * sizeof(int32_t));
+    }
+
+    auto * reg           = ggml_backend_dev_backend_reg(ggml_backend_get_device(backend));
+    auto   set_n_threads = (ggml_backend_set_n_threads_t) ggml_backend_reg_get_proc_address(reg, "ggml_backend_set_n_threads");
+    set_n_threads(backend, threads);
+
+    ggml_cgraph * graph = ggml_new_graph(ctx);
+    ggml_build_forward_expand(graph, y);
+    if (ggml_backend_graph_compute(backend, graph) != GGML_STATUS_SUCCESS) {
+        fail("%s: not computed", s.text().c_str());
+    }
+    std::vector<float> out(ggml_nelements(y));
+    ggml_backend_tensor_get(y, out.data(), 0, out.size() * sizeof(float));
+
+    ggml_backend_buffer_free(buffer);
+    ggml_backend_buffer_free(weights_buffer);
+    ggml_backend_free(backend);
+    ggml_free(ctx);
+    ggml_free(weights_ctx);
+    return out;
+}
+
+// One row of weights, as the file has it, times one row of activations, quantized as documented: magnitudes are what
+// errors are measured by.
+static void reference(const char * weights, const float * x, int64_t k, double & sum, double & magnitude) {
+    sum = magnitude = 0;
+    for (int64_t b = 0; b < k / 32; b++, weights += 34, x += 32) {
+        ggml_fp16_t half;
+        memcpy(&half, weights, sizeof(half));
+        float most = 0;
+        for (int i = 0; i < 32; i++) {
+            most = std::max(most, std::fabs(x[i]));
+        }
+        const float scale = most / 127.0f;
+        int64_t     dot   = 0;
+        for (int i = 0; i < 32; i++) {
+            dot += (int64_t) (int8_t) weights[2 + i] * (scale > 0 ? (int64_t) std::nearbyint(x[i] * (1.0f / scale)) : 0);
+        }
+        const double part = (double) dot * scale * ggml_fp16_to_fp32(half);
+        sum += part;
+        magnitude += std::fabs(part);
+    }
+}
+
+static void check(const shape & s, const inputs & in, const std::vector<float> & y) {
+    const size_t row = ggml_row_size(GGML_TYPE_Q8_0, s.k); // laid out alike
+    if (s.op == GGML_OP_GET_ROWS) {
+        for (int64_t i = 0; i < (int64_t) in.ids.size(); i++) {
+            const char * weights = in.weights.data() + (i / s.m * s.n + in.ids[i]) * row;
+            for (int64_t l = 0; l < s.k; l++) {
+                ggml_fp16_t half;
+                memcpy(&half, weights + l / 32 * 34, sizeof(half));
+                const float value = ggml_fp16_to_fp32(half) * (int8_t) weights[l / 32 * 34 + 2 + l % 32];
+                if (y[i * s.k + l] != value) {
+                    fail("%s: (%ld, %ld) is %g instead of %g", s.text().c_str(), (long) i, (long) l, y[i * s.k + l], value);
+                }
+            }
+        }
+        return;
+    }
+    for (int64_t i = 0; i < s.m * s.batch; i++) {
+        const int64_t matrix = s.op == GGML_OP_MUL_MAT_ID ? in.ids[i] : i / s.m / (s.batch / s.matrices);
+        const float * x      = in.activations.data() + (s.is_shared ? i / s.m : i) * s.k;
+        for (int64_t r = 0; r < s.n; r++) {
+            double sum, magnitude;
+            reference(in.weights.data() + (matrix * s.n + r) * row, x, s.k, sum, magnitude);
+            const float value = y[i * s.n + r];
+            if (!(std::fabs(value - sum) <= 1e-5 * magnitude)) {
+                fail("%s: output (%ld, %ld) is %g instead of %g", s.text().c_str(), (long) i, (long) r, value, sum);
+            }
+        }
+    }
+}
+
+static void parts_of_a_tensor(ggml_backend_buffer_type_t buft, ggml_type type) {
+    ggml_init_params params = { ggml_tensor_overhead() * 2, nullptr, true };
+    ggml_context *   ctx    = ggml_init(params);
+    ggml_tensor *    w      = ggml_new_tensor_3d(ctx, type, 96, 37, 3);
+    auto *           buffer = ggml_backend_alloc_ctx_tensors_from_buft(ctx, buft);
+    const int64_t    size   = (int64_t) ggml_nbytes(w);
+
+    auto              wanted = quantized(type, random_floats(ggml_nelements(w)), 96);
+    std::vector<char> found(size);
+    ggml_backend_tensor_set(w, wanted.data(), 0, size);
+    for (int round = 0; round < 200; round++) {
+        const int64_t offset = any(0, size - 1), count = any(1, size - offset);
+        std::vector<char> part(count);
+        for (auto & byte : part) {
+            byte = (char) any(-128, 127);
+        }
+        memcpy(wanted.data() + offset, part.data(), count);
+        ggml_backend_tensor_set(w, part.data(), offset, count);
+        ggml_backend_tensor_get(w, found.data(), 0, size);
+        if (found != wanted) {
+            fail("%ld bytes set at %ld: the tensor isn't what was set", (long) count, (long) offset);
+        }
+        ggml_backend_tensor_get(w, part.data(), offset, count);
+        if (memcmp(part.data(), wanted.data() + offset, count) != 0) {
+            fail("%ld bytes got at %ld: not what was set", (long) count, (long) offset);
+        }
+    }
+    ggml_backend_tensor_memset(w, 7, 100, 1000);
+    memset(wanted.data() + 100, 7, 1000);
+    ggml_backend_tensor_get(w, found.data(), 0, size);
+    if (found != wanted) {
+        fail("memset of a part: the tensor isn't what was set");
+    }
+    ggml_backend_buffer_free(buffer);
+    ggml_free(ctx);
+}
+
+// where Q8_0 gives no number, neither does this; where the input is zero or denormal, both give zero or next to it
+static void odd_inputs(ggml_backend_buffer_type_t buft, ggml_type type) {
+    const shape s  = { GGML_OP_MUL_MAT, 64, 20, 1, 5, 1 };
+    inputs      in = make_inputs(type, s);
+    for (const float odd : { INFINITY, -INFINITY, NAN, 0.0f, 1e-41f, 1e-45f }) {
+        inputs changed = in;
+        for (int64_t i = 0; i < s.k; i++) {
+            changed.activations[2 * s.k + i] = std::isfinite(odd) || i == 5 ? odd : 1.0f;
+        }
+        const auto ours   = compute(buft, type, s, changed, 2);
+        const auto theirs = compute(ggml_backend_cpu_buffer_type(), GGML_TYPE_Q8_0, s, changed, 2);
+        for (int64_t i = 0; i < (int64_t) ours.size(); i++) {
+            const bool is_odd = i / s.n == 2;
+            // a NaN is lost in some of Q8_0's quantizers, which take it for a small number
+            if (std::isnan(odd) ? is_odd && !std::isnan(ours[i]) : std::isfinite(ours[i]) != std::isfinite(theirs[i])) {
+                fail("activations with %g: output %ld is %g, of Q8_0 %g", odd, (long) i, ours[i], theirs[i]);
+            }
+            if (std::isfinite(odd) && is_odd && std::fabs(ours[i]) > 1e-30f) {
+                fail("activations of %g: output %ld is %g", odd, (long) i, ours[i]);
+            }
+        }
+    }
+}
+
+int main(int argc, char ** argv) {
+    rng.seed(argc > 1 ? (unsigned) strtoul(argv[1], nullptr, 10) : 1);
+    ggml_backend_load_all();
+
+    int found = 0;
+    while (found < GGML_TYPE_COUNT && !(ggml_type_name((ggml_type) found) && strcmp(ggml_type_name((ggml_type) found), "q8_a8") == 0)) {
+        found++;
+    }
+    if (found == GGML_TYPE_COUNT) {
+        fail("this library doesn't know q8_a8");
+    }
+    const auto type = (ggml_type) found;
+    auto *     buft = find_buffer_type("CPU_Q8_A8");
+    if (!buft) {
+        fprintf(stderr, "no buffer type CPU_Q8_A8\n");
+        return 77;
+    }
+
+    std::vector<shape> shapes = {
+        { GGML_OP_MUL_MAT, 32, 1, 1, 1, 1 },      { GGML_OP_MUL_MAT, 576, 192, 1, 1, 1 },   { GGML_OP_MUL_MAT, 1536, 576, 1, 7, 1 },
+        { GGML_OP_MUL_MAT, 64, 33, 1, 513, 1 },   { GGML_OP_MUL_MAT, 2048, 8, 1, 250, 1 },  { GGML_OP_MUL_MAT, 96, 17, 1, 5, 3 },
+        { GGML_OP_MUL_MAT, 96, 17, 3, 5, 6 },     { GGML_OP_MUL_MAT, 4096, 1030, 1, 1, 1 }, { GGML_OP_MUL_MAT, 16384, 40, 1, 2, 1 },
+        { GGML_OP_MUL_MAT_ID, 64, 40, 8, 2, 50 }, { GGML_OP_MUL_MAT_ID, 64, 33, 5, 5, 3 },  { GGML_OP_MUL_MAT_ID, 96, 16, 16, 4, 1 },
+        { GGML_OP_GET_ROWS, 64, 35, 1, 100, 1 },  { GGML_OP_GET_ROWS, 96, 20, 3, 7, 1 },
+    };
+    for (int i = 0; i < 8; i++) {
+        shapes.push_back({ GGML_OP_MUL_MAT, 32 * any(1, 20), any(1, 200), 1, any(1, 60), 1 });
+        const int64_t experts = any(1, 9);
+        shapes.push_back({ GGML_OP_MUL_MAT_ID, 32 * any(1, 10), any(1, 90), experts, any(1, experts), any(1, 40) });
+    }
+    for (auto & s : shapes) {
+        for (const bool is_shared : { false, true }) {
+            s.is_shared = is_shared;
+            if (is_shared && s.op != GGML_OP_MUL_MAT_ID) {
+                continue;
+            }
+            const inputs in    = make_inputs(type, s);
+            const auto   first = compute(buft, type, s, in, 1);
+            check(s, in, first);
+            for (int threads = 2; threads <= 16; threads++) {
+                const auto other = compute(buft, type, s, in, threads);
+                if (memcmp(first.data(), other.data(), first.size() * sizeof(float)) != 0) {
+                    fail("%s: other bits with %d threads", s.text().c_str(), threads);
+                }
+            }
+        }
+    }
+    parts_of_a_tensor(buft, type);
+    odd_inputs(buft, type);
+    printf("%s: %zu shapes\n", ggml_backend_buft_name(buft), shapes.size());
+    return 0;
+}

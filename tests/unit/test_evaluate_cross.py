@@ -1,0 +1,87 @@
+"""``--cross`` with an emulator and a build that only pretend: what is counted, and what it is called."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from patcher.errors import BuildError
+from patcher.evaluate import Programs, cross, crossing, variant
+from patcher.evaluate.report_markdown import markdown
+from patcher.evaluate.stages import StageCache
+from tests.unit.evaluate_fakes import calls, fake_programs, write_gguf
+
+pytestmark = pytest.mark.skipif("sys.platform == 'win32'", reason="the fakes are scripts")
+
+# takes 5000 instructions to load, and 7 a token and chunk; then runs what it was given
+EMULATOR = """#!{python}
+import os, sys
+rest = sys.argv[sys.argv.index("-L") + 2:]
+if rest[0] == "-plugin":
+    out = rest[1].split("out=")[1]
+    rest = rest[2:]
+    option = lambda name: int(rest[rest.index(name) + 1])
+    open(out, "w").write(str(5000 + 7 * option("-c") * option("--chunks")))
+os.execv(rest[0], rest)
+"""
+TESTER = "#!/bin/sh\necho Testing q8_0\n{line}\n"
+
+
+@pytest.fixture
+def request_(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> crossing.CrossRequest:
+    monkeypatch.setenv("Q8A8_PATCH_CACHE", str(tmp_path / "cache"))
+    place = tmp_path / "emulator"
+    place.write_text(EMULATOR.format(python=sys.executable), encoding="utf-8")
+    place.chmod(0o755)
+    monkeypatch.setattr(cross, "emulator", lambda: cross.Emulator(place, tmp_path / "plugin.so"))
+    folder = fake_programs(tmp_path / "arm")
+
+    def built(*arguments: Any, **keywords: Any) -> SimpleNamespace:
+        return SimpleNamespace(bin_dir=folder, targets=cross.TARGETS, seconds=1.0)
+
+    monkeypatch.setattr(cross, "cross_build", built)
+    write_tester(folder, "echo Testing q8_a8")
+    text = tmp_path / "text.txt"
+    text.write_text("some words " * 500, encoding="utf-8")
+    return crossing.CrossRequest(
+        write_gguf(tmp_path / "tiny.gguf", "F16"), text, tmp_path, tmp_path / "build",
+        Programs(fake_programs(tmp_path / "bin")), variant.parse("F16,Q8_A8"), "F16", tmp_path / "models", 64,
+    )  # fmt: skip
+
+
+def write_tester(folder: Path, line: str) -> None:
+    place = folder / "test-quantize-fns"
+    place.write_text(TESTER.format(line=line), encoding="utf-8")
+    place.chmod(0o755)
+
+
+def test_loading_is_no_part_of_the_count(request_: crossing.CrossRequest) -> None:
+    report = crossing.evaluate(request_, cache=StageCache())
+    assert [model.type for model in report.models] == ["F16", "Q8_A8"]
+    for model in report.models:
+        assert model.median("instructions") == 7.0
+        assert model.series.keys() == {"instructions"}  # no time of an emulator anywhere
+        assert "no measure of time" in model.notes[0]
+    assert (report.models[1].perplexity, report.models[1].chunks) == (10.05, 3)
+    assert report.settings["correctness"] == "2 types right, q8_a8 among them"
+    assert "no measure of time" in markdown(report, [])
+    before = len(calls(request_.programs.folder.parent / "arm"))
+    assert before == 4  # two lengths of two types
+    crossing.evaluate(request_, cache=StageCache())
+    assert len(calls(request_.programs.folder.parent / "arm")) == before
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [("echo Testing q4_0", "looked for q8_a8"), ("echo wrong; exit 3", "ended with exit code 3")],
+)
+def test_a_build_that_is_wrong_is_not_measured(request_: crossing.CrossRequest, line: str, said: str) -> None:
+    folder = request_.programs.folder.parent / "arm"
+    write_tester(folder, line)
+    with pytest.raises(BuildError, match=said):
+        crossing.evaluate(request_, cache=StageCache())
+    assert calls(folder) == []

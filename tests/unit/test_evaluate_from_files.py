@@ -1,0 +1,157 @@
+"""The four files that people have, compared rightly."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from patcher import cli
+from patcher.errors import ExitCode, UsageError
+from patcher.evaluate import metric
+from patcher.evaluate.from_files import read_text, report
+from tests.unit.test_evaluate_bench import TABLE, item
+from tests.unit.test_evaluate_perplexity_text import KLD, OLD
+
+Q_PPL = OLD.replace("[1]4.5000,[2]5.2500,[3]5.6800,", "[1]4.5300,[2]5.2900,[3]5.7200,").replace(
+    "= 5.6800", "= 5.7200"
+)
+Q_TABLE = (
+    TABLE.replace("12.55 GiB", " 6.67 GiB")
+    .replace("118.20 ± 0.55", "236.40 ± 0.55")
+    .replace("18.20 ± 0.07", "25.60 ± 0.07")
+)
+NAMES = ("fp16_ppl.txt", "q8a8_ppl.txt", "fp16_bench.txt", "q8a8_bench.txt")
+
+
+@pytest.fixture(autouse=True)
+def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(cli.COMMANDS, "evaluate", ("evaluate", "Is it half the size, as fast, as accurate?"))
+
+
+def four(folder: Path, *contents: str) -> list[Path]:
+    paths = [folder / name for name in NAMES]
+    for path, content in zip(paths, contents, strict=True):
+        path.write_text(content, encoding="utf-8")
+    return paths
+
+
+def test_the_four_files(tmp_path: Path) -> None:
+    found = report(four(tmp_path, OLD, Q_PPL, TABLE, Q_TABLE))
+    assert [model.type for model in found.models] == ["fp16", "q8a8"]
+    ratios = {item.metric.key: item.ratio.value for item in metric.compare(found)}
+    assert ratios["size"] == pytest.approx(6.67 / 12.55, rel=1e-6)
+    assert ratios["ppl"] == pytest.approx(5.72 / 5.68)
+    assert ratios["pp"] == pytest.approx(2.0)  # prompt and decode apart
+    assert ratios["tg"] == pytest.approx(25.6 / 18.2)
+    assert ratios["ttft"] == pytest.approx(0.5)
+    assert ratios["tg@d1024"] == pytest.approx(1.0)
+
+
+def test_the_order_of_kinds_does_not_matter_that_of_the_pair_does(tmp_path: Path) -> None:
+    a, b, c, d = four(tmp_path, OLD, Q_PPL, TABLE, Q_TABLE)
+    assert [model.type for model in report([c, a, d, b]).models] == ["fp16", "q8a8"]
+    assert report([b, a, d, c]).baseline == "q8a8"
+
+
+def test_perplexities_are_paired_by_chunk(tmp_path: Path) -> None:
+    a, b, _, _ = four(tmp_path, OLD, Q_PPL, TABLE, Q_TABLE)
+    found = report([a, b])
+    ratio = metric.METRICS["ppl"].ratio(found.others[0], found.base)
+    assert ratio is not None
+    assert ratio.low is not None
+    assert ratio.high is not None
+    assert ratio.high - ratio.low < 0.01  # as if independent it would be 0.08
+    assert ratio.within_noise is False
+
+
+def test_divergence_tables_are_taken(tmp_path: Path) -> None:
+    a, b, _, _ = four(tmp_path, "[1]4.5000,[2]5.6800,", KLD, TABLE, Q_TABLE)
+    found = report([a, b])
+    assert found.others[0].kld == 0.0035
+    assert found.others[0].ppl_ratio == 1.007042
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_encodings(tmp_path: Path, encoding: str) -> None:
+    place = tmp_path / "x"
+    place.write_bytes(TABLE.encode(encoding))
+    assert read_text(place) == TABLE
+
+
+def test_json_and_table_may_be_mixed(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [item(n_threads=8), item(n_prompt=0, n_gen=128, n_threads=8)]
+    _, _, c, d = four(tmp_path, "", "", json.dumps(rows), Q_TABLE)
+    ratios = {entry.metric.key: entry.ratio.value for entry in metric.compare(report([c, d]))}
+    assert ratios["pp"] == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("contents", "said"),
+    [
+        ((OLD, Q_PPL, TABLE, OLD), "two outputs of llama-perplexity, found 3"),
+        ((OLD, "perplexity: 5.7 tokens/s", TABLE, Q_TABLE), "q8a8_ppl.txt"),
+        (
+            (OLD, Q_PPL.replace("over 3", "over 2").replace(",[3]5.7200", ""), TABLE, Q_TABLE),
+            "different lengths",
+        ),
+        ((OLD, Q_PPL, TABLE, TABLE.replace("pp512", "pp64").replace("tg128", "tg8")), "no test in common"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(tmp_path: Path, contents: tuple[str, ...], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        report(four(tmp_path, *contents))
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [str(path) for path in four(tmp_path, OLD, Q_PPL, TABLE, Q_TABLE)]
+    page = tmp_path / "page.html"
+    assert cli.run(["evaluate", "--from-files", *paths, "--json", "--html", str(page)]) == ExitCode.FINDINGS
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)
+    kept = {entry["require"]: entry["kept"] for entry in found["verdicts"]}
+    assert kept == {
+        "size<=0.54": True,
+        "ppl<=1.007": False,
+        "pp>=1.41": True,
+        "tg>=1.41": False,
+        "ttft<=0.54": True,
+    }
+    assert captured.err.count("not kept:") == 2
+    assert "<svg" in page.read_text(encoding="utf-8")
+    require = ["--require", "size<=0.54,tg>=1.4"]
+    assert cli.run(["evaluate", "--from-files", *paths, *require]) == ExitCode.OK
+    assert "1.407x" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--from-files"], "found none"),
+        (["--from-files", "none.txt", "none2.txt"], "none.txt"),
+        (["--from-files", "--compare"], "choose one"),
+        (["--compare", "a.json"], "two JSON documents, found 1"),
+        ([], "looked for one MODEL.gguf, found 0"),
+        (["none.gguf"], "none.gguf: looked for a GGUF model, found none; name one, or try"),
+        (["--manifest", "none.toml"], "none.toml: looked for a manifest"),
+        (["x.gguf", "--types", "Q8_0,Q8_0"], "none"),
+        (["x.gguf", "--depths", "a"], "numbers like 1,2,4"),
+        (["x.gguf", "--require", "fast"], "--require 'fast'"),
+        (["x.gguf", "--html", "/no/such/folder/x.html"], "folder isn't there"),
+    ],
+)
+def test_wrong_usage_is_one_line(
+    arguments: list[str],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(["evaluate", *arguments]) == ExitCode.USAGE
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert said in captured.err
+    assert captured.err.count("\n") == 1

@@ -1,0 +1,141 @@
+"""``quantize``: whole or not at all, and looked at afterwards."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from patcher import cli
+from patcher.errors import BuildError, ExitCode, UsageError
+from patcher.evaluate import quantizing
+from patcher.evaluate.programs import Programs
+from patcher.evaluate.quantizing import quantize
+from tests.unit.evaluate_fakes import calls, fake_programs, write_gguf
+
+pytestmark = pytest.mark.skipif("sys.platform == 'win32'", reason="the fakes are scripts")
+
+
+@pytest.fixture(autouse=True)
+def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(cli.COMMANDS, "quantize", ("quantize", "Make a model in another type."))
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_gguf(tmp_path / "model.gguf", "F16")
+
+
+def left(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.suffix in (".gguf", ".draft"))
+
+
+def test_a_model_is_made_and_described(tmp_path: Path, model: Path) -> None:
+    programs = Programs(fake_programs(tmp_path / "bin"))
+    done = quantize(programs, model, tmp_path / "out.gguf", "q8_a8")
+    assert done.header.weights_by_type() == {"Q8_A8": 256, "F32": 64}
+    assert done.document()["tensor_bytes"] == 256 // 32 * 34 + 256
+    assert done.document()["bytes"] == (tmp_path / "out.gguf").stat().st_size
+    assert left(tmp_path) == ["model.gguf", "out.gguf"]
+
+
+def test_what_is_there_stays(tmp_path: Path, model: Path) -> None:
+    programs = Programs(fake_programs(tmp_path / "bin"))
+    out = tmp_path / "out.gguf"
+    out.write_bytes(b"mine")
+    with pytest.raises(UsageError, match=r"out\.gguf: is there already; name another file, or use --force"):
+        quantize(programs, model, out, "Q8_A8")
+    assert out.read_bytes() == b"mine"
+    assert calls(programs.folder) == []
+    quantize(programs, model, out, "Q8_A8", force=True)
+    assert out.read_bytes()[:4] == b"GGUF"
+    with pytest.raises(UsageError, match="can't be written over"):
+        quantize(programs, model, model, "Q8_A8", force=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"cut": 300}, "a file that can't be used"),
+        ({"makes": "Q8_0"}, "asked for Q8_A8, the weights are Q8_0 256"),
+        ({"makes": "F16"}, "asked for Q8_A8, the weights are F16 256"),
+        ({"rows": 8}, "changed the shapes"),
+        ({"quantize_dies": True}, "SIGSEGV"),
+    ],
+)
+def test_a_wrong_result_is_refused_and_what_was_there_stays(
+    tmp_path: Path, model: Path, settings: dict[str, object], said: str
+) -> None:
+    programs = Programs(fake_programs(tmp_path / "bin", **settings))
+    out = tmp_path / "out.gguf"
+    out.write_bytes(b"mine")
+    with pytest.raises(BuildError, match=said):
+        quantize(programs, model, out, "Q8_A8", force=True)
+    assert out.read_bytes() == b"mine"
+    assert left(tmp_path) == ["model.gguf", "out.gguf"]
+
+
+def test_a_quantized_model_is_not_taken_by_accident(tmp_path: Path) -> None:
+    programs = Programs(fake_programs(tmp_path / "bin"))
+    model = write_gguf(tmp_path / "model.gguf", "Q4_1")
+    with pytest.raises(UsageError, match=r"is quantized already \(Q4_1\)"):
+        quantize(programs, model, tmp_path / "out.gguf", "Q8_A8")
+    quantize(programs, model, tmp_path / "out.gguf", "Q8_A8", allow_requantize=True)
+
+
+def test_a_stock_build_is_told_so(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = Programs(fake_programs(tmp_path / "bin"))
+    monkeypatch.setattr(quantizing, "known_types", lambda programs: ["F16", "Q8_0"])
+    with pytest.raises(UsageError, match="stock build: add the type with 'q8a8-patch run'"):
+        quantize(programs, model, tmp_path / "out.gguf", "Q8_A8")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "right"),
+    [
+        ("Q8_A8", "Q8_A8", True), ("Q8_0", "Q8_A8", False), ("F16", "Q4_K_M", False), ("Q4_K", "Q4_K_M", True),
+        ("Q6_K", "Q4_K_M", True), ("IQ4_NL", "IQ4_NL", True), ("F16", "F16", True), ("F32", "F16", False),
+        ("MXFP4", "MXFP4_MOE", True), ("Q4_0", "COPY", True),
+    ],
+)  # fmt: skip
+def test_which_tensors_a_type_is_made_of(kind: str, name: str, right: bool) -> None:
+    assert quantizing._belongs(kind, name) is right
+
+
+def test_the_command(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = fake_programs(tmp_path / "work" / "build" / "bin")
+    line = [
+        "quantize",
+        str(model),
+        str(tmp_path / "out.gguf"),
+        "Q8_A8",
+        "--work",
+        str(tmp_path / "work"),
+        "--json",
+    ]
+    assert cli.run(line) == ExitCode.OK
+    assert json.loads(capsys.readouterr().out)["weights"] == {"Q8_A8": 256, "F32": 64}
+    assert cli.run(line) == ExitCode.USAGE
+    assert cli.run([*line, "--force"]) == ExitCode.OK
+    assert calls(folder) == ["quantize Q8_A8", "quantize Q8_A8"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("none.gguf", "No such file"), ("text.gguf", "GGUF"), ("short.gguf", "short.gguf")],
+)
+def test_a_model_that_is_none(
+    tmp_path: Path, model: Path, name: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_programs(tmp_path / "bin")
+    (tmp_path / "text.gguf").write_text("this is no model, only a text of some length", encoding="utf-8")
+    (tmp_path / "short.gguf").write_bytes(model.read_bytes()[:100])
+    code = cli.run(
+        ["quantize", str(tmp_path / name), str(tmp_path / "o.gguf"), "Q8_A8", "--bin", str(tmp_path / "bin")]
+    )
+    assert code == ExitCode.USAGE
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert captured.err.count("\n") == 1
+    assert not (tmp_path / "o.gguf").exists()
