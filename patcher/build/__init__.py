@@ -15,6 +15,7 @@ from patcher.build.configure import (
     BuildRequest,
     cmake_command,
     default_build_dir,
+    default_targets,
     environment,
     needs_configuring,
     prepare_build_dir,
@@ -35,6 +36,7 @@ __all__ = [
     "build",
     "default_build_dir",
     "default_jobs",
+    "default_targets",
 ]
 
 MEMORY_PER_JOB = 1 << 30  # bytes; the largest of llama.cpp's files take about that with GCC

@@ -29,6 +29,15 @@ LOG = "q8a8-patch.log"
 _LINKER_FLAGS = ("CMAKE_EXE_LINKER_FLAGS", "CMAKE_SHARED_LINKER_FLAGS", "CMAKE_MODULE_LINKER_FLAGS")
 
 
+STATS_TARGET = "llama-q8a8-stats"
+
+
+def default_targets(root: Path) -> tuple[str, ...]:
+    """What is built where nobody says: the programs that are used, and those of ours that the tree has."""
+    ours = any((root / folder / "q8a8-stats").is_dir() for folder in ("tools", "examples"))
+    return (*DEFAULT_TARGETS, STATS_TARGET) if ours else DEFAULT_TARGETS
+
+
 @dataclass(frozen=True)
 class BuildRequest:
     """What to build, of which tree, where and how."""

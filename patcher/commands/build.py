@@ -33,14 +33,14 @@ def command(
     On failure: the first error, its place, which edit of ours stands there, and the log's path.
     Example: q8a8-patch build ./llama.cpp --target llama-quantize --jobs 4
     """
-    from patcher.build import DEFAULT_TARGETS, BuildRequest, build, default_build_dir
+    from patcher.build import BuildRequest, build, default_build_dir, default_targets
     from patcher.transaction import explain, tree_at
 
     root = tree_at(tree).root
     request = BuildRequest(
         root,
         build_dir or default_build_dir(root),
-        targets or DEFAULT_TARGETS,
+        targets or default_targets(root),
         jobs,
         cmake_args,
         allow_shlib_undefined,

@@ -44,7 +44,7 @@ def command(
     Example: q8a8-patch run --source npm:node-llama-cpp@3.22.1 --work ./work
     """
     from patcher import report, symbols, transaction
-    from patcher.build import DEFAULT_TARGETS, BuildRequest, build
+    from patcher.build import BuildRequest, build, default_targets
     from patcher.patchset import load
     from patcher.source import fetch
     from patcher.symbols.report import summary
@@ -66,7 +66,7 @@ def command(
     request = BuildRequest(
         tree.root,
         work / "build",
-        targets or DEFAULT_TARGETS,
+        targets or default_targets(tree.root),
         jobs,
         cmake_args,
         allow_shlib_undefined,
