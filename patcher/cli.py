@@ -24,6 +24,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "verify-symbols": ("verify_symbols", "Prove that no undefined symbol remains in ELF files."),
     "drift": ("drift", "Plan over many revisions: last good, first bad, why."),
     "gguf": ("gguf", "Move model files to the reserved numbers."),
+    "calibrate": ("calibrate", "Gather what smoothing has to know of a model's activations."),
+    "smooth": ("smooth", "Fold activation outliers into the weights before they are quantized."),
+    "quantize": ("quantize", "Make a model in another type, whole or not at all."),
+    "evaluate": ("evaluate", "Is it half the size, twice as fast, as accurate?"),
     "audit": ("audit", "Find every place that its sibling has and the type lacks."),
     "doctor": ("doctor", "Say what this machine has and lacks."),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from patcher.console import Output
 from patcher.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
+    from patcher.evaluate.reporting import Files
     from patcher.evaluate.result import Report
 
 _DEMO_CHUNKS, _DEMO_ROUNDS, _DEMO_GENERATE = 8, 3, 32
@@ -89,10 +91,12 @@ def measure(options: Options, output: Output) -> Report:
     return report
 
 
-def compare_reports(options: Options, output: Output) -> int:
+def compare_reports(options: Options, files: Files, output: Output) -> int:
     """Two JSON documents side by side."""
-    from patcher.evaluate import compare, result
+    from patcher.evaluate import compare, reporting, result
 
+    if files.html is not None:
+        raise UsageError("--compare: has no --html", hint="use --markdown or -o")
     if len(options.paths) != 2:
         raise UsageError(f"--compare: looked for two JSON documents, found {len(options.paths)}")
     first, second = (result.load(path) for path in options.paths)
@@ -111,6 +115,12 @@ def compare_reports(options: Options, output: Output) -> int:
         "differences": [item.document() for item in found],
         "notes": notes,
     }
+    if files.markdown is not None:
+        from patcher.evaluate.report_markdown import differences as as_markdown
+
+        reporting.write_text(files.markdown, as_markdown(found, names, notes))
+    if files.json is not None:
+        reporting.write_text(files.json, json.dumps(document, indent=1, ensure_ascii=False))
     output.emit(document, text)
     return ExitCode.OK
 

@@ -43,6 +43,11 @@ def _alpha(ctx: click.Context, param: click.Parameter, value: str) -> float | No
     help="What counts as a channel's size; auto: searched with alpha, or max for a fixed one.",
 )
 @click.option("--fold", "only", multiple=True, metavar="ID", help="Only attn, value, ffn, down, ...")
+@click.option(
+    "--head",
+    is_flag=True,
+    help="Smooth the output matrix too; one that is tied to the embeddings becomes a copy of its own.",
+)
 @click.option("--undo", is_flag=True, help="Take the smoothing of MODEL back.")
 @click.option("--force", is_flag=True, help="Replace the output.")
 @common_options
@@ -54,6 +59,7 @@ def command(
     layer_alpha: tuple[str, ...],
     magnitude: str,
     only: tuple[str, ...],
+    head: bool,
     undo: bool,
     force: bool,
     output: Output,
@@ -67,14 +73,16 @@ def command(
     from patcher.model.choose import Strength
 
     if undo:
-        if stats is not None or layer_alpha or only:
-            raise UsageError("--undo: takes no --stats, --layer-alpha or --fold; the model knows them")
+        if stats is not None or layer_alpha or only or head:
+            raise UsageError("--undo: takes no --stats, --layer-alpha, --fold or --head; the model knows")
         done = smoothing.undo(model, out, force=force, reporter=output.reporter)
     else:
         if stats is None:
             raise UsageError("--stats is needed", hint="'q8a8-patch calibrate' makes them")
         strength = Strength(alpha, None if magnitude == "auto" else magnitude, _by_layer(layer_alpha))
-        done = smoothing.smooth(model, stats, out, strength, force=force, only=only, reporter=output.reporter)
+        done = smoothing.smooth(
+            model, stats, out, strength, force=force, only=only, head=head, reporter=output.reporter
+        )
     output.emit(done.document, done.text)
 
 

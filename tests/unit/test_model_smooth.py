@@ -20,6 +20,7 @@ from patcher.model.gguf_writer import make_array, make_value
 from patcher.model.model_file import model_hash, open_model
 from patcher.model.smooth import smooth, undo
 from patcher.model.tensor_data import Array
+from patcher.model.worklog import Worklog
 from tests import tiny_models
 from tests.tiny_models import VARIANTS, Forward, relative_error, write_gguf, write_model
 from tests.unit.test_model_gguf import split
@@ -172,6 +173,16 @@ def test_a_log_of_other_work_is_not_taken_up(tmp_path: Path, monkeypatch: pytest
     smooth(model, stats, tmp_path / "s.gguf", Strength(0.3))
     smooth(model, stats, tmp_path / "t.gguf", Strength(0.3))
     assert (tmp_path / "s.gguf").read_bytes() == (tmp_path / "t.gguf").read_bytes()
+
+
+def test_two_runs_on_one_output_are_refused(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "m.gguf", "llama")
+    stats, log = calibrated(model), tmp_path / "s.gguf.part.log"
+    refused = pytest.raises(UsageError, match="another run writes the same output")
+    with Worklog(log, {"of": "another run"}), refused:
+        smooth(model, stats, tmp_path / "s.gguf", Strength(0.5))
+    smooth(model, stats, tmp_path / "s.gguf", Strength(0.5))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.gguf", "m.stats", "s.gguf"]
 
 
 def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:

@@ -1,0 +1,248 @@
+"""Is it smaller, faster, as accurate? Models of several types measured side by side on this machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from patcher.cache import cache_dir
+from patcher.errors import BuildError, UsageError
+from patcher.evaluate import accuracy, content_hash, facts, perplexity_text, speed, variant
+from patcher.evaluate.accuracy import Accuracy
+from patcher.evaluate.models import Factory, Model, SkippedError
+from patcher.evaluate.perplexity_text import Perplexity
+from patcher.evaluate.programs import Programs
+from patcher.evaluate.result import Report, TypeResult
+from patcher.evaluate.stages import StageCache
+from patcher.evaluate.variant import Variant
+from patcher.machine import processors
+from patcher.progress import SILENT, Reporter, Step
+
+__all__ = ["Programs", "Report", "Request", "TypeResult", "evaluate"]
+
+PROMISE_BASELINE = "F16"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to measure, and how long. ``chunks`` None: the whole text; ``rounds`` 0: no speed at all."""
+
+    model: Path
+    text: Path | None
+    programs: Programs
+    variants: tuple[Variant, ...] = field(default_factory=lambda: variant.parse(variant.DEFAULT))
+    baseline: str = PROMISE_BASELINE
+    home: Path | None = None
+    calibration: Path | None = None
+    chunks: int | None = None
+    context: int = 512
+    prompt: int = 512
+    generate: int = 128
+    depths: tuple[int, ...] = (0,)
+    threads: tuple[int, ...] = ()
+    rounds: int = 5
+    divergence: bool = True
+
+    def settings(self) -> dict[str, Any]:
+        """How it was measured, for the report."""
+        return {
+            "model": str(self.model),
+            "text": str(self.text) if self.text else None,
+            "text_sha256": content_hash.of_file(self.text) if self.text else None,
+            "types": [item.label for item in self.variants],
+            "chunks": self.chunks,
+            "context": self.context,
+            "prompt": self.prompt,
+            "generate": self.generate,
+            "depths": list(self.depths),
+            "threads": list(self.threads or (processors(),)),
+            "rounds": self.rounds,
+        }
+
+
+def evaluate(request: Request, *, cache: StageCache | None = None, reporter: Reporter = SILENT) -> Report:
+    """Make what is missing, measure everything, and say what was found.
+
+    A type that fails is left out with its reason in ``failures``; what was measured stays in the cache,
+    so the same request goes on where it stopped. Raises :class:`UsageError` for inputs that can't be read,
+    and what failed where it is the baseline.
+    """
+    if request.text is not None and not request.text.is_file():
+        raise UsageError(
+            f"{request.text}: looked for a text, found none", hint="name a plain text file with --text"
+        )
+    if request.baseline not in [item.label for item in request.variants]:
+        raise UsageError(f"--baseline {request.baseline}: is not among the types", hint="add it to --types")
+    for program in ("llama-perplexity", "llama-bench", "llama-quantize"):
+        request.programs.find(program)
+    return _Evaluation(request, cache or StageCache(reporter=reporter), reporter).run()
+
+
+class _Evaluation:
+    def __init__(self, request: Request, cache: StageCache, reporter: Reporter) -> None:
+        self._request, self._cache, self._reporter = request, cache, reporter
+        self._home = request.home or cache_dir("evaluate", "models")
+        self._threads = request.threads or (processors(),)
+        self._results: dict[str, TypeResult] = {}
+        self._skipped: dict[str, str] = {}
+        self._done = 0
+        self._build = ""
+
+    def run(self) -> Report:
+        start = time.time()
+        models = self._models()
+        accuracy_task = self._accuracy_task()
+        speed_task = speed.Task(
+            self._request.programs,
+            self._request.prompt,
+            self._request.generate,
+            self._request.depths,
+            self._threads,
+        )
+        each = accuracy_task.tokens() if accuracy_task else 0
+        total = len(models) * (each + self._request.rounds * speed_task.tokens())
+        with self._reporter.step("Evaluating", total=max(1, total)) as step:
+            if accuracy_task:
+                self._accuracy(accuracy_task, models, step)
+            self._speed(speed_task, models, step)
+        request = self._request
+        machine = {
+            **facts.machine(),
+            "programs": request.programs.facts(),
+            "build": self._build,
+            "commit": facts.source_commit(request.programs),
+        }
+        settings = {**request.settings(), "stages_found": self._cache.found, "stages_made": self._cache.made}
+        settings |= {"started": start, "seconds": round(time.time() - start, 1)}
+        results = sorted(self._results.values(), key=lambda item: item.type != request.baseline)
+        return Report(machine, results, request.baseline, settings, self._skipped, results[0].name)
+
+    def _models(self) -> list[Model]:
+        request = self._request
+        factory = Factory(
+            request.model,
+            request.programs,
+            self._home,
+            calibration=request.calibration,
+            reporter=self._reporter,
+        )
+        found: list[Model] = []
+        for item in sorted(request.variants, key=lambda item: item.label != request.baseline):
+            try:
+                model = factory.make(item)
+            except SkippedError as why:
+                self._skip(item, str(why))
+                continue
+            except BuildError as why:
+                if item.label == request.baseline:
+                    raise
+                failed = TypeResult(factory.name, item.label, failures=[str(why)])
+                self._results[item.label] = failed
+                self._reporter.warn(f"{item.label}: {why}")
+                continue
+            found.append(model)
+            result = TypeResult(factory.name, item.label, str(model.path), model.header.size)
+            result.tensor_bytes = model.header.tensor_bytes
+            if item.label == request.baseline and factory.note():
+                result.notes.append(factory.note())
+                self._reporter.warn(factory.note())
+            self._results[item.label] = result
+        return found
+
+    def _skip(self, item: Variant, why: str) -> None:
+        if item.label == self._request.baseline:
+            raise UsageError(f"{item.label}: the baseline can't be had ({why})")
+        self._skipped[item.label] = why
+        self._reporter.warn(f"{item.label}: left out, {why}")
+
+    def _accuracy_task(self) -> accuracy.Task | None:
+        request = self._request
+        if request.text is None:
+            return None
+        return accuracy.Task(
+            request.programs,
+            request.text,
+            request.chunks,
+            request.context,
+            max(self._threads),
+            request.divergence,
+        )
+
+    def _accuracy(self, task: accuracy.Task, models: list[Model], step: Step) -> None:
+        measuring = Accuracy(task, self._cache, models[0], self._home)
+        base: Perplexity | None = None
+        try:
+            for model in models:
+                label, result, start = model.variant.label, self._results[model.variant.label], self._done
+                step.update(detail=f"{label} perplexity")
+                with self._kept(model, result):
+                    found = measuring.measure(model, self._follower(start, task.tokens(), step))
+                    result.perplexity, result.perplexity_error = found.value, found.error
+                    result.chunks = found.chunks
+                    result.notes += [found.note] if found.note else []
+                    if found.divergence is not None:
+                        result.kld, result.kld_error = found.divergence.mean, found.divergence.mean_error
+                        result.ppl_ratio = found.divergence.ratio
+                        result.ppl_ratio_error = found.divergence.ratio_error
+                        result.same_top_percent = found.divergence.same_top
+                    elif base is not None:
+                        paired = perplexity_text.paired_ratio(found, base)
+                        result.ppl_ratio, result.ppl_ratio_error = paired or (None, None)
+                    base = base or found
+                self._advance(task.tokens(), step)
+        finally:
+            measuring.close()
+
+    def _speed(self, task: speed.Task, models: list[Model], step: Step) -> None:
+        rounds: dict[str, list[dict[str, Any]]] = {model.variant.label: [] for model in models}
+        before = {label: len(result.failures) for label, result in self._results.items()}
+        for number in range(self._request.rounds):
+            # each round starts with another type, so that none always runs on the machine as the last left it
+            turn = number % len(models)
+            for model in [*models[turn:], *models[:turn]]:
+                label = model.variant.label
+                if len(self._results[label].failures) > before[label]:
+                    self._advance(task.tokens(), step)
+                    continue
+                step.update(detail=f"{label} speed, round {number + 1} of {self._request.rounds}")
+                with self._kept(model, self._results[label]):
+                    rounds[label].append(speed.measure_round(task, self._cache, model, number))
+                self._advance(task.tokens(), step)
+        for label, found in rounds.items():
+            if found:
+                self._results[label].series |= speed.series(found)
+                self._build = self._build or str(found[0]["rows"][0]["build"])
+
+    def _follower(self, start: int, tokens: int, step: Step) -> accuracy.Follow:
+        return lambda share: step.update(done=start + int(share * tokens))
+
+    def _advance(self, tokens: int, step: Step) -> None:
+        self._done += tokens
+        step.update(done=self._done)
+
+    @contextmanager
+    def _kept(self, model: Model, result: TypeResult) -> Iterator[None]:
+        """A stage that may fail: the others go on, unless it is the baseline's, which all need."""
+        try:
+            yield
+        except BuildError as why:
+            if model.variant.label == self._request.baseline:
+                raise
+            result.failures.append(str(why))
+            self._reporter.warn(f"{model.variant.label}: {why}")
+
+
+def failures(report: Report) -> list[str]:
+    """Everything that went wrong, one line each."""
+    return [f"{model.type}: {why}" for model in report.models for why in model.failures]
+
+
+def raise_where_nothing(report: Report) -> None:
+    """Raise :class:`UsageError` where there is nothing to compare the baseline with."""
+    if not report.others:
+        reasons = "; ".join(f"{label}: {why}" for label, why in report.skipped.items())
+        raise UsageError(f"only {report.baseline} was measured ({reasons or 'name more --types'})")

@@ -1,0 +1,171 @@
+"""The accuracy of models: perplexity, and KL divergence from the baseline's output, each a cached stage."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from patcher.errors import BuildError
+from patcher.evaluate import content_hash, perplexity_text
+from patcher.evaluate.models import Model
+from patcher.evaluate.perplexity_text import Divergence, Perplexity
+from patcher.evaluate.programs import Programs
+from patcher.evaluate.stages import StageCache, disk_errors, require_space
+
+_CHUNK = re.compile(r"\[(\d+)\][\d.]+,|^\s+(\d+)\s+[\d.]+ ±", re.MULTILINE)
+_OF = re.compile(r"over (\d+) chunks")
+_BYTES_PER_TOKEN = 3  # of text; most tokenizers take more, so that this is on the safe side
+_LOGITS_MAGIC = b"_logits_"
+
+Follow = Callable[[float], None]  # a share of 1
+
+
+@dataclass(frozen=True)
+class Task:
+    """How accuracy is measured: on ``chunks`` of ``context`` tokens of the text (None: on all of it)."""
+
+    programs: Programs
+    text: Path
+    chunks: int | None = None
+    context: int = 512
+    threads: int = 1
+    divergence: bool = True
+
+    def tokens(self) -> int:
+        """About how many tokens one model reads, for the progress bar."""
+        if self.chunks is not None:
+            return self.chunks * self.context
+        return max(self.context, self.text.stat().st_size // (_BYTES_PER_TOKEN + 1))
+
+    def arguments(self, model: Path) -> list[str | Path]:
+        """What every run of ``llama-perplexity`` gets."""
+        shared: list[str | Path] = [
+            "-m",
+            model,
+            "-f",
+            self.text,
+            "-c",
+            str(self.context),
+            "-t",
+            str(self.threads),
+        ]
+        return [*shared, *(["--chunks", str(self.chunks)] if self.chunks is not None else [])]
+
+    def inputs(self, model: Model) -> dict[str, Any]:
+        """Everything that the result depends on."""
+        return {
+            "programs": self.programs.digest,
+            "launcher": list(self.programs.launcher),
+            "model": model.sha256,
+            "text": content_hash.of_file(self.text),
+            "chunks": self.chunks,
+            "context": self.context,
+            "threads": self.threads,
+        }
+
+
+class Accuracy:
+    """Measures one model after another; the baseline's logits lie on disk only while they are needed."""
+
+    def __init__(self, task: Task, cache: StageCache, baseline: Model, folder: Path) -> None:
+        self._task, self._cache, self._baseline = task, cache, baseline
+        key = content_hash.of_values(task.inputs(baseline))[:16]
+        self._logits = folder / f"baseline-{key}.logits"
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def measure(self, model: Model, follow: Follow) -> Perplexity:
+        """The perplexity of ``model``, with the divergence where it isn't the baseline itself.
+
+        Raises :class:`patcher.evaluate.child.ChildError` and :class:`UsageError`.
+        """
+        task, inputs = self._task, self._task.inputs(model)
+        if model is self._baseline or not task.divergence:
+            keep = task.divergence and model is self._baseline
+            return _load(self._cache.run("perplexity", inputs, lambda: self._plain(model, follow, keep=keep)))
+        inputs["baseline"] = self._baseline.sha256
+        return _load(self._cache.run("divergence", inputs, lambda: self._paired(model, follow)))
+
+    def close(self) -> None:
+        """Remove the baseline's logits: they are as large as many models."""
+        self._logits.unlink(missing_ok=True)
+
+    def _plain(self, model: Model, follow: Follow, *, keep: bool) -> dict[str, Any]:
+        arguments = self._task.arguments(model.path)
+        if not keep:
+            ran = self._task.programs.run("llama-perplexity", arguments, on_text=_follower(follow))
+            return asdict(perplexity_text.parse(ran.text, f"llama-perplexity {model.variant.label}"))
+        needed = self.logits_bytes()
+        require_space(self._logits.parent, needed, "the baseline's output for the KL divergence")
+        draft = self._logits.with_suffix(".draft")
+        try:
+            command = [*arguments, "--kl-divergence-base", draft]
+            ran = self._task.programs.run("llama-perplexity", command, on_text=_follower(follow))
+            found = perplexity_text.parse(ran.text, f"llama-perplexity {model.variant.label}")
+            _require_whole(draft)
+            with disk_errors(draft):
+                draft.replace(self._logits)
+        finally:
+            draft.unlink(missing_ok=True)
+        return asdict(found)
+
+    def _paired(self, model: Model, follow: Follow) -> dict[str, Any]:
+        if not self._logits.is_file():
+            self._plain(self._baseline, lambda share: follow(share / 2), keep=True)
+        command = [*self._task.arguments(model.path), "--kl-divergence"]
+        command += ["--kl-divergence-base", self._logits]
+        ran = self._task.programs.run("llama-perplexity", command, on_text=_follower(follow))
+        found = perplexity_text.parse(ran.text, f"llama-perplexity {model.variant.label}")
+        if found.divergence is None:
+            raise BuildError(
+                f"llama-perplexity {model.variant.label}: looked for the KL divergence, found none"
+            )
+        return asdict(found)
+
+    def logits_bytes(self) -> int:
+        """What the file of the baseline's output takes: 2 bytes a token of the vocabulary, for the second
+        half of each chunk, and two floats of scale."""
+        chunks = self._task.chunks
+        if chunks is None:
+            chunks = self._task.text.stat().st_size // _BYTES_PER_TOKEN // self._task.context + 1
+        return chunks * (self._task.context // 2) * (self._baseline.header.vocabulary + 4) * 2
+
+
+def _require_whole(logits: Path) -> None:
+    """llama-perplexity doesn't look whether its writes succeed: a full disk leaves too short a file."""
+    size = logits.stat().st_size
+    with logits.open("rb") as file:
+        head = file.read(20)
+    if len(head) < 20 or head[:8] != _LOGITS_MAGIC:
+        raise BuildError(f"{logits}: looked for the baseline's output, found something else")
+    context, vocabulary, chunks = struct.unpack("<iii", head[8:])
+    row = (2 * ((vocabulary + 1) // 2) + 4) * 2
+    wanted = 20 + 4 * chunks * context + chunks * (context - 1 - context // 2) * row
+    if size < wanted:
+        raise BuildError(
+            f"{logits}: is cut off at {size} of {wanted} bytes, the disk is full",
+            hint="what was measured is kept: free some, then run the same command again",
+        )
+
+
+def _follower(follow: Follow) -> Callable[[str], None]:
+    total = 0
+
+    def on_text(piece: str) -> None:
+        nonlocal total
+        announced = _OF.search(piece)
+        total = int(announced[1]) if announced else total
+        chunks = [int(first or second) for first, second in _CHUNK.findall(piece)]
+        if chunks and total:
+            follow(min(1.0, max(chunks) / total))
+
+    return on_text
+
+
+def _load(document: dict[str, Any]) -> Perplexity:
+    inner = document.get("divergence")
+    rest = {**document, "running": tuple(document["running"])}
+    return Perplexity(**{**rest, "divergence": Divergence(**inner) if inner else None})

@@ -1,0 +1,61 @@
+"""Where a measurement was made: machine, system, tool; enough to repeat it, nothing that names the user."""
+
+from __future__ import annotations
+
+import os
+import platform
+import uuid
+from functools import cache
+from typing import Any
+
+from patcher import __version__, git
+from patcher.errors import PatcherError
+from patcher.evaluate import content_hash
+from patcher.evaluate.programs import Programs
+from patcher.machine import cpu_flags, cpu_name, memory_bytes, processors
+
+# the features that ggml's kernels ask for
+FEATURES = (
+    "avx", "avx2", "avx_vnni", "f16c", "fma", "avx512f", "avx512bw", "avx512vbmi", "avx512_vnni",
+    "avx512_bf16", "amx_int8", "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2", "sme",
+)  # fmt: skip
+
+
+@cache
+def machine_id() -> str:
+    """A short hash that tells machines apart and names none: speeds are kept by it."""
+    return content_hash.of_text(f"{uuid.getnode()}\0{cpu_name()}\0{os.cpu_count()}\0{platform.machine()}")[
+        :12
+    ]
+
+
+def machine() -> dict[str, Any]:
+    """The ``machine`` of the JSON contract. Memory in bytes, load as the system's 1-minute average."""
+    flags = cpu_flags()
+    try:
+        load = round(os.getloadavg()[0], 2)
+    except (AttributeError, OSError):
+        load = None
+    return {
+        "id": machine_id(),
+        "processor": cpu_name() or platform.processor() or platform.machine(),
+        "architecture": platform.machine(),
+        "features": [name for name in FEATURES if name in flags],
+        "processors": processors(),
+        "memory_bytes": memory_bytes(),
+        "system": f"{platform.system()} {platform.release()}",
+        "load_average": load,
+        "tool": f"q8a8-patch {__version__}",
+    }
+
+
+def source_commit(programs: Programs) -> str:
+    """The commit of the tree that ``programs`` were built from, or nothing where that can't be told."""
+    home = programs.home_directory()
+    if home is None or not home.is_dir():
+        return ""
+    try:
+        top = git.find_toplevel(home)
+        return (git.head(top) or "") if top is not None else ""
+    except PatcherError:
+        return ""

@@ -1,0 +1,66 @@
+"""What an evaluation wants to know of a model file: its name, its size, and what its tensors are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from patcher.model import gguf
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One tensor. ``shape`` as GGUF has it, the row length first."""
+
+    name: str
+    shape: tuple[int, ...]
+    type: str
+    bytes: int
+
+    @property
+    def weights(self) -> int:
+        """How many numbers it holds."""
+        return prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Header:
+    """The head of one file. ``size`` and ``tensor_bytes`` are bytes: the latter without metadata."""
+
+    path: Path
+    size: int
+    name: str
+    architecture: str
+    tensors: tuple[Tensor, ...]
+
+    @property
+    def tensor_bytes(self) -> int:
+        return sum(tensor.bytes for tensor in self.tensors)
+
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens it knows; 0 where no tensor tells."""
+        return next((tensor.shape[-1] for tensor in self.tensors if tensor.name == "token_embd.weight"), 0)
+
+    def weights_by_type(self) -> dict[str, int]:
+        """How many weights each type holds, most first."""
+        found: dict[str, int] = {}
+        for tensor in self.tensors:
+            found[tensor.type] = found.get(tensor.type, 0) + tensor.weights
+        return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def read(path: Path) -> Header:
+    """Read the head of ``path``. Raises :class:`patcher.model.gguf.GgufError` (exit 2) for a file that is
+    missing, no GGUF, damaged or cut off."""
+    file = gguf.read(path)
+    name: Any = file.get("general.name")
+    return Header(
+        path,
+        path.stat().st_size,
+        name if isinstance(name, str) and name.strip() else path.stem,
+        str(file.get("general.architecture") or ""),
+        tuple(Tensor(item.name, item.dims, item.type_name, item.nbytes) for item in file.tensors),
+    )

@@ -1,0 +1,69 @@
+"""What leaves an evaluation: the JSON document, and the files that were asked for."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from patcher.errors import UsageError
+from patcher.evaluate import content_hash
+from patcher.evaluate import metric as metrics
+from patcher.evaluate.result import Report
+from patcher.evaluate.stages import disk_errors
+from patcher.evaluate.thresholds import Verdict
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where reports go; None for those that nobody wants."""
+
+    json: Path | None = None
+    markdown: Path | None = None
+    html: Path | None = None
+
+    def require_places(self) -> None:
+        """Raise :class:`UsageError` for a folder that isn't there, before hours of measuring."""
+        for path in (self.json, self.markdown, self.html):
+            if path is not None and (not path.absolute().parent.is_dir() or path.is_dir()):
+                raise UsageError(
+                    f"{path}: can't be written, its folder isn't there", hint="name another place"
+                )
+
+
+def document(report: Report, verdicts: list[Verdict]) -> dict[str, Any]:
+    """The JSON contract of ``evaluate``."""
+    return {
+        **report.document(),
+        "comparison": [item.document() for item in metrics.compare(report)],
+        "verdicts": [item.document() for item in verdicts],
+    }
+
+
+def write(report: Report, verdicts: list[Verdict], files: Files) -> list[Path]:
+    """Write what was asked for, each file whole or not at all; the paths written."""
+    written = []
+    if files.json is not None:
+        written.append(
+            write_text(files.json, json.dumps(document(report, verdicts), indent=1, ensure_ascii=False))
+        )
+    if files.markdown is not None:
+        from patcher.evaluate.report_markdown import markdown
+
+        written.append(write_text(files.markdown, markdown(report, verdicts)))
+    if files.html is not None:
+        from patcher.evaluate.report_html import html
+
+        written.append(write_text(files.html, html(report, verdicts)))
+    return written
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write one report, whole or not at all. Raises :class:`UsageError` where it can't be written."""
+    try:
+        with disk_errors(path):
+            content_hash.write_whole(path, text)
+    except OSError as why:
+        raise UsageError(f"{path}: can't be written ({why.strerror or why})") from why
+    return path

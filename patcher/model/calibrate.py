@@ -1,0 +1,162 @@
+"""Calibration: ``llama-q8a8-stats`` run on a model and a text, and the merging of what several runs gave."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from patcher.errors import BuildError, UsageError
+from patcher.model.gguf_format import TYPE_NUMBERS, ValueType
+from patcher.model.gguf_writer import GgufWriter, NewTensor, make_array, make_value
+from patcher.model.model_file import model_hash, open_model
+from patcher.model.stats import TYPE, VERSION, Stats, merged_arrays, open_stats
+from patcher.progress import SILENT, Reporter
+
+TOOL = "llama-q8a8-stats"
+_CHUNK = re.compile(r"chunk (\d+) of (\d+)\s*")
+
+
+@dataclass(frozen=True)
+class CalibrationRequest:
+    """One run of the tool. ``threads`` and ``chunks`` None: the tool's own choice."""
+
+    tool: Path
+    model: Path
+    text: Path
+    output: Path
+    rows: int = 256
+    chunk_size: int = 512
+    chunks: int | None = None
+    threads: int | None = None
+    gpu_layers: int = 0
+
+    def command(self, hashed: str) -> list[str]:
+        """The command line."""
+        values = {
+            "-m": self.model,
+            "-f": self.text,
+            "-o": self.output,
+            "--model-hash": hashed,
+            "--rows": self.rows,
+            "--chunk-size": self.chunk_size,
+            "--chunks": self.chunks,
+            "-t": self.threads,
+            "-ngl": self.gpu_layers or None,
+        }
+        given = [(name, str(value)) for name, value in values.items() if value is not None]
+        return [str(self.tool), *(word for pair in given for word in pair)]
+
+
+def find_tool(named: Path | None) -> Path:
+    """The program: the one named, in the folder named, in ``build/bin`` here, or on the PATH.
+
+    Raises :class:`UsageError` where there is none.
+    """
+    if named is not None:
+        places = [named / TOOL if named.is_dir() else named]
+    else:
+        on_path = shutil.which(TOOL)
+        places = [Path("build/bin") / TOOL, *([Path(on_path)] if on_path else [])]
+    for place in places:
+        if place.is_file():
+            return place.absolute()
+    raise UsageError(
+        f"{TOOL}: looked in {', '.join(map(str, places)) or 'the PATH'}, found none",
+        hint=f"'q8a8-patch build TREE --target {TOOL}' makes it; name it with --tool",
+    )
+
+
+def calibrate(request: CalibrationRequest, reporter: Reporter = SILENT) -> Stats:
+    """Gather statistics, or go on with those that a stopped run left at ``request.output``.
+
+    Raises :class:`UsageError` with the tool's own words where it refuses.
+    """
+    for path in (request.model, request.text):
+        if not path.is_file():
+            raise UsageError(f"{path}: looked for a file, found none")
+    hashed = model_hash(open_model(request.model), reporter)
+    said: list[str] = []
+    with (
+        reporter.step("Calibrating", total=None) as step,
+        subprocess.Popen(
+            request.command(hashed),
+            stdout=subprocess.DEVNULL,  # ours is for the result alone
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            bufsize=1,
+        ) as child,
+    ):
+        try:
+            assert child.stderr is not None  # noqa: S101 - it is a pipe, as asked for
+            for line in child.stderr:
+                found = _CHUNK.fullmatch(line)
+                if found:
+                    step.update(done=int(found[1]), total=int(found[2]), detail="chunks")
+                else:
+                    said = [*said[-9:], line.rstrip()]
+        except KeyboardInterrupt:
+            child.send_signal(signal.SIGINT)  # it saves what it has
+            child.wait()
+            raise
+    if child.returncode:
+        if child.returncode < 0:
+            words = f"its last words: {said[-1]}" if said else None
+            raise BuildError(f"{request.tool}: was killed by signal {-child.returncode}", hint=words)
+        error = next((line for line in reversed(said) if line.startswith("error:")), said[-1] if said else "")
+        raise UsageError(
+            error.removeprefix("error:").strip() or f"{request.tool}: exit code {child.returncode}"
+        )
+    return open_stats(request.output)
+
+
+def merge(paths: Sequence[Path], output: Path, *, force: bool = False) -> Stats:
+    """Join the statistics of several texts into ``output``, as one run over all of them would have given.
+
+    Raises :class:`UsageError` where they are of different models, or the same text is in two of them.
+    """
+    if output.exists() and not force:
+        raise UsageError(f"{output}: is there already", hint="--force replaces it")
+    parts = [open_stats(path) for path in paths]
+    first = parts[0]
+    texts = [text for part in parts for text in part.texts]
+    for part in parts[1:]:
+        if part.model_hash != first.model_hash:
+            raise UsageError(f"{part.path}: made with another model than {first.path}")
+    if len(set(texts)) != len(texts):
+        raise UsageError(f"{output}: two of the files were made with the same text, which would count twice")
+    metadata = {
+        "general.type": make_value(ValueType.STRING, TYPE),
+        f"{TYPE}.version": make_value(ValueType.UINT32, VERSION),
+        f"{TYPE}.model_hash": make_value(ValueType.STRING, first.model_hash),
+        f"{TYPE}.architecture": make_value(ValueType.STRING, first.file.get(f"{TYPE}.architecture", "")),
+        f"{TYPE}.chunk_size": make_value(ValueType.UINT32, first.file.get(f"{TYPE}.chunk_size", 0)),
+        f"{TYPE}.rows": make_value(ValueType.UINT32, min(part.row_limit for part in parts)),
+        f"{TYPE}.texts": make_array(ValueType.STRING, texts),
+        f"{TYPE}.chunks": make_array(ValueType.UINT32, [n for part in parts for n in part.chunks]),
+    }
+    weights = sorted({weight for part in parts for weight in part.weights})
+    types = {"count": "I64", "keys": "I64", "rows": "F16"}
+    tensors, data = [], {}
+    for weight in weights:
+        for part_name, array in merged_arrays(parts, weight).items():
+            kind = types.get(part_name, "F32")
+            name = f"{weight}.{part_name}"
+            tensors.append(NewTensor(name, tuple(reversed(array.shape)), TYPE_NUMBERS[kind]))
+            data[name] = np.ascontiguousarray(
+                array, {"I64": "<i8", "F16": "<f2", "F32": "<f4"}[kind]
+            ).tobytes()
+    draft = output.with_name(output.name + ".part")
+    with GgufWriter(draft, metadata, tensors) as writer:
+        for name, raw in data.items():
+            writer.write(name, [raw])
+        writer.sync()
+    draft.replace(output)
+    return open_stats(output)

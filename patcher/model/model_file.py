@@ -1,0 +1,140 @@
+"""A model as its GGUF files hold it: one file, or the parts that ``llama-gguf-split`` makes."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from patcher.model.gguf import GgufError, GgufFile, TensorInfo, read
+from patcher.progress import SILENT, Reporter
+
+_PART = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.DOTALL)
+_HASH_PIECE = 1 << 22  # bytes read at once
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """All parts of a model. ``tensors`` by name, over all parts, in the order of the files."""
+
+    parts: tuple[GgufFile, ...]
+    tensors: dict[str, TensorInfo]
+
+    @property
+    def path(self) -> Path:
+        """The first part's path, by which the model is named in messages."""
+        return self.parts[0].path
+
+    @property
+    def head(self) -> GgufFile:
+        """The part that holds the metadata."""
+        return self.parts[0]
+
+    @property
+    def architecture(self) -> str:
+        """``general.architecture``. Raises :class:`GgufError` where it is missing."""
+        return self.head.text("general.architecture")
+
+    def number(self, key: str, default: int | None = None) -> int:
+        """The whole number at ``<architecture>.<key>``; raises :class:`GgufError` where there is none."""
+        full = f"{self.architecture}.{key}"
+        found = self.head.get(full, default)
+        if isinstance(found, bool) or not isinstance(found, int):
+            raise GgufError(f"{self.path}: looked for the number '{full}' in the metadata, found {found!r}")
+        return found
+
+    def by_layer(self, key: str, layer: int) -> int:
+        """The same where it may be an array with one number a layer."""
+        full = f"{self.architecture}.{key}"
+        found = self.head.get(full)
+        if isinstance(found, list):
+            if not 0 <= layer < len(found) or not isinstance(found[layer], int):
+                raise GgufError(f"{self.path}: '{full}' has no number for layer {layer}")
+            return int(found[layer])
+        return self.number(key)
+
+
+def open_model(path: Path) -> ModelFile:
+    """Read the description of the model at ``path``, the first part where there are several.
+
+    Raises :class:`GgufError` for a missing part, a part of another model, or a tensor that is there twice.
+    """
+    first = read(path)
+    count = first.get("split.count", 1)
+    if not isinstance(count, int) or not 1 <= count <= 99999:
+        raise GgufError(f"{path}: 'split.count' is {count!r}")
+    parts = (first,) if count == 1 else _parts(path, first, count)
+    tensors: dict[str, TensorInfo] = {}
+    for part in parts:
+        if part.big_endian != first.big_endian:
+            raise GgufError(f"{part.path}: has another byte order than {path}")
+        for tensor in part.tensors:
+            if tensor.name in tensors:
+                raise GgufError(
+                    f"{part.path}: tensor '{tensor.name}' is in {tensors[tensor.name].path.name} too"
+                )
+            tensors[tensor.name] = tensor
+    announced = first.get("split.tensors.count")
+    if count > 1 and announced is not None and announced != len(tensors):
+        raise GgufError(f"{path}: {announced} tensors announced over all parts, found {len(tensors)}")
+    return ModelFile(parts, tensors)
+
+
+def _parts(path: Path, first: GgufFile, count: int) -> tuple[GgufFile, ...]:
+    named = _PART.fullmatch(path.name)
+    if (
+        named is None
+        or int(named["count"]) != count
+        or int(named["number"]) != 1
+        or first.get("split.no") != 0
+    ):
+        raise GgufError(
+            f"{path}: one of {count} parts; looked for the first one, NAME-00001-of-{count:05}.gguf",
+            hint="name the first part, under the name that it was made with",
+        )
+    parts = [first]
+    for number in range(2, count + 1):
+        place = part_path(path.with_name(named["stem"] + ".gguf"), number, count)
+        part = read(place)
+        if part.get("split.no") != number - 1 or part.get("split.count") != count:
+            raise GgufError(
+                f"{place}: says that it is part {part.get('split.no')!r} of {part.get('split.count')!r}"
+            )
+        parts.append(part)
+    return tuple(parts)
+
+
+def part_path(path: Path, number: int, count: int) -> Path:
+    """``path`` itself for a whole file, else the name of part ``number`` (from 1) of ``count``."""
+    if count == 1:
+        return path
+    stem = path.name[: -len(".gguf")] if path.name.endswith(".gguf") else path.name
+    named = _PART.fullmatch(path.name)
+    return path.with_name(f"{named['stem'] if named else stem}-{number:05}-of-{count:05}.gguf")
+
+
+def model_hash(model: ModelFile, reporter: Reporter = SILENT) -> str:
+    """SHA-256 over the architecture and every tensor's name, type, shape and bytes, in order of the names.
+
+    Splitting, joining or other metadata (a chat template, say) don't change it.
+    """
+    digest = hashlib.sha256(model.architecture.encode())
+    total = sum(tensor.nbytes for tensor in model.tensors.values())
+    done = 0
+    with reporter.step("Hashing the model", total=total >> 20) as step:
+        for name in sorted(model.tensors):
+            tensor = model.tensors[name]
+            digest.update(f"\0{name}\0{tensor.type_name}\0{tensor.dims}\0".encode())
+            with tensor.path.open("rb") as file:
+                file.seek(tensor.offset)
+                left = tensor.nbytes
+                while left:
+                    piece = file.read(min(left, _HASH_PIECE))
+                    if not piece:
+                        raise GgufError(f"{tensor.path}: became shorter while it was read")
+                    digest.update(piece)
+                    left -= len(piece)
+                    done += len(piece)
+                    step.update(done=done >> 20, detail=name)
+    return digest.hexdigest()

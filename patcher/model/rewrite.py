@@ -1,0 +1,157 @@
+"""A model written anew, tensor by tensor: most are copied, some are scaled, the metadata change a little.
+
+Each part goes to a sibling with ``.part`` behind its name, and all are renamed when all are whole. What is
+done stands in a :class:`~patcher.model.worklog.Worklog`, so that a run that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from patcher.errors import UsageError
+from patcher.model.fold import Scaling
+from patcher.model.gguf import GgufError, GgufFile, TensorInfo, Value
+from patcher.model.gguf_writer import GgufWriter, make_value, tensors_like
+from patcher.model.model_file import ModelFile, part_path
+from patcher.model.tensor_data import decode, encode, pieces
+from patcher.model.worklog import Worklog
+from patcher.progress import SILENT, Reporter
+
+_COUNT_KEY = "split.tensors.count"
+_COPY_PIECE = 1 << 24  # bytes
+_SYNC_EVERY = 1 << 30  # bytes of output between two entries in the log that count as safely written
+
+
+def output_paths(model: ModelFile, out: Path, *, force: bool) -> tuple[Path, ...]:
+    """Where the parts go, as many as the model has.
+
+    Raises :class:`UsageError` where one is there and ``force`` is not given, or is one of the model's.
+    """
+    count = len(model.parts)
+    paths = tuple(part_path(out, number, count) for number in range(1, count + 1))
+    sources = {part.path.resolve() for part in model.parts}
+    for path in paths:
+        if path.resolve() in sources:
+            raise UsageError(f"{path}: is the model that is read", hint="name another output")
+        if path.is_dir():
+            raise UsageError(f"{path}: is a folder", hint="name a file")
+        if path.exists() and not force:
+            raise UsageError(f"{path}: is there already", hint="--force replaces it")
+    return paths
+
+
+def rewrite(
+    model: ModelFile,
+    paths: tuple[Path, ...],
+    scalings: Mapping[str, Scaling],
+    metadata: Mapping[str, Value],
+    worklog: Worklog,
+    reporter: Reporter = SILENT,
+    *,
+    added: tuple[TensorInfo, ...] = (),
+    dropped: tuple[str, ...] = (),
+) -> dict[str, float]:
+    """Write ``model`` to ``paths``: ``scalings`` by tensor, ``metadata`` for the first part.
+
+    ``added`` are tensors with a name of their own that are read where another one lies, ``dropped`` are left
+    out.
+
+    Returns each scaled tensor's largest rounding error, relative to the tensor's largest value. Raises
+    :class:`GgufError` where a file can't be read or written.
+    """
+    drafts = tuple(path.with_name(path.name + ".part") for path in paths)
+    tensors = [_tensors(part, added, dropped) for part in model.parts]
+    total = sum(tensor.nbytes for some in tensors for tensor in some)
+    count = sum(map(len, tensors))
+    done, unsynced = 0, 0
+    rounding = dict(worklog.rounding)
+    with reporter.step("Writing", total=total >> 20) as step:
+        for part, draft, some in zip(model.parts, drafts, tensors, strict=True):
+            resume = str(draft) in worklog.started and draft.is_file()
+            head = _counted(metadata if part is model.head else part.metadata, count)
+            with GgufWriter(
+                draft,
+                head,
+                tensors_like(some),
+                big_endian=part.big_endian,
+                alignment=part.alignment,
+                resume=resume,
+            ) as writer:
+                worklog.start(str(draft), fresh=not resume)
+                finished: dict[str, float | None] = {}
+                for tensor in some:
+                    step.update(done=done >> 20, detail=tensor.name)
+                    done += tensor.nbytes
+                    if resume and tensor.name in worklog.done:
+                        continue
+                    scaling = scalings.get(tensor.name)
+                    if scaling is None:
+                        writer.write(tensor.name, _copied(tensor))
+                        finished[tensor.name] = None
+                    else:
+                        worst = _Worst()
+                        writer.write(tensor.name, _scaled(tensor, scaling, worst))
+                        finished[tensor.name] = rounding[tensor.name] = worst.relative
+                    unsynced += tensor.nbytes
+                    if unsynced >= _SYNC_EVERY:
+                        writer.sync()
+                        worklog.finish(finished)
+                        finished, unsynced = {}, 0
+                writer.sync()
+                worklog.finish(finished)
+    for draft, path in zip(drafts, paths, strict=True):
+        try:
+            draft.replace(path)
+        except OSError as why:
+            raise GgufError(f"{path}: can't be written ({why.strerror or why})") from why
+    return rounding
+
+
+def _tensors(part: GgufFile, added: tuple[TensorInfo, ...], dropped: tuple[str, ...]) -> list[TensorInfo]:
+    kept = [tensor for tensor in part.tensors if tensor.name not in dropped]
+    return [*kept, *(tensor for tensor in added if tensor.path == part.path)]
+
+
+def _counted(metadata: Mapping[str, Value], count: int) -> Mapping[str, Value]:
+    """The metadata, with ``count`` as the number of tensors over all parts where one is named."""
+    named = metadata.get(_COUNT_KEY)
+    if named is None or named.value == count:
+        return metadata
+    return {**metadata, _COUNT_KEY: make_value(named.type, count, big_endian=named.big_endian)}
+
+
+class _Worst:
+    """The largest rounding error and the largest value seen."""
+
+    def __init__(self) -> None:
+        self.error = 0.0
+        self.value = 0.0
+
+    @property
+    def relative(self) -> float:
+        return self.error / self.value if self.value else 0.0
+
+
+def _copied(tensor: TensorInfo) -> Iterator[bytes]:
+    left = tensor.nbytes
+    with tensor.path.open("rb") as file:
+        file.seek(tensor.offset)
+        while left:
+            piece = file.read(min(left, _COPY_PIECE))
+            if not piece:
+                raise GgufError(f"{tensor.path}: became shorter while it was read")
+            left -= len(piece)
+            yield piece
+
+
+def _scaled(tensor: TensorInfo, scaling: Scaling, worst: _Worst) -> Iterable[bytes]:
+    for first, rows in pieces(tensor):
+        wanted = scaling.apply(rows.astype(np.float64), first, tensor)
+        stored = encode(wanted, tensor)
+        if wanted.size:
+            worst.error = max(worst.error, float(np.abs(decode(stored, tensor) - wanted).max()))
+            worst.value = max(worst.value, float(np.abs(wanted).max()))
+        yield stored

@@ -1,0 +1,119 @@
+"""``smoothquant.*``: what a smoothed model says of itself, enough to undo it.
+
+* ``enabled`` bool, ``version`` u32, ``tool`` string
+* ``alpha`` f32: the mean over the folds; ``fold_alphas`` f32 and ``fold_magnitudes`` string arrays: of each
+* ``scaling_factors`` f32 array: the factors of all folds; ``folds``, ``fold_sizes``: whose, and how many each
+* ``new_tensors`` string array, where there are any: what the model had not before
+* ``model_hash`` and ``calibration_hash``: SHA-256 of the model before and of the statistics file
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from patcher import __version__
+from patcher.model.alpha import Choice
+from patcher.model.fold import HEAD, Fold
+from patcher.model.gguf import GgufError, GgufFile, Value
+from patcher.model.gguf_format import ValueType
+from patcher.model.gguf_writer import make_array, make_value
+from patcher.model.tensor_data import Array
+
+PREFIX = "smoothquant."
+VERSION = 1
+
+
+def is_smoothed(file: GgufFile) -> bool:
+    """Whether the model says that it is smoothed."""
+    return bool(file.get(f"{PREFIX}enabled", False))
+
+
+def added(
+    file: GgufFile,
+    choices: Mapping[Fold, Choice],
+    *,
+    model_hash: str,
+    calibration_hash: str,
+    new_tensors: tuple[str, ...] = (),
+) -> dict[str, Value]:
+    """The file's metadata with ``smoothquant.*`` behind them."""
+    big = file.big_endian
+
+    def scalar(kind: ValueType, value: object) -> Value:
+        return make_value(kind, value, big_endian=big)
+
+    factors = np.concatenate([choice.factors.reshape(-1) for choice in choices.values()]).tolist()
+    alphas = [choice.alpha for choice in choices.values()]
+    new = {
+        "enabled": scalar(ValueType.BOOL, True),
+        "version": scalar(ValueType.UINT32, VERSION),
+        "tool": scalar(ValueType.STRING, f"q8a8-patch {__version__}"),
+        "alpha": scalar(ValueType.FLOAT32, sum(alphas) / len(alphas)),
+        "model_hash": scalar(ValueType.STRING, model_hash),
+        "calibration_hash": scalar(ValueType.STRING, calibration_hash),
+        "folds": make_array(ValueType.STRING, [fold.name for fold in choices], big_endian=big),
+        "fold_sizes": make_array(ValueType.UINT32, [fold.size for fold in choices], big_endian=big),
+        "fold_alphas": make_array(ValueType.FLOAT32, alphas, big_endian=big),
+        "fold_magnitudes": make_array(
+            ValueType.STRING, [choice.magnitude for choice in choices.values()], big_endian=big
+        ),
+        "scaling_factors": make_array(ValueType.FLOAT32, factors, big_endian=big),
+    }
+    if new_tensors:
+        new["new_tensors"] = make_array(ValueType.STRING, new_tensors, big_endian=big)
+    return {**removed(file), **{PREFIX + key: value for key, value in new.items()}}
+
+
+def removed(file: GgufFile) -> dict[str, Value]:
+    """The file's metadata without ``smoothquant.*``."""
+    return {key: value for key, value in file.metadata.items() if not key.startswith(PREFIX)}
+
+
+def has_head(file: GgufFile) -> bool:
+    """Whether the output matrix was smoothed."""
+    folds = file.get(f"{PREFIX}folds")
+    return isinstance(folds, list) and "head" in folds
+
+
+def new_tensors(file: GgufFile) -> tuple[str, ...]:
+    """The tensors that smoothing added. Raises :class:`GgufError` for one that it never adds."""
+    found = file.get(f"{PREFIX}new_tensors", [])
+    if found not in ([], [HEAD]):
+        raise GgufError(f"{file.path}: 'smoothquant.new_tensors' is {found!r}, only '{HEAD}' is ever added")
+    return tuple(found)
+
+
+def factors_of(file: GgufFile, folds: tuple[Fold, ...]) -> dict[Fold, Array]:
+    """The factors that a smoothed model holds, by fold.
+
+    Raises :class:`GgufError` where they are missing, of another version, or don't fit the model's folds.
+    """
+    version = file.get(f"{PREFIX}version")
+    if version != VERSION:
+        raise GgufError(f"{file.path}: 'smoothquant.version' is {version!r}, this tool reads {VERSION}")
+    names, sizes, flat = (file.get(PREFIX + key) for key in ("folds", "fold_sizes", "scaling_factors"))
+    if not isinstance(names, list) or not isinstance(sizes, list) or not isinstance(flat, list):
+        raise GgufError(
+            f"{file.path}: looked for 'smoothquant.folds', 'fold_sizes' and 'scaling_factors', found less"
+        )
+    by_name = {fold.name: fold for fold in folds}
+    if len(names) != len(sizes) or len(set(names)) != len(names) or sum(sizes) != len(flat):
+        raise GgufError(
+            f"{file.path}: 'smoothquant.folds', 'fold_sizes' and 'scaling_factors' contradict each other"
+        )
+    values = np.array(flat, np.float32)
+    if not np.isfinite(values).all() or (values <= 0).any():
+        raise GgufError(f"{file.path}: 'smoothquant.scaling_factors' holds values that are no factors")
+    found: dict[Fold, Array] = {}
+    position = 0
+    for name, size in zip(names, sizes, strict=True):
+        fold = by_name.get(name)
+        if fold is None or fold.size != size:
+            raise GgufError(
+                f"{file.path}: 'smoothquant.folds' names '{name}' with {size} factors, the model has none"
+            )
+        found[fold] = values[position : position + size].reshape(fold.experts, fold.channels)
+        position += size
+    return found
