@@ -52,9 +52,11 @@ def test_diff_and_export_give_what_apply_gives(tree: Path, tmp_path: Path) -> No
     q8a8_patch("apply", tree)
     wanted = patcher_git.worktree_tree(tree)
     git(tree, "checkout", "-q", ".")
+    git(tree, "clean", "-qfd")
     git(tree, "apply", str(tmp_path / "plan.diff"))
     assert patcher_git.worktree_tree(tree) == wanted
     git(tree, "checkout", "-q", ".")
+    git(tree, "clean", "-qfd")
     git(tree, "am", "-q", *map(str, series))
     assert patcher_git.worktree_tree(tree) == wanted
 
