@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from patcher.process_group import GROUP, end
 from patcher.progress import Step
 
 # done, total, seconds so far, then what is being made; the leading byte never starts a compiler's line
@@ -46,7 +46,7 @@ def run(command: list[str], folder: Path, *, env: Mapping[str, str], log: IO[str
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        start_new_session=os.name == "posix",
+        start_new_session=GROUP,
     ) as child:
         try:
             for line in child.stdout or ():
@@ -60,7 +60,7 @@ def run(command: list[str], folder: Path, *, env: Mapping[str, str], log: IO[str
                 step.update(done=int(found[1]), total=int(found[2]), detail=_short(found[3]))
             tally.code = child.wait()
         except BaseException:
-            _end(child)
+            end(child, first=signal.SIGINT, seconds=_END_SECONDS)
             raise
         finally:
             log.flush()
@@ -78,15 +78,3 @@ def _short(what: str) -> str:
     """``Building CXX object src/CMakeFiles/llama.dir/llama.cpp.o`` -> ``llama.cpp``."""
     name = what.rsplit("/", 1)[-1].strip()
     return re.sub(r"\.o(?:bj)?$", "", name)[:40]
-
-
-def _end(child: subprocess.Popen[str]) -> None:
-    """End Ninja and its compilers: it removes what they had half written."""
-    try:
-        if os.name == "posix":
-            os.killpg(child.pid, signal.SIGINT)
-        else:
-            child.terminate()
-        child.wait(timeout=_END_SECONDS)
-    except (subprocess.TimeoutExpired, ProcessLookupError):
-        child.kill()

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import IO
 
 from patcher.errors import BuildError, UsageError
+from patcher.process_group import GROUP, end
 
 POLL_SECONDS = 0.05
-END_SECONDS = 5.0
 _SIGNALS = {
     "SIGKILL": "most likely for want of memory: close other programs, or lower --prompt and --depths",
     "SIGILL": "the program was built for another processor: build it here, or with -DGGML_NATIVE=OFF",
@@ -88,7 +88,7 @@ def run(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=dict(env) if env is not None else None,
-            start_new_session=os.name == "posix",
+            start_new_session=GROUP,
         )
     except OSError as why:
         raise UsageError(f"{words[0]}: can't be started ({why.strerror or why})") from why
@@ -96,7 +96,7 @@ def run(
     try:
         code, peak = _wait(child, Path(words[0]).name, start, seconds)
     except BaseException:
-        _end(child)
+        end(child)
         raise
     finally:
         for stream in streams:
@@ -163,25 +163,6 @@ def _high_water(pid: int) -> int:
         return 0  # not Linux, or it has just ended
     found = re.search(r"^VmHWM:\s+(\d+) kB", text, re.MULTILINE)
     return int(found[1]) * 1024 if found else 0
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """End the child and what it started: first politely, then for good."""
-    if child.returncode is not None:
-        return
-    for number in (signal.SIGTERM, getattr(signal, "SIGKILL", signal.SIGTERM)):
-        try:
-            if os.name == "posix":
-                os.killpg(child.pid, number)
-            else:
-                child.terminate()
-            child.wait(timeout=END_SECONDS)
-            return
-        except ProcessLookupError:
-            child.wait()
-            return
-        except subprocess.TimeoutExpired:
-            continue
 
 
 def diagnose(command: Sequence[str], code: int, out: str, err: str) -> ChildError:

@@ -8,7 +8,7 @@ from typing import Any
 from patcher.errors import UsageError
 from patcher.evaluate import metric as metrics
 from patcher.evaluate import noise
-from patcher.evaluate.metric import Metric
+from patcher.evaluate.metric import Metric, verdict
 from patcher.evaluate.noise import Ratio
 from patcher.evaluate.result import Report, TypeResult
 
@@ -28,12 +28,7 @@ class Difference:
         """``better``, ``worse``, ``equal``, ``within noise`` or ``noise unknown``, of the second."""
         if self.first == self.second:
             return "equal"
-        inside = self.ratio.within_noise
-        if inside is None:
-            return "noise unknown"
-        if inside:
-            return "within noise"
-        return "better" if (self.ratio.value > 1) == self.metric.higher_is_better else "worse"
+        return verdict(self.metric, self.ratio)
 
     def document(self) -> dict[str, Any]:
         """The JSON form."""

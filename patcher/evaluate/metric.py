@@ -94,6 +94,16 @@ def measured(report: Report) -> list[Metric]:
     ]
 
 
+def verdict(metric: Metric, ratio: Ratio) -> str:
+    """``better``, ``worse``, ``within noise`` or ``noise unknown``, of two figures that differ."""
+    inside = ratio.within_noise
+    if inside is None:
+        return "noise unknown"
+    if inside:
+        return "within noise"
+    return "better" if (ratio.value > 1) == metric.higher_is_better else "worse"
+
+
 @dataclass(frozen=True)
 class Comparison:
     """One figure of one type beside the baseline's."""
@@ -109,12 +119,7 @@ class Comparison:
         """``better``, ``worse``, ``equal``, ``within noise``, or ``noise unknown``."""
         if self.ratio.value == 1.0 and self.ratio.low == self.ratio.high == 1.0:
             return "equal"
-        inside = self.ratio.within_noise
-        if inside is None:
-            return "noise unknown"
-        if inside:
-            return "within noise"
-        return "better" if (self.ratio.value > 1) == self.metric.higher_is_better else "worse"
+        return verdict(self.metric, self.ratio)
 
     def document(self) -> dict[str, object]:
         """The JSON form."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 from patcher.errors import PatcherError, UsageError
+from patcher.process_group import GROUP, end
 
 # What a repository's own configuration may not decide for us.
 _HARDENED = (
@@ -150,7 +150,7 @@ def _spawn(
             stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            start_new_session=os.name == "posix",
+            start_new_session=GROUP,
         )
     except OSError as why:
         raise failure(f"git: can't be run ({os.strerror(why.errno or 0)})", hint="install git") from why
@@ -158,28 +158,12 @@ def _spawn(
         try:
             out, err = child.communicate(stdin, timeout=timeout)
         except subprocess.TimeoutExpired as why:
-            _end(child)
+            end(child)
             raise failure(f"git {command[-1]}: gave no answer in {timeout:g} s") from why
         except BaseException:
-            _end(child)
+            end(child)
             raise
     return child.returncode, out, err
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """End git and what it has started, such as the helper that talks to a server."""
-    for sent in (signal.SIGTERM, getattr(signal, "SIGKILL", signal.SIGTERM)):
-        try:
-            if os.name == "posix":
-                os.killpg(child.pid, sent)
-            else:
-                child.terminate()
-            child.wait(timeout=5)
-        except ProcessLookupError:
-            return
-        except subprocess.TimeoutExpired:
-            continue
-        return
 
 
 def _reason(said: bytes) -> str:

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from patcher.cache import cache_dir
 from patcher.errors import SourceError
+from patcher.process_group import GROUP, end
 from patcher.progress import SILENT, Reporter
 
 LOCK_SECONDS = 1800.0
@@ -138,7 +138,7 @@ def _run(command: list[str], what: str, seconds: float | None = None) -> str:
             encoding="utf-8",
             errors="replace",
             env=environment,
-            start_new_session=os.name == "posix",
+            start_new_session=GROUP,
         )
     except OSError as why:
         raise SourceError(f"{what}: {command[0]} can't be run ({os.strerror(why.errno or 0)})") from why
@@ -146,10 +146,10 @@ def _run(command: list[str], what: str, seconds: float | None = None) -> str:
         try:
             out, err = child.communicate(timeout=seconds)
         except subprocess.TimeoutExpired as why:
-            _end(child)
+            end(child)
             raise SourceError(f"{what}: {client} gave no answer in {seconds:g} s") from why
         except BaseException:
-            _end(child)
+            end(child)
             raise
     if child.returncode != 0:
         raise SourceError(
@@ -164,22 +164,6 @@ def _reason(said: str) -> str:
     errors = [line for line in lines if re.match(r"(?:npm )?(?:error|ERR!)", line, re.IGNORECASE)]
     telling = [line for line in errors if line.startswith("npm ") and not _NUMBERS.match(line)]
     return telling[0] if telling else (errors or lines or [""])[-1]
-
-
-def _end(child: subprocess.Popen[str]) -> None:
-    """End a package client and what it has started."""
-    for sent in (signal.SIGTERM, getattr(signal, "SIGKILL", signal.SIGTERM)):
-        try:
-            if os.name == "posix":
-                os.killpg(child.pid, sent)
-            else:
-                child.terminate()
-            child.wait(timeout=5)
-        except ProcessLookupError:
-            return
-        except subprocess.TimeoutExpired:
-            continue
-        return
 
 
 def _cached(key: str, what: str, version: str, get: Callable[[Path], None], reporter: Reporter) -> Download:
