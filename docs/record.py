@@ -20,7 +20,7 @@ from rich.text import Text
 
 WIDTH = 110
 _ERASED = re.compile(r"[^\n]*\x1b\[2K")  # a progress line that was taken back
-_UP = re.compile(r"^(?:\x1b\[\?25[hl])*\x1b\[1A\x1b\[2K")  # the line above is taken back
+_UP = re.compile(r"^(?:\r|\x1b\[\?25[hl])*\x1b\[1A\x1b\[2K")  # the line above is taken back
 _CURSOR = re.compile(r"\x1b\[\d*[A-HJKfs]|\x1b\[\?\d+[hl]|\r")
 
 
@@ -42,7 +42,7 @@ def settled(output: str) -> str:
     """What stays on the screen: progress that was erased is gone, colours stay."""
     lines: list[str] = []
     for line in output.replace("\r\n", "\n").split("\n"):
-        if _UP.match(line.lstrip("\r")) and lines:
+        if _UP.match(line) and lines:
             lines.pop()
         lines.append(_CURSOR.sub("", _ERASED.sub("", line)))
     return "\n".join(line for line in lines if re.sub(r"\x1b\[[\d;]*m", "", line).strip())
@@ -54,6 +54,12 @@ def main() -> int:
         return 2
     picture, command = Path(sys.argv[1]), sys.argv[3:]
     status, output = record(command)
+    draw(picture, command, output)
+    return status
+
+
+def draw(picture: Path, command: list[str], output: str) -> None:
+    """Write the SVG: the command, then what is left of its output."""
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
     console.print(Text("$ ", "bold green") + Text(shlex.join([Path(command[0]).name, *command[1:]]), "bold"))
     console.print(Text.from_ansi(settled(output)))
@@ -62,7 +68,6 @@ def main() -> int:
     svg = re.sub(r"@font-face \{.*?\}\n", "", svg, flags=re.DOTALL)
     picture.parent.mkdir(parents=True, exist_ok=True)
     picture.write_text(svg, encoding="utf-8")
-    return status
 
 
 if __name__ == "__main__":

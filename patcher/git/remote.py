@@ -25,7 +25,7 @@ def clone(source: str, destination: Path, ref: str | None = None, reporter: Repo
     named = ref is not None and not local and re.fullmatch(r"[0-9a-f]{7,40}", ref) is None
     if not local:
         arguments += ["--depth", "1", "--branch", ref] if named and ref else []
-    with reporter.step(f"Cloning {source}"):
+    with reporter.step(f"Cloning {Path(source).name if local else source}"):
         run(None, *arguments, "--", source, str(destination), failure=SourceError)
         try:
             if ref is not None and not named:
