@@ -1,142 +1,167 @@
 """How fast ``q8a8-patch drift`` judges a long row of commits, as a whole process, from an empty store.
 
-    python -m benchmarks.drift [--commits 1000] [--keep DIR]
+    python -m benchmarks.drift [--commits 1000] [--keep DIR] [--page docs/drift.md]
 
-The history is made of real releases, one on top of the other, and of the way between each two: the hunks
-that separate them in the files that edits go to, a few a commit. That is denser than upstream, where most
-commits touch none of these files; the share that does is printed.
+The history is :mod:`benchmarks.drift_history`'s. ``--keep`` holds histories and results: one size can be
+measured after the other, and the page is made of all that were. Exit code 1 where 1,000 commits take more
+than a minute.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import os
 import re
-import resource
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from patcher.cache import cache_dir
-from patcher.drift import paths_of
-from patcher.patchset import load
-from patcher.source import fetch
+from benchmarks.drift_history import HUNKS, TOMORROW, git, make_history
+from patcher.machine import processors
 
-RELEASES = ("3.9.0", "3.12.0", "3.14.0", "3.14.5", "3.16.2", "3.18.1", "3.20.0", "3.22.1")
 LIMIT = 60.0  # seconds for 1,000 commits on two cores
+PICTURE = "pictures/drift.svg"
 
 
-def git(repo: Path, *arguments: str, stdin: bytes | None = None) -> bytes:
-    """Run git, return what it prints."""
-    return subprocess.run(["git", *arguments], cwd=repo, input=stdin, capture_output=True, check=True).stdout
+@dataclass(frozen=True)
+class Run:
+    """One size. Seconds are of the clock and of all processors; memory is the largest process's."""
+
+    commits: int
+    touching: int
+    judged: int
+    seconds: float
+    processor_seconds: float
+    again_seconds: float
+    megabytes: float
 
 
-def content(repo: Path, commit: str, path: str) -> list[bytes] | None:
-    """The lines of a file, None where there is none."""
-    done = subprocess.run(
-        ["git", "cat-file", "blob", f"{commit}:{path}"], cwd=repo, capture_output=True, check=False
+def drift(repo: Path, store: Path, *options: str) -> tuple[str, float, float, float]:
+    """Run it: what it prints, seconds, processor seconds, megabytes of the largest process."""
+    environment = os.environ | {"Q8A8_PATCH_CACHE": str(store)}
+    command = [sys.executable, "-m", "patcher", "drift", str(repo), *options]
+    with tempfile.TemporaryFile() as out:
+        start = time.perf_counter()
+        child = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.DEVNULL)
+        _, status, usage = os.wait4(child.pid, 0)
+        seconds = time.perf_counter() - start
+        child.returncode = os.waitstatus_to_exitcode(status)
+        if child.returncode not in (0, 1):
+            raise subprocess.CalledProcessError(child.returncode, command)
+        out.seek(0)
+        said = out.read().decode()
+    return said, seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+def measure(repo: Path, commits: int, touching: int) -> Run:
+    """All of ``main``, from an empty store and once more."""
+    root = git(repo, "rev-list", "--max-parents=0", "main").decode().strip()
+    options = ("--refs", f"{root}..main", "--json")
+    with tempfile.TemporaryDirectory() as store:
+        said, seconds, processor_seconds, megabytes = drift(repo, Path(store), *options)
+        _, again, _, _ = drift(repo, Path(store), *options)
+    document = json.loads(said)
+    assert len(document["revisions"]) == commits, "every commit was judged"
+    assert document["first_bad"] is None, "every release applies"
+    return Run(commits, touching, document["judged"], seconds, processor_seconds, again, megabytes)
+
+
+def example(repo: Path, picture: Path) -> str:
+    """What ``--bisect`` says of what upstream may do next; the same row is drawn into ``picture``."""
+    with tempfile.TemporaryDirectory() as store:
+        drift(repo, Path(store), "--refs", "main~150..tomorrow", "--picture", str(picture))
+        said, _, _, _ = drift(repo, Path(store), "--refs", "main~150..tomorrow", "--bisect")
+    assert all(subject in said for subject in (TOMORROW[1][0], TOMORROW[3][0])), said
+    return said.replace(str(repo), "llama.cpp.git")
+
+
+def page(runs: list[Run], said: str) -> str:
+    """The generated page."""
+    rows = "\n".join(
+        f"| {run.commits:,} | {run.touching:,} | {run.judged:,} | {run.seconds:.1f} s |"
+        f" {run.processor_seconds:.1f} s | {run.seconds * 1000 / run.commits:.0f} ms |"
+        f" {run.again_seconds:.1f} s | {run.megabytes:.0f} MB |"
+        for run in runs
     )
-    return done.stdout.splitlines(keepends=True) if done.returncode == 0 else None
+    return f"""# Drift
 
+`q8a8-patch drift` plans the type on every commit of a repository, out of git's objects: nothing is checked
+out. A file's content that many commits share is judged once, in parallel, and kept; an interrupted run goes
+on.
 
-def steps(repo: Path, old: str, new: str, path: str) -> list[list[bytes]]:
-    """The file after each hunk that leads from one release to the next."""
-    lines = content(repo, old, path)
-    target = content(repo, new, path)
-    if lines is None or target is None:
-        return []
-    diff = git(repo, "diff", "-U0", "--no-color", old, new, "--", path).decode("utf-8", "replace")
-    made, shift = [], 0
-    for found in re.finditer(r"^@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@", diff, re.MULTILINE):
-        start, count, to, more = (int(value) if value is not None else 1 for value in found.groups())
-        at = start - 1 if count else start
-        goes = to - 1 if more else to
-        lines = [*lines[: at + shift], *target[goes : goes + more], *lines[at + shift + count :]]
-        shift += more - count
-        made.append(lines)
-    return made
+```sh
+q8a8-patch drift ./llama.cpp --refs b8390..HEAD --bisect
+```
 
+## Speed
 
-def make_history(repo: Path, count: int) -> tuple[int, int]:
-    """Commits on ``main``: how many, and how many of them touch a file of interest."""
-    git(repo, "init", "-q", "--bare", ".")
-    tips = []
-    for number, package in enumerate(RELEASES):
-        stock = fetch(f"npm:node-llama-cpp@{package}", cache_dir("benchmarks") / package).path
-        git(repo, "fetch", "-q", "--depth=1", str(stock), f"HEAD:refs/releases/{number}")
-        tips.append(git(repo, "rev-parse", f"refs/releases/{number}").decode().strip())
-    paths = sorted(paths_of(load()))
-    stream: list[bytes] = []
-    total = touching = 0
+As a whole process, from an empty store, {processors()} processors:
 
-    def commit(message: str, changes: list[bytes]) -> None:
-        nonlocal total
-        total += 1
-        date = 1_700_000_000 + total * 3600
-        text = message.encode()
-        stream.append(
-            b"commit refs/heads/main\ncommitter Bench <b@localhost> %d +0000\ndata %d\n%s\n"
-            % (date, len(text), text)
-        )
-        stream.extend(changes)
+| commits | touch our files | contents | time | processor time | a commit | once more | largest process |
+|---|---|---|---|---|---|---|---|
+{rows}
 
-    def tree(tip: str) -> bytes:
-        return b'M 040000 %s ""\n' % git(repo, "rev-parse", f"{tip}^{{tree}}").strip()
+```sh
+for n in {" ".join(str(run.commits) for run in runs)}; do
+    python -m benchmarks.drift --commits $n --keep histories
+done
+python -m benchmarks.drift --keep histories --page docs/drift.md
+```
 
-    commit("release 0", [tree(tips[0])])
-    each = count // (len(tips) - 1)
-    for number, (old, new) in enumerate(itertools.pairwise(tips), 1):
-        work = [(path, lines) for path in paths for lines in steps(repo, old, new, path)]
-        for position in range(each - 1):
-            part = work[len(work) * position // (each - 1) : len(work) * (position + 1) // (each - 1)]
-            changes = []
-            for path, lines in dict(part).items():
-                data = b"".join(lines)
-                changes.append(b"M 100644 inline %s\ndata %d\n%s\n" % (path.encode(), len(data), data))
-            touching += bool(changes)
-            changes.append(
-                b"M 100644 inline notes.txt\ndata %d\n%s\n" % (len(str(total)), str(total).encode())
-            )
-            commit(f"step {position} towards release {number}", changes)
-        commit(f"release {number}", [tree(new)])
-        touching += 1
-    git(repo, "fast-import", "--quiet", stdin=b"".join(stream))
-    return total, touching
+"contents" are the distinct ones that were judged. The history is generated: eight real releases, May 2025 to
+September 2026, and between each two the hunks that separate them in the files that edits go to, spread over
+the commits, at least {HUNKS} to each that has any. The more commits there are between two releases, the fewer
+contents are new in each and the less it costs: what doesn't touch a file of ours costs what git takes to list
+it. A thousand commits that each touch one are the worst case; upstream made about 5,800 between the first and
+the last of these releases.
+
+## Since when, and why
+
+Fifty commits more, of what upstream may do next, on top of the newest release:
+
+![Edits over revisions]({PICTURE})
+
+Dates are made up. Short red bars in the middle are half-way states of a file that changes hunk by hunk, which
+upstream's own history doesn't have.
+
+`--picture` draws it; `--bisect` judges only what it takes to name the first commit that breaks each edit,
+with the hunk that took the anchor away:
+
+```text
+{said.rstrip()}
+```
+"""
 
 
 def main() -> int:
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("--commits", type=int, default=1000)
-    parser.add_argument("--keep", type=Path, help="Make the history here, or use the one that is there.")
+    parser.add_argument("--keep", type=Path, help="Make histories here, or use those that are there.")
+    parser.add_argument("--page", type=Path, help="Measure nothing; write the page of what was.")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        repo = chosen.keep or Path(scratch) / "history.git"
-        if not repo.exists():
+        keep = chosen.keep or Path(scratch)
+        if chosen.page:
+            runs = [Run(**json.loads(path.read_text(encoding="utf-8"))) for path in keep.glob("*.json")]
+            runs.sort(key=lambda run: run.commits)
+            said = example(keep / f"{runs[0].commits}.git", chosen.page.parent / PICTURE)
+            chosen.page.write_text(page(runs, said), encoding="utf-8")
+            return 0
+        repo, facts = keep / f"{chosen.commits}.git", keep / f"{chosen.commits}.facts"
+        if not facts.exists():
             repo.mkdir(parents=True)
-            total, touching = make_history(repo, chosen.commits)
-            print(f"{total} commits, {touching} touch a file that an edit goes to")
-        store = Path(scratch) / "cache"
-        environment = os.environ | {"Q8A8_PATCH_CACHE": str(store)}
-        command = [sys.executable, "-m", "patcher", "drift", str(repo), "--refs", "main", "--json"]
-        command[-2] = f"{git(repo, 'rev-list', '--max-parents=0', 'main').decode().strip()}..main"
-        for name in ("from an empty store", "again"):
-            start = time.perf_counter()
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-            seconds = time.perf_counter() - start
-            document = json.loads(done.stdout)
-            peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-            print(
-                f"{name}: {len(document['revisions'])} revisions, {document['judged']} distinct files,"
-                f" {seconds:.1f} s, largest process {peak:.0f} MB"
-            )
-            if name.startswith("from"):
-                first = seconds * 1000 / len(document["revisions"])
-    print(f"{first:.1f} s for 1,000 revisions, {'within' if first < LIMIT else 'OVER'} {LIMIT:.0f} s")
+            facts.write_text("{} {}".format(*make_history(repo, chosen.commits)), encoding="utf-8")
+        commits, touching = map(int, re.findall(r"\d+", facts.read_text(encoding="utf-8")))
+        run = measure(repo, commits, touching)
+        (keep / f"{chosen.commits}.json").write_text(json.dumps(asdict(run)), encoding="utf-8")
+    print(run)
+    first = run.seconds * 1000 / run.commits
+    print(f"{first:.1f} s for 1,000 commits, {'within' if first < LIMIT else 'OVER'} {LIMIT:.0f} s")
     return 0 if first < LIMIT else 1
 
 

@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 
 from patcher.symbols import SearchOptions, check
 from patcher.symbols.elf import UnreadableElfError, read
-from patcher.symbols.ldconfig import read_cache
+from patcher.symbols.ldconfig import Cache
 from patcher.symbols.relocatable import members
 from tests.elf_files import AARCH64, I386, MIPS, S390, Elf
 
@@ -93,7 +93,7 @@ def feed(path: Path, data: bytes, number: int) -> str:
     path.write_bytes(data)
     for _ in members(path):
         pass
-    read_cache(b"glibc-ld.so.cache1.1" + data[20:])
+    Cache(b"glibc-ld.so.cache1.1" + data[20:]).get("libc.so.6")
     try:
         item = read(path)
         list(item.exports)

@@ -14,6 +14,7 @@ import random
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,9 @@ from pathlib import Path
 from patcher.symbols import SearchOptions, check
 from patcher.symbols.elf import ET_DYN, ET_EXEC, UnreadableElfError, is_elf, read
 
-TOOL = (sys.executable, "-m", "patcher", "verify-symbols", "-q")
+_SCRIPT = Path(sys.executable).with_name("q8a8-patch")
+_START = (str(_SCRIPT),) if _SCRIPT.exists() else (sys.executable, "-m", "patcher")
+TOOL = (*_START, "verify-symbols", "-q")
 MACHINE = (Path("/usr/lib/x86_64-linux-gnu"), Path("/usr/bin"))
 BROKEN = ("undefined-symbol", "hidden-definition", "version-mismatch", "library-not-found")
 
@@ -139,6 +142,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--write", type=Path)
     options = parser.parse_args()
+    # an installed package has its bytecode; a checkout may be told not to write any
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = tempfile.mkdtemp(prefix="q8a8-bytecode-")
+    subprocess.run((*TOOL, sys.executable), check=False, capture_output=True)
     command = (
         f"python benchmarks/symbols.py build/bin --sample {options.sample} --seed {options.seed}"
         f" --rounds {options.rounds} --write docs/symbols/agreement.md"

@@ -1,4 +1,4 @@
-"""The kernels without a model: GOP/s against the core's peak, and instructions on ARM."""
+"""The kernels without a model: GOP/s against the core's peak and memory's pace, and instructions on ARM."""
 
 from __future__ import annotations
 
@@ -7,13 +7,36 @@ import shutil
 import statistics
 import subprocess
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
 KERNELS = "ggml/src/ggml-cpu/q8-a8"
-# the matrices of a layer of SmolLM2-135M, rows and columns: q and output, k and v, gate and up, down
-SHAPES = ((576, 576), (576, 576), (192, 576), (192, 576), (1536, 576), (1536, 576), (576, 1536))
+NATIVE = ("-march=native",)
+AVX2 = ("-mavx2", "-mfma", "-mf16c")
+GATE = (1536, 576)  # rows and columns of SmolLM2-135M's largest matrices
+# the matrices of a layer of it: q and output, k and v, gate and up, down
+SHAPES = ((576, 576), (576, 576), (192, 576), (192, 576), GATE, GATE, (576, 1536))
 ARM_ROWS = 32  # of activations; instructions grow in proportion
+IN_MEMORY = 96  # matrices of GATE's shape, 90 MB, that no core's share of a cache holds
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Medians on one core; the peak and the reading are measured in turns with the product."""
+
+    kernels: str  # their name
+    rows: int  # of activations
+    gops: float  # GOP/s with quantization
+    product_gops: float  # without
+    peak_gops: float  # of the instructions alone
+    read_gbs: float  # GB/s of nothing but reading the weights
+    share: float  # of the peak
+
+    @property
+    def intensity(self) -> float:
+        """Operations a byte of packed weights: two for each weight and row, 34 bytes for 32 weights."""
+        return 2 * self.rows * 32 / 34
 
 
 def _build(compiler: str, flags: list[str], tree: Path, sources: list[Path], out: Path) -> Path:
@@ -23,24 +46,28 @@ def _build(compiler: str, flags: list[str], tree: Path, sources: list[Path], out
     return out
 
 
-def against_peak(tree: Path, flags: list[str], rounds: int, shape: tuple[int, int, int]) -> dict[str, object]:
-    """Medians of ``rounds`` on one core: GOP/s with and without quantization, and the peak's."""
+def against_peak(
+    tree: Path,
+    flags: tuple[str, ...],
+    rounds: int,
+    rows: tuple[int, ...],
+    shape: tuple[int, int] = GATE,
+    matrices: int = 1,
+) -> list[Speed]:
+    """Each count of ``rows`` of activations times so many ``matrices`` of one ``shape`` in turn."""
     compiler = os.environ.get("CXX", "g++")
+    found = []
     with tempfile.TemporaryDirectory() as scratch:
         sources = [HERE / "x86.cpp", tree / KERNELS / "kernels.cpp"]
         program = _build(compiler, ["-std=c++17", "-O3", *flags], tree, sources, Path(scratch) / "x86")
-        command = [str(program), *map(str, shape), str(rounds)]
-        lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
-    rows = [[float(word) for word in line.split()] for line in lines[1:]]
-    whole, alone, peak = (statistics.median(column) for column in zip(*rows, strict=True))
-    share = statistics.median(row[1] / row[2] for row in rows)
-    return {
-        "kernels": lines[0],
-        "gops": whole,
-        "gops_without_quantization": alone,
-        "peak_gops": peak,
-        "share": share,
-    }
+        for count in rows:
+            command = [str(program), *map(str, (count, *shape, rounds, matrices))]
+            lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+            measured = [[float(word) for word in line.split()] for line in lines[1:]]
+            whole, product, peak, read = (statistics.median(column) for column in zip(*measured, strict=True))
+            share = statistics.median(row[1] / row[2] for row in measured)
+            found.append(Speed(lines[0], count, whole, product, peak, read, share))
+    return found
 
 
 def _instructions(command: list[str]) -> int:

@@ -1,8 +1,10 @@
 // One core: the matrix product alone, activations' quantization included, against what the core's int8 instructions can
 // do at best, measured in turns.
-//   c++ -std=c++17 -O3 -march=native -I <tree>/ggml/src/ggml-cpu/q8-a8 x86.cpp <...>/kernels.cpp && ./a.out M N K ROUNDS
+//   c++ -std=c++17 -O3 -march=native -I <tree>/ggml/src/ggml-cpu/q8-a8 x86.cpp <...>/kernels.cpp
+//   ./a.out M N K ROUNDS MATRICES
 // Prints: the kernels' name, then a line a round: GOP/s of the product, of the product without quantization, of the
-// instructions; a multiplication and an addition are two operations.
+// instructions (a multiplication and an addition are two operations), and GB/s of nothing but reading the weights. So
+// many matrices are met in turn: more of them than caches hold make it memory's.
 
 #include "kernels.h"
 
@@ -47,8 +49,27 @@ static double peak() {
     return 12 * OPERATIONS * count / (seconds() - start) / 1e9;
 }
 
+// one word of each line of memory
+static double read_speed(const std::vector<matrix> & ws) {
+    static volatile uint64_t sink;
+
+    uint64_t     sum   = 0;
+    size_t       bytes = 0;
+    const double start = seconds();
+    for (const auto & w : ws) {
+        for (size_t i = 0; i < w.size(); i += 64) {
+            uint64_t word;
+            memcpy(&word, w.base + i, sizeof(word));
+            sum += word;
+        }
+        bytes += w.size();
+    }
+    sink = sum;
+    return (double) bytes / (seconds() - start) / 1e9;
+}
+
 int main(int argc, char ** argv) {
-    if (argc != 5) {
+    if (argc != 6) {
         return 2;
     }
     const int64_t m = atoll(argv[1]), n = atoll(argv[2]), k = atoll(argv[3]), nb = k / BLOCK;
@@ -60,9 +81,12 @@ int main(int argc, char ** argv) {
             q = (int8_t) (rand() % 255 - 127);
         }
     }
-    matrix w = { nullptr, n, nb };
-    w.base   = (uint8_t *) std::aligned_alloc(64, w.size());
-    pack(w, blocks.data(), 0, n);
+    std::vector<matrix> ws(atoll(argv[5]));
+    for (auto & w : ws) {
+        w      = { nullptr, n, nb };
+        w.base = (uint8_t *) std::aligned_alloc(64, w.size());
+        pack(w, blocks.data(), 0, n);
+    }
 
     std::vector<float> x(m * k), y(m * n);
     for (auto & value : x) {
@@ -77,18 +101,26 @@ int main(int argc, char ** argv) {
     }
 
     printf("%s\n", name());
-    const double operations = 2.0 * m * n * k / 1e9;
+    const double operations = 2.0 * (double) (m * n * k) * (double) ws.size() / 1e9;
     for (int round = 0; round <= atoi(argv[4]); round++) {
-        const double start = seconds();
-        quantize(x.data(), quantized.data(), m * k);
-        const double middle = seconds();
-        multiply(w, 0, w.panels(), xs.data(), ys.data(), m);
-        const double end  = seconds();
+        double whole = 0, alone = 0;
+        for (const auto & w : ws) {
+            const double start = seconds();
+            quantize(x.data(), quantized.data(), m * k);
+            const double middle = seconds();
+            multiply(w, 0, w.panels(), xs.data(), ys.data(), m);
+            const double end = seconds();
+            whole += end - start;
+            alone += end - middle;
+        }
         const double best = peak();
+        const double read = read_speed(ws);
         if (round > 0) {
-            printf("%.2f %.2f %.2f\n", operations / (end - start), operations / (end - middle), best);
+            printf("%.3f %.3f %.3f %.3f\n", operations / whole, operations / alone, best, read);
         }
     }
-    free(w.base);
+    for (const auto & w : ws) {
+        free(w.base);
+    }
     return 0;
 }

@@ -1,0 +1,43 @@
+"""What packing adds to loading: seconds and memory of a model loaded to compute one token."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Load:
+    """One load: wall-clock seconds, and at most so many bytes of memory of its own, and with mapped files."""
+
+    seconds: float
+    own_bytes: int
+    resident_bytes: int
+
+
+def load(programs: Path, model: Path, *, mode: str, threads: int = 2) -> Load:
+    """Start llama-bench, load ``model`` (``mode``: none, mmap, mlock), compute a token, end."""
+    command = [str(programs / "llama-bench"), "-m", str(model), "-t", str(threads), "-lm", mode]
+    command += ["-p", "1", "-n", "0", "-r", "1", "--no-warmup"]
+    own = 0
+    start = time.monotonic()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while True:
+        try:
+            status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii", errors="replace")
+        except OSError:
+            status = ""
+        found = re.search(r"RssAnon:\s+(\d+) kB", status)
+        own = max(own, int(found[1]) * 1024 if found else 0)
+        pid, code, usage = os.wait4(process.pid, os.WNOHANG)
+        if pid:
+            break
+        time.sleep(0.001)
+    process.returncode = os.waitstatus_to_exitcode(code)
+    if process.returncode != 0:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return Load(time.monotonic() - start, own, usage.ru_maxrss * 1024)

@@ -1,0 +1,193 @@
+"""The page of ``benchmarks.kernels``: goals, tables, and what the figures say about what is left."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+
+from benchmarks.kernels_alone import Speed
+from benchmarks.kernels_alone.loading import Load
+from benchmarks.kernels_alone.roofline import bound
+
+TYPES = ("F16", "Q8_0", "Q8_A8")
+PROMPT, DECODED = 512, 128
+SYNTHETIC = "1B, random"
+# Of the instructions for a block and a register of outputs, 8 are products of four bytes and 2 the product
+# and the sum of scales; the same units of an AVX512-VNNI core execute all ten (the conversion has others).
+SCALED = 8 / 10
+
+GOALS = {  # (measure, against) -> at least
+    ("prompt", "F16"): 3.0,
+    ("prompt", "Q8_0"): 3.0,
+    ("decode", "F16"): 1.7,
+    ("decode", "Q8_0"): 1.05,
+}
+NARROW_GOALS = {("prompt", "Q8_0"): 1.5, ("decode", "Q8_0"): 1.0}
+FIRST_TOKEN, ARM, SHARE, LOADING = 0.4, 0.8, 0.5, 0.1
+
+Key = tuple[str, int, str, str]  # model, threads, type, measure
+
+
+def command(arguments: Sequence[str]) -> str:
+    """How this page was made, without the folders of this machine."""
+    short = [word.rstrip("/").rsplit("/", 1)[-1] if word.startswith("/") else word for word in arguments]
+    return shlex.join(["python", "-m", "benchmarks.kernels", *short])
+
+
+def _verdict(is_met: bool) -> str:
+    return "met" if is_met else "**not met**"
+
+
+def _goal(name: str, goal: str, values: Mapping[str, float], met: Mapping[str, bool]) -> str:
+    shown = ", ".join(f"{where}: {value:.2f}" for where, value in values.items())
+    missed = [where for where in met if not met[where]]
+    verdict = (
+        _verdict(not missed)
+        if not missed or len(missed) == len(met)
+        else f"**not met** by {', '.join(missed)}"
+    )
+    return f"| {name} | {goal} | {shown} | {verdict} |"
+
+
+def goals(native: Mapping[Key, float], narrow: Mapping[Key, float]) -> list[str]:
+    """A line for each goal that needs a model."""
+    lines = ["| goal | | measured | |", "|---|---|---|---|"]
+    kinds = (("", native, GOALS), ("AVX2 only: ", narrow, NARROW_GOALS))
+    for where, figures, wanted in kinds:
+        places = list(dict.fromkeys((name, threads) for name, threads, _, _ in figures))
+        for (what, other), goal in wanted.items() if places else ():
+            ratios = {
+                f"{name}, {threads} threads": figures[name, threads, TYPES[-1], what]
+                / figures[name, threads, other, what]
+                for name, threads in places
+            }
+            met = {place: ratio >= goal for place, ratio in ratios.items()}
+            lines.append(_goal(f"{where}{what}, against {other}", f"≥ {goal}", ratios, met))
+    first = {
+        f"{name}, {threads} threads": native[name, threads, "F16", "prompt"]
+        / native[name, threads, TYPES[-1], "prompt"]
+        for name, threads in dict.fromkeys((name, threads) for name, threads, _, _ in native)
+    }
+    met = {place: ratio <= FIRST_TOKEN for place, ratio in first.items()}
+    return [*lines, _goal(f"first token after {PROMPT}, against F16", f"≤ {FIRST_TOKEN}", first, met)]
+
+
+def rates(figures: Mapping[Key, float]) -> list[str]:
+    """Tokens a second, and Q8_A8's ratios to the others."""
+    lines = [
+        "| model | threads | | F16 t/s | Q8_0 t/s | Q8_A8 t/s | against F16 | against Q8_0 |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, threads, kind, what in figures:
+        if kind == TYPES[0]:
+            values = [figures[name, threads, other, what] for other in TYPES]
+            cells = [
+                *(f"{value:.1f}" for value in values),
+                *(f"{values[2] / value:.2f} x" for value in values[:2]),
+            ]
+            lines.append(f"| {name} | {threads} | {what} | {' | '.join(cells)} |")
+    return lines
+
+
+def profile(
+    native: Mapping[Key, float], profiles: Mapping[tuple[str, int], Mapping[str, float]]
+) -> list[str]:
+    """Where a prompt's time goes, and what the ratios would be without what it goes to."""
+    if not profiles:
+        return ["No profile: `perf` is missing, or is not allowed to sample."]
+    lines = [
+        "| model | threads | products | attention | rest | without products: against F16 | against Q8_0 |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for (name, threads), parts in profiles.items():
+        ours = native[name, threads, TYPES[-1], "prompt"] / (1 - parts["products"])
+        ratios = [ours / native[name, threads, other, "prompt"] for other in TYPES[:2]]
+        cells = [f"{100 * parts[part]:.0f} %" for part in ("products", "attention", "others")]
+        cells += [f"{ratio:.1f} x" for ratio in ratios]
+        lines.append(f"| {name} | {threads} | {' | '.join(cells)} |")
+    return [
+        *lines,
+        "",
+        "Products are Q8_A8's: weights times activations, the activations' quantization included. Attention",
+        "multiplies activations by activations (F16 and F32) and is upstream's for every type; so is the",
+        "rest: norms, rotations, activation functions, sums. The last two columns are what a product that",
+        "took no time would reach; no kernel of a weight type can surpass them.",
+    ]
+
+
+def loading(loads: Mapping[tuple[str, str], Load]) -> list[str]:
+    """What packing costs before the first token."""
+    lines = [
+        "| | load mode | until the first token | own memory | with mapped files |",
+        "|---|---|---|---|---|",
+    ]
+    for (kind, mode), one in loads.items():
+        cells = [
+            f"{1000 * one.seconds:.0f} ms",
+            f"{one.own_bytes / 1e6:.0f} MB",
+            f"{one.resident_bytes / 1e6:.0f} MB",
+        ]
+        lines.append(f"| {kind} | {mode} | {' | '.join(cells)} |")
+    added = loads["Q8_A8", "none"].seconds / loads["Q8_0", "none"].seconds - 1
+    return [
+        *lines,
+        "",
+        f"Packing adds {100 * added:.0f} % to a load that copies the file into memory (goal ≤ "
+        f"{100 * LOADING:.0f} %, {_verdict(added <= LOADING)}); Q8_0 has the file's layout here.",
+        "Packed weights are memory of the process's own, once. With mmap the file's pages are the system's",
+        "cache besides, which it takes back as it needs them.",
+    ]
+
+
+def models(
+    native: Mapping[Key, float],
+    narrow: Mapping[Key, float],
+    profiles: Mapping[tuple[str, int], Mapping[str, float]],
+    loads: Mapping[tuple[str, str], Load],
+) -> list[str]:
+    """The part of the page that models were needed for."""
+    lines = ["## Goals", "", *goals(native, narrow), "", "## Tokens a second", "", *rates(native)]
+    if narrow:
+        lines += ["", "AVX2 only, the same release with the `haswell` backend:", "", *rates(narrow)]
+    lines += ["", f"## Where the time of a prompt of {PROMPT} tokens goes", "", *profile(native, profiles)]
+    return [*lines, "", "## Loading", "", *loading(loads), ""]
+
+
+def kernels(rows: Sequence[Speed], points: Sequence[Speed], arm: Mapping[str, float] | None) -> list[str]:
+    """The part of the page about the kernels alone; ``points`` are met by weights from memory."""
+    lines = [
+        "## The kernels alone",
+        "",
+        f"| one core | {PROMPT} x 1536 x 576 | without quantization | peak | share (goal ≥ {SHARE:.0%}) |",
+        "|---|---|---|---|---|",
+    ]
+    for row in rows:
+        lines.append(
+            f"| {row.kernels} | {row.gops:.0f} GOP/s | {row.product_gops:.0f} GOP/s "
+            f"| {row.peak_gops:.0f} GOP/s | {100 * row.share:.0f} %, {_verdict(row.share >= SHARE)} |"
+        )
+    if arm is None:
+        lines += ["", "aarch64: not counted, needs g++-aarch64-linux-gnu and qemu-user."]
+    else:
+        lines += [
+            "",
+            "aarch64 with i8mm, instructions for a weight and a row of activations: "
+            f"{arm['ours']:.4f}, upstream's Q8_0 {arm['upstream']:.4f}:",
+            f"{arm['ratio']:.2f} x (goal ≤ {ARM}, {_verdict(arm['ratio'] <= ARM)}).",
+        ]
+    lines += [
+        "",
+        f"Weights from memory; a decoded token is one row of activations, a prompt {PROMPT}. A scale for",
+        f"every block takes two instructions beside eight products, so {100 * SCALED:.0f} % of the peak is",
+        "what blocks of 32 allow on a core whose units for products and for scales are the same ones:",
+        "",
+        "| rows | operations a byte | GOP/s | the roof there | share of it |",
+        "|---|---|---|---|---|",
+    ]
+    for point in points:
+        roof = bound(point, SCALED * point.peak_gops)
+        lines.append(
+            f"| {point.rows} | {point.intensity:.1f} | {point.product_gops:.0f} | {roof:.0f} "
+            f"| {100 * point.product_gops / roof:.0f} % |"
+        )
+    return lines
