@@ -1,6 +1,6 @@
 """``python -m patcher`` is ``q8a8-patch``."""
 
-from patcher.cli import main
+from patcher.start import main
 
 if __name__ == "__main__":
     main()

@@ -10,6 +10,7 @@ import click
 
 from patcher import __version__
 from patcher.errors import ExitCode, PatcherError
+from patcher.harmless import harmless
 
 # verb -> (module below patcher.commands, one line of help); kept here so that --help imports none of them
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -29,7 +30,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "quantize": ("quantize", "Make a model in another type, whole or not at all."),
     "evaluate": ("evaluate", "Is it half the size, twice as fast, as accurate?"),
     "audit": ("audit", "Find every place that its sibling has and the type lacks."),
+    "guard": ("guard", "What a CI service runs: check a tree, watch upstream."),
+    "type": ("type", "Check the file of a type of one's own."),
+    "fixes": ("fixes", "List the build fixes, and which of them this machine needs."),
     "doctor": ("doctor", "Say what this machine has and lacks."),
+    "completion": ("completion", "Print a shell's completion script."),
 }
 
 
@@ -96,7 +101,7 @@ def run(argv: list[str] | None = None) -> int:
 
 def _fail(message: str, code: ExitCode) -> int:
     color = False if os.environ.get("NO_COLOR") else None
-    click.echo(click.style("error: ", fg="red", bold=True) + message, err=True, color=color)
+    click.echo(click.style("error: ", fg="red", bold=True) + harmless(message), err=True, color=color)
     return code
 
 

@@ -14,6 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import click
 
+from patcher.harmless import harmless, harmless_json
 from patcher.progress import SILENT, Reporter, SilentStep, Step
 
 P = ParamSpec("P")
@@ -32,7 +33,7 @@ class _RichStep:
         if total is not None:
             fields["total"] = total
         if detail is not None:
-            fields["detail"] = detail
+            fields["detail"] = harmless(detail)
         self._progress.update(self._task, **fields)
 
 
@@ -46,10 +47,11 @@ class ConsoleReporter:
 
     def note(self, message: str) -> None:
         if not self._quiet:
-            click.echo(message, err=True)
+            click.echo(harmless(message), err=True)
 
     def warn(self, message: str) -> None:
-        click.echo(click.style("warning: ", fg="yellow", bold=True) + message, err=True, color=_color())
+        text = click.style("warning: ", fg="yellow", bold=True) + harmless(message)
+        click.echo(text, err=True, color=_color())
 
     @contextmanager
     def step(self, label: str, total: int | None = None) -> Iterator[Step]:
@@ -70,15 +72,15 @@ class ConsoleReporter:
 
         columns = (
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-            TextColumn("[dim]{task.fields[detail]}"),
+            TextColumn("{task.fields[detail]}", style="dim", markup=False),
         )
         console = Console(stderr=True, no_color="NO_COLOR" in os.environ, highlight=False)
         with Progress(*columns, console=console, transient=True) as progress:
-            yield _RichStep(progress, progress.add_task(label, total=total, detail=""))
+            yield _RichStep(progress, progress.add_task(harmless(label), total=total, detail=""))
 
 
 def shown(path: Path) -> str:
@@ -109,11 +111,11 @@ class Output:
         """Print the result: ``document`` as the one JSON document, or ``text`` for people."""
         if self.json:
             made = document() if callable(document) else document
-            click.echo(json.dumps(made, indent=2, sort_keys=False, ensure_ascii=False))
+            click.echo(harmless_json(json.dumps(made, indent=2, sort_keys=False, ensure_ascii=False)))
         else:
             shown = text if isinstance(text, str) else text()
             if shown:
-                click.echo(shown, color=_color())
+                click.echo(harmless(shown), color=_color())
 
 
 def common_options(function: Callable[P, R]) -> Callable[..., R]:

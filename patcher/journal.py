@@ -59,6 +59,7 @@ class Record:
     folder: Path
     entries: tuple[Entry, ...]
     tool: str
+    kind: str = "q8_a8"  # the type whose edits were written
 
     def before(self, number: int) -> bytes | None:
         """The bytes of entry ``number`` before the transaction; None where it wasn't there."""
@@ -131,7 +132,8 @@ class Journal:
                 raise UsageError(f"{manifest}: written by another release ({document['tool']})")
         except (ValueError, KeyError, TypeError) as why:
             raise UsageError(f"{manifest}: not a journal ({why!r})") from why
-        return Record(folder, entries, document["tool"])
+        # records of before there were other types don't say whose they are
+        return Record(folder, entries, document["tool"], str(document.get("type", "q8_a8")))
 
     def edit_at(self, path: str, line: int) -> str | None:
         """The id of the edit that wrote ``line`` of ``path``, as far as the file is as we left it."""
@@ -144,8 +146,11 @@ class Journal:
                 )
         return None
 
-    def begin(self, files: list[tuple[Entry, bytes | None]]) -> Record:
-        """Write down what is about to happen, and every file as it is now, and make it durable."""
+    def begin(self, files: list[tuple[Entry, bytes | None]], kind: str = "q8_a8") -> Record:
+        """Write down what is about to happen, and every file as it is now, and make it durable.
+
+        ``kind`` is the name of the type whose edits are written or taken away.
+        """
         from patcher import __version__
 
         pending = self.folder / "pending"
@@ -158,6 +163,7 @@ class Journal:
         document = {
             "format": FORMAT,
             "tool": tool,
+            "type": kind,
             "entries": [_document(entry) for entry, _ in files],
         }
         draft = pending / "manifest.draft"
@@ -165,7 +171,7 @@ class Journal:
         _sync(pending)
         draft.replace(pending / "manifest.json")
         _sync(pending)
-        return Record(pending, tuple(entry for entry, _ in files), tool)
+        return Record(pending, tuple(entry for entry, _ in files), tool, kind)
 
     def finish(self) -> None:
         """Turn the pending transaction into an applied one."""
@@ -262,11 +268,24 @@ def _state_folder(root: Path) -> Path:
 
     folder = git.git_dir(root)
     if folder is None:
-        return root / ".q8a8-patch"
+        return _no_link(root / ".q8a8-patch")
     top = git.find_toplevel(root)
     below = root.relative_to(top).as_posix() if top is not None else "."
     # a checkout vendored in a larger repository has its own state
-    return folder / "q8a8-patch" / (below.replace("/", "%2F") if below != "." else "top")
+    place = folder / "q8a8-patch" / (below.replace("/", "%2F") if below != "." else "top")
+    return _no_link(place)
+
+
+def _no_link(place: Path) -> Path:
+    """``place``, where neither it, the folder that it lies in, nor what we keep in it leads elsewhere.
+
+    A tree may come with records: a lock that is a link would empty the file that it leads to.
+    """
+    kept = (place / name for name in ("lock", "pending", "applied"))
+    link = next((part for part in (place.parent, place, *kept) if part.is_symlink()), None)
+    if link is not None:
+        raise UsageError(f"{link}: is a symbolic link, and records are not kept elsewhere", hint="remove it")
+    return place
 
 
 def _sync(folder: Path) -> None:

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import re
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from patcher import rendering, type_file
 from patcher.anchors import ANCHORS
-from patcher.cache import cache_dir
 from patcher.errors import PatcherError, UsageError
 from patcher.quant_type import QuantType
 from patcher.resources import resource_dir
 from patcher.tree import Tree
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
-
 
 NEW_FILE = "new-file"  # the kind of an edit that adds a whole file; its anchor is {beside = PATH or PATHS}
 
@@ -45,6 +33,7 @@ class Edit:
     exact: bool = False  # what stands there under our name must be ours, token by token
     compare: str | None = None  # a pattern whose first group must agree between ours and theirs
     signature: str | None = None  # a function whose parameters' types must agree
+    own: bool = False  # of a user's own type: the template lies beside its file, and is rendered in a sandbox
 
     @property
     def besides(self) -> tuple[str, ...]:
@@ -77,31 +66,16 @@ class PatchSet:
     templates: Path
     known_good: tuple[str, ...] = field(default=())
     upstream_ids: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # numbers upstream has taken
-
-    @cached_property
-    def _environment(self) -> Environment:
-        from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined
-
-        return Environment(
-            loader=FileSystemLoader(self.templates),
-            undefined=StrictUndefined,
-            autoescape=False,  # noqa: S701 - the output is C, not HTML
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-            # compiling forty templates takes a tenth of a second that every run would pay
-            bytecode_cache=FileSystemBytecodeCache(str(cache_dir("templates"))),
-        )
+    source: str = "q8_a8"  # what load() takes to make this set once more
+    home: Path | None = None  # the folder of a user's own file
+    waivers: tuple[Mapping[str, str], ...] = ()  # sites of the sibling that need nothing of this type's
 
     def render(self, edit: Edit, tree: Tree, values: Mapping[str, object]) -> str:
         """The edit's text for one site; ``values`` are what the anchor found there."""
-        from jinja2 import TemplateError
-
-        try:
-            template = self._environment.get_template(edit.template)
-            return template.render(type=self.type, has=_Has(tree), site=dict(values))
-        except TemplateError as why:
-            raise PatcherError(f"templates/{edit.template}: {why}") from why
+        given = {"type": self.type, "has": rendering.Has(tree), "site": dict(values)}
+        if edit.own and self.home is not None:
+            return rendering.theirs(edit.template, self.home, self.templates, given)
+        return rendering.ours(edit.template, self.templates, given)
 
     def select(self, only: tuple[str, ...] = (), without: tuple[str, ...] = ()) -> PatchSet:
         """The same set with only, or without, the edits and groups named.
@@ -122,45 +96,41 @@ class PatchSet:
         return replace(self, edits=edits)
 
 
-class _Has:
-    """``has(path, pattern)`` in templates: conditions on what the tree contains, never on a version."""
+def load(which: str | Path = "q8_a8") -> PatchSet:
+    """The type that ships under the name ``which``, or the one of a user's own file.
 
-    def __init__(self, tree: Tree) -> None:
-        self._tree = tree
-
-    def __call__(self, path: str, pattern: str = "") -> bool:
-        data = self._tree.read(path)
-        return data is not None and re.search(pattern.encode(), data) is not None
-
-
-def load(name: str = "q8_a8") -> PatchSet:
-    """Read ``patches/<name>.toml``. Raises :class:`PatcherError` where it is malformed."""
-    path = resource_dir("patches") / f"{name}.toml"
-    where = f"patches/{path.name}"
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as why:
-        raise PatcherError(f"{where}: {why}") from why
-    groups = tuple(Group(**table) for table in document["group"])
-    edits = tuple(_edit(table, where) for table in document["edit"])
-    ids = [edit.id for edit in edits]
-    if len(set(ids)) != len(ids):
-        raise PatcherError(f"{where}: two edits have one id")
-    unknown = {edit.group for edit in edits} - {group.id for group in groups}
-    if unknown:
-        raise PatcherError(f"{where}: unknown group {', '.join(sorted(unknown))}")
+    Raises :class:`PatcherError` where what ships is malformed, :class:`UsageError` where a user's file is.
+    """
+    if which in type_file.SHIPPED:
+        document, source = type_file.shipped(str(which)), str(which)
+    else:
+        place = Path(which)
+        document, source = type_file.own(place), str(place.absolute())
+    where, templates = document.where, resource_dir("templates")
+    edits = tuple(edit_from_table(table, where) for table in document.edits.values())
+    if document.home is not None:
+        for edit in edits:
+            if edit.own:
+                try:
+                    rendering.place_of(edit.template, document.home, templates)
+                except UsageError as why:
+                    raise UsageError(f"{where}: {edit.id}: {why}") from why
     return PatchSet(
-        name=name,
-        type=QuantType.from_table(document["type"], where),
-        groups=groups,
+        name=document.type.name,
+        type=document.type,
+        groups=tuple(Group(**table) for table in document.groups.values()),
         edits=edits,
-        templates=resource_dir("templates"),
-        known_good=tuple(document.get("known_good", ())),
-        upstream_ids=document.get("upstream_ids", {}),
+        templates=templates,
+        known_good=document.known_good,
+        upstream_ids=document.upstream_ids,
+        source=source,
+        home=document.home,
+        waivers=tuple(document.waivers),
     )
 
 
-def _edit(table: dict[str, Any], where: str) -> Edit:
+def edit_from_table(table: dict[str, Any], where: str) -> Edit:
+    """One ``[[edit]]`` table. Raises :class:`PatcherError` where it is malformed."""
     anchor = dict(table.pop("anchor"))
     kind = anchor.pop("kind", None)
     if kind != NEW_FILE and kind not in ANCHORS:

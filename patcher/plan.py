@@ -99,7 +99,9 @@ class Plan:
         count = f"{len(lines)} edit{'s' if len(lines) > 1 else ''} can't be placed, nothing was written"
         hint = f"known to work: {known}; 'q8a8-patch status' shows the rest"
         if any(f", not {self.patchset.type.id}" in edit.detail for edit in self.conflicts):
-            hint = f"--renumber moves the number to the reserved one, --adopt-id keeps theirs; {hint}"
+            ours = "--renumber moves the number to the reserved one, --adopt-id keeps theirs"
+            other = f"where {self.patchset.type.upper} is a type of upstream's own, neither will do"
+            hint = f"{ours}; {other}; {hint}"
         raise ConflictError("\n  ".join([f"{self.tree}: {count}", *lines]), hint=hint)
 
     def diff(self) -> str:

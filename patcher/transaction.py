@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from patcher.errors import TreeChangedError, UsageError
-from patcher.journal import Entry, Journal, digest
+from patcher.journal import Entry, Journal, Record, digest
 from patcher.patchset import PatchSet
 from patcher.plan import Plan, State, make_plan
 from patcher.progress import SILENT, Reporter
@@ -53,7 +53,7 @@ def write(journal: Journal, plan: Plan) -> None:
         cuts = tuple((edit, cut.start, cut.end, cut.text) for edit, cut in file.splices)
         there = None if file.is_new else file.before
         files.append((Entry(file.path, digest(there), digest(after), cuts), there, after))
-    pending = journal.begin([(entry, before) for entry, before, _ in files])
+    pending = journal.begin([(entry, before) for entry, before, _ in files], plan.patchset.name)
     done: list[tuple[str, bytes | None]] = []
     try:
         for entry, before, after in files:
@@ -89,7 +89,13 @@ def observed(tree: WorkTree, patchset: PatchSet, reporter: Reporter = SILENT) ->
 
 def mark_ours(plan: Plan, journal: Journal) -> Plan:
     """The plan with :attr:`State.APPLIED` for edits that the journal knows as ours."""
-    ours = {edit for record in journal.applied for entry in record.entries for edit in entry.edits}
+    ours = {
+        edit
+        for record in journal.applied
+        if record.kind == plan.patchset.name
+        for entry in record.entries
+        for edit in entry.edits
+    }
     written = {edit.edit.id for edit in plan.missing} & ours
     edits = []
     for edit in plan.edits:
@@ -108,22 +114,20 @@ class Reverted:
 
     files: tuple[str, ...]
     transactions: int
+    types: tuple[str, ...]  # whose edits were taken away, by name
 
 
-def revert(tree: WorkTree, *, reporter: Reporter = SILENT) -> Reverted:
-    """Undo every recorded apply, newest first, to the byte.
+def revert(tree: WorkTree, kind: str | None = None, *, reporter: Reporter = SILENT) -> Reverted:
+    """Undo every recorded apply, or those of the type ``kind``, newest first, to the byte.
 
     What the user has changed elsewhere in the same files survives. Raises :class:`TreeChangedError`,
-    before anything is written, where a region that we wrote was edited since; :class:`UsageError`
-    where there is no record of an apply.
+    before anything is written, where a region that we wrote was edited since, or another type was
+    applied to the same files later; :class:`UsageError` where there is no record of an apply.
     """
     journal = Journal(tree)
     with journal.lock():
         heal(journal, reporter)
-        records = journal.applied
-        if not records:
-            hint = "it was patched elsewhere? then use git to go back"
-            raise UsageError(f"{tree.root}: looked for a record of an apply, found none", hint=hint)
+        records = _of(kind, journal.applied, tree)
         contents: dict[str, bytes | None] = {}
         edited: list[str] = []
         for record in reversed(records):
@@ -144,14 +148,41 @@ def revert(tree: WorkTree, *, reporter: Reporter = SILENT) -> Reverted:
             (Entry(path, digest(before[path]), digest(data)), before[path], data)
             for path, data in contents.items()
         ]
-        journal.begin([(entry, there) for entry, there, _ in files])
+        journal.begin([(entry, there) for entry, there, _ in files], records[-1].kind)
         for entry, _, data in files:
             journal.write(entry.path, data)
         # in this order: a crash in between leaves records of what is gone, which a second revert drops
         pending = journal.pending
         for record in ([pending] if pending is not None else []) + records[::-1]:
             journal.drop(record)
-    return Reverted(tuple(contents), len(records))
+    return Reverted(tuple(contents), len(records), tuple(dict.fromkeys(one.kind for one in records)))
+
+
+def _of(kind: str | None, records: list[Record], tree: WorkTree) -> list[Record]:
+    """The records of the type ``kind`` (of every one where None), as far as they can be taken away now.
+
+    Types stand side by side in the same places, and the number of types depends on all of them: one that
+    was applied later goes first.
+    """
+    mine = [record for record in records if kind in (None, record.kind)]
+    if not mine:
+        of = f" of {kind}" if kind is not None else ""
+        others = ", ".join(dict.fromkeys(record.kind for record in records))
+        hint = f"there are of: {others}" if others else "it was patched elsewhere? then use git to go back"
+        raise UsageError(f"{tree.root}: looked for a record of an apply{of}, found none", hint=hint)
+    files = {entry.path for record in mine for entry in record.entries}
+    above = records[records.index(mine[0]) :]
+    later = [
+        record for record in above if record not in mine and files & {one.path for one in record.entries}
+    ]
+    if later:
+        shared = files & {entry.path for record in later for entry in record.entries}
+        names = ", ".join(dict.fromkeys(record.kind for record in later))
+        raise TreeChangedError(
+            f"{tree.root}: {names} was applied after {kind}, to {len(shared)} of the same files",
+            hint=f"revert {names} first, or every type at once (without --type); nothing was reverted",
+        )
+    return mine
 
 
 def _without(now: bytes | None, after: bytes, before: bytes | None) -> tuple[bytes | None, bool]:

@@ -82,28 +82,33 @@ class WorkTree:
 
 
 class CommitTree:
-    """Files of one commit, from git's objects."""
+    """Files of one commit, from git's objects: all, or those below the folder ``prefix`` (``a/b/``)."""
 
-    def __init__(self, repo: Path, ref: str) -> None:
+    def __init__(self, repo: Path, ref: str, prefix: str = "") -> None:
         from patcher import git
 
         self.repo = repo
+        self.prefix = prefix
         self.commit = git.resolve(repo, ref)
         self._git = git
         self._read: dict[str, bytes | None] = {}
 
     @property
     def name(self) -> str:
-        return f"{self.repo}@{self.commit[:12]}"
+        return f"{self.repo / self.prefix}@{self.commit[:12]}"
 
     def read(self, path: str) -> bytes | None:
         if path not in self._read:
-            self._read[path] = self._git.read_file(self.repo, self.commit, path) if inside(path) else None
+            there = inside(path)
+            self._read[path] = (
+                self._git.read_file(self.repo, self.commit, self.prefix + path) if there else None
+            )
         return self._read[path]
 
     def files(self) -> list[str]:
-        """Every file of the commit."""
-        return self._git.list_files(self.repo, self.commit)
+        """Every file of the commit, by its path below the prefix."""
+        paths = self._git.list_files(self.repo, self.commit)
+        return [path.removeprefix(self.prefix) for path in paths if path.startswith(self.prefix)]
 
 
 def require_llama(tree: Tree) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from patcher.anchors import cases, cmake, declarations, expressions, python
+from patcher.anchors import cases, cmake, declarations, enums, expressions, python
 from patcher.anchors.focus import focused, wanted, words
 from patcher.anchors.site import AnchorError, Existing, Located, Place, Site, Splice, splice
 from patcher.anchors.source import Source
@@ -33,8 +33,8 @@ __all__ = [
 ANCHORS: Mapping[str, Callable[..., Located]] = {
     "case": cases.case,
     "macro-case": cases.macro_case,
-    "enumerator": declarations.enumerator,
-    "enum-count": declarations.enum_count,
+    "enumerator": enums.enumerator,
+    "enum-count": enums.enum_count,
     "function": declarations.function,
     "declaration": declarations.declaration,
     "item": declarations.item,

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from patcher.anchors.site import AnchorError, Existing, Located, Place, Site
+from patcher.anchors.site import AnchorError, Existing, Located, Place, Site, behind
 from patcher.anchors.syntax import Syntax, ancestor
 
 if TYPE_CHECKING:
@@ -39,14 +39,107 @@ def _in_macro(syntax: Syntax, offset: int) -> bool:
     return ancestor(node, "preproc_function_def", "preproc_def") is not None
 
 
-def _switch_has(syntax: Syntax, node: Node, label: str) -> Node | None:
-    """The ``case label`` of the switch that ``node`` belongs to."""
-    body = node.parent
-    for child in body.named_children if body is not None else []:
-        value = child.child_by_field_name("value") if child.type == "case_statement" else None
-        if value is not None and syntax.text(value) == label:
-            return child
+_BRANCHES = ("preproc_if", "preproc_ifdef", "preproc_elif", "preproc_elifdef", "preproc_else")
+_OTHER_BRANCH = ("preproc_elif", "preproc_elifdef", "preproc_else")
+
+
+def _conditions(node: Node, switch: Node) -> list[tuple[int, int]]:
+    """The preprocessor branches that ``node`` lies in, below ``switch``: (the #if's start, the branch's)."""
+    found = []
+    child, parent = node, node.parent
+    while parent is not None and child.id != switch.id:
+        # an #else hangs below its #if, but is none of it
+        if parent.type in _BRANCHES and child.type not in _OTHER_BRANCH:
+            first: Node = parent
+            while first.type in _OTHER_BRANCH and first.parent is not None:
+                first = first.parent
+            found.append((first.start_byte, parent.start_byte))
+        child, parent = parent, parent.parent
+    return found
+
+
+def _switch_has(syntax: Syntax, owner: str, node: Node, label: str, ours: str) -> Node | None:
+    """The ``case ours`` in the switch of ``node``, ``case label``, if it holds wherever that does.
+
+    Raises :class:`AnchorError` where it stands under a condition of its own.
+    """
+    switch = ancestor(node, "switch_statement")
+    if switch is None:
+        return None
+    here = set(_conditions(node, switch))
+    for token in re.finditer(
+        rf"\bcase\s+{re.escape(ours)}\s*:".encode(), syntax.source.code[: switch.end_byte]
+    ):
+        if token.start() < switch.start_byte:
+            continue
+        there = ancestor(syntax.at(token.start(), token.end() - 1), "case_statement")
+        if there is None or ancestor(there, "switch_statement") != switch:
+            continue
+        extra = set(_conditions(there, switch)) - here
+        if not extra:
+            return there
+        if {first for first, _ in extra} & {first for first, _ in here}:
+            continue  # the other branch of one #if
+        line = syntax.source.line_number(there.start_byte)
+        raise AnchorError(
+            f"'case {ours}:' where 'case {label}:' is, in {owner}",
+            f"it under a condition of its own in line {line}",
+        )
     return None
+
+
+def _arm(node: Node) -> Node | None:
+    """The ``case`` whose statements the label ``node`` runs: itself, or the next one that has any."""
+    at: Node | None = node
+    while at is not None and _first_statement(at) is None:
+        at = at.next_named_sibling
+        while at is not None and at.type == "comment":
+            at = at.next_named_sibling
+        if at is not None and at.type != "case_statement":
+            return None
+    return at
+
+
+def _contradiction(syntax: Syntax, label: str, node: Node, ours: str, there: Node) -> str | None:
+    """How the arm that ``ours`` is in differs from the sibling's, where that is what no human means."""
+    arm, wanted = _arm(there), _arm(node)
+    if arm is None or wanted is None or arm == wanted:
+        return None
+    if arm.child_by_field_name("value") is None:
+        line = syntax.source.line_number(there.start_byte)
+        return f"'case {ours}:' in line {line} with the default, not with {label}"
+    return None
+
+
+_JUMPS = ("break_statement", "return_statement", "goto_statement", "continue_statement", "throw_statement")
+_NO_RETURN = re.compile(r"\s*(?:GGML_ABORT|GGML_ASSERT\s*\(\s*(?:false|0)\b|abort\s*\(|throw\b|exit\s*\()")
+
+
+def _ends(syntax: Syntax, node: Node) -> bool:
+    """Whether control never goes on behind ``node``."""
+    if node.type in _JUMPS:
+        return True
+    if node.type in ("compound_statement", "case_statement"):
+        inner = [child for child in node.named_children if child.type != "comment"]
+        return bool(inner) and _ends(syntax, inner[-1])
+    if node.type == "if_statement":
+        branches = [node.child_by_field_name("consequence"), node.child_by_field_name("alternative")]
+        return all(branch is not None and _ends(syntax, branch) for branch in branches)
+    if node.type == "else_clause":
+        return bool(node.named_children) and _ends(syntax, node.named_children[-1])
+    return _NO_RETURN.match(syntax.text(node)) is not None
+
+
+def _end_of_arm(syntax: Syntax, node: Node, label: str, owner: str) -> int:
+    """Offset behind the line in which the arm of ``case label:`` ends.
+
+    Raises :class:`AnchorError` where it falls through to the next one: an arm put between would be run, too.
+    """
+    inner = [child for child in node.named_children if child.type != "comment"]
+    if not _ends(syntax, inner[-1]):
+        line = syntax.source.line(inner[-1].start_byte).strip()
+        raise AnchorError(f"a break behind the statements of 'case {label}:' in {owner}", f"'{line[:60]}'")
+    return behind(syntax.source, inner[-1].end_byte, f"the statements of 'case {label}:' in {owner}")
 
 
 def _first_statement(node: Node) -> Node | None:
@@ -83,9 +176,10 @@ def case(
         if chosen and owner not in chosen:
             continue
         seen.add(owner)
-        there = _switch_has(syntax, node, ours)
+        there = _switch_has(syntax, owner, node, label, ours)
         if there is not None:
-            existing.append(Existing(owner, there.start_byte, there.end_byte))
+            problem = None if arm else _contradiction(syntax, label, node, ours, there)
+            existing.append(Existing(owner, there.start_byte, there.end_byte, problem))
             continue
         start = node.start_byte
         indent, like = source.indent(start), source.line(start)
@@ -95,12 +189,12 @@ def case(
                 raise AnchorError(
                     f"statements under 'case {label}:' in {owner}", "a label that shares the next one's"
                 )
-            behind = source.line_end(node.end_byte)
-            sites.append(Site(owner, behind, behind, Place.LINES, indent, like))
+            at = _end_of_arm(syntax, node, label, owner)
+            sites.append(Site(owner, at, at, Place.LINES, indent, like))
         elif not source.starts_line(start):
             sites.append(Site(owner, start, start, Place.INLINE))  # several labels on one line
         else:
-            colon = source.data.index(b":", node.start_byte) + 1
+            colon = source.code.index(b":", node.start_byte) + 1
             alone = statement is None and source.ends_line(colon)
             place = source.line_end(colon) if alone else source.line_start(start)
             sites.append(Site(owner, place, place, Place.LINES, indent, like))

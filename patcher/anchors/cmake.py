@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
+from patcher.anchors.conditions import Branch, uncovered
 from patcher.anchors.site import AnchorError, Existing, Located, Place, Site
 from patcher.anchors.source import Source, blank
 
@@ -14,6 +16,26 @@ _NOT_CODE = re.compile(rb'#?\[(?P<eq>=*)\[(?:.|\n)*?\](?P=eq)\]|#[^\n]*|"(?:\\(?
 def _code(source: Source) -> bytes:
     """The bytes with comments, and arguments in quotes or brackets, blanked."""
     return _NOT_CODE.sub(blank, source.data)
+
+
+_BLOCK = re.compile(
+    rb"^[ \t]*(?i:(?P<open>if|foreach|while|function|macro)|(?P<other>else|elseif)"
+    rb"|(?P<close>endif|endforeach|endwhile|endfunction|endmacro))\s*\(",
+    re.MULTILINE,
+)
+
+
+def _branches(code: bytes) -> Iterator[Branch]:
+    """What is done under a condition, in a loop, or when a function is called."""
+    opened: list[tuple[int, int]] = []
+    for found in _BLOCK.finditer(code):
+        if found["open"]:
+            opened.append((found.start(), found.end()))
+        elif opened:
+            first, start = opened.pop()
+            yield first, start, found.start()
+            if found["other"]:
+                opened.append((first, found.end()))
 
 
 def cmake_item(source: Source, *, variable: str, beside: list[str], ours: str) -> Located:
@@ -27,12 +49,14 @@ def cmake_item(source: Source, *, variable: str, beside: list[str], ours: str) -
     found = []
     for block in re.finditer(call.encode(), code):
         for name in (ours, *beside):
-            argument = re.search(rb"(?<=\s)" + re.escape(name.encode()) + rb"(?=[\s)]|$)", block.group())
-            if argument:
-                found.append((name, block.start() + argument.start(), block.start() + argument.end()))
-    there = [site for site in found if site[0] == ours]
+            argument = re.compile(rb"(?<=\s)" + re.escape(name.encode()) + rb"(?=[\s)]|$)")
+            for match in argument.finditer(code, block.start(), block.end()):
+                found.append((name, *match.span()))
+    there = [start for name, start, _ in found if name == ours]
     if there:
-        return Located(existing=(Existing(variable, there[0][1], there[0][2]),))
+        siblings = [start for name, start, _ in found if name != ours]
+        problem = uncovered(source, ours, there, siblings, _branches(code))
+        return Located(existing=(Existing(variable, there[0], there[0] + len(ours), problem),))
     if len(found) != 1:
         names = " or ".join(beside)
         raise AnchorError(f"{names} in one list(APPEND {variable} ...)", f"{len(found)}")
@@ -49,11 +73,15 @@ def cmake_call(source: Source, *, command: str, argument: str, ours: str) -> Loc
     ``ours`` is a pattern of a line that tells that the text is there; a comment doesn't.
     """
     code = _code(source)
-    there = re.search(ours.encode(), code, re.MULTILINE)
-    if there:
-        return Located(existing=(Existing(command, there.start(), there.end()),))
+    there = list(re.finditer(ours.encode(), code, re.MULTILINE))
     pattern = rf"(?i:\b{re.escape(command)})\s*\(\s*{re.escape(argument)}\s*\)"
     calls = list(re.finditer(pattern.encode(), code))
+    if there:
+        # a pattern that starts with white space matches in the line before, too
+        places = [match.end() - len(match.group().lstrip()) for match in there]
+        name = source.text(places[0], there[0].end())
+        problem = uncovered(source, name, places, [call.start() for call in calls], _branches(code))
+        return Located(existing=(Existing(command, places[0], there[0].end(), problem),))
     if len(calls) != 1:
         raise AnchorError(f"one call {command}({argument})", f"{len(calls)}")
     start, behind = calls[0].start(), source.line_end(calls[0].end() - 1)

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from patcher.anchors.site import AnchorError, Existing, Located, Place, Site
+from patcher.anchors.conditions import uncovered
+from patcher.anchors.site import AnchorError, Existing, Located, Place, Site, behind
 from patcher.anchors.syntax import Syntax, ancestor
 
 if TYPE_CHECKING:
@@ -54,8 +55,10 @@ def comparison(
             continue
         seen.add(owner)
         whole = _condition(node)
-        if re.search(ours, syntax.text(whole)):
-            existing.append(Existing(owner, whole.start_byte, whole.end_byte))
+        there = [token.start() for token in _within(syntax, whole, ours)]
+        if there:
+            problem = uncovered(syntax.source, ours, there, [node.start_byte])
+            existing.append(Existing(owner, whole.start_byte, whole.end_byte, problem))
             continue
         outer = node.parent.child_by_field_name("operator") if node.parent is not None else None
         mixed = node.parent is not None and node.parent.type == "binary_expression"
@@ -71,6 +74,11 @@ def comparison(
     if missing:
         raise AnchorError(f"'{left} {operator} {right}' in {', '.join(missing)}", "none")
     return Located(tuple(sites), tuple(existing))
+
+
+def _within(syntax: Syntax, node: Node, pattern: str) -> list[re.Match[bytes]]:
+    """Where ``pattern`` stands in the code of ``node``."""
+    return list(re.compile(pattern.encode()).finditer(syntax.source.code, node.start_byte, node.end_byte))
 
 
 def _consequence(syntax: Syntax, node: Node) -> str:
@@ -107,19 +115,20 @@ def element(syntax: Syntax, *, variable: str, mentions: str, ours: str) -> Locat
                 found[node.start_byte] = node
         return list(found.values())
 
-    there = elements(ours)
+    there, found = elements(ours), elements(mentions)
     if there:
-        return Located(existing=(Existing(variable, there[0].start_byte, there[0].end_byte),))
-    found = elements(mentions)
+        places, siblings = ([node.start_byte for node in nodes] for nodes in (there, found))
+        problem = uncovered(source, ours, places, siblings)
+        return Located(existing=(Existing(variable, there[0].start_byte, there[0].end_byte, problem),))
     if len(found) != 1:
         raise AnchorError(f"one element of {variable} that mentions {mentions}", f"{len(found)}")
     node = found[0]
     comma = re.compile(rb"\s*,").match(source.code, node.end_byte)
     alone = comma is not None and source.starts_line(node.start_byte) and source.ends_line(comma.end())
     if alone:
-        behind = source.line_end(node.end_byte)
+        at = source.line_end(node.end_byte)
         line = source.line(node.start_byte)
-        site = Site(variable, behind, behind, Place.LINES, source.indent(node.start_byte), line)
+        site = Site(variable, at, at, Place.LINES, source.indent(node.start_byte), line)
     else:
         end = node.end_byte
         site = Site(variable, end, end, Place.INLINE, values={"inline": True})
@@ -134,27 +143,31 @@ def statement(
     ours: str,
     node_type: str = "if_statement",
     blank: int = 0,
+    before: bool = False,
 ) -> Located:
-    """Behind the statement of ``node_type`` in ``function`` whose text matches the pattern ``mentions``.
+    """Behind (or ``before``) the statement of ``node_type`` in ``function`` that matches ``mentions``.
 
     Several names are those that the function has had in one version or another.
     ``ours`` is the pattern that tells that the text is there; literals count in both.
     """
     source = syntax.source
     names = [function] if isinstance(function, str) else list(function)
-    there = re.search(ours.encode(), source.data)
+    there = re.search(ours.encode(), source.spoken)
     if there:
         return Located(existing=(Existing(names[0], there.start(), there.end()),))
     found: dict[int, Node] = {}
-    for token in re.finditer(mentions.encode(), source.data):
+    for token in re.finditer(mentions.encode(), source.spoken):
         node = ancestor(syntax.at(token.start(), token.end()), node_type)
         if node is not None and syntax.owner(node) in names:
             found[node.start_byte] = node
     if len(found) != 1:
         raise AnchorError(f"one statement of {' or '.join(names)} that matches '{mentions}'", f"{len(found)}")
     (node,) = found.values()
-    behind = source.line_end(node.end_byte)
+    what = f"what matches '{mentions}' in {syntax.owner(node)}"
+    if not source.starts_line(node.start_byte):
+        raise AnchorError(f"{what} at the start of a line", f"'{source.line(node.start_byte).strip()[:60]}'")
+    at = source.line_start(node.start_byte) if before else behind(source, node.end_byte, what)
     indent = source.indent(node.start_byte)
     like = source.line(node.start_byte)
     owner = syntax.owner(node)
-    return Located((Site(owner, behind, behind, Place.LINES, indent, like, blank_before=blank),))
+    return Located((Site(owner, at, at, Place.LINES, indent, like, blank_before=blank),))

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from itertools import pairwise
 
+from patcher.anchors.constants import evaluate
 from patcher.anchors.site import AnchorError, Existing, Located, Place, Site
 from patcher.anchors.source import Source, blank_run
 
@@ -95,16 +96,24 @@ def py_member(
     found = module.classes(name)
     if len(found) != 1:
         raise AnchorError(f"one class {name}", f"{len(found)}")
-    members: dict[str, tuple[ast.Assign, object]] = {}
-    for node in found[0].body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            number: object = node.value.value if isinstance(node.value, ast.Constant) else None
-            members[node.targets[0].id] = (node, number)
-    taken = [member for member, (_, number) in members.items() if number == value and member != ours]
-    if taken:
-        raise AnchorError(f"{value} free in class {name}", f"it taken by {taken[0]}")
+    members: dict[str, tuple[ast.Assign | ast.AnnAssign, int | None]] = {}
+    for statement in found[0].body:
+        target = _target(statement)
+        if target is not None and isinstance(statement, ast.Assign | ast.AnnAssign):
+            written, said = target
+            known = {member: number for member, (_, number) in members.items()}
+            members[written] = (statement, evaluate(module.text(said), known))
+    for member, (node, number) in members.items():
+        if member == ours:
+            continue
+        if number == value:
+            raise AnchorError(f"{value} free in class {name}", f"it taken by {member}")
+        if number is None:
+            raise AnchorError(f"numbers in class {name}", f"'{module.text(node)[:60]}'")
     if ours in members:
         node, number = members[ours]
+        if node.value is None:  # _target() takes none without
+            raise AnchorError(f"a value of {ours} in class {name}", "none")
         if number != value and renumber:
             start, end = module.start(node.value), module.end(node.value)
             return Located((Site(name, start, end, Place.INLINE, text=str(value)),))
@@ -117,9 +126,50 @@ def py_member(
     if position == 0:
         raise AnchorError(f"members of class {name}", "none")
     last = members[names[position - 1]][0]
-    behind = source.line_end(module.end(last))
+    at = _behind(module, module.end(last), f"{name}.{names[position - 1]}")
     start = module.start(last)
-    return Located((Site(name, behind, behind, Place.LINES, source.indent(start), source.line(start)),))
+    if not source.starts_line(start):
+        raise AnchorError(
+            f"{name}.{names[position - 1]} on a line of its own", source.line(start).strip()[:60]
+        )
+    return Located((Site(name, at, at, Place.LINES, source.indent(start), source.line(start)),))
+
+
+def _target(node: ast.stmt) -> tuple[str, ast.expr] | None:
+    """The name that a statement of a class body gives a value to, and the value."""
+    if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+        return node.targets[0].id, node.value
+    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
+        return node.target.id, node.value
+    return None
+
+
+def member_values(module: Module, name: str) -> dict[str, int | None]:
+    """Name -> value of the members of the enum class ``name``; None where it can't be told."""
+    values: dict[str, int | None] = {}
+    for found in module.classes(name):
+        for node in found.body:
+            target = _target(node)
+            if target is not None:
+                values[target[0]] = evaluate(module.text(target[1]), values)
+    return values
+
+
+_REST = re.compile(rb"[ \t]*(,?)[ \t]*(?:#[^\n]*)?\r?(?:\n|\Z)")
+
+
+def _behind(module: Module, end: int, what: str, *, comma: bool = False) -> int:
+    """Offset behind the line in which ``what`` ends at ``end``, with the comma that has to follow.
+
+    Raises :class:`AnchorError` where something else goes on in that line.
+    """
+    data = module.source.data
+    rest = _REST.match(data, end)
+    if rest is None or bool(rest.group(1)) != comma:
+        shown = module.source.text(end, module.source.line_end(end)).strip()[:60]
+        wanted = "a comma and the end of the line" if comma else "the end of the line"
+        raise AnchorError(f"{wanted} behind {what}", f"'{shown}'" if shown else "none")
+    return rest.end()
 
 
 def py_entry(module: Module, *, variable: str, key: str, ours: str) -> Located:
@@ -136,16 +186,13 @@ def py_entry(module: Module, *, variable: str, key: str, ours: str) -> Located:
                 found.append(value)
     if len(found) != 1:
         raise AnchorError(f"one entry {key} in {variable}", f"{len(found)}")
-    if not source.data[module.end(found[0]) :].lstrip().startswith(b","):
-        raise AnchorError(f"a comma behind the entry {key} of {variable}", "none")
-    behind = source.line_end(module.end(found[0]))
+    at = _behind(module, module.end(found[0]), f"the entry {key} of {variable}", comma=True)
     line = module.start(found[0])
-    return Located((Site(variable, behind, behind, Place.LINES, source.indent(line), source.line(line)),))
+    return Located((Site(variable, at, at, Place.LINES, source.indent(line), source.line(line)),))
 
 
 def py_definition(module: Module, *, name: str, ours: str) -> Located:
     """Behind the class or function ``name`` of the module."""
-    source = module.source
     definitions = {
         node.name: node
         for node in module.tree.body
@@ -156,8 +203,8 @@ def py_definition(module: Module, *, name: str, ours: str) -> Located:
         return Located(existing=(Existing(ours, module.start(node), module.end(node)),))
     if name not in definitions:
         raise AnchorError(f"the definition of {name}", "none")
-    behind = source.line_end(module.end(definitions[name]))
-    return Located((Site(name, behind, behind, Place.LINES, blank_before=2),))
+    at = _behind(module, module.end(definitions[name]), f"the definition of {name}")
+    return Located((Site(name, at, at, Place.LINES, blank_before=2),))
 
 
 def py_branch(module: Module, *, test: str, ours: str, mentions: str) -> Located:
@@ -176,8 +223,8 @@ def py_branch(module: Module, *, test: str, ours: str, mentions: str) -> Located
                 found.append(node)
     if len(found) != 1:
         raise AnchorError(f"one branch whose condition matches '{test}'", f"{len(found)}")
-    behind = source.line_end(module.end(found[0].body[-1]))
-    return Located((Site("", behind, behind, Place.LINES, source.indent(module.start(found[0]))),))
+    at = _behind(module, module.end(found[0].body[-1]), f"the branch that matches '{test}'")
+    return Located((Site("", at, at, Place.LINES, source.indent(module.start(found[0]))),))
 
 
 def py_string(module: Module, *, beside: str, ours: str, among: Iterable[str] = ()) -> Located:

@@ -72,6 +72,26 @@ class Splice:
     text: bytes
 
 
+def behind(source: Source, end: int, what: str) -> int:
+    """Offset just behind the line in which ``what`` ends at ``end``.
+
+    Raises :class:`AnchorError` where something else goes on in that line: text put behind the line would
+    land in the middle of it.
+    """
+    if not source.ends_line(end):
+        rest = source.data[end : source.line_end(end)].decode("utf-8", "replace").strip()
+        raise AnchorError(f"the end of the line behind {what}", f"'{rest[:60]}'")
+    return source.line_end(end)
+
+
+def behind_comma(source: Source, end: int, what: str) -> int:
+    """:func:`behind` the comma that has to follow ``what``, which ends at ``end``."""
+    comma = re.compile(rb"\s*,").match(source.code, end)
+    if comma is None:
+        raise AnchorError(f"a comma behind {what}", "none")
+    return behind(source, comma.end(), what)
+
+
 _WORD = re.compile(r"[^\s(:,;]+")
 
 
@@ -95,14 +115,14 @@ def _column(piece: str, like: str, start: int) -> tuple[int, int]:
     return 0, start
 
 
-def align(rendered: str, like: str) -> str:
-    """Replace each tab of a one-line text by the spaces that put what follows under its like.
+def align(rendered: str, like: str, indent: str = "") -> str:
+    """``indent`` and a one-line text, its tabs replaced by the spaces that put what follows under its like.
 
     The word after a tab is looked for in the neighbour's line ``like``; its column there is where
     ours goes, or one space behind what we have where that is already further right.
     """
-    out, *pieces = rendered.split("\t")
-    seen = 0
+    first, *pieces = rendered.split("\t")
+    out, seen = indent + first, 0
     for piece in pieces:
         column, seen = _column(piece, like, seen)
         out += " " * max(1, column - len(out)) + piece
@@ -111,12 +131,12 @@ def align(rendered: str, like: str) -> str:
 
 def splice(source: Source, site: Site, rendered: str) -> Splice:
     """The bytes that put ``rendered`` (a template's output) at ``site`` of ``source``."""
-    eol = source.eol.decode()
+    eol = source.eol_at(site.start).decode()
     if site.place is Place.INLINE:
         return Splice(site.start, site.end, rendered.strip("\n").replace("\n", eol).encode())
     lines = rendered.strip("\n").split("\n")
     if len(lines) == 1:
-        lines = [align(site.indent + lines[0], site.like)]
+        lines = [align(lines[0], site.like, site.indent)]
     else:
         lines = [site.indent + line if line and not line.startswith("#") else line for line in lines]
     lines = [""] * site.blank_before + lines

@@ -6,11 +6,11 @@ Macros that would break the grammar are blanked at equal length first, so offset
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING
 
-from patcher.anchors.source import Source, blank, blank_run
+from patcher.anchors.source import CONDITION, Source, blank, blank_run
 
 if TYPE_CHECKING:
     from tree_sitter import Language, Node
@@ -25,6 +25,8 @@ _LINKAGE_OPEN = re.compile(rb'extern\s+"C"\s*\{')
 _LINKAGE_CLOSE = re.compile(
     rb"#\s*if(?:def\s+|\s+defined\s*\(?\s*)__cplusplus\b[^\n]*\n\s*\}[^\n]*\n\s*#\s*endif"
 )
+_INITIALIZER = re.compile(rb"=\s*\{")
+_BRACE = re.compile(rb"[{};]")
 _DEPRECATED = re.compile(rb"\b(?:GGML_DEPRECATED|DEPRECATED)\s*\(")
 
 
@@ -61,6 +63,21 @@ def _closing(data: bytes, start: int) -> tuple[int, int]:
     return -1, comma
 
 
+def _conditions_in_lists(code: bytes) -> Iterator[tuple[int, int]]:
+    """The ``#if`` and ``#endif`` lines within initializers: the grammar has no place for them there."""
+    position = 0
+    while opened := _INITIALIZER.search(code, position):
+        position, depth = opened.end(), 0
+        for token in _BRACE.finditer(code, opened.end() - 1):
+            if token.group() == b";":
+                break  # no plain list, or one whose braces a condition opens twice
+            depth += 1 if token.group() == b"{" else -1
+            if not depth:
+                position = token.end()
+                yield from (found.span() for found in CONDITION.finditer(code, opened.end(), position))
+                break
+
+
 @cache
 def _language(cpp: bool) -> Language:
     from tree_sitter import Language
@@ -85,7 +102,10 @@ class Syntax:
         parts = None if ranges is None else [Range((0, a), (0, b), a, b) for a, b in ranges if a < b]
         # the C grammar fails on C++; the C++ grammar reads ggml's headers, which both languages include
         language = _language(not source.path.endswith(".c"))
-        self.tree = Parser(language, included_ranges=parts).parse(blanked(source.data))
+        text = bytearray(blanked(source.live))
+        for start, end in _conditions_in_lists(source.code):
+            text[start:end] = blank_run(bytes(text[start:end]))
+        self.tree = Parser(language, included_ranges=parts).parse(bytes(text))
 
     def at(self, start: int, end: int) -> Node:
         """The smallest named node that holds the bytes ``start`` to ``end``."""
@@ -95,6 +115,10 @@ class Syntax:
     def text(self, node: Node) -> str:
         """The node's text as it stands in the file."""
         return self.source.text(node.start_byte, node.end_byte)
+
+    def code(self, node: Node) -> str:
+        """The node's text without comments and literals."""
+        return self.source.code[node.start_byte : node.end_byte].decode("utf-8", "replace")
 
     def tokens(self, pattern: str) -> list[re.Match[bytes]]:
         """Where ``pattern`` stands in code: not in a comment, not in a literal."""

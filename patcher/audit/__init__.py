@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from patcher.audit.sites import SUFFIXES, Site, sites
-from patcher.audit.waivers import Waiver, load
+from patcher.audit.waivers import Waiver, load, own
 from patcher.patchset import PatchSet
 from patcher.plan import Plan, make_plan
 from patcher.progress import SILENT, Reporter
@@ -69,7 +69,7 @@ def audit(
 
     Edits that are in conflict count as not made. Raises nothing but what reading the tree raises.
     """
-    rules = load() if waivers is None else waivers
+    rules = (*load(), *own(patchset.waivers, patchset.source)) if waivers is None else waivers
     plan = make_plan(tree, patchset, reporter)
     audited: list[Audited] = []
     used: set[Waiver] = set()

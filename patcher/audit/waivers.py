@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from patcher.errors import PatcherError
+from patcher.errors import PatcherError, UsageError
 from patcher.resources import resource_dir
 
 if sys.version_info >= (3, 11):
@@ -46,9 +47,17 @@ def load() -> tuple[Waiver, ...]:
     where = f"patches/{path.name}"
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
-        waivers = tuple(Waiver(**table) for table in document["waiver"])
+        return own(document["waiver"], where)
+    except (OSError, tomllib.TOMLDecodeError, KeyError) as why:
+        raise PatcherError(f"{where}: {why}") from why
+
+
+def own(tables: Iterable[Mapping[str, str]], where: str) -> tuple[Waiver, ...]:
+    """The waivers that come with a type. Raises :class:`UsageError` where one is malformed."""
+    try:
+        waivers = tuple(Waiver(**table) for table in tables)
         for waiver in waivers:
             re.compile(waiver.text)
-    except (OSError, tomllib.TOMLDecodeError, TypeError, KeyError, re.error) as why:
-        raise PatcherError(f"{where}: {why}") from why
+    except (TypeError, re.error) as why:
+        raise UsageError(f"{where}: waiver: {why}") from why
     return waivers

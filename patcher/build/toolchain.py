@@ -139,7 +139,7 @@ def _program(folder: Path, name: str) -> Path | None:
 
 
 def _pip_install(name: str, folder: Path) -> None:
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    command = [sys.executable, "-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     command += ["--only-binary", ":all:", "--target", str(folder), name]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:

@@ -29,6 +29,8 @@ def command(
     tree: Path,
     only: tuple[str, ...],
     without: tuple[str, ...],
+    with_fix: tuple[str, ...],
+    kind: str,
     adopt_id: bool,
     renumber: bool,
     dry_run: bool,
@@ -43,7 +45,7 @@ def command(
     from patcher.commit import apply_and_commit
 
     work = transaction.tree_at(tree)
-    patchset = numbered(selected(only, without), work, adopt_id, renumber, output.reporter)
+    patchset = numbered(selected(only, without, with_fix, kind), work, adopt_id, renumber, output.reporter)
     if commit and not dry_run:
         applied = apply_and_commit(work, patchset, reporter=output.reporter)
     else:

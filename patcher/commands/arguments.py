@@ -2,35 +2,73 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from patcher.errors import UsageError
-from patcher.patchset import PatchSet, load
-from patcher.progress import Reporter
-from patcher.tree import Tree
+
+if TYPE_CHECKING:  # these take a tenth of a second, which no --help should wait for
+    from patcher.build import BuildRequest
+    from patcher.patchset import PatchSet
+    from patcher.progress import Reporter
+    from patcher.tree import Tree
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 tree_argument = click.argument("tree", type=click.Path(path_type=Path), default=".")
 
 
+def type_option(function: F) -> F:
+    """``--type``: another type than the one that ships."""
+    return click.option(
+        "--type",
+        "kind",
+        metavar="NAME|FILE",
+        default="q8_a8",
+        show_default=True,
+        help="The type: one that ships, or the .toml file of one's own.",
+    )(function)
+
+
 def selection_options(function: F) -> F:
-    """``--only`` and ``--without``: a part of the type."""
+    """``--type``; ``--only`` and ``--without``: a part of it; ``--with-fix``: a build fix beside it."""
+    function = click.option(
+        "--with-fix",
+        multiple=True,
+        metavar="NAME",
+        help="This build fix, too ('fixes' lists them); may be repeated.",
+    )(function)
     function = click.option(
         "--without", multiple=True, metavar="ID", help="Leave out this edit or group; may be repeated."
     )(function)
-    return click.option(
+    function = click.option(
         "--only", multiple=True, metavar="ID", help="Only this edit or group; may be repeated."
     )(function)
+    return type_option(function)
 
 
-def selected(only: tuple[str, ...], without: tuple[str, ...]) -> PatchSet:
-    """The patch set that ``--only`` and ``--without`` leave. Raises UsageError for an unknown id."""
-    return load().select(only, without)
+def selected(
+    only: tuple[str, ...],
+    without: tuple[str, ...],
+    with_fix: tuple[str, ...] = (),
+    kind: str = "q8_a8",
+) -> PatchSet:
+    """The patch set of the type ``kind`` that ``--only`` and ``--without`` leave, and the build fixes named.
+
+    Raises UsageError for an unknown id or fix, and for what is wrong with the type's file.
+    """
+    from patcher.patchset import load
+
+    patchset = load(kind).select(only, without)
+    if not with_fix:
+        return patchset
+    from patcher.fixes import with_fixes
+
+    return with_fixes(patchset, with_fix)
 
 
 def numbering_options(function: F) -> F:
@@ -54,12 +92,46 @@ def numbered(patchset: PatchSet, tree: Tree, adopt_id: bool, renumber: bool, rep
     return numbering.renumber(patchset, tree, reporter) if renumber else patchset
 
 
+def offer_fixes(tree: Tree, request: BuildRequest, reporter: Reporter, kind: str = "q8_a8") -> None:
+    """Name the build fixes that this machine and compiler need and ``tree`` lacks, which carries ``kind``."""
+    from patcher import fixes
+    from patcher.build.toolchain import require_compiler
+    from patcher.patchset import load
+
+    if not fixes.is_native(request.cmake_args, cross=request.toolchain is not None):
+        return
+    chosen = re.findall(r"-D\s*CMAKE_CXX_COMPILER(?::\w+)?=(\S+)", " ".join(request.cmake_args))
+    for fix in fixes.wanted(tree, load(kind), chosen[-1] if chosen else require_compiler("CXX")):
+        reporter.warn(
+            f"{fix.title}, and programs built for this processor die of it; {fix.remedy_beside(kind)}"
+        )
+
+
 def base_of(tree: Path) -> str | None:
     """The recorded base of a checkout, or the commit it is on, or None without git."""
     from patcher import git
 
     top = git.find_toplevel(tree)
     return (git.base(top) or git.head(top)) if top is not None else None
+
+
+def require_type(tree: Tree, kind: str, reporter: Reporter) -> None:
+    """Refuse a tree that lacks a part of the type ``kind``, for its programs would lack it, too.
+
+    Raises :class:`UsageError`.
+    """
+    from patcher.patchset import load
+    from patcher.plan import make_plan
+
+    plan = make_plan(tree, load(kind), reporter)
+    lacking = [edit.edit.id for edit in (*plan.conflicts, *plan.missing)]
+    if lacking:
+        few = ", ".join(lacking[:3]) + (", ..." if len(lacking) > 3 else "")
+        raise UsageError(
+            f"{tree.name}: looked for all edits of {plan.patchset.type.upper},"
+            f" {len(lacking)} are missing ({few})",
+            hint=f"'q8a8-patch apply --type {kind}' first, or build without --type",
+        )
 
 
 def build_options(function: F) -> F:

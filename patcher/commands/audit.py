@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from patcher.commands.arguments import tree_argument
+from patcher.commands.arguments import tree_argument, type_option
 from patcher.console import Output, common_options
 from patcher.errors import ExitCode
 
@@ -16,9 +16,10 @@ from patcher.errors import ExitCode
 @tree_argument
 @click.option("--ref", help="Audit this commit of the repository TREE, without a checkout.")
 @click.option("--fail-on-new", is_flag=True, help="Exit code 1 where a site is neither handled nor waived.")
+@type_option
 @common_options
-def command(tree: Path, ref: str | None, fail_on_new: bool, output: Output) -> int:
-    """Find every place that names the sibling type Q8_0, and say whether Q8_A8 is there too.
+def command(tree: Path, ref: str | None, fail_on_new: bool, kind: str, output: Output) -> int:
+    """Find every place that names the sibling type (Q8_0), and say whether the type is there too.
 
     Each is handled, waived with a reason (patches/waivers.toml), or NEW: upstream has added it, and
     nobody has thought about it yet. The tree is judged as it is with the type applied.
@@ -29,7 +30,7 @@ def command(tree: Path, ref: str | None, fail_on_new: bool, output: Output) -> i
     from patcher.transaction import tree_at
     from patcher.tree import CommitTree, ListedTree, require_llama
 
-    patchset = load()
+    patchset = load(kind)
     looked: ListedTree = CommitTree(tree, ref) if ref else tree_at(tree)
     require_llama(looked)
     report = audit(looked, patchset, reporter=output.reporter)

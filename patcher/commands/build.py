@@ -7,17 +7,24 @@ from pathlib import Path
 
 import click
 
-from patcher.commands.arguments import build_options, tree_argument
+from patcher.commands.arguments import build_options, offer_fixes, require_type, tree_argument
 from patcher.console import Output, common_options
 
 
 @click.command("build")
 @tree_argument
+@click.option(
+    "--type",
+    "kind",
+    metavar="NAME|FILE",
+    help="Refuse a tree that lacks a part of this type: one that ships, or the .toml file of one's own.",
+)
 @click.option("--build-dir", type=click.Path(path_type=Path), help="Outside TREE. [default: in the cache]")
 @build_options
 @common_options
 def command(
     tree: Path,
+    kind: str | None,
     build_dir: Path | None,
     targets: tuple[str, ...],
     jobs: int | None,
@@ -36,7 +43,10 @@ def command(
     from patcher.build import BuildRequest, build, default_build_dir, default_targets
     from patcher.transaction import explain, tree_at
 
-    root = tree_at(tree).root
+    work = tree_at(tree)
+    root = work.root
+    if kind is not None:
+        require_type(work, kind, output.reporter)
     request = BuildRequest(
         root,
         build_dir or default_build_dir(root),
@@ -48,6 +58,7 @@ def command(
         toolchain,
         build_type,
     )
+    offer_fixes(work, request, output.reporter, kind or "q8_a8")
     done = build(request, reporter=output.reporter, explain=partial(explain, root))
     output.emit(
         done.document(),

@@ -78,8 +78,9 @@ def command(
         "chunks": stats.chunks,
         "products": len(stats.weights),
     }
+    chunk_count, text_count = sum(stats.chunks), len(stats.texts)
     output.emit(
         document,
-        f"{stats.path}: {len(stats.weights)} matrix products, {sum(stats.chunks)} chunks"
-        f" of {len(stats.texts)} text{'s' if len(stats.texts) != 1 else ''}",
+        f"{stats.path}: {len(stats.weights)} matrix products, {chunk_count} chunk{'s' * (chunk_count != 1)}"
+        f" of {text_count} text{'s' * (text_count != 1)}",
     )

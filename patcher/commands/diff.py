@@ -26,6 +26,8 @@ def command(
     tree: Path,
     only: tuple[str, ...],
     without: tuple[str, ...],
+    with_fix: tuple[str, ...],
+    kind: str,
     adopt_id: bool,
     renumber: bool,
     output: Output,
@@ -39,13 +41,16 @@ def command(
     from patcher import report, transaction
 
     work = transaction.tree_at(tree)
-    patchset = numbered(selected(only, without), work, adopt_id, renumber, output.reporter)
+    patchset = numbered(selected(only, without, with_fix, kind), work, adopt_id, renumber, output.reporter)
     plan = transaction.observed(work, patchset, output.reporter)
     plan.require_clean()
     document = report.plan_document(plan, base=base_of(work.root))
     text = plan.diff()
     if output.json:
         output.emit(document | {"diff": text}, "")
+        return
+    if sys.stdout.isatty():
+        output.emit({}, text.rstrip("\n"))  # for people: what the files say can't drive the terminal
         return
     # bytes: the files of the tree need not be UTF-8, and click would translate line endings
     sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))

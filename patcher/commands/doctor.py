@@ -2,47 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 import click
 
 from patcher.console import Output, common_options
 from patcher.errors import ExitCode
 
+if TYPE_CHECKING:
+    from patcher.doctor import Check
+
+_MARKS = {"ok": "green", "warning": "yellow", "absent": "blue", "missing": "red"}
+_INDENT = " " * 33
+
 
 @click.command("doctor")
 @click.option(
     "--system",
-    type=click.Choice(["debian", "fedora", "macos", "windows", "termux", "all"]),
-    help="Whose install commands to show. [default: this machine's]",
+    type=click.Choice(["debian", "fedora", "macos", "windows", "termux"]),
+    help="Show the install commands of this system alone. [default: this one's first, then the others']",
 )
+@click.option("--offline", is_flag=True, help="Don't look whether the network can be reached.")
 @common_options
-def command(system: str | None, output: Output) -> int:
+def command(system: str | None, offline: bool, output: Output) -> int:
     """Say what this machine has and lacks, and the command that installs each lack.
 
-    Exit code 1 where a step can't work for want of something. Example: q8a8-patch doctor --json
+    Exit code 1 where a step can't work for want of something. Example: q8a8-patch doctor --offline
     """
     from patcher import doctor, packages
 
-    checks = doctor.examine()
+    with output.reporter.step("Looking around"):
+        checks = doctor.examine(offline=offline)
     sound = doctor.healthy(checks)
-    wanted = packages.SYSTEMS if system == "all" else {system or packages.system() or "debian": ""}
 
     def text() -> str:
-        marks = {
-            doctor.State.OK: ("ok     ", "green"),
-            doctor.State.WARNING: ("warning", "yellow"),
-            doctor.State.ABSENT: ("absent ", "blue"),
-            doctor.State.MISSING: ("MISSING", "red"),
-        }
-        lines = []
+        lines: list[str] = []
         for check in checks:
-            mark, color = marks[check.state]
-            lines.append(f"{click.style(mark, fg=color)}  {check.name:<22} {check.found}")
-            lines += [f"{'':33}{check.detail}"] if check.detail else []
-            lines += [
-                f"{'':33}{packages.SYSTEMS[key]}: {check.install[key]}"
-                for key in wanted
-                if key in check.install
-            ]
+            lines += _lines(check, packages.SYSTEMS, system)
         lines.append("everything that is needed is there" if sound else "something that is needed is missing")
         return "\n".join(lines)
 
@@ -53,3 +50,16 @@ def command(system: str | None, output: Output) -> int:
     }
     output.emit(document, text)
     return ExitCode.OK if sound else ExitCode.FINDINGS
+
+
+def _lines(check: Check, systems: Mapping[str, str], only: str | None) -> list[str]:
+    state = check.state.value
+    word = f"{state.upper() if state == 'missing' else state:<7}"
+    lines = [f"{click.style(word, fg=_MARKS[state])}  {check.name:<22} {check.found}"]
+    lines += [f"{_INDENT}{check.detail}"] if check.detail else []
+    install = {key: command for key, command in check.install.items() if only in (None, key)}
+    shown = [f"{systems[key]}: {command}" for key, command in install.items()]
+    if shown:
+        lines.append(f"{_INDENT}{shown[0]}")
+        lines += [click.style(f"{_INDENT}{other}", dim=True) for other in shown[1:]]
+    return lines

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from patcher.commands.arguments import type_option
 from patcher.console import Output, common_options
 from patcher.errors import ExitCode, UsageError
 
@@ -26,6 +27,7 @@ from patcher.errors import ExitCode, UsageError
     "--picture", type=click.Path(path_type=Path), help="Draw edits over revisions into this SVG file."
 )
 @click.option("-j", "--jobs", type=click.IntRange(min=1), help="Processes at once. [default: by machine]")
+@type_option
 @common_options
 def command(
     repo: Path,
@@ -34,6 +36,7 @@ def command(
     bisect: bool,
     picture: Path | None,
     jobs: int | None,
+    kind: str,
     output: Output,
 ) -> int:
     """Plan the type on many revisions of REPO, without a checkout, and say since when it breaks and why.
@@ -47,7 +50,7 @@ def command(
 
     if git.find_toplevel(repo) is None and not (repo / "objects").is_dir():
         raise UsageError(f"{repo}: looked for a git repository, found none")
-    patchset = load()
+    patchset = load(kind)
     found = drift(repo, patchset, refs=refs, since=since, bisect=bisect, jobs=jobs, reporter=output.reporter)
     if picture is not None:
         from patcher.drift.picture import svg

@@ -43,6 +43,7 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str | No
 @click.option("--work", type=_PATH, default=Path("q8a8-work"), show_default=True, help="What 'run' left.")
 @click.option("--models", type=_PATH, help="Where models that are made go. [default: in the cache]")
 @click.option("--calibration", type=_PATH, help="The text that smoothing is calibrated on.")
+@click.option("--quick", is_flag=True, help="A first answer: 8 chunks, 3 rounds, 32 tokens decoded.")
 @click.option("--chunks", type=click.IntRange(min=0), help="How much of the text; 0 for all. [default: 60]")
 @click.option(
     "--ctx", "context", type=click.IntRange(min=32), default=512, show_default=True, help="Tokens a chunk."
@@ -70,7 +71,7 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str | No
     "--require",
     metavar="LIMITS",
     help="Relative to the baseline; 'none' for no limits. "
-    "[default: size<=0.54,ppl<=1.007,pp>=1.41,tg>=1.41,ttft<=0.54]",
+    "[default: size<=0.54,ppl<=1.007,pp>=1.41,tg>=1.41,ttft<=0.54; on ARM 1.9 for 1.41]",
 )
 @click.option(
     "--subject", multiple=True, metavar="TYPE", help="What --require is about. [default: each Q8_A8]"
@@ -78,8 +79,12 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str | No
 @click.option("-o", "--output-json", type=_PATH, help="Write the JSON document here too.")
 @click.option("--html", type=_PATH, help="Write a page with plots.")
 @click.option("--markdown", type=_PATH, help="Write a Markdown report.")
+@click.option(
+    "--into", type=_PATH, multiple=True, help="Renew the answer in a Markdown page; see docs/evaluate.md."
+)
 @click.option("--fresh", is_flag=True, help="Measure again what was measured before.")
 @click.option("--from-files", is_flag=True, help="PATHS are outputs of llama-perplexity and llama-bench.")
+@click.option("--show", is_flag=True, help="PATHS are JSON documents of this command, or folders of them.")
 @click.option("--compare", is_flag=True, help="PATHS are two JSON documents of this command.")
 @click.option("--demo", is_flag=True, help="A small model and a text through pip; builds where need be.")
 @click.option(
@@ -103,8 +108,10 @@ def command(
     output_json: Path | None,
     html: Path | None,
     markdown: Path | None,
+    into: tuple[Path, ...],
     from_files: bool,
     compare: bool,
+    show: bool,
     output: Output,
     **keywords: Any,
 ) -> int:
@@ -117,25 +124,30 @@ def command(
       q8a8-patch evaluate --from-files fp16_ppl.txt q8a8_ppl.txt fp16_bench.txt q8a8_bench.txt
     """  # fmt: skip
     from patcher.commands import evaluate_modes as modes
-    from patcher.evaluate import metric, thresholds
+    from patcher.evaluate import thresholds
     from patcher.evaluate.reporting import Files
 
-    options = modes.Options(**keywords)
-    ways = {"--from-files": from_files, "--compare": compare, "--demo": options.demo,
+    options = modes.Options(**keywords, strict=require is not None)
+    ways = {"--from-files": from_files, "--compare": compare, "--show": show, "--demo": options.demo,
              "--manifest": options.manifest is not None}  # fmt: skip
     chosen = [name for name, wanted in ways.items() if wanted]
+    if options.cross is not None and chosen not in ([], ["--demo"]):
+        chosen.append("--cross")
     if len(chosen) > 1:
         raise UsageError(f"{' and '.join(chosen)}: choose one of them")
-    files = Files(output_json, markdown, html)
+    files = Files(output_json, markdown, html, into)
     files.require_places()
-    requirements = thresholds.parse(thresholds.PROMISE if require is None else require)
+    requirements = None if require is None else thresholds.parse(require)
     if compare:
         return modes.compare_reports(options, files, output)
     if options.manifest is not None:
-        return modes.run_grid(options, options.manifest, output)
+        return modes.run_grid(options, options.manifest, files, requirements, subject, output)
+    if show:
+        return _show(options.paths, requirements, subject, files, output)
+    if not from_files:
+        modes.require_inputs(options, subject)
     if options.cross is not None:
         report = modes.cross_evaluate(options, output)
-        requirements = requirements if require is not None else []
     elif from_files:
         from patcher.evaluate.from_files import report as read_files
 
@@ -143,18 +155,42 @@ def command(
     else:
         report = modes.measure(options, output)
     report.settings["command"] = shlex.join(["q8a8-patch", *sys.argv[1:]])
-    if require is None and from_files:  # limits on what the files don't hold would only be noise
-        measured = {item.key for item in metric.measured(report)}
-        requirements = [item for item in requirements if item.metric in measured]
     return _finish(report, requirements, subject, files, output)
 
 
-def _finish(
-    report: Report, requirements: list[Requirement], subject: tuple[str, ...], files: Files, output: Output
+def _show(
+    paths: tuple[Path, ...],
+    requirements: list[Requirement] | None,
+    subject: tuple[str, ...],
+    files: Files,
+    output: Output,
 ) -> int:
-    from patcher.evaluate import failures, reporting, thresholds
+    """Reports that are there, judged again: one as it is, many in one table."""
+    from patcher.commands import evaluate_modes as modes
+    from patcher.evaluate import overview, result
 
-    verdicts = thresholds.judge(report, requirements, thresholds.subjects(report, subject))
+    places = overview.find(paths)
+    if len(places) == 1:
+        return _finish(result.load(places[0]), requirements, subject, files, output)
+    judged = overview.judge(places, requirements, subject)
+    modes.emit_overview(judged, {"reports": [item.document() for item in judged]}, "", files, output)
+    return (
+        ExitCode.FINDINGS if any(not item.kept for each in judged for item in each.verdicts) else ExitCode.OK
+    )
+
+
+def _finish(
+    report: Report,
+    requirements: list[Requirement] | None,
+    subject: tuple[str, ...],
+    files: Files,
+    output: Output,
+) -> int:
+    from patcher.evaluate import failures, promise, reporting, thresholds
+
+    verdicts = thresholds.judge(
+        report, thresholds.asked(report, requirements), thresholds.subjects(report, subject)
+    )
     for path in reporting.write(report, verdicts, files):
         output.reporter.note(f"written   {path}")
 
@@ -170,6 +206,6 @@ def _finish(
         return ExitCode.BUILD
     broken = [item for item in verdicts if not item.kept]
     for item in broken:
-        value = "not measured" if item.value is None else f"measured {item.value:.4g}"
-        output.reporter.warn(f"not kept: {item.type}: {item.requirement}, {value}")
+        measured = "measured " if item.ratio is not None else ""
+        output.reporter.warn(f"not kept: {item.type}: {item.requirement}, {measured}{promise.reason(item)}")
     return ExitCode.FINDINGS if broken else ExitCode.OK

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from patcher.console import Output
 from patcher.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
+    from patcher.evaluate.overview import Judged
     from patcher.evaluate.reporting import Files
     from patcher.evaluate.result import Report
+    from patcher.evaluate.thresholds import Requirement
 
-_DEMO_CHUNKS, _DEMO_ROUNDS, _DEMO_GENERATE = 8, 3, 32
+_CHUNKS, _ROUNDS, _GENERATE = 60, 5, 128
+_QUICK_CHUNKS, _QUICK_ROUNDS, _QUICK_GENERATE = 8, 3, 32
 _CROSS_CONTEXT = 128  # an emulator takes minutes for more
 
 
@@ -30,6 +34,7 @@ class Options:
     work: Path
     models: Path | None
     calibration: Path | None
+    quick: bool
     chunks: int | None
     context: int
     prompt: int
@@ -48,6 +53,29 @@ class Options:
     scheduler: str | None
     only: tuple[str, ...]
     list_jobs: bool
+    strict: bool  # --require was given
+
+
+def require_inputs(options: Options, subject: tuple[str, ...]) -> None:
+    """Raise :class:`UsageError` for a model too many, and a type or text that isn't there: before anything is
+    built or measured."""
+    from patcher.evaluate import variant
+
+    if options.demo and options.paths:
+        raise UsageError("--demo: takes no MODEL, it gets its own")
+    labels = [item.label for item in variant.parse(options.types)]
+    if options.baseline not in labels:
+        raise UsageError(f"--baseline {options.baseline}: is not among the types", hint="add it to --types")
+    unknown = [name for name in subject if name not in labels]
+    if unknown:
+        raise UsageError(
+            f"--subject {unknown[0]}: is not among the types {', '.join(labels)}", hint="add it to --types"
+        )
+    for name, place in (("--text", options.text), ("--calibration", options.calibration)):
+        if place is not None and not place.is_file():
+            raise UsageError(
+                f"{place}: looked for a text, found none", hint=f"name a plain text file with {name}"
+            )
 
 
 def measure(options: Options, output: Output) -> Report:
@@ -57,8 +85,6 @@ def measure(options: Options, output: Output) -> Report:
 
     reporter = output.reporter
     if options.demo:
-        if options.paths:
-            raise UsageError("--demo: takes no MODEL, it gets its own")
         model = demo.model(reporter)
         text: Path | None = options.text or demo.text(reporter)
         calibration: Path | None = options.calibration or demo.text(reporter, demo.CALIBRATION_MEMBER)
@@ -68,7 +94,9 @@ def measure(options: Options, output: Output) -> Report:
         folder = options.folder or options.work / "build" / "bin"
         if text is None:
             reporter.warn("no --text: accuracy is not measured")
-    chunks = options.chunks if options.chunks is not None else (_DEMO_CHUNKS if options.demo else 60)
+    quick = options.quick
+    chunks = options.chunks if options.chunks is not None else (_QUICK_CHUNKS if quick else _CHUNKS)
+    rounds = options.rounds if options.rounds is not None else (_QUICK_ROUNDS if quick else _ROUNDS)
     request = Request(
         model=model,
         text=text,
@@ -80,13 +108,23 @@ def measure(options: Options, output: Output) -> Report:
         chunks=chunks or None,
         context=options.context,
         prompt=options.prompt,
-        generate=options.generate or (_DEMO_GENERATE if options.demo else 128),
+        generate=options.generate or (_QUICK_GENERATE if quick else _GENERATE),
         depths=options.depths,
         threads=options.threads,
-        rounds=options.rounds if options.rounds is not None else (_DEMO_ROUNDS if options.demo else 5),
+        rounds=rounds,
         divergence=options.kld,
     )
-    report = evaluate(request, cache=StageCache(reporter=reporter, fresh=options.fresh), reporter=reporter)
+    cache = StageCache(reporter=reporter, fresh=options.fresh)
+    try:
+        report = evaluate(request, cache=cache, reporter=reporter)
+    except KeyboardInterrupt:
+        many = (
+            "1 stage was measured and is kept"
+            if cache.made == 1
+            else f"{cache.made} stages were measured and are kept"
+        )
+        reporter.note(f"{many}: the same command goes on from here")
+        raise
     raise_where_nothing(report)
     return report
 
@@ -95,8 +133,8 @@ def compare_reports(options: Options, files: Files, output: Output) -> int:
     """Two JSON documents side by side."""
     from patcher.evaluate import compare, reporting, result
 
-    if files.html is not None:
-        raise UsageError("--compare: has no --html", hint="use --markdown or -o")
+    if files.html is not None or files.into:
+        raise UsageError("--compare: has no --html and no --into", hint="use --markdown or -o")
     if len(options.paths) != 2:
         raise UsageError(f"--compare: looked for two JSON documents, found {len(options.paths)}")
     first, second = (result.load(path) for path in options.paths)
@@ -125,10 +163,22 @@ def compare_reports(options: Options, files: Files, output: Output) -> int:
     return ExitCode.OK
 
 
-def run_grid(options: Options, manifest: Path, output: Output) -> int:
-    """The jobs of a manifest, or a list of them."""
-    from patcher.evaluate import grid
+def run_grid(
+    options: Options,
+    manifest: Path,
+    files: Files,
+    requirements: list[Requirement] | None,
+    subject: tuple[str, ...],
+    output: Output,
+) -> int:
+    """The jobs of a manifest, or a list of them; limits are shown, and count where they were asked for."""
+    from patcher.evaluate import grid, overview
 
+    if files.html is not None or files.into:
+        raise UsageError(
+            "--manifest: has no --html and no --into",
+            hint="'evaluate --show RESULT.json --html FILE' makes one",
+        )
     jobs = grid.load(manifest, output.reporter)
     unknown = sorted(set(options.only) - {job.id for job in jobs} - {job.name for job in jobs})
     if unknown:
@@ -147,15 +197,35 @@ def run_grid(options: Options, manifest: Path, output: Output) -> int:
         scheduler=options.scheduler,
         reporter=output.reporter,
     )
+    judged = overview.judge([item.file for item in outcomes if not item.failure], requirements, subject)
+    states = {True: "there already", False: "measured"}
+    text = "\n".join(
+        f"{item.job.name}: {item.failure or f'{states[item.found]}, {item.file}'}" for item in outcomes
+    )
+    emit_overview(judged, {"jobs": [item.document() for item in outcomes]}, text, files, output)
+    if any(item.failure for item in outcomes):
+        return ExitCode.BUILD
+    broken = any(not item.kept for each in judged for item in each.verdicts)
+    return ExitCode.FINDINGS if options.strict and broken else ExitCode.OK
 
-    def text() -> str:
-        states = {True: "there already", False: "measured"}
-        return "\n".join(
-            f"{item.job.name}: {item.failure or f'{states[item.found]}, {item.file}'}" for item in outcomes
+
+def emit_overview(
+    judged: Sequence[Judged], document: dict[str, Any], words: str, files: Files, output: Output
+) -> None:
+    """Many evaluations as one table: printed, and written where files were asked for."""
+    from patcher.evaluate import overview, reporting
+
+    if files.html is not None or files.into:
+        raise UsageError(
+            "--html and --into: are of one evaluation", hint="'evaluate --show RESULT.json --html FILE'"
         )
-
-    output.emit({"jobs": [item.document() for item in outcomes]}, text)
-    return ExitCode.BUILD if any(item.failure for item in outcomes) else ExitCode.OK
+    if files.markdown is not None:
+        reporting.write_text(files.markdown, overview.markdown(judged))
+    if files.json is not None:
+        reporting.write_text(files.json, json.dumps(document, indent=1, ensure_ascii=False))
+    output.emit(
+        document, lambda: "\n\n".join(filter(None, [overview.terminal(judged) if judged else "", words]))
+    )
 
 
 def cross_evaluate(options: Options, output: Output) -> Report:
@@ -169,16 +239,27 @@ def cross_evaluate(options: Options, output: Output) -> Report:
     text = options.text or (demo.text(reporter) if options.demo else None)
     if text is None:
         raise UsageError("--cross: looked for --text, found none", hint="name a plain text file")
+    folder = options.folder or options.work / "build" / "bin"
+    if options.demo and options.folder is None:
+        folder = demo.programs(options.work, reporter)  # the tree to cross-build comes with them
+    tree = options.work / "llama.cpp"
+    if not (tree / "CMakeLists.txt").is_file():
+        raise UsageError(
+            f"{tree}: looked for the tree to cross-build, found none",
+            hint="name what 'run' left with --work, or make it: q8a8-patch run --work DIR",
+        )
     request = crossing.CrossRequest(
         model,
         text,
-        options.work / "llama.cpp",
+        tree,
         options.work / f"build-{options.cross}",
-        Programs(options.folder or options.work / "build" / "bin"),
+        Programs(folder),
         variant.parse(options.types),
         options.baseline,
         options.models or cache_dir("evaluate", "models"),
         min(options.context, _CROSS_CONTEXT),
+        calibration=options.calibration
+        or (demo.text(reporter, demo.CALIBRATION_MEMBER) if options.demo else None),
     )
     cache = StageCache(reporter=reporter, fresh=options.fresh)
     return crossing.evaluate(request, cache=cache, reporter=reporter)

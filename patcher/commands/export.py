@@ -26,7 +26,14 @@ from patcher.errors import UsageError
 )
 @common_options
 def command(
-    tree: Path, only: tuple[str, ...], without: tuple[str, ...], ref: str | None, folder: Path, output: Output
+    tree: Path,
+    only: tuple[str, ...],
+    without: tuple[str, ...],
+    with_fix: tuple[str, ...],
+    kind: str,
+    ref: str | None,
+    folder: Path,
+    output: Output,
 ) -> None:
     """Write the type as a series of patches that git am takes; the same input gives the same bytes.
 
@@ -38,11 +45,14 @@ def command(
     top = git.find_toplevel(tree)
     if top is None:
         raise UsageError(f"{tree}: looked for a git checkout, found none", hint="'fetch' makes one")
+    patchset = selected(only, without, with_fix, kind)
+    below = tree.resolve().relative_to(top.resolve()).as_posix()
+    prefix = "" if below == "." else below + "/"
     plan, patches = export.export(
-        top, ref or git.base(top) or "HEAD", selected(only, without), folder, reporter=output.reporter
+        top, ref or git.base(top) or "HEAD", patchset, folder, prefix=prefix, reporter=output.reporter
     )
     document = {
-        "tree": str(top),
+        "tree": str(top / prefix),
         "base": plan.tree.rsplit("@", 1)[-1],
         "patches": [str(path) for path in patches],
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -22,6 +24,12 @@ from patcher.console import Output, common_options
     show_default=True,
     help="What 'run' left.",
 )
+@click.option(
+    "--stats",
+    type=click.Path(path_type=Path),
+    help="What 'calibrate' wrote for MODEL, or before it was smoothed: weights are rounded so that their"
+    " errors cancel. Q8_A8 only.",
+)
 @click.option("--force", is_flag=True, help="Write over OUT.")
 @click.option("--allow-requantize", is_flag=True, help="Take a model that is quantized already.")
 @click.option("--threads", type=click.IntRange(min=1), help="How many at once. [default: by machine]")
@@ -33,6 +41,7 @@ def command(
     arguments: tuple[str, ...],
     folder: Path | None,
     work: Path,
+    stats: Path | None,
     force: bool,
     allow_requantize: bool,
     threads: int | None,
@@ -47,21 +56,29 @@ def command(
     from patcher.evaluate.quantizing import quantize
     from patcher.evaluate.wording import number
     from patcher.machine import processors
+    from patcher.model.refine import material, refine, unrefined
 
-    done = quantize(
-        Programs(folder or work / "build" / "bin"),
-        model,
-        out,
-        type_name,
-        force=force,
-        allow_requantize=allow_requantize,
-        arguments=arguments,
-        threads=threads or processors(),
-        reporter=output.reporter,
-    )
+    with unrefined(model, out, type_name, force=force) if stats is not None else nullcontext(out) as place:
+        of = None if stats is None else material(model, stats, output.reporter)
+        done = quantize(
+            Programs(folder or work / "build" / "bin"),
+            model,
+            place,
+            type_name,
+            force=force,
+            allow_requantize=allow_requantize,
+            arguments=arguments,
+            threads=threads or processors(),
+            reporter=output.reporter,
+        )
+        refined = None if of is None else refine(place, of, output.reporter)
+    done = replace(done, path=out)
     share = 100 * done.header.size / done.source_bytes
+    document = done.document() | ({"rounded": refined.document()} if refined else {})
+    how = f", square error {refined.error_ratio:.2f} of rounding to nearest's" if refined else ""
+    seconds = done.seconds + (refined.seconds if refined else 0)
     output.emit(
-        done.document(),
+        document,
         f"{out}: {done.type}, {number(done.header.size, 'bytes')} ({share:.1f} % of {model.name}), "
-        f"{len(done.header.tensors)} tensors, made in {done.seconds:.1f} s",
+        f"{len(done.header.tensors)} tensors, made in {seconds:.1f} s{how}",
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from patcher.commands.arguments import build_options
+from patcher.commands.arguments import build_options, type_option
 from patcher.console import Output, common_options, shown
 from patcher.errors import ExitCode
 
@@ -23,12 +23,14 @@ from patcher.errors import ExitCode
     show_default=True,
     help="Where the checkout and the build go.",
 )
+@type_option
 @build_options
 @common_options
 def command(
     source: str | None,
     ref: str | None,
     work: Path,
+    kind: str,
     targets: tuple[str, ...],
     jobs: int | None,
     cmake_args: tuple[str, ...],
@@ -43,19 +45,25 @@ def command(
     Run it again to go on where it stopped. Exit code 1 where a symbol is undefined.
     Example: q8a8-patch run --source npm:node-llama-cpp@3.22.1 --work ./work
     """
-    from patcher import report, symbols, transaction
+    from patcher import fixes, report, symbols, transaction
     from patcher.build import BuildRequest, build, default_targets
+    from patcher.build.toolchain import require_compiler
     from patcher.patchset import load
     from patcher.source import fetch
     from patcher.symbols.report import summary
     from patcher.symbols.report import text as findings_text
 
     reporter = output.reporter
-    patchset = load()
+    chosen = load(kind)
     checkout = fetch(source, work / "llama.cpp", ref=ref, reporter=reporter)
     release = checkout.release or checkout.locator
     reporter.note(f"fetched   {release} -> {shown(checkout.path)}")
     tree = transaction.tree_at(checkout.path)
+    native = fixes.is_native(cmake_args, cross=toolchain is not None)
+    needed = [fix.name for fix in fixes.wanted(tree, chosen, require_compiler("CXX"))] if native else []
+    for name in needed:
+        reporter.note(f"with fix  {name}, which programs for this processor need ('q8a8-patch fixes')")
+    patchset = fixes.with_fixes(chosen, needed)
     applied = transaction.apply(tree, patchset, reporter=reporter)
     made = (
         f"{len(applied.plan.missing)} edits in {len(applied.written)} files"

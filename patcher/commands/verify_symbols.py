@@ -82,48 +82,18 @@ def command(
       q8a8-patch verify-symbols --explain hidden-definition
     """
     gc.disable()  # nothing here makes circles, and looking for them takes a tenth of the time
-    from patcher import symbols
-    from patcher.symbols.report import text
+    from patcher.commands.verification import Request, verify
 
     if explain is not None:
         return _explain(explain, output)
-    if not paths:
-        raise UsageError("PATHS: looked for files or folders, found none", hint="name a build's bin folder")
-    ignores = symbols.Ignores.of(ignore)
-    if ignore_file is not None:
-        ignores.read(ignore_file)
-    options = symbols.SearchOptions.from_environment(library_path, sysroot)
-    if emulate is not None:
-        from patcher.symbols.emulate import emulate as ask
-
-        report = ask(paths, emulate, options=options, hosts=host, ignore=ignores, reporter=output.reporter)
-    else:
-        report = symbols.check(paths, options=options, hosts=host, ignore=ignores, reporter=output.reporter)
-    if any(finding.rule == "undefined-symbol" for finding in report.findings):
-        from patcher.symbols import repair
-
-        made = repair.fixes(report, proven=prove or fix is not None, reporter=output.reporter)
-        report = repair.suggested(report, made)
-        if fix is not None and made:
-            files = repair.write(made, fix, reporter=output.reporter)
-            output.reporter.note(f"{len(made)} lines written to {', '.join(files)}: build again, then verify")
-    if baseline is not None or write_baseline is not None:
-        from patcher.symbols import baseline as known
-
-        if write_baseline is not None:
-            known.write_baseline(write_baseline, report)
-            output.reporter.note(f"{len(report.findings)} findings written to {write_baseline}")
-            return ExitCode.OK
-        if baseline is not None:
-            report = known.without_known(report, baseline)
+    request = Request(
+        paths, form, library_path, sysroot, host, emulate, ignore, ignore_file, baseline, write_baseline,
+        fail_on, prove, fix,
+    )  # fmt: skip
+    outcome = verify(request, verbose=bool(output.verbose), reporter=output.reporter)
     output.json = output.json or form == "json"
-    if form in ("text", "json") or output.json:
-        output.emit(report.document, lambda: text(report, verbose=bool(output.verbose)))
-    else:
-        from patcher.symbols.formats import FORMATS as WRITERS
-
-        output.emit({}, WRITERS[form](report))
-    return ExitCode.FINDINGS if report.at_least(fail_on) else ExitCode.OK
+    output.emit(outcome.document, outcome.shown)
+    return outcome.code
 
 
 def _explain(name: str, output: Output) -> int:

@@ -15,6 +15,7 @@ from contextlib import closing
 from functools import cache
 from pathlib import Path
 
+from patcher import rendering
 from patcher.cache import cache_dir
 from patcher.machine import processors
 from patcher.patchset import NEW_FILE, PatchSet, load
@@ -50,22 +51,29 @@ def judge(patchset: PatchSet, path: str, data: bytes) -> Verdicts:
 
 
 @cache
-def fingerprint(name: str) -> str:
+def fingerprint(source: str) -> str:
     """A hash of all that verdicts depend on: edits, templates and the code that reads them."""
     digest = hashlib.sha256()
+    patchset = _loaded(source)
+    if patchset.home is not None:
+        digest.update(Path(source).read_bytes())
+        for edit in patchset.edits:
+            if edit.own:
+                place = rendering.place_of(edit.template, patchset.home, patchset.templates)
+                digest.update(edit.id.encode() + b"\0" + place.read_bytes())
     folders = [resource_dir("patches"), resource_dir("templates"), Path(__file__).resolve().parents[1]]
     for folder in folders:
         for path in sorted(folder.rglob("*")):
             if path.suffix in (".toml", ".j2", ".py") and path.is_file():
                 digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
-    return f"{name}-{digest.hexdigest()[:20]}"
+    return f"{patchset.name}-{digest.hexdigest()[:20]}"
 
 
 class Store:
     """Verdicts on disk, so that an interrupted run goes on and the next one is faster."""
 
-    def __init__(self, name: str) -> None:
-        self.place = cache_dir("drift") / f"{fingerprint(name)}.sqlite"
+    def __init__(self, source: str) -> None:
+        self.place = cache_dir("drift") / f"{fingerprint(source)}.sqlite"
         with closing(self._open()) as database, database:
             database.execute(
                 "CREATE TABLE IF NOT EXISTS verdicts"
@@ -103,7 +111,7 @@ def judge_all(
     reporter: Reporter = SILENT,
 ) -> dict[Key, Verdicts]:
     """What the edits say of each (path, blob)."""
-    store = Store(patchset.name)
+    store = Store(patchset.source)
     wanted = list(dict.fromkeys(keys))
     found = store.known(wanted)
     todo = [key for key in wanted if key not in found]
@@ -122,12 +130,12 @@ def _judged(
     count = min(jobs or processors(), len(batches))
     if count <= 1:
         for batch in batches:
-            made = _work(repo, patchset.name, batch)
+            made = _work(repo, patchset.source, batch)
             store.add(made)
             yield from made
         return
     with ProcessPoolExecutor(count) as pool:
-        waiting = [pool.submit(_work, repo, patchset.name, batch) for batch in batches]
+        waiting = [pool.submit(_work, repo, patchset.source, batch) for batch in batches]
         try:
             for future in waiting:
                 made = future.result()
@@ -139,16 +147,16 @@ def _judged(
             raise
 
 
-def _work(repo: Path, name: str, batch: list[Key]) -> list[tuple[Key, Verdicts]]:
+def _work(repo: Path, source: str, batch: list[Key]) -> list[tuple[Key, Verdicts]]:
     from patcher import git
 
-    patchset = _loaded(name)
+    patchset = _loaded(source)
     return [((path, blob), judge(patchset, path, git.read_blob(repo, blob))) for path, blob in batch]
 
 
 @cache
-def _loaded(name: str) -> PatchSet:
-    return load(name)
+def _loaded(source: str) -> PatchSet:
+    return load(source)
 
 
 CONFLICT = State.CONFLICT.value

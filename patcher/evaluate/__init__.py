@@ -11,8 +11,9 @@ from typing import Any
 
 from patcher.cache import cache_dir
 from patcher.errors import BuildError, UsageError
-from patcher.evaluate import accuracy, content_hash, facts, perplexity_text, speed, variant
+from patcher.evaluate import accuracy, content_hash, estimate, facts, perplexity_text, speed, variant
 from patcher.evaluate.accuracy import Accuracy
+from patcher.evaluate.estimate import Budget
 from patcher.evaluate.models import Factory, Model, SkippedError
 from patcher.evaluate.perplexity_text import Perplexity
 from patcher.evaluate.programs import Programs
@@ -89,13 +90,13 @@ class _Evaluation:
         self._threads = request.threads or (processors(),)
         self._results: dict[str, TypeResult] = {}
         self._skipped: dict[str, str] = {}
-        self._done = 0
+        self._done = 0.0  # seconds, as the budget has them
         self._build = ""
 
     def run(self) -> Report:
-        start = time.time()
+        start, machine = time.time(), facts.machine()  # the load is that of before we began
         models = self._models()
-        accuracy_task = self._accuracy_task()
+        measuring = self._measuring(models)
         speed_task = speed.Task(
             self._request.programs,
             self._request.prompt,
@@ -103,17 +104,16 @@ class _Evaluation:
             self._request.depths,
             self._threads,
         )
-        each = accuracy_task.tokens() if accuracy_task else 0
-        total = len(models) * (each + self._request.rounds * speed_task.tokens())
-        with self._reporter.step("Evaluating", total=max(1, total)) as step:
-            if accuracy_task:
-                self._accuracy(accuracy_task, models, step)
-            self._speed(speed_task, models, step)
+        budget = self._budget(models, measuring, speed_task)
+        with self._reporter.step("Evaluating, seconds", total=max(1, round(budget.seconds))) as step:
+            if measuring:
+                self._accuracy(measuring, models, budget, step)
+            self._speed(speed_task, models, budget, step)
         request = self._request
-        machine = {
-            **facts.machine(),
+        machine |= {
             "programs": request.programs.facts(),
             "build": self._build,
+            "release": facts.source_release(request.programs),
             "commit": facts.source_commit(request.programs),
         }
         settings = {**request.settings(), "stages_found": self._cache.found, "stages_made": self._cache.made}
@@ -159,11 +159,11 @@ class _Evaluation:
         self._skipped[item.label] = why
         self._reporter.warn(f"{item.label}: left out, {why}")
 
-    def _accuracy_task(self) -> accuracy.Task | None:
+    def _measuring(self, models: list[Model]) -> Accuracy | None:
         request = self._request
         if request.text is None:
             return None
-        return accuracy.Task(
+        task = accuracy.Task(
             request.programs,
             request.text,
             request.chunks,
@@ -171,16 +171,27 @@ class _Evaluation:
             max(self._threads),
             request.divergence,
         )
+        return Accuracy(task, self._cache, models[0], self._home)
 
-    def _accuracy(self, task: accuracy.Task, models: list[Model], step: Step) -> None:
-        measuring = Accuracy(task, self._cache, models[0], self._home)
+    def _budget(self, models: list[Model], measuring: Accuracy | None, task: speed.Task) -> Budget:
+        """What is still to be done, told before it begins."""
+        budget = Budget(models, measuring, task, self._request.rounds, self._cache)
+        if budget.missing:
+            for line in estimate.doubts(models):
+                self._reporter.warn(line)
+            budget.learn(estimate.taste(self._request.programs, self._cache, models[0], self._threads[0]))
+            self._reporter.note(f"takes     {budget.text()}")
+        return budget
+
+    def _accuracy(self, measuring: Accuracy, models: list[Model], budget: Budget, step: Step) -> None:
         base: Perplexity | None = None
         try:
             for model in models:
-                label, result, start = model.variant.label, self._results[model.variant.label], self._done
+                label, result = model.variant.label, self._results[model.variant.label]
+                seconds = budget.accuracy(label)
                 step.update(detail=f"{label} perplexity")
                 with self._kept(model, result):
-                    found = measuring.measure(model, self._follower(start, task.tokens(), step))
+                    found = measuring.measure(model, self._follower(self._done, seconds, step))
                     result.perplexity, result.perplexity_error = found.value, found.error
                     result.chunks = found.chunks
                     result.notes += [found.note] if found.note else []
@@ -193,11 +204,11 @@ class _Evaluation:
                         paired = perplexity_text.paired_ratio(found, base)
                         result.ppl_ratio, result.ppl_ratio_error = paired or (None, None)
                     base = base or found
-                self._advance(task.tokens(), step)
+                self._advance(seconds, step)
         finally:
             measuring.close()
 
-    def _speed(self, task: speed.Task, models: list[Model], step: Step) -> None:
+    def _speed(self, task: speed.Task, models: list[Model], budget: Budget, step: Step) -> None:
         rounds: dict[str, list[dict[str, Any]]] = {model.variant.label: [] for model in models}
         before = {label: len(result.failures) for label, result in self._results.items()}
         for number in range(self._request.rounds):
@@ -206,23 +217,23 @@ class _Evaluation:
             for model in [*models[turn:], *models[:turn]]:
                 label = model.variant.label
                 if len(self._results[label].failures) > before[label]:
-                    self._advance(task.tokens(), step)
+                    self._advance(budget.speed(label, number), step)
                     continue
                 step.update(detail=f"{label} speed, round {number + 1} of {self._request.rounds}")
                 with self._kept(model, self._results[label]):
                     rounds[label].append(speed.measure_round(task, self._cache, model, number))
-                self._advance(task.tokens(), step)
+                self._advance(budget.speed(label, number), step)
         for label, found in rounds.items():
             if found:
                 self._results[label].series |= speed.series(found)
                 self._build = self._build or str(found[0]["rows"][0]["build"])
 
-    def _follower(self, start: int, tokens: int, step: Step) -> accuracy.Follow:
-        return lambda share: step.update(done=start + int(share * tokens))
+    def _follower(self, start: float, seconds: float, step: Step) -> accuracy.Follow:
+        return lambda share: step.update(done=round(start + share * seconds))
 
-    def _advance(self, tokens: int, step: Step) -> None:
-        self._done += tokens
-        step.update(done=self._done)
+    def _advance(self, seconds: float, step: Step) -> None:
+        self._done += seconds
+        step.update(done=round(self._done))
 
     @contextmanager
     def _kept(self, model: Model, result: TypeResult) -> Iterator[None]:

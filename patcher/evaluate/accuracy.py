@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from patcher.errors import BuildError
-from patcher.evaluate import content_hash, perplexity_text
+from patcher.evaluate import content_hash, drafts, perplexity_text
 from patcher.evaluate.models import Model
 from patcher.evaluate.perplexity_text import Divergence, Perplexity
 from patcher.evaluate.programs import Programs
-from patcher.evaluate.stages import StageCache, disk_errors, require_space
+from patcher.evaluate.stages import StageCache, require_space
 
 _CHUNK = re.compile(r"\[(\d+)\][\d.]+,|^\s+(\d+)\s+[\d.]+ ±", re.MULTILINE)
 _OF = re.compile(r"over (\d+) chunks")
@@ -72,9 +72,10 @@ class Accuracy:
     """Measures one model after another; the baseline's logits lie on disk only while they are needed."""
 
     def __init__(self, task: Task, cache: StageCache, baseline: Model, folder: Path) -> None:
-        self._task, self._cache, self._baseline = task, cache, baseline
+        self.task, self._cache, self._baseline = task, cache, baseline
         key = content_hash.of_values(task.inputs(baseline))[:16]
-        self._logits = folder / f"baseline-{key}.logits"
+        # of this process alone: another one that compares with the same baseline removes its own
+        self._logits = drafts.beside(folder / f"baseline-{key}.logits")
         folder.mkdir(parents=True, exist_ok=True)
 
     def measure(self, model: Model, follow: Follow) -> Perplexity:
@@ -82,42 +83,49 @@ class Accuracy:
 
         Raises :class:`patcher.evaluate.child.ChildError` and :class:`UsageError`.
         """
-        task, inputs = self._task, self._task.inputs(model)
-        if model is self._baseline or not task.divergence:
-            keep = task.divergence and model is self._baseline
-            return _load(self._cache.run("perplexity", inputs, lambda: self._plain(model, follow, keep=keep)))
-        inputs["baseline"] = self._baseline.sha256
-        return _load(self._cache.run("divergence", inputs, lambda: self._paired(model, follow)))
+        kind, inputs = self._stage(model)
+        if kind == "divergence":
+            return _load(self._cache.run(kind, inputs, lambda: self._paired(model, follow)))
+        keep = self.task.divergence and model is self._baseline
+        return _load(self._cache.run(kind, inputs, lambda: self._plain(model, follow, keep=keep)))
+
+    def is_known(self, model: Model) -> bool:
+        """Whether ``model`` has been measured before."""
+        return self._cache.get(*self._stage(model)) is not None
+
+    def _stage(self, model: Model) -> tuple[str, dict[str, Any]]:
+        inputs = self.task.inputs(model)
+        if model is self._baseline or not self.task.divergence:
+            return "perplexity", inputs
+        return "divergence", {**inputs, "baseline": self._baseline.sha256}
 
     def close(self) -> None:
         """Remove the baseline's logits: they are as large as many models."""
         self._logits.unlink(missing_ok=True)
 
     def _plain(self, model: Model, follow: Follow, *, keep: bool) -> dict[str, Any]:
-        arguments = self._task.arguments(model.path)
+        arguments = self.task.arguments(model.path)
         if not keep:
-            ran = self._task.programs.run("llama-perplexity", arguments, on_text=_follower(follow))
+            ran = self.task.programs.run("llama-perplexity", arguments, on_text=_follower(follow))
             return asdict(perplexity_text.parse(ran.text, f"llama-perplexity {model.variant.label}"))
         needed = self.logits_bytes()
         require_space(self._logits.parent, needed, "the baseline's output for the KL divergence")
-        draft = self._logits.with_suffix(".draft")
+        command = [*arguments, "--kl-divergence-base", self._logits]
         try:
-            command = [*arguments, "--kl-divergence-base", draft]
-            ran = self._task.programs.run("llama-perplexity", command, on_text=_follower(follow))
+            ran = self.task.programs.run("llama-perplexity", command, on_text=_follower(follow))
             found = perplexity_text.parse(ran.text, f"llama-perplexity {model.variant.label}")
-            _require_whole(draft)
-            with disk_errors(draft):
-                draft.replace(self._logits)
-        finally:
-            draft.unlink(missing_ok=True)
+            _require_whole(self._logits)
+        except BaseException:  # half of it must not be taken for the whole
+            self._logits.unlink(missing_ok=True)
+            raise
         return asdict(found)
 
     def _paired(self, model: Model, follow: Follow) -> dict[str, Any]:
         if not self._logits.is_file():
             self._plain(self._baseline, lambda share: follow(share / 2), keep=True)
-        command = [*self._task.arguments(model.path), "--kl-divergence"]
+        command = [*self.task.arguments(model.path), "--kl-divergence"]
         command += ["--kl-divergence-base", self._logits]
-        ran = self._task.programs.run("llama-perplexity", command, on_text=_follower(follow))
+        ran = self.task.programs.run("llama-perplexity", command, on_text=_follower(follow))
         found = perplexity_text.parse(ran.text, f"llama-perplexity {model.variant.label}")
         if found.divergence is None:
             raise BuildError(
@@ -128,10 +136,10 @@ class Accuracy:
     def logits_bytes(self) -> int:
         """What the file of the baseline's output takes: 2 bytes a token of the vocabulary, for the second
         half of each chunk, and two floats of scale."""
-        chunks = self._task.chunks
+        chunks = self.task.chunks
         if chunks is None:
-            chunks = self._task.text.stat().st_size // _BYTES_PER_TOKEN // self._task.context + 1
-        return chunks * (self._task.context // 2) * (self._baseline.header.vocabulary + 4) * 2
+            chunks = self.task.text.stat().st_size // _BYTES_PER_TOKEN // self.task.context + 1
+        return chunks * (self.task.context // 2) * (self._baseline.header.vocabulary + 4) * 2
 
 
 def _require_whole(logits: Path) -> None:

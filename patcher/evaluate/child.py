@@ -73,11 +73,12 @@ def run(
     env: Mapping[str, str] | None = None,
     on_text: Callable[[str], None] | None = None,
     seconds: float | None = None,
+    pass_fds: Sequence[int] = (),
 ) -> Ran:
     """Run ``command`` to its end; ``on_text`` gets each piece of its output as it comes.
 
-    An interruption ends it and its children. Raises :class:`ChildError` where it fails, with the signal
-    by name; :class:`UsageError` where it can't be started.
+    ``pass_fds`` stay open in it. An interruption ends it and its children. Raises :class:`ChildError` where
+    it fails, with the signal by name; :class:`UsageError` where it can't be started.
     """
     words = [str(word) for word in command]
     start = time.monotonic()
@@ -89,6 +90,7 @@ def run(
             stderr=subprocess.PIPE,
             env=dict(env) if env is not None else None,
             start_new_session=GROUP,
+            pass_fds=tuple(pass_fds),
         )
     except OSError as why:
         raise UsageError(f"{words[0]}: can't be started ({why.strerror or why})") from why
@@ -176,9 +178,9 @@ def diagnose(command: Sequence[str], code: int, out: str, err: str) -> ChildErro
     signal_name = _signal_name(code)
     if signal_name is not None:
         word = _last_word(said) if signal_name == "SIGABRT" else ""
-        from patcher.evaluate.known_fix import advice
+        from patcher.fixes import advice
 
-        hint = advice(signal_name, command) or _SIGNALS.get(signal_name)
+        hint = advice(signal_name, Path(command[0])) or _SIGNALS.get(signal_name)
         ended = "was killed by" if signal_name == "SIGKILL" else "died of"
         return ChildError(
             f"{name}: {ended} {signal_name}" + (f" ({word})" if word else ""),

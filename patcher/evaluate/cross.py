@@ -104,6 +104,7 @@ class Emulated:
     error: float | None
     chunks: int
     instructions_per_token: float
+    running: tuple[float, ...] = ()  # the perplexity after each chunk
 
 
 def correctness(found: Programs) -> str:
@@ -128,7 +129,7 @@ def measure(
     few = _run(cache, emulated, folder, model, text, context, _FEW)
     more = _run(cache, emulated, folder, model, text, context, _MORE)
     per_token = (more["instructions"] - few["instructions"]) / ((_MORE - _FEW) * context)
-    return Emulated(more["perplexity"], more["error"], _MORE, per_token)
+    return Emulated(more["perplexity"], more["error"], _MORE, per_token, tuple(more.get("running", ())))
 
 
 def excerpt(text: Path, tokens: int) -> Path:
@@ -181,6 +182,11 @@ def _run(
         finally:
             count.unlink(missing_ok=True)
         found = perplexity_text.parse(ran.text, f"llama-perplexity {model.variant.label}")
-        return {"perplexity": found.value, "error": found.error, "instructions": instructions}
+        return {
+            "perplexity": found.value,
+            "error": found.error,
+            "running": list(found.running),
+            "instructions": instructions,
+        }
 
     return cache.run("emulated", inputs, run)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from patcher.errors import BuildError, UsageError
-from patcher.evaluate import cross, facts
+from patcher.evaluate import cross, facts, perplexity_text
 from patcher.evaluate.models import Factory, Model, SkippedError
 from patcher.evaluate.noise import Series
 from patcher.evaluate.programs import Programs
@@ -30,19 +30,24 @@ class CrossRequest:
     home: Path
     context: int = 128
     jobs: int | None = None
+    calibration: Path | None = None  # smoothing happens here, not under the emulator
 
 
 def evaluate(request: CrossRequest, *, cache: StageCache, reporter: Reporter = SILENT) -> Report:
     """Build, check and measure. Raises :class:`UsageError` with what to install, and BuildError."""
     if not request.text.is_file():
         raise UsageError(f"{request.text}: looked for a text, found none", hint="name one with --text")
+    request.programs.find("llama-quantize")  # models are made here
     emulated = cross.emulator()
     built = cross.cross_build(request.tree, request.build_dir, jobs=request.jobs, reporter=reporter)
     reporter.note(f"built     {', '.join(built.targets)} for aarch64 in {built.seconds:.0f} s")
     said = cross.correctness(Programs(built.bin_dir, emulated.launcher(None)))
     reporter.note(f"checked   test-quantize-fns under {emulated.program.name}: {said}")
-    factory = Factory(request.model, request.programs, request.home, calibration=None, reporter=reporter)
+    factory = Factory(
+        request.model, request.programs, request.home, calibration=request.calibration, reporter=reporter
+    )
     results: list[TypeResult] = []
+    measured: list[cross.Emulated] = []
     skipped: dict[str, str] = {}
     ordered = sorted(request.variants, key=lambda item: item.label != request.baseline)
     with reporter.step("Emulating aarch64", total=len(ordered)) as step:
@@ -56,7 +61,9 @@ def evaluate(request: CrossRequest, *, cache: StageCache, reporter: Reporter = S
                 skipped[item.label] = str(why)
                 reporter.warn(f"{item.label}: left out, {why}")
                 continue
-            results.append(_result(request, cache, emulated, built.bin_dir, model, factory.name))
+            found = cross.measure(cache, emulated, built.bin_dir, model, request.text, request.context)
+            measured.append(found)
+            results.append(_result(found, measured[0], model, factory.name))
     machine = {
         **facts.machine(),
         "emulated": "aarch64 (qemu-user -cpu max)",
@@ -78,13 +85,13 @@ def evaluate(request: CrossRequest, *, cache: StageCache, reporter: Reporter = S
     )
 
 
-def _result(
-    request: CrossRequest, cache: StageCache, emulated: cross.Emulator, folder: Path, model: Model, name: str
-) -> TypeResult:
-    found = cross.measure(cache, emulated, folder, model, request.text, request.context)
+def _result(found: cross.Emulated, base: cross.Emulated, model: Model, name: str) -> TypeResult:
     result = TypeResult(name, model.variant.label, str(model.path), model.header.size)
     result.tensor_bytes = model.header.tensor_bytes
     result.perplexity, result.perplexity_error, result.chunks = found.perplexity, found.error, found.chunks
+    if found is not base:
+        paired = perplexity_text.paired_ratio_of(found.running, base.running)
+        result.ppl_ratio, result.ppl_ratio_error = paired or (None, None)
     result.series["instructions"] = Series((found.instructions_per_token,))
     result.notes.append(f"{found.instructions_per_token:.4g} a token of the prompt: {cross.LABEL}")
     return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import uuid
@@ -13,12 +14,14 @@ from patcher.errors import PatcherError
 from patcher.evaluate import content_hash
 from patcher.evaluate.programs import Programs
 from patcher.machine import cpu_flags, cpu_name, memory_bytes, processors
+from patcher.source import MARKER
 
 # the features that ggml's kernels ask for
 FEATURES = (
     "avx", "avx2", "avx_vnni", "f16c", "fma", "avx512f", "avx512bw", "avx512vbmi", "avx512_vnni",
     "avx512_bf16", "amx_int8", "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2", "sme",
 )  # fmt: skip
+BUSY = 0.5  # runnable processes a processor, from which on speeds are another's too
 
 
 @cache
@@ -32,10 +35,6 @@ def machine_id() -> str:
 def machine() -> dict[str, Any]:
     """The ``machine`` of the JSON contract. Memory in bytes, load as the system's 1-minute average."""
     flags = cpu_flags()
-    try:
-        load = round(os.getloadavg()[0], 2)
-    except (AttributeError, OSError):
-        load = None
     return {
         "id": machine_id(),
         "processor": cpu_name() or platform.processor() or platform.machine(),
@@ -44,9 +43,27 @@ def machine() -> dict[str, Any]:
         "processors": processors(),
         "memory_bytes": memory_bytes(),
         "system": f"{platform.system()} {platform.release()}",
-        "load_average": load,
+        "load_average": load_average(),
         "tool": f"q8a8-patch {__version__}",
     }
+
+
+def load_average() -> float | None:
+    """How many processes wanted to run in the last minute; None where the system doesn't tell."""
+    try:
+        return round(os.getloadavg()[0], 2)
+    except (AttributeError, OSError):
+        return None
+
+
+def source_release(programs: Programs) -> str:
+    """Upstream's name of the release that ``programs`` were built from, where the checkout knows it."""
+    home = programs.home_directory()
+    try:
+        text = (home / ".git" / MARKER).read_text(encoding="utf-8") if home is not None else "{}"
+        return str(json.loads(text).get("release") or "")
+    except (OSError, ValueError, AttributeError):
+        return ""
 
 
 def source_commit(programs: Programs) -> str:

@@ -53,13 +53,7 @@ def load(path: Path, reporter: Reporter = SILENT) -> list[Job]:
 
     Raises :class:`UsageError` for a file that can't be read and for a setting that nobody knows.
     """
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as why:
-        raise UsageError(f"{path}: looked for a manifest, found none ({why})") from why
-    models = document.pop("model", None)
-    if not isinstance(models, list) or not all(isinstance(item, dict) for item in models) or not models:
-        raise UsageError(f"{path}: looked for [[model]] tables, found none", hint="see docs/evaluate.md")
+    document, models = _read(path)
     jobs = [_job(path, {**document, **item}, reporter) for item in models]
     ids = [job.id for job in jobs]
     for job in jobs:
@@ -68,7 +62,31 @@ def load(path: Path, reporter: Reporter = SILENT) -> list[Job]:
     return jobs
 
 
-def _job(path: Path, settings: dict[str, Any], reporter: Reporter) -> Job:
+def names(path: Path) -> list[str]:
+    """The jobs' names, each once; models and texts need not be there. Raises :class:`UsageError`."""
+    document, models = _read(path)
+    found = [_named(path, {**document, **item})[0] for item in models]
+    twice = sorted({name for name in found if found.count(name) > 1})
+    if twice:
+        raise UsageError(f"{path}: {twice[0]} is the name of two jobs", hint="give each [[model]] a name")
+    return found
+
+
+def _read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What is for all models, and the models."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as why:
+        raise UsageError(f"{path}: looked for a manifest, found none ({why})") from why
+    models = document.pop("model", None)
+    if not isinstance(models, list) or not all(isinstance(item, dict) for item in models) or not models:
+        raise UsageError(f"{path}: looked for [[model]] tables, found none", hint="see docs/evaluate.md")
+    return document, models
+
+
+def _named(path: Path, settings: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """A job's name, and its settings with the model among them."""
+    settings = dict(settings)
     model = settings.pop("path", None)
     name = settings.pop("name", None) or (Path(model).stem if isinstance(model, str) else "")
     if not isinstance(model, str):
@@ -78,7 +96,11 @@ def _job(path: Path, settings: dict[str, Any], reporter: Reporter) -> Job:
         if kind is None or not isinstance(value, kind):
             what = f"a {kind.__name__}" if kind else f"one of {', '.join(SETTINGS)}"
             raise UsageError(f"{path}: {name}: {key} = {value!r}: looked for {what}")
-    settings["model"] = model
+    return str(name), {**settings, "model": model}
+
+
+def _job(path: Path, found: dict[str, Any], reporter: Reporter) -> Job:
+    name, settings = _named(path, found)
     for key in _PATHS:
         if key in settings:
             settings[key] = str((path.parent / Path(settings[key]).expanduser()).resolve())
@@ -91,7 +113,7 @@ def _job(path: Path, settings: dict[str, Any], reporter: Reporter) -> Job:
     if folder is not None and folder.is_dir():  # elsewhere it may be there on the workers alone
         contents["programs"] = Programs(folder).digest
     identity = {key: value for key, value in settings.items() if key not in _PATHS}
-    return Job(str(name), settings, content_hash.of_values([identity, contents])[:16])
+    return Job(name, settings, content_hash.of_values([identity, contents])[:16])
 
 
 @dataclass(frozen=True)
@@ -122,8 +144,14 @@ def run(
 
     ``scheduler`` is the address of a Dask scheduler that is there (of dask-jobqueue on Slurm, say); without
     one, ``workers`` processes are started here. ``runner`` names the function that gets a job's settings.
+    Raises :class:`UsageError` for a folder that can't be made, and where Dask isn't installed.
     """
-    results.mkdir(parents=True, exist_ok=True)
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+    except OSError as why:
+        raise UsageError(
+            f"{results}: no folder for results ({why.strerror or why})", hint="name another with --results"
+        ) from why
     with reporter.step("Evaluating the grid", total=len(jobs)) as step:
         done: dict[str, Outcome] = {}
 

@@ -68,7 +68,14 @@ METRICS: dict[str, Metric] = {
         _of_series("ttft", "time to first token", "ms", False),
         _of_series("load", "load time", "ms", False),
         _of_series("rss", "peak memory", "bytes", False),
-        _of_series("instructions", "instructions", "", False),
+        Metric(
+            "instructions",
+            "instructions a token",
+            "",
+            False,
+            lambda result: result.median("instructions"),
+            _exact(lambda result: result.median("instructions")),  # a count: one thread, no clock in it
+        ),
     )
 }
 

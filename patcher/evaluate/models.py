@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock
+
 from patcher.errors import PatcherError, UsageError
-from patcher.evaluate import content_hash, gguf_header, smoothing
+from patcher.evaluate import content_hash, drafts, gguf_header, smoothing
 from patcher.evaluate.gguf_header import Header
 from patcher.evaluate.programs import Programs
 from patcher.evaluate.quantizing import FLOATS, quantize
+from patcher.evaluate.stages import disk_errors, require_space
 from patcher.evaluate.variant import Variant
 from patcher.progress import SILENT, Reporter
 
@@ -48,6 +51,9 @@ class Factory:
         self.type = held[0] if held else "?"
         self.quantized = [kind for kind in held if kind not in FLOATS]
         home.mkdir(parents=True, exist_ok=True)
+        self._making = FileLock(home / "making.lock")  # workers that want the same model make it once
+        for place in drafts.sweep(home):
+            reporter.note(f"{place}: was left by a run that was killed, removed")
 
     @property
     def name(self) -> str:
@@ -64,11 +70,12 @@ class Factory:
         :func:`patcher.evaluate.quantizing.quantize` raises."""
         if variant.file is not None:
             return self._model(variant, variant.file)
-        if variant.smooth:
-            return self._smoothed(variant)
-        if variant.type == self.type and not (set(self.quantized) - {self.type}):
+        if not variant.smooth and variant.type == self.type and not (set(self.quantized) - {self.type}):
             return self._model(variant, self.given.path)
-        return self._quantized(variant, self._source(variant.type), self.sha256)
+        with self._making:
+            if variant.smooth:
+                return self._smoothed(variant)
+            return self._quantized(variant, self._source(variant.type), self.sha256)
 
     def _source(self, wanted: str) -> Path:
         """What a type is made from: the model as it was given, or its F16 where it was given quantized."""
@@ -77,14 +84,10 @@ class Factory:
         return self.make(Variant("F16", "F16")).path
 
     def _quantized(self, variant: Variant, source: Path, origin: str) -> Model:
-        key = content_hash.of_values([origin, variant.label, self._programs.digest])[:16]
-        place = self._home / f"{self.given.path.stem}-{variant.label}-{key}.gguf"
-        if place.exists():
-            try:
-                gguf_header.read(place)
-                return self._model(variant, place)
-            except UsageError as why:
-                self._reporter.note(f"{why}; it is made again")
+        place = self._place(variant, origin)
+        there = self._found(variant, place)
+        if there is not None:
+            return there
         quantize(
             self._programs,
             source,
@@ -100,16 +103,42 @@ class Factory:
         why = smoothing.lacking(self._programs, self._calibration)
         if why or self._calibration is None:
             raise SkippedError(why)
-        source = self._source(variant.type)
         parts = [self.sha256, *smoothing.identity(self._programs, self._calibration)]
         key = content_hash.of_values(parts)[:16]
+        there = self._found(variant, self._place(variant, key))
+        if there is not None:
+            return there
+        source = self._source(variant.type)
         place = self._home / f"{self.given.path.stem}-smooth-{key}.gguf"
+        require_space(self._home, source.stat().st_size, "the smoothed model")
+        try:
+            self._smooth(source, self._calibration, place)
+            return self._quantized(variant, place, key)
+        finally:
+            place.unlink(missing_ok=True)  # as large as the model: made again from its statistics in no time
+
+    def _smooth(self, source: Path, calibration: Path, place: Path) -> None:
+        try:
+            with disk_errors(place):
+                smoothing.smooth(self._programs, source, calibration, place, self._reporter)
+        except UsageError as why:  # an architecture that smoothing doesn't know, say
+            if isinstance(why.__cause__, OSError):  # a full disk is no reason to go on
+                raise
+            raise SkippedError(str(why)) from why
+
+    def _place(self, variant: Variant, origin: str) -> Path:
+        key = content_hash.of_values([origin, variant.label, self._programs.digest])[:16]
+        return self._home / f"{self.given.path.stem}-{variant.label}-{key}.gguf"
+
+    def _found(self, variant: Variant, place: Path) -> Model | None:
+        """The model that an earlier run made; None where there is none, or it is damaged."""
         if not place.exists():
-            try:
-                smoothing.smooth(self._programs, source, self._calibration, place, self._reporter)
-            except UsageError as why_not:  # an architecture that smoothing doesn't know, say
-                raise SkippedError(str(why_not)) from why_not
-        return self._quantized(variant, place, key)
+            return None
+        try:
+            return self._model(variant, place)
+        except UsageError as why:
+            self._reporter.note(f"{why}; it is made again")
+            return None
 
     def _model(self, variant: Variant, path: Path) -> Model:
         return Model(variant, path, gguf_header.read(path), content_hash.of_file(path, self._reporter))

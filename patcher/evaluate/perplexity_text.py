@@ -157,10 +157,15 @@ def paired_ratio(value: Perplexity, baseline: Perplexity) -> tuple[float, float]
     i ln PPL_i - (i-1) ln PPL_(i-1); the differences of the two runs' losses, chunk by chunk, give the
     error of their mean. None where the runs don't have the same chunks, or fewer than 3.
     """
-    count = len(value.running)
-    if count != len(baseline.running) or count < 3:
+    return paired_ratio_of(value.running, baseline.running)
+
+
+def paired_ratio_of(value: tuple[float, ...], baseline: tuple[float, ...]) -> tuple[float, float] | None:
+    """The same, of the running values themselves."""
+    count = len(value)
+    if count != len(baseline) or count < 3:
         return None
-    losses = [_losses(found.running) for found in (value, baseline)]
+    losses = [_losses(running) for running in (value, baseline)]
     differences = [mine - base for mine, base in zip(*losses, strict=True)]
     ratio = math.exp(fmean(differences))
     return ratio, ratio * stdev(differences) / math.sqrt(count)

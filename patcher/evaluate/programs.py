@@ -50,10 +50,13 @@ class Programs:
         *,
         on_text: Callable[[str], None] | None = None,
         seconds: float | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> Ran:
         """Run ``name`` to its end; see :func:`patcher.evaluate.child.run` for what it raises."""
         command = [*self.launcher, self.find(name), *arguments]
-        return child.run(command, env=self._environment(), on_text=on_text, seconds=seconds)
+        return child.run(
+            command, env=self._environment(), on_text=on_text, seconds=seconds, pass_fds=pass_fds
+        )
 
     def help(self, name: str) -> str:
         """What ``name --help`` says, asked once."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from patcher.errors import BuildError, UsageError
-from patcher.evaluate import gguf_header
+from patcher.evaluate import drafts, gguf_header
 from patcher.evaluate.gguf_header import Header
 from patcher.evaluate.programs import Programs
 from patcher.evaluate.stages import disk_errors, require_space
@@ -80,7 +79,7 @@ def quantize(
         )
     destination.parent.mkdir(parents=True, exist_ok=True)
     require_space(destination.parent, min(source.stat().st_size // 4, 1 << 30), "the model")
-    draft = destination.with_name(f".{destination.name}.{os.getpid()}.draft")
+    draft = drafts.beside(destination)
     command: list[str | Path] = [*(["--allow-requantize"] if held else []), *arguments, source, draft, name]
     command += [str(threads)] if threads else []
     try:

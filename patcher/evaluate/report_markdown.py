@@ -2,44 +2,122 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
 from patcher.evaluate import metric as metrics
-from patcher.evaluate import wording
+from patcher.evaluate import promise, wording
 from patcher.evaluate.compare import Difference
+from patcher.evaluate.facts import BUSY
 from patcher.evaluate.result import Report
-from patcher.evaluate.thresholds import Verdict
+from patcher.evaluate.thresholds import ABSOLUTE, Verdict
+
+_BEST = (
+    "amx_int8",
+    "avx512_vnni",
+    "avx_vnni",
+    "avx2",
+    "i8mm",
+    "asimddp",
+)  # of a processor, for 8-bit products
 
 
 def markdown(report: Report, verdicts: list[Verdict]) -> str:
-    """The whole report: figures, ratios, the answer, and how it was measured."""
+    """The whole report: the answer, figures, ratios, and how it was measured."""
     shown = metrics.measured(report)
     parts = [f"# {_cell(report.title or 'Evaluation')}", ""]
+    if verdicts:
+        parts += ["## The answer", "", *answer(report, verdicts), ""]
     header = ["type", *(metric.title for metric in shown), "KL divergence"]
     rows = [
         [model.type, *(wording.of_metric(metric, model) for metric in shown), wording.divergence(model)]
         for model in report.models
     ]
-    parts += [*table(header, rows), ""]
+    parts += ["## Figures", "", *table(header, rows), ""]
     compared = metrics.compare(report)
     if compared:
         rows = [[item.type, item.metric.title, wording.ratio(item.ratio), item.verdict] for item in compared]
         parts += [f"## Relative to {_cell(report.baseline)}", ""]
         parts += [*table(["type", "figure", "ratio", "verdict"], rows), ""]
-    if verdicts:
-        rows = [
-            [
-                verdict.type,
-                str(verdict.requirement),
-                f"{verdict.value:.4g}" if verdict.value is not None else "-",
-                verdict.text,
-            ]
-            for verdict in verdicts
-        ]
-        parts += ["## Required", "", *table(["type", "required", "measured", "kept"], rows), ""]
     parts += [f"- {_cell(label)}: left out, {_cell(why)}" for label, why in report.skipped.items()]
     for model in report.models:
         parts += [f"- {_cell(model.type)}: {_cell(line)}" for line in [*model.notes, *model.failures]]
     parts += ["", "## Measured on", "", *(f"- {name}: {_cell(value)}" for name, value in facts(report))]
     return "\n".join(parts).rstrip() + "\n"
+
+
+def answer(report: Report, verdicts: Sequence[Verdict]) -> list[str]:
+    """What was told, what was asked for, what was measured, yes or no; then how, in one sentence."""
+    rows = []
+    for line in promise.lines(report, verdicts):
+        cells = [
+            "-" if item is None else _answer(item, value)
+            for item, value in zip(line.answers, line.values, strict=True)
+        ]
+        rows.append([line.title, line.told or "-", line.asked, line.baseline, *cells])
+    judged = promise.types(verdicts)
+    made = table(["", "told", "asked for", report.baseline, *judged], rows)
+    return [*made, "", closing(report)]
+
+
+def closing(report: Report, more: Sequence[str] = ()) -> str:
+    """How it was measured and by which command, in one sentence; ``more`` is said before the command."""
+    command = str(report.settings.get("command") or "").replace("`", "")
+    words = [report.title, how(report), *more, f"by `{command}`" if command else ""]
+    return _cell(", ".join(word for word in words if word) + ".")
+
+
+def _answer(verdict: Verdict, value: str) -> str:
+    said = "yes" if verdict.kept else "no"
+    if verdict.ratio is None:
+        return f"not measured: **{said}**"
+    ratio = f"{wording.short(verdict.ratio)} ({wording.percent(verdict.ratio)})"
+    shown = value if verdict.requirement.metric in ABSOLUTE else f"{value}, {ratio}"
+    return f"{shown}: **{said}**" + (f", {verdict.doubt}" if verdict.doubt else "")
+
+
+def how(report: Report) -> str:
+    """Text, lengths, rounds, processor, compiler and release in one phrase; what isn't known is left out."""
+    machine, settings = report.machine, report.settings
+    programs = machine.get("programs")
+    compiler = programs.get("compiler") if isinstance(programs, dict) else ""
+    threads = settings.get("threads")
+    chunks = report.base.chunks
+    text, rounds = settings.get("text"), settings.get("rounds")
+    parts = [
+        f"{chunks} chunks of {settings.get('context')} tokens of {Path(str(text)).name}"
+        if text and chunks
+        else "",
+        f"a prompt of {settings.get('prompt')} and {settings.get('generate')} decoded tokens, {rounds} rounds"
+        f" on {threads[0]} thread{'s' if threads[0] != 1 else ''}"
+        if rounds and isinstance(threads, list) and threads
+        else "",
+        _processor(report),
+        _busy(report),
+        str(compiler or ""),
+        f"llama.cpp {machine.get('release') or machine.get('build')}"
+        if machine.get("release") or machine.get("build")
+        else "",
+    ]
+    return ", ".join(part for part in parts if part) or "from existing outputs"
+
+
+def _processor(report: Report) -> str:
+    if report.emulated:  # the machine's own has nothing to do with it
+        return report.emulated
+    name, features = str(report.machine.get("processor") or ""), report.machine.get("features")
+    best = next((item for item in _BEST if isinstance(features, list) and item in features), "")
+    return f"{name} ({best})" if name and best else name
+
+
+def _busy(report: Report) -> str:
+    """A doubt that belongs beside every speed: others ran on the machine before it began."""
+    load, count = report.machine.get("load_average"), report.machine.get("processors")
+    timed = any(model.median("pp") or model.median("tg") for model in report.models)
+    if not (timed and isinstance(load, int | float) and isinstance(count, int) and load > BUSY * count):
+        return ""
+    return f"busy with other work (load {load:.1f} on {count} processors)"
 
 
 def differences(found: list[Difference], names: tuple[str, str], notes: list[str]) -> str:
@@ -66,24 +144,51 @@ def facts(report: Report) -> list[tuple[str, str]]:
     programs = programs if isinstance(programs, dict) else {}
     features = machine.get("features")
     flags = programs.get("settings")
+    started, seconds = settings.get("started"), settings.get("seconds")
+    memory, chunks = machine.get("memory_bytes"), report.base.chunks
     wanted = {
         "processor": machine.get("processor"),
         "features": ", ".join(map(str, features)) if isinstance(features, list) else None,
+        "processors": machine.get("processors"),
+        "memory": wording.number(float(memory), "bytes")
+        if isinstance(memory, int | float) and memory
+        else None,
         "system": machine.get("system"),
-        "load average": machine.get("load_average"),
+        "emulated": machine.get("emulated"),
+        "load before": machine.get("load_average"),
         "compiler": programs.get("compiler"),
         "build settings": ", ".join(f"{key}={value}" for key, value in flags.items())
         if isinstance(flags, dict)
         else None,
-        "llama.cpp": machine.get("build"),
+        "llama.cpp": " ".join(
+            filter(None, [str(machine.get("release") or ""), str(machine.get("build") or "")])
+        ),
         "commit": machine.get("commit"),
         "tool": machine.get("tool"),
+        "model": settings.get("model"),
         "text": settings.get("text"),
-        "threads": settings.get("threads"),
+        "read": f"{chunks} chunks of {settings['context']} tokens"
+        if chunks and "context" in settings
+        else None,
+        "prompt, decoded": f"{settings['prompt']}, {settings['generate']} tokens"
+        if settings.get("rounds") and "prompt" in settings
+        else None,
+        "depths": _list(settings.get("depths")),
+        "threads": _list(settings.get("threads")),
         "rounds": settings.get("rounds"),
+        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(started))
+        if isinstance(started, int | float)
+        else None,
+        "took": f"{seconds:.0f} s; stages that were there before: {settings.get('stages_found')}"
+        if isinstance(seconds, int | float)
+        else None,
         "command": settings.get("command"),
     }
     return [(name, str(value)) for name, value in wanted.items() if value not in (None, "", [], {})]
+
+
+def _list(value: object) -> str | None:
+    return ", ".join(map(str, value)) if isinstance(value, list) and value else None
 
 
 def table(header: list[str], rows: list[list[str]]) -> list[str]:

@@ -6,39 +6,53 @@ import os
 from collections.abc import Sequence
 
 from patcher.evaluate import metric as metrics
-from patcher.evaluate import wording
+from patcher.evaluate import promise, wording
 from patcher.evaluate.compare import Difference
 from patcher.evaluate.result import Report
 from patcher.evaluate.thresholds import Verdict
 
-_STYLES = {"better": "green", "worse": "red", "yes": "green", "no": "red"}
+_STYLES = {"yes": "green", "no": "red", "better": "green", "worse": "red"}
+_NOISE = "yellow"
+
+Cell = tuple[str, str]  # text, style
 
 
 def terminal(report: Report, verdicts: list[Verdict], *, width: int | None = None) -> str:
     """The figures of each type, one column a type, the ratio to the baseline below each; then the answer."""
     compared = {(item.type, item.metric.key): item for item in metrics.compare(report)}
-    rows: list[list[str]] = []
+    rows: list[list[Cell]] = []
     for metric in metrics.measured(report):
-        rows.append([metric.title, *(wording.of_metric(metric, model) for model in report.models)])
+        rows.append(
+            [(metric.title, "bold"), *((wording.of_metric(metric, item), "") for item in report.models)]
+        )
         below = [compared.get((model.type, metric.key)) for model in report.models]
-        rows.append(["", *(wording.change(item) if item else "" for item in below)])
+        rows.append(
+            [
+                ("", ""),
+                *((wording.change(item), _style(item.verdict)) if item else ("", "") for item in below),
+            ]
+        )
     if any(model.kld is not None for model in report.models):
-        rows.append(["KL divergence", *(wording.divergence(model) for model in report.models)])
+        rows.append([("KL divergence", "bold"), *((wording.divergence(item), "") for item in report.models)])
     tables = [_table(["", *(model.type for model in report.models)], rows, width)]
     if verdicts:
         answers = [
             [
-                item.type,
-                str(item.requirement),
-                "-" if item.value is None else f"{item.value:.4g}",
-                item.text,
+                (line.title, "bold"),
+                (line.told, ""),
+                (line.asked, ""),
+                *(_answer(item) for item in line.answers),
             ]
-            for item in verdicts
+            for line in promise.lines(report, verdicts)
         ]
-        tables.append(_table(["type", "required", "measured", "kept"], answers, width))
-    lines = [f"{label}: left out, {why}" for label, why in report.skipped.items()]
+        tables.append(_table(["", "told", "asked", *promise.types(verdicts)], answers, width))
+        tables.append("\n".join(promise.summary(verdicts)))
+    lines = ["(noise): within noise, or unknown: no difference can be told"] * any(
+        "noise" in item.verdict for item in compared.values()
+    )
+    lines += [f"{label}: left out, {why}" for label, why in report.skipped.items()]
     lines += [f"{model.type}: {line}" for model in report.models for line in [*model.notes, *model.failures]]
-    return "\n".join([*tables, *lines])
+    return "\n\n".join([*tables, *(["\n".join(lines)] if lines else [])])
 
 
 def differences(
@@ -47,19 +61,35 @@ def differences(
     """Two reports side by side."""
     rows = [
         [
-            item.type,
-            item.metric.title,
-            wording.number(item.first, item.metric.unit),
-            wording.number(item.second, item.metric.unit),
-            wording.ratio(item.ratio),
-            item.verdict,
+            (item.type, ""),
+            (item.metric.title, ""),
+            (wording.number(item.first, item.metric.unit), ""),
+            (wording.number(item.second, item.metric.unit), ""),
+            (wording.ratio(item.ratio), ""),
+            (item.verdict, _style(item.verdict)),
         ]
         for item in found
     ]
     return "\n".join([_table(["type", "figure", *names, "ratio", "verdict"], rows, width), *notes])
 
 
-def _table(header: list[str], rows: list[list[str]], width: int | None) -> str:
+def plain_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, width: int | None = None) -> str:
+    """A table of words, coloured where they are a verdict."""
+    return _table(list(header), [[(cell, _style(cell)) for cell in row] for row in rows], width)
+
+
+def _answer(verdict: Verdict | None) -> Cell:
+    if verdict is None:
+        return "-", ""
+    style = _NOISE if verdict.doubt else _STYLES["yes" if verdict.kept else "no"]
+    return f"{'yes' if verdict.kept else 'no'}: {promise.reason(verdict)}", style
+
+
+def _style(verdict: str) -> str:
+    return _STYLES.get(verdict, _NOISE if "noise" in verdict else "")
+
+
+def _table(header: list[str], rows: list[list[Cell]], width: int | None) -> str:
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -69,7 +99,7 @@ def _table(header: list[str], rows: list[list[str]], width: int | None) -> str:
     for name in header:
         table.add_column(Text(name), overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell, style=_STYLES.get(cell.split(" ")[0], "")) for cell in row))
+        table.add_row(*(Text(text, style=style) for text, style in row))
     console = Console(
         width=width, no_color="NO_COLOR" in os.environ, highlight=False, force_terminal=None, soft_wrap=False
     )

@@ -22,14 +22,19 @@ class Files:
     json: Path | None = None
     markdown: Path | None = None
     html: Path | None = None
+    into: tuple[Path, ...] = ()  # pages that have a marked place for the answer
 
     def require_places(self) -> None:
-        """Raise :class:`UsageError` for a folder that isn't there, before hours of measuring."""
+        """Raise :class:`UsageError` for a place where nothing can be written, before hours of measuring."""
         for path in (self.json, self.markdown, self.html):
             if path is not None and (not path.absolute().parent.is_dir() or path.is_dir()):
                 raise UsageError(
                     f"{path}: can't be written, its folder isn't there", hint="name another place"
                 )
+        for page in self.into:
+            from patcher.evaluate import marked_block
+
+            marked_block.require(page)
 
 
 def document(report: Report, verdicts: list[Verdict]) -> dict[str, Any]:
@@ -56,14 +61,25 @@ def write(report: Report, verdicts: list[Verdict], files: Files) -> list[Path]:
         from patcher.evaluate.report_html import html
 
         written.append(write_text(files.html, html(report, verdicts)))
+    if files.into:
+        from patcher.evaluate.marked_block import replaced
+
+        texts = [replaced(page, report, verdicts) for page in files.into]  # all, before any is written
+        written += [write_text(page, text) for page, text in zip(files.into, texts, strict=True)]
     return written
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write one report, whole or not at all. Raises :class:`UsageError` where it can't be written."""
+    """Write one report, whole or not at all. Raises :class:`UsageError` where it can't be written.
+
+    Where ``path`` is a device or a pipe (``/dev/null``, ``/dev/stdout``) it stays one; a link stays a link.
+    """
     try:
         with disk_errors(path):
-            content_hash.write_whole(path, text)
+            if path.exists() and not path.is_file():
+                path.write_text(text, encoding="utf-8")
+            else:
+                content_hash.write_whole(path.resolve(), text)
     except OSError as why:
         raise UsageError(f"{path}: can't be written ({why.strerror or why})") from why
     return path

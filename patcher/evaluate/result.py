@@ -121,6 +121,16 @@ class Report:
     def others(self) -> list[TypeResult]:
         return [model for model in self.models if model.type != self.baseline]
 
+    @property
+    def emulated(self) -> str:
+        """How the processor was emulated, its name first; empty for a real one."""
+        return str(self.machine.get("emulated") or "")
+
+    @property
+    def architecture(self) -> str:
+        """What it is of, emulated or real, as ``platform.machine`` names it; empty where nobody knows."""
+        return self.emulated.split()[0] if self.emulated else str(self.machine.get("architecture") or "")
+
     def document(self) -> dict[str, Any]:
         """The measured part of the JSON contract; the command adds ``comparison`` and ``verdicts``."""
         return {

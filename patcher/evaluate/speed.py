@@ -7,20 +7,18 @@ token's own time. Peak memory is the largest resident set of the measuring proce
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from patcher.cache import cache_dir
 from patcher.errors import UsageError
 from patcher.evaluate import bench, facts
+from patcher.evaluate.alone import alone
 from patcher.evaluate.bench import Row
 from patcher.evaluate.models import Model
 from patcher.evaluate.noise import Series
 from patcher.evaluate.programs import Programs
 from patcher.evaluate.stages import StageCache
-
-DECODE_COST = 8  # a decoded token takes about as long as this many of a prompt; for the progress bar only
 
 
 @dataclass(frozen=True)
@@ -32,11 +30,6 @@ class Task:
     generate: int = 128
     depths: tuple[int, ...] = (0,)
     threads: tuple[int, ...] = (1,)
-
-    def tokens(self) -> int:
-        """About how many prompt tokens' worth of work one round of one model is."""
-        each = self.prompt + DECODE_COST * self.generate
-        return len(self.threads) * sum(each + 2 * depth for depth in self.depths)
 
     def arguments(self) -> list[str]:
         """What ``llama-bench`` gets besides the model. Raises :class:`UsageError` where it can't."""
@@ -54,7 +47,16 @@ class Task:
 
 def measure_round(task: Task, cache: StageCache, model: Model, number: int) -> dict[str, Any]:
     """One round of one model: ``rows`` of llama-bench, ``load_ms``, ``peak_rss`` in bytes."""
-    inputs = {
+    return cache.run("speed", _inputs(task, model, number), lambda: _measure(task, model))
+
+
+def is_known(task: Task, cache: StageCache, model: Model, number: int) -> bool:
+    """Whether that round has been measured before."""
+    return cache.get("speed", _inputs(task, model, number)) is not None
+
+
+def _inputs(task: Task, model: Model, number: int) -> dict[str, Any]:
+    return {
         "programs": task.programs.digest,
         "launcher": list(task.programs.launcher),
         "machine": facts.machine_id(),
@@ -62,27 +64,22 @@ def measure_round(task: Task, cache: StageCache, model: Model, number: int) -> d
         "arguments": task.arguments(),
         "round": number,
     }
-    return cache.run("speed", inputs, lambda: _measure(task, model))
 
 
 def _measure(task: Task, model: Model) -> dict[str, Any]:
-    from filelock import FileLock
-
-    # two timed stages at once would time each other: one at a time on a machine
-    lock = FileLock(cache_dir("evaluate") / f"speed-{facts.machine_id()}.lock")
-    with lock if not task.programs.launcher else nullcontext():
-        load = _load_ms(task, model)
-        ran = task.programs.run("llama-bench", ["-m", model.path, *task.arguments()])
+    with alone(cache_dir("evaluate") / f"speed-{facts.machine_id()}.lock") as held:
+        load = _load_ms(task, model, held)
+        ran = task.programs.run("llama-bench", ["-m", model.path, *task.arguments()], pass_fds=held)
     rows = bench.parse(ran.out, f"llama-bench {model.variant.label}")
     return {"rows": [asdict(row) for row in rows], "load_ms": load, "peak_rss": ran.peak_rss}
 
 
-def _load_ms(task: Task, model: Model) -> float | None:
+def _load_ms(task: Task, model: Model, held: tuple[int, ...]) -> float | None:
     """None where the release always warms up, which is no part of loading."""
     if not task.programs.knows("llama-bench", "--no-warmup"):
         return None
     arguments = ["-p", "1", "-n", "0", "-r", "1", "--no-warmup", "-t", str(task.threads[0]), "-o", "json"]
-    ran = task.programs.run("llama-bench", ["-m", model.path, *arguments])
+    ran = task.programs.run("llama-bench", ["-m", model.path, *arguments], pass_fds=held)
     rows = bench.parse(ran.out, f"llama-bench {model.variant.label}")
     token = rows[0].samples_ns[0] / 1e6 if rows[0].samples_ns else 1e3 / rows[0].speed
     return max(0.0, ran.seconds * 1e3 - token)

@@ -94,9 +94,11 @@ def require_space(folder: Path, needed: int, what: str) -> None:
     """Raise :class:`UsageError` where ``folder``'s disk has less than ``needed`` bytes for ``what``."""
     import shutil
 
+    from patcher.evaluate.wording import number
+
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise UsageError(
-            f"{folder}: {what} takes {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free",
-            hint="free some, or put the cache elsewhere with Q8A8_PATCH_CACHE",
+            f"{folder}: {what} takes {number(needed, 'bytes')}, {number(free, 'bytes')} are free",
+            hint="what was measured is kept: free some, or put the cache elsewhere with Q8A8_PATCH_CACHE",
         )

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+import platform
 import re
 from dataclasses import dataclass
 from typing import Any
 
 from patcher.errors import UsageError
-from patcher.evaluate.metric import METRICS, of
+from patcher.evaluate.metric import METRICS, measured, of
 from patcher.evaluate.noise import Ratio
 from patcher.evaluate.result import Report, TypeResult
 
 # what users were told of Llama-7B: size -47 %, perplexity +0.7 %, speed +41 % on x86, first token -46 %
 PROMISE = "size<=0.54,ppl<=1.007,pp>=1.41,tg>=1.41,ttft<=0.54"
+PROMISE_ARM = PROMISE.replace("1.41", "1.9")  # and +90 % on ARM
 _ONE = re.compile(r"\s*([a-z]+(?:@[\w,]+)?)\s*(<=|>=|<|>)\s*(\d+(?:\.\d+)?)\s*")
 ABSOLUTE = {"kld": "mean KL divergence"}  # has no ratio: the baseline's own is 0
 
@@ -47,6 +49,14 @@ class Verdict:
     value: float | None
     kept: bool
     close: bool | None  # the bound lies within the noise; None: the noise is unknown
+    ratio: Ratio | None = None
+
+    @property
+    def doubt(self) -> str:
+        """``within noise``, ``noise unknown``, or nothing where the answer is sure."""
+        if self.value is None or self.close is False:
+            return ""
+        return "within noise" if self.close else "noise unknown"
 
     @property
     def text(self) -> str:
@@ -54,9 +64,7 @@ class Verdict:
         if self.value is None:
             return "no (not measured)"
         answer = "yes" if self.kept else "no"
-        if self.close is None:
-            return f"{answer} (noise unknown)"
-        return f"{answer} (within noise)" if self.close else answer
+        return f"{answer} ({self.doubt})" if self.doubt else answer
 
     def document(self) -> dict[str, Any]:
         """The JSON form."""
@@ -65,6 +73,8 @@ class Verdict:
             "require": str(self.requirement),
             "metric": self.requirement.metric,
             "value": self.value,
+            "low": self.ratio.low if self.ratio else None,
+            "high": self.ratio.high if self.ratio else None,
             "kept": self.kept,
             "verdict": self.text,
         }
@@ -92,6 +102,30 @@ def parse(text: str) -> list[Requirement]:
     return found
 
 
+def promise(architecture: str) -> str:
+    """What users of that architecture (as ``platform.machine`` names it) were told."""
+    return PROMISE_ARM if is_arm(architecture) else PROMISE
+
+
+def is_arm(architecture: str) -> bool:
+    """Whether that is the name of a 64-bit ARM processor, on any system."""
+    return architecture.lower() in ("aarch64", "arm64")
+
+
+def asked(report: Report, require: list[Requirement] | None) -> list[Requirement]:
+    """What ``report`` is judged by: ``require``, or where nobody said (None) what its users were told. Of an
+    emulated processor, which has no speed, nothing; of outputs that were there, what they hold."""
+    if require is not None:
+        return require
+    if report.emulated:
+        return []
+    promised = parse(promise(report.architecture or platform.machine()))
+    if report.architecture:
+        return promised
+    known = {item.key for item in measured(report)}
+    return [item for item in promised if item.metric in known]
+
+
 def judge(report: Report, requirements: list[Requirement], types: list[str]) -> list[Verdict]:
     """One verdict for each requirement and each of ``types``. Raises :class:`UsageError` for a type that
     was not measured."""
@@ -116,9 +150,8 @@ def _verdict(model: TypeResult, base: TypeResult, requirement: Requirement) -> V
         ratio = of(requirement.metric).ratio(model, base)
     if ratio is None or not math.isfinite(ratio.value):
         return Verdict(model.type, requirement, None, False, None)
-    return Verdict(
-        model.type, requirement, ratio.value, requirement.holds(ratio.value), ratio.covers(requirement.bound)
-    )
+    kept = requirement.holds(ratio.value)
+    return Verdict(model.type, requirement, ratio.value, kept, ratio.covers(requirement.bound), ratio)
 
 
 def subjects(report: Report, wanted: tuple[str, ...]) -> list[str]:

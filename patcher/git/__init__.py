@@ -12,7 +12,7 @@ from patcher.git.objects import read_blob
 from patcher.git.patches import format_patches, merge
 from patcher.git.process import run
 from patcher.git.releases import newest_of, newest_release_tag
-from patcher.git.remote import clone
+from patcher.git.remote import clone, mirror
 from patcher.git.repository import (
     BASE_REF,
     base,
@@ -42,6 +42,7 @@ __all__ = [
     "is_dirty",
     "list_files",
     "merge",
+    "mirror",
     "newest_of",
     "newest_release_tag",
     "read_blob",

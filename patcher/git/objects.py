@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +13,27 @@ if TYPE_CHECKING:
     from git import Git
 
 
-@lru_cache(maxsize=4)
+_shells: dict[Path, Git] = {}
+_parents: list[dict[Path, Git]] = []  # held, since GitPython ends the process of a shell that is let go
+
+
+def _after_fork() -> None:
+    """A child that asked its parent's git would take answers that the parent waits for."""
+    _parents.append(dict(_shells))
+    _shells.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 def _shell(repo: Path) -> Git:
+    if repo not in _shells:
+        _shells[repo] = _started(repo)
+    return _shells[repo]
+
+
+def _started(repo: Path) -> Git:
     import git
 
     folder = run(repo, "rev-parse", "--absolute-git-dir").decode("utf-8", "surrogateescape").strip()
@@ -39,6 +58,6 @@ def read_blob(repo: Path, blob: str) -> bytes:
     try:
         _, _, _, data = _shell(repo).get_object_data(blob)
     except (ValueError, OSError, git.GitCommandError) as why:
-        _shell.cache_clear()  # the process may be gone: the next question starts another
+        _shells.pop(repo, None)  # the process may be gone: the next question starts another
         raise UsageError(f"{repo}: object {blob} can't be read ({why})") from why
     return bytes(data)

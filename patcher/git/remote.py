@@ -39,6 +39,23 @@ def clone(source: str, destination: Path, ref: str | None = None, reporter: Repo
             raise SourceError(str(why).replace(str(destination), source)) from why
 
 
+def mirror(source: str, place: Path, *, since: str, reporter: Reporter = SILENT) -> None:
+    """What ``source`` has checked out, back to the date ``since``, in the bare repository ``place``.
+
+    Fetched again, it has what is new, and what is older where ``since`` is. Raises :class:`SourceError`.
+    """
+    source = str(Path(source).absolute()) if Path(source).exists() else source
+    if not (place / "objects").is_dir():
+        place.mkdir(parents=True, exist_ok=True)
+        run(place, "init", "--quiet", "--bare", "--initial-branch=upstream", "--template=", ".")
+    arguments = ["--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", "--force"]
+    with reporter.step(f"Fetching {source}"):
+        run(
+            place, "fetch", *arguments, f"--shallow-since={since}", "--", source, "+HEAD:refs/heads/upstream",
+            failure=SourceError,
+        )  # fmt: skip
+
+
 def _find(clone: Path, ref: str) -> str:
     """The commit of ``ref`` in a clone, whose branches are its origin's."""
     try:

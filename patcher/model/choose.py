@@ -87,17 +87,17 @@ def choose(fold: Fold, stats: Stats, strength: Strength) -> Choice:
 
 def _source(fold: Fold, stats: Stats) -> str:
     """The consumer whose input statistics stand for the fold's: one that has seen every token, if any has."""
-    seen = [tensor for tensor in fold.consumers if stats.has(_seen_as(tensor, stats))]
+    seen = [tensor for tensor in fold.consumers if stats.has(seen_as(tensor, stats))]
     if not seen:
         raise UsageError(
             f"{stats.path}: looked for the input of '{fold.consumers[0].name}', found none",
             hint="calibrate this model with this version of llama-q8a8-stats",
         )
     whole = [tensor for tensor in seen if len(tensor.dims) < 3]
-    return _seen_as((whole or seen)[0], stats)
+    return seen_as((whole or seen)[0], stats)
 
 
-def _seen_as(tensor: TensorInfo, stats: Stats) -> str:
+def seen_as(tensor: TensorInfo, stats: Stats) -> str:
     """The name in the statistics: while the embeddings were the output matrix, they went by theirs."""
     return "token_embd.weight" if tensor.name == HEAD and not stats.has(HEAD) else tensor.name
 
@@ -149,7 +149,7 @@ def _samples(fold: Fold, stats: Stats) -> dict[int, Sample]:
     """For some experts, tokens and rows of weights to try candidates on; empty where no tokens were kept."""
     kept: list[Array] = []
     for tensor in fold.consumers:
-        kept = stats.rows(_seen_as(tensor, stats))
+        kept = stats.rows(seen_as(tensor, stats))
         if kept:
             break
     if not kept:

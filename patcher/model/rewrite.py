@@ -89,7 +89,7 @@ def rewrite(
                         continue
                     scaling = scalings.get(tensor.name)
                     if scaling is None:
-                        writer.write(tensor.name, _copied(tensor))
+                        writer.write(tensor.name, copied(tensor))
                         finished[tensor.name] = None
                     else:
                         worst = _Worst()
@@ -135,7 +135,8 @@ class _Worst:
         return self.error / self.value if self.value else 0.0
 
 
-def _copied(tensor: TensorInfo) -> Iterator[bytes]:
+def copied(tensor: TensorInfo) -> Iterator[bytes]:
+    """A tensor's bytes as they are, in pieces. Raises :class:`GgufError` where the file became shorter."""
     left = tensor.nbytes
     with tensor.path.open("rb") as file:
         file.seek(tensor.offset)

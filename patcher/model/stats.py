@@ -80,6 +80,10 @@ class Stats:
         """Whether the product with ``weight`` was seen."""
         return f"{weight}.max" in self.tensors
 
+    def keeps_rows(self, weight: str) -> bool:
+        """Whether rows of the product's input were sampled under its own name."""
+        return f"{weight}.rows" in self.tensors
+
     def input(self, weight: str) -> Input:
         """The statistics at the input of ``weight``. Raises :class:`GgufError` where they make no sense."""
         maximum, mean, square = (load(self._tensor(f"{weight}.{part}")) for part in PARTS[:3])

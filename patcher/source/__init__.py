@@ -126,7 +126,7 @@ def _default(draft: Path, ref: str | None, reporter: Reporter) -> Checkout:
         if failures:
             said = f"{DEFAULT_URL} can't be reached, this is {made.notes[0]}"
             reporter.warn(f"{said} ({failures[0]})")
-            return Checkout(**{**asdict(made), "notes": (*made.notes, said)})
+            return Checkout(**{**asdict(made), "locator": made.notes[0], "notes": (*made.notes, said)})
         return made
     raise SourceError(
         "no source of llama.cpp can be reached: " + "; ".join(failures), hint="name one with --source"

@@ -92,9 +92,10 @@ def wheel(name: str, reporter: Reporter = SILENT) -> Download:
 
 
 def _pip() -> list[str]:
-    probe = subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True, check=False)
-    if probe.returncode == 0:
-        return [sys.executable, "-m", "pip"]
+    # -I: a pip.py in the folder that we are in is not pip
+    own = [sys.executable, "-I", "-m", "pip"]
+    if subprocess.run([*own, "--version"], capture_output=True, check=False).returncode == 0:
+        return own
     program = shutil.which("pip") or shutil.which("pip3")
     if program is None:
         raise SourceError("pip: not found", hint="python3 -m ensurepip, or use another --source")
@@ -127,10 +128,11 @@ def _run(command: list[str], what: str, seconds: float | None = None) -> str:
     """
     seconds = DOWNLOAD_SECONDS if seconds is None else seconds
     environment = os.environ | {"NO_COLOR": "1", "npm_config_update_notifier": "false"}
-    client = command[2] if command[1] == "-m" else Path(command[0]).name
+    client = "pip" if command[1] == "-I" else Path(command[0]).name
     try:
         child = subprocess.Popen(
             command,
+            cwd=cache_dir(),  # not where we are: npm takes settings from a .npmrc of the folder
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,

@@ -6,7 +6,6 @@ import json
 import os
 import tempfile
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 from patcher.errors import UsageError
@@ -58,4 +57,4 @@ def without_known(report: Report, path: Path) -> Report:
             known[finding.fingerprint] -= 1
         else:
             kept.append(finding)
-    return replace(report, findings=tuple(kept), known=len(report.findings) - len(kept))
+    return report._replace(findings=tuple(kept), known=len(report.findings) - len(kept))

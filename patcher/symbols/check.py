@@ -39,7 +39,7 @@ def check(
     library = Library(Search(options or SearchOptions.from_environment()))
     inputs = gather([Path(path) for path in paths], library)
     company = tuple(library.read(Path(host)) for host in hosts)
-    verdicts = Verdicts(inputs)
+    verdicts = Verdicts(inputs, library.search)
     loaded: set[ElfObject] = set()
     with reporter.step("Checking symbols", total=len(inputs.objects)) as step:
         for number, item in enumerate(_in_order(inputs.objects)):

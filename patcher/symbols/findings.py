@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 from patcher.symbols.rules import RULES, SEVERITIES
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """One thing that is wrong, or worth knowing, with one symbol of one object."""
 
     rule: str
@@ -25,14 +23,10 @@ class Finding:
         """``error``, ``warning`` or ``note``, as the rule has it."""
         return RULES[self.rule].severity
 
-    @cached_property
+    @property
     def demangled(self) -> str:
         """The symbol as people write it."""
-        from patcher.symbols.demangle import demangle
-        from patcher.symbols.instantiate import tidy
-
-        name, at, version = self.symbol.partition("@")
-        return tidy(demangle(name)) + at + version
+        return _demangled(self.symbol)
 
     @property
     def message(self) -> str:
@@ -64,6 +58,17 @@ class Finding:
         }
 
 
+@cache
+def _demangled(symbol: str) -> str:
+    if not symbol.startswith(("_Z", "__Z")):
+        return symbol
+    from patcher.symbols.demangle import demangle
+    from patcher.symbols.instantiate import tidy
+
+    name, at, version = symbol.partition("@")
+    return tidy(demangle(name)) + at + version
+
+
 def readable(text: str) -> str:
     """``text`` with what is no UTF-8, and what would move a terminal's cursor, written as escapes.
 
@@ -74,13 +79,12 @@ def readable(text: str) -> str:
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
-@dataclass(frozen=True)
-class Report:
+class Report(NamedTuple):
     """What was checked and what was found, most severe first. ``known`` findings are in the baseline."""
 
     objects: int
     symbols: int
-    findings: tuple[Finding, ...] = field(default=())
+    findings: tuple[Finding, ...] = ()
     ignored: int = 0
     known: int = 0
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-HIDDEN = ("STV_HIDDEN", "STV_INTERNAL")
+from patcher.symbols.relocatable import members
 
 
 @dataclass(frozen=True)
@@ -18,16 +18,13 @@ class Hidden:
     member: str = ""
 
 
-def hidden_definitions(path: Path, names: Iterable[str]) -> dict[str, Hidden]:
-    """Which of ``names`` the file defines in its full symbol table. Empty for a stripped file."""
-    from patcher.symbols.relocatable import members
-
-    wanted = {name.encode("utf-8", "surrogateescape"): name for name in names}
+def hidden_definitions(path: Path, wanted: Mapping[bytes, str]) -> dict[str, Hidden]:
+    """Which names the file defines in its full symbol table. Empty for a stripped file."""
     found: dict[str, Hidden] = {}
-    for unit in members(path):
+    for unit in members(path, wanted):
         for symbol in unit.symbols:
-            name = wanted.get(symbol.name)
-            if name is None or not symbol.defined or name in found:
+            name = wanted[symbol.name]
+            if not symbol.defined or name in found:
                 continue
             if symbol.local:
                 # the linker turns a hidden global into a local one

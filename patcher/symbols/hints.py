@@ -11,11 +11,19 @@ from patcher.symbols.demangle import demangle
 from patcher.symbols.elf import ElfObject
 from patcher.symbols.hidden import Hidden, hidden_definitions
 from patcher.symbols.inputs import Inputs
-from patcher.symbols.instantiate import directive, tidy
+from patcher.symbols.instantiate import class_directive, directive, tidy
 from patcher.symbols.scope import Scope
 
 MAX_NAMES = 400_000  # exported names among which those of the same function are looked for
 MAX_SLIPS = 50_000  # and those that are nearly the same
+
+
+# What the names of plugins' hosts begin with. Such a plugin lacks all of them, and is no worse for it.
+_HOSTS = {
+    "Py": "a Python interpreter", "_Py": "a Python interpreter", "Perl_": "perl", "PL_": "perl",
+    "lua_": "a Lua interpreter", "luaL_": "a Lua interpreter", "rb_": "ruby", "zend_": "php", "ap_": "httpd",
+    "ngx_": "nginx", "napi_": "node", "R_": "R", "Rf_": "R", "GOMP_PLUGIN_": "libgomp",
+}  # fmt: skip
 
 
 @dataclass
@@ -30,12 +38,25 @@ class Hints:
     _hidden: dict[Path, dict[str, Hidden]] = field(default_factory=dict)
 
     def hidden(self, scope: Scope, name: str) -> tuple[Path, Hidden] | None:
-        """The loaded or given file that defines ``name`` without exporting it."""
+        """The loaded file that defines ``name`` without exporting it."""
         for item in scope.objects:
             found = self._hidden_in(item.path).get(name)
             if found is not None and not found.exported:
                 return item.path, found
-        return self._hidden_given.get(name)
+        return None
+
+    @cached_property
+    def _keys(self) -> dict[bytes, str]:
+        return {name.encode("utf-8", "surrogateescape"): name for name in self.wanted}
+
+    @cached_property
+    def _exporters(self) -> dict[str, list[ElfObject]]:
+        """Name -> the given files that export it, of the names that are wanted."""
+        table: dict[str, list[ElfObject]] = {}
+        for item in self.inputs.objects:
+            for key in self._keys.keys() & item.exports.names.keys():
+                table.setdefault(self._keys[key], []).append(item)
+        return table
 
     @cached_property
     def _hidden_given(self) -> dict[str, tuple[Path, Hidden]]:
@@ -46,9 +67,17 @@ class Hints:
                     table.setdefault(name, (item.path, found))
         return table
 
+    @cached_property
+    def _in_objects(self) -> dict[str, list[tuple[Path, Hidden]]]:
+        table: dict[str, list[tuple[Path, Hidden]]] = {}
+        for path in self.inputs.hints:
+            for name, found in self._hidden_in(path).items():
+                table.setdefault(name, []).append((path, found))
+        return table
+
     def _hidden_in(self, path: Path) -> dict[str, Hidden]:
         if path not in self._hidden:
-            self._hidden[path] = hidden_definitions(path, self.wanted)
+            self._hidden[path] = hidden_definitions(path, self._keys)
         return self._hidden[path]
 
     def suggestion(self, scope: Scope, name: str) -> str | None:
@@ -56,19 +85,31 @@ class Hints:
         return next(self._suggestions(scope, name), None)
 
     def _suggestions(self, scope: Scope, name: str) -> Iterator[str]:
-        for item in self.inputs.objects:
-            if item not in scope.parents and name in item.exports:
-                yield f"link {scope.root.name} against {item.name}, which defines it"
-        for hint in self.inputs.hints:
-            found = self._hidden_in(hint).get(name)
-            if found is not None:
-                member = f"({found.member})" if found.member else ""
-                yield f"{hint.name}{member} defines it and is not linked into what is loaded"
+        exporters = [item for item in self._exporters.get(name, ()) if item not in scope.parents]
+        # a plugin is loaded by a program that has what it lacks
+        for item in exporters:
+            if item.executable:
+                plugin = scope.root.name
+                yield f"{item.name}, a program, exports it: if it opens {plugin}, say --host {item.path}"
+        for item in exporters:
+            yield f"link {scope.root.name} against {item.name}, which defines it"
+        for path, found in self._in_objects.get(name, ()):
+            member = f"({found.member})" if found.member else ""
+            yield f"{path.name}{member} defines it and is not linked into what is loaded"
         yield from self._linkage(name)
-        line = directive(demangle(name))
+        line = directive(demangle(name)) or class_directive(demangle(name))
         if line:
             yield f"instantiate it where the template is defined: {line}"
+        if name.startswith(("_ZTV", "_ZTI")):
+            owner = tidy(demangle(name)).partition(" for ")[2]
+            yield f"define {owner}'s first virtual member that is neither inline nor pure: that makes them"
         yield from self._near(name)
+        for start, host in _HOSTS.items():
+            if name.startswith(start):
+                yield f"{host} has such names: if it opens {scope.root.name}, name it with --host"
+        if name in self._hidden_given:
+            path, found = self._hidden_given[name]
+            yield f"{path.name}, which is not loaded, defines it, but {found.why}"
 
     def _linkage(self, name: str) -> Iterator[str]:
         """C and C++ that don't agree on a name: ``extern "C"`` on one side only."""

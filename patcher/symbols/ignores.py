@@ -13,9 +13,8 @@ The file is TOML::
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from patcher.errors import UsageError
 from patcher.symbols.findings import Finding
@@ -27,8 +26,7 @@ if TYPE_CHECKING:
 _KEYS = {"symbol", "object", "rule", "reason", "expires"}
 
 
-@dataclass(frozen=True)
-class Ignore:
+class Ignore(NamedTuple):
     """One decision. ``place`` says where it was made: a file and entry, or the command line."""
 
     symbol: str
@@ -49,21 +47,20 @@ class Ignore:
         )
 
 
-@dataclass(frozen=True)
-class Kept:
+class Kept(NamedTuple):
     """What is left of some findings, and how many were hidden."""
 
     findings: list[Finding]
     ignored: int
 
 
-@dataclass
 class Ignores:
     """All decisions. ``today`` is what expiry dates are compared with; None is the day in UTC."""
 
-    entries: list[Ignore] = field(default_factory=list)
-    today: dt.date | None = None
-    report_unused: bool = False
+    def __init__(self, entries: Iterable[Ignore] = (), today: dt.date | None = None) -> None:
+        self.entries = list(entries)
+        self.today = today
+        self.report_unused = False
 
     @classmethod
     def of(cls, patterns: Iterable[str]) -> Ignores:

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from patcher.errors import UsageError
-from patcher.symbols.elf import ET_DYN, ET_EXEC, ET_REL, ElfObject, UnreadableElfError, is_elf
+from patcher.symbols.elf import ET_DYN, ET_EXEC, ET_REL, ElfObject, UnreadableElfError
+from patcher.symbols.elf.constants import MAGIC
 from patcher.symbols.elf.identity import head
 from patcher.symbols.scope import Library
 
+_EFFECTIVE = os.access in os.supports_effective_ids
 ARCHIVES = (b"!<arch>\n", b"!<thin>\n")
 
 
-@dataclass
 class Inputs:
     """What was given: ``objects`` to check, ``hints`` (.o and .a) to look for definitions in."""
 
-    objects: list[ElfObject] = field(default_factory=list)
-    hints: list[Path] = field(default_factory=list)
-    unreadable: list[tuple[Path, str]] = field(default_factory=list)
-    folders: list[Path] = field(default_factory=list)
-    debug: int = 0  # split-off debug files, which nothing loads
+    def __init__(self, folders: list[Path]) -> None:
+        self.folders = folders  # real paths
+        self.objects: list[ElfObject] = []
+        self.hints: list[Path] = []
+        self.unreadable: list[tuple[Path, str]] = []
+        self.debug = 0  # split-off debug files, which nothing loads
 
 
 def gather(paths: list[Path], library: Library) -> Inputs:
@@ -32,16 +33,16 @@ def gather(paths: list[Path], library: Library) -> Inputs:
     Raises :class:`UsageError` for a path that isn't there, and for one named outright that is no ELF
     file or no sound one; the same below a folder is a finding. A folder without any is an error too.
     """
-    inputs = Inputs(folders=[path.resolve() for path in paths if path.is_dir()])
+    inputs = Inputs([path.resolve() for path in paths if path.is_dir()])
     seen: set[tuple[int, int]] = set()
     for path in paths:
         if not path.exists():
             raise UsageError(f"{path}: looked for ELF files, found nothing of that name")
         if path.is_dir():
-            for file in _below(path):
+            for file in _below(path, inputs):
                 _take(file, library, inputs, seen, named=False)
         elif path.is_file():
-            if not _take(path, library, inputs, seen, named=True):
+            if not _take(str(path), library, inputs, seen, named=True):
                 raise UsageError(f"{path}: looked for an ELF file, found something else")
         else:
             raise UsageError(f"{path}: looked for an ELF file, found a device or a pipe")
@@ -51,38 +52,55 @@ def gather(paths: list[Path], library: Library) -> Inputs:
     return inputs
 
 
-def _take(file: Path, library: Library, inputs: Inputs, seen: set[tuple[int, int]], *, named: bool) -> bool:
+def _take(file: str, library: Library, inputs: Inputs, seen: set[tuple[int, int]], *, named: bool) -> bool:
     """Sort one file in; False for what is neither ELF nor an archive."""
-    archive = head(file, 8) in ARCHIVES
-    if not archive and not is_elf(file):
+    start = head(file, 8)
+    if not start and not os.access(file, os.R_OK, effective_ids=_EFFECTIVE) and _may_be_elf(file):
+        why = f"{file}: can't be opened (Permission denied)"
+        if named:
+            raise UsageError(why)
+        inputs.unreadable.append((Path(file), why))
+        return True
+    archive = start in ARCHIVES
+    if not archive and start[:4] != MAGIC:
         return False
     try:
-        status = file.stat()
+        status = os.stat(file)  # noqa: PTH116
         if (status.st_dev, status.st_ino) in seen:
             return True
         seen.add((status.st_dev, status.st_ino))
         if archive:
-            inputs.hints.append(file)
+            inputs.hints.append(Path(file))
             return True
         item = library.read(file)
     except (UnreadableElfError, OSError) as why:
         if named:
             raise
-        inputs.unreadable.append((file, str(why)))
+        inputs.unreadable.append((Path(file), str(why)))
         return True
     if item.debug:
         inputs.debug += 1
     elif item.type in (ET_EXEC, ET_DYN):
         inputs.objects.append(item)
     elif item.type == ET_REL:
-        inputs.hints.append(file)
+        inputs.hints.append(Path(file))
     return True
 
 
-def _below(folder: Path) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder, followlinks=False):
+def _may_be_elf(file: str) -> bool:
+    """Whether a file that can't be opened looks like a program or a library."""
+    status = os.stat(file)  # noqa: PTH116
+    return bool(status.st_mode & 0o111) or ".so" in file.rpartition("/")[2]
+
+
+def _below(folder: Path, inputs: Inputs) -> Iterator[str]:
+    def closed(why: OSError) -> None:
+        place = Path(str(why.filename))
+        inputs.unreadable.append((place, f"{place}: can't be listed ({os.strerror(why.errno or 0)})"))
+
+    for place, folders, names in os.walk(folder, followlinks=False, onerror=closed):
         folders.sort()
         for name in sorted(names):
-            path = Path(place, name)
-            if path.is_file():  # follows links; a circle of them is no file
+            path = os.path.join(place, name)  # noqa: PTH118 - many thousands
+            if os.path.isfile(path):  # noqa: PTH113 - follows links; a circle of them is no file
                 yield path

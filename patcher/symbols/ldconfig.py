@@ -16,32 +16,49 @@ MAX_CONF_FILES = 4096
 Rooted = Callable[[str], Path]
 
 
-def read_cache(data: bytes) -> dict[str, tuple[str, ...]]:
+class Cache:
     """ld.so.cache, new format: soname -> files, in the loader's order. Empty for what is malformed.
 
     Layout (glibc's sysdeps/generic/dl-cache.h): an old cache may come first; then the magic, the number
     of entries, the length of the strings, a byte of flags whose low bits give the byte order (2 little,
     3 big, 0 unknown), and per entry flags, key, value, OS version and hwcap. Offsets of strings count
-    from the magic.
+    from the magic. Names are taken out as they are asked for: a machine has thousands.
     """
-    start = data.find(CACHE_MAGIC)
-    if start < 0 or len(data) < start + 48:
-        return {}
-    order = ">" if data[start + 28] & 3 == 3 else "<"
-    count = struct.unpack_from(order + "I", data, start + 20)[0]
-    if count > MAX_CACHE or start + 48 + 24 * count > len(data):
-        return {}
-    entries: dict[str, list[str]] = {}
-    for number in range(count):
-        _, key, value, _, _ = struct.unpack_from(order + "iIIIQ", data, start + 48 + 24 * number)
-        texts = []
-        for at in (start + key, start + value):
-            end = data.find(b"\0", at, at + 4096)
-            if at >= len(data) or end < 0:
-                return {}
-            texts.append(data[at:end].decode("utf-8", "surrogateescape"))
-        entries.setdefault(texts[0], []).append(texts[1])
-    return {name: tuple(paths) for name, paths in entries.items()}
+
+    def __init__(self, data: bytes) -> None:
+        start = data.find(CACHE_MAGIC)
+        self._data = data[start:] if start >= 0 else b""
+        self._values: dict[int, list[tuple[int, int]]] = {}  # offset of a name -> entry, offset of its file
+        if len(self._data) < 48:
+            return
+        order = ">" if self._data[28] & 3 == 3 else "<"
+        count: int = struct.unpack_from(order + "I", self._data, 20)[0]
+        end = 48 + 24 * count
+        if count > MAX_CACHE or end > len(self._data):
+            return
+        last = self._data.rfind(b"\0")
+        entries = struct.iter_unpack(order + "iIIIQ", self._data[48:end])
+        for number, (_, key, value, _, _) in enumerate(entries):
+            if key > last or value > last:
+                self._values.clear()
+                return
+            self._values.setdefault(key, []).append((number, value))
+
+    def __bool__(self) -> bool:
+        return bool(self._values)
+
+    def get(self, name: str) -> tuple[str, ...]:
+        """The files of a soname, the first the one that the loader takes."""
+        wanted = name.encode("utf-8", "surrogateescape") + b"\0"
+        found: list[tuple[int, int]] = []
+        at = self._data.find(wanted) if self._values else -1
+        while at >= 0:  # names may be the ends of other strings, and stand there more than once
+            found += self._values.get(at, ())
+            at = self._data.find(wanted, at + 1)
+        return tuple(self._text(value) for _, value in sorted(found))
+
+    def _text(self, at: int) -> str:
+        return self._data[at : self._data.index(b"\0", at)].decode("utf-8", "surrogateescape")
 
 
 def read_file(path: Path) -> bytes:

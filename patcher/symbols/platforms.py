@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from patcher.symbols.elf.constants import (
     EM_386,
@@ -16,11 +16,12 @@ from patcher.symbols.elf.constants import (
     EM_S390,
     EM_X86_64,
 )
-from patcher.symbols.elf.identity import Abi
+
+if TYPE_CHECKING:
+    from patcher.symbols.elf.identity import Abi
 
 
-@dataclass(frozen=True)
-class Platform:
+class Platform(NamedTuple):
     """One ABI's names. ``multiarch`` is Debian's folder, ``lib`` and ``platform`` what ``$LIB`` and
     ``$PLATFORM`` stand for in glibc, ``musl`` the ARCH of ``ld-musl-ARCH.so.1``."""
 

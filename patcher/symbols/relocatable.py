@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +27,8 @@ from patcher.symbols.elf.image import Image, UnreadableElfError
 from patcher.symbols.elf.table import Columns
 
 MAX_MEMBERS = 100_000
+_LTO_TABLE = b".gnu.lto_.symtab."
+_LTO_DEFINED, _LTO_WEAK, _LTO_COMMON, _LTO_HIDDEN = (0, 1, 4), (1, 3), 4, (2, 3)  # as plugin-api.h has them
 _HEADER = 60  # bytes of an archive member's header
 
 
@@ -45,7 +46,7 @@ class Symbol(NamedTuple):
 
 @dataclass(frozen=True)
 class Unit:
-    """One object file, or one member of an archive. ``lto``: it holds a compiler's own code, not symbols."""
+    """One object file, or one member of an archive. ``lto``: it has code of a compiler's, no symbols."""
 
     path: Path
     member: str
@@ -54,27 +55,39 @@ class Unit:
     lto: bool = False
 
 
-def members(path: Path) -> Iterator[Unit]:
+def members(path: Path, only: Container[bytes] | None = None) -> Iterator[Unit]:
     """The file as units: itself, or each member of an archive. What can't be read has none.
+
+    With ``only`` no other symbols are taken out.
 
     It explains findings and never makes one, so a file that is no sound ELF file is passed over.
     """
     start = head(path, 8)
     if start in (b"!<arch>\n", b"!<thin>\n"):
-        yield from _archive(path, thin=start == b"!<thin>\n")
+        yield from _archive(path, only, thin=start == b"!<thin>\n")
         return
-    unit = _unit(path, path, "")
+    unit = _unit(path, path, "", only)
     if unit is not None:
         yield unit
 
 
-def _unit(file: Path, path: Path, member: str) -> Unit | None:
+def _unit(
+    file: Path,
+    path: Path,
+    member: str,
+    only: Container[bytes] | None,
+    start: int = 0,
+    size: int | None = None,
+) -> Unit | None:
     try:
-        with Image(file) as image:
+        with Image(file, start, size) as image:
             sections = image.sections()
-            lto = image.type == ET_REL and any(
-                name.startswith(b".gnu.lto_") for name in image.names(sections)
-            )
+            names = image.names(sections) if image.type == ET_REL else []
+            tables = [one for one, name in zip(sections, names, strict=False) if name.startswith(_LTO_TABLE)]
+            if tables:  # GCC's link-time optimization: what the linker's plugin is told
+                entries = image.at(tables[0].offset, tables[0].size)
+                return Unit(path, member, True, tuple(_lto_symbols(entries, only)))
+            lto = any(name.startswith(b".gnu.lto_") for name in names)
             table = next((one for one in sections if one.type == SHT_SYMTAB), None)
             if table is None or table.link >= len(sections):
                 return Unit(path, member, image.type == ET_REL, (), lto)
@@ -85,18 +98,49 @@ def _unit(file: Path, path: Path, member: str) -> Unit | None:
                 image.little,
                 image.at(strings.offset, strings.size),
             )
-            return Unit(path, member, image.type == ET_REL, tuple(_symbols(columns)), lto)
+            return Unit(path, member, image.type == ET_REL, tuple(_symbols(columns, only)), lto)
     except (UnreadableElfError, OSError, ValueError, struct.error, OverflowError, MemoryError):
         return None
 
 
-def _symbols(table: Columns) -> Iterator[Symbol]:
+def _lto_symbols(entries: bytes, only: Container[bytes] | None) -> Iterator[Symbol]:
+    """GCC's table of an object for the linker's plugin (lto-plugin.c, parse_table_entry).
+
+    Name and comdat group, each with a zero behind it, kind, visibility, a size of 8 bytes and a slot of 4.
+    """
+    at = 0
+    while at < len(entries):
+        end = entries.index(b"\0", at)
+        group = entries.index(b"\0", end + 1)
+        if group + 15 > len(entries):
+            raise ValueError("an entry is cut off")
+        kind, visibility = entries[group + 1], entries[group + 2]
+        name = entries[at:end]
+        if only is None or name in only:
+            yield Symbol(
+                name,
+                defined=kind in _LTO_DEFINED,
+                weak=kind in _LTO_WEAK,
+                local=False,
+                hidden=visibility in _LTO_HIDDEN,
+                common=kind == _LTO_COMMON,
+                tls=False,
+            )
+        at = group + 15
+
+
+def _symbols(table: Columns, only: Container[bytes] | None) -> Iterator[Symbol]:
+    names, strings, find = table.names, table.strings, table.strings.index
     for index, section in enumerate(table.sections):
-        info, kind = table.infos[index], table.infos[index] & 15
-        if not table.names[index] or kind in (STT_SECTION, STT_FILE):
+        info, at = table.infos[index], names[index]
+        kind = info & 15
+        if not at or kind in (STT_SECTION, STT_FILE):
+            continue
+        name = strings[at : find(b"\0", at)]
+        if only is not None and name not in only:
             continue
         yield Symbol(
-            table.name(index),
+            name,
             defined=section != SHN_UNDEF,
             weak=info >> 4 == STB_WEAK,
             local=info >> 4 == STB_LOCAL,
@@ -106,11 +150,14 @@ def _symbols(table: Columns) -> Iterator[Symbol]:
         )
 
 
-def _archive(path: Path, *, thin: bool) -> Iterator[Unit]:
+def _archive(path: Path, only: Container[bytes] | None, *, thin: bool) -> Iterator[Unit]:
     """The members of an ``ar`` file (System V and GNU: long names in ``//``, thin ones beside it)."""
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         at, long_names = 8, b""
+        defining: set[int] | None = (
+            None  # offsets of the members that define what is wanted, if that is known
+        )
         for _ in range(MAX_MEMBERS):
             file.seek(at)
             header = file.read(_HEADER)
@@ -129,15 +176,35 @@ def _archive(path: Path, *, thin: bool) -> Iterator[Unit]:
                 following = at + _HEADER
             if raw == b"//":
                 long_names = file.read(length)
-            elif not special:
+            elif raw in (b"/", b"/SYM64/") and only is not None:
+                defining = _indexed(file.read(length), 8 if raw == b"/SYM64/" else 4, only)
+                if not defining and defining is not None:
+                    return
+            elif not special and (defining is None or at in defining):
                 name = _member_name(raw, long_names)
                 if thin:
-                    unit = _unit(path.parent / name, path, name)
+                    unit = _unit(path.parent / name, path, name, only)
                 else:
-                    unit = _copied(file.read(length), path, name)
+                    unit = _unit(path, path, name, only, at + _HEADER, length)
                 if unit is not None:
                     yield unit
             at = following
+
+
+def _indexed(table: bytes, word: int, only: Container[bytes]) -> set[int] | None:
+    """Where an archive's own table says that members define what is wanted; None where it makes no sense.
+
+    The number of names, as many offsets of members, big endian, and the names (ar(5), System V).
+    """
+    count = int.from_bytes(table[:word], "big")
+    names = table[word * (count + 1) :].split(b"\0", count)
+    if len(names) <= count or word * (count + 1) > len(table):
+        return None
+    return {
+        int.from_bytes(table[word * (number + 1) : word * (number + 2)], "big")
+        for number, name in enumerate(names[:count])
+        if name in only
+    }
 
 
 def _member_name(raw: bytes, long_names: bytes) -> str:
@@ -145,19 +212,3 @@ def _member_name(raw: bytes, long_names: bytes) -> str:
         at = int(raw[1:])
         raw = long_names[at : long_names.find(b"\n", at)]
     return raw.rstrip(b"/").decode("utf-8", "replace")
-
-
-def _copied(data: bytes, path: Path, name: str) -> Unit | None:
-    """A member as a unit. The reader wants a file: one in memory, as far as the system has such."""
-    if data[:4] != b"\x7fELF":
-        return None
-    if hasattr(os, "memfd_create"):
-        handle = os.memfd_create("member", os.MFD_CLOEXEC)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            return _unit(Path(f"/proc/self/fd/{handle}"), path, name)
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(data)
-        file.flush()
-        return _unit(Path(file.name), path, name)

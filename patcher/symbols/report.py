@@ -4,44 +4,65 @@ from __future__ import annotations
 
 from collections import Counter
 
-import click
-
 from patcher.symbols.findings import Finding, Report, readable
 from patcher.symbols.rules import Rule
 
-_COLORS = {"error": "red", "warning": "yellow", "note": "cyan"}
+_BOLD, _GREEN, _PLAIN = "\x1b[1m", "\x1b[32m", "\x1b[0m"
+_COLORS = {"error": "\x1b[31m", "warning": "\x1b[33m", "note": "\x1b[36m"}
+MANY = 8  # symbols of one object beyond which they are one group
 SCREEN = 12  # groups that are shown unless somebody asks for all
 
 
-def text(report: Report, *, verbose: bool = False) -> str:
+def text(report: Report, *, verbose: bool = False, color: bool = True) -> str:
     """A paragraph for each symbol that is missing, and one line that sums up.
 
-    Notes and more than a screen of groups only when ``verbose``. Coloured; ``click.echo`` takes the
-    colours out where they don't belong.
+    Notes and more than a screen of groups only when ``verbose``. Coloured, unless
+    ``color`` is false; ``click.echo`` takes the colours out where they don't belong.
     """
-    groups: dict[tuple[str, str], list[Finding]] = {}
-    for finding in report.findings:
-        if finding.severity != "note" or verbose:
-            groups.setdefault((finding.rule, finding.symbol), []).append(finding)
-    shown = list(groups.values()) if verbose else list(groups.values())[:SCREEN]
-    paragraphs = [_paragraph(group) for group in shown]
+    listed = [finding for finding in report.findings if finding.severity != "note" or verbose]
+    groups = _groups(listed)
+    shown = groups if verbose else groups[:SCREEN]
+    paragraphs = [_paragraph(group, color) for group in shown]
     if len(shown) < len(groups):
-        left = sum(len(group) for group in groups.values()) - sum(len(group) for group in shown)
+        left = len(listed) - sum(map(len, shown))
         paragraphs.append(f"... and {left} more findings (-v shows all)")
     return "\n".join([*paragraphs, summary(report)])
 
 
-def _paragraph(group: list[Finding]) -> str:
+def _groups(findings: list[Finding]) -> list[list[Finding]]:
+    """One group for a symbol that several objects lack, or for an object that lacks many."""
+    lacking = Counter((finding.rule, finding.object) for finding in findings)
+    groups: dict[tuple[str, str, str], list[Finding]] = {}
+    for finding in findings:
+        many = lacking[finding.rule, finding.object] > MANY
+        key = (finding.rule, finding.object, "") if many else (finding.rule, "", finding.symbol)
+        groups.setdefault(key, []).append(finding)
+    return list(groups.values())
+
+
+def _paragraph(group: list[Finding], color: bool) -> str:
     first = group[0]
-    head = click.style(f"{first.severity}:", fg=_COLORS[first.severity], bold=True)
-    lines = [f"{head} {first.rule}: {click.style(readable(first.demangled), bold=True)}"]
-    objects = [readable(finding.object) for finding in group]
-    lines.append(f"    in {objects[0]}" + (f" and {len(objects) - 1} more" if len(objects) > 1 else ""))
+    bold, green, plain = (_BOLD, _GREEN, _PLAIN) if color else ("", "", "")
+    head = f"{_COLORS[first.severity] if color else ''}{bold}{first.severity}:{plain} {first.rule}:"
+    symbols = dict.fromkeys(readable(finding.demangled) for finding in group)
+    if len(symbols) > 1:  # one object that lacks many
+        some = ", ".join(list(symbols)[:3])
+        lines = [
+            f"{head} {bold}{len(symbols)} symbols{plain}, {some} ...",
+            f"    in {readable(first.object)}",
+        ]
+    else:
+        objects = [readable(finding.object) for finding in group]
+        more = f" and {len(objects) - 1} more" if len(objects) > 1 else ""
+        lines = [f"{head} {bold}{next(iter(symbols))}{plain}", f"    in {objects[0]}{more}"]
     if len(first.chain) > 1:
         lines.append(f"    loaded by {readable(' -> '.join(first.chain))}")
-    lines += [f"    {readable(part)}" for part in (first.detail,) if part]
-    if first.suggestion:
-        lines.append("    " + click.style(readable(first.suggestion), fg="green"))
+    if first.detail and len({finding.detail for finding in group}) == 1:
+        lines.append(f"    {readable(first.detail)}")
+    advice = Counter(finding.suggestion for finding in group if finding.suggestion).most_common(1)
+    for words, times in advice:
+        share = f" ({times} of them)" if len(symbols) > 1 and times < len(group) else ""
+        lines.append(f"    {green}{readable(words or '')}{plain}{share}")
     return "\n".join(lines)
 
 

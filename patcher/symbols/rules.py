@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 SEVERITIES = ("error", "warning", "note")
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """One kind of finding."""
 
     id: str
@@ -54,7 +53,7 @@ _ALL = (
         "error",
         "A file that is given or needed begins like an ELF file and is not a sound one.",
         "It is cut off, or its tables lead out of the file. The loader refuses it, or dies of it. Build or\n"
-        "copy it again.",
+        "copy it again. Programs, libraries and folders that may not be opened are listed here, too.",
     ),
     Rule(
         "underlinked",
@@ -66,8 +65,9 @@ _ALL = (
     Rule(
         "build-tree-leak",
         "warning",
-        "A RUNPATH or RPATH leads, by an absolute path, to a folder outside what was checked.",
-        "The program works where it was built and nowhere else, or picks up another build. Use $ORIGIN.",
+        "An absolute RUNPATH or RPATH leads into another build folder, or to one that isn't there.",
+        "The program works where it was built and nowhere else, or picks up another build. Use $ORIGIN, or\n"
+        "CMAKE_BUILD_RPATH_USE_ORIGIN. A path into the file's own build folder is not reported.",
     ),
     Rule(
         "runpath-only",
@@ -78,9 +78,11 @@ _ALL = (
     Rule(
         "loader-ok",
         "note",
-        "A symbol is missing, and the loader accepts it.",
+        "A symbol is missing, or a linker would say so, and the loader accepts it.",
         "A weak reference without a definition: the program is meant to test for null, and loader and\n"
-        "linkers accept it. Listed because one that should have been strong looks the same.",
+        "linkers accept it; listed because one that should have been strong looks the same. Or a linker\n"
+        "would refuse it and the loader doesn't: a version is wanted that a library has no more, and\n"
+        "another has the symbol without versions; or a library has it that is preloaded.",
     ),
     Rule(
         "expired-ignore",

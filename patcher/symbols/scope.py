@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from patcher.symbols.elf import Definition, ElfObject, Reference, UnreadableElfError, read
 from patcher.symbols.platforms import platform_of
-from patcher.symbols.search import GLIBC, MUSL, Search
+from patcher.symbols.search import BIONIC, GLIBC, MUSL, Search
 
 Loaders = tuple[ElfObject, ...]
 
@@ -16,8 +17,7 @@ Loaders = tuple[ElfObject, ...]
 _MUSL_OWN = ("libc.", "libpthread.", "librt.", "libm.", "libdl.", "libutil.", "libxnet.")
 
 
-@dataclass(frozen=True)
-class Missing:
+class Missing(NamedTuple):
     """A NEEDED entry that has no file, or (``why``) one that can't be read."""
 
     name: str
@@ -25,17 +25,17 @@ class Missing:
     why: str = ""
 
 
-@dataclass
 class Scope:
     """The objects of one root, breadth first (gABI: the global scope), and who led to whom."""
 
-    root: ElfObject
-    libc: str = GLIBC
-    objects: list[ElfObject] = field(default_factory=list)
-    parents: dict[ElfObject, ElfObject | None] = field(default_factory=dict)
-    edges: dict[ElfObject, tuple[ElfObject, ...]] = field(default_factory=dict)
-    found_by: dict[tuple[ElfObject, str], str] = field(default_factory=dict)  # (requester, soname) -> rule
-    missing: list[Missing] = field(default_factory=list)
+    def __init__(self, root: ElfObject, libc: str = GLIBC) -> None:
+        self.root, self.libc = root, libc
+        self.objects: list[ElfObject] = []
+        self.parents: dict[ElfObject, ElfObject | None] = {}
+        self.edges: dict[ElfObject, tuple[ElfObject, ...]] = {}
+        self.found_by: dict[tuple[ElfObject, str], str] = {}  # (requester, soname) -> rule
+        self.missing: list[Missing] = []
+        self.preloaded: set[ElfObject] = set()
 
     def chain(self, target: ElfObject) -> tuple[str, ...]:
         """The names from the root to ``target``."""
@@ -62,21 +62,19 @@ class Library:
 
     def __init__(self, search: Search) -> None:
         self.search = search
-        self._by_real: dict[Path, ElfObject] = {}
-        self._by_path: dict[Path, ElfObject] = {}
+        self._by_real: dict[str, ElfObject] = {}
+        self._by_path: dict[str, ElfObject] = {}
 
-    def read(self, path: Path) -> ElfObject:
+    def read(self, path: Path | str) -> ElfObject:
         """The object at ``path``, links followed. Raises :class:`UnreadableElfError`."""
-        known = self._by_path.get(path)
+        text = str(path)
+        known = self._by_path.get(text)
         if known is None:
-            try:
-                real = path.resolve()
-            except (OSError, RuntimeError) as why:  # links in a circle
-                raise UnreadableElfError(f"{path}: looked for an ELF file ({why})") from why
+            real = os.path.realpath(text)
             known = self._by_real.get(real)
             if known is None:
-                known = self._by_real[real] = read(real)
-            self._by_path[path] = known
+                known = self._by_real[real] = read(Path(real))
+            self._by_path[text] = known
         return known
 
     def load(self, root: ElfObject, hosts: tuple[ElfObject, ...] = ()) -> Scope:
@@ -91,10 +89,13 @@ class _Loading:
         self.library = library
         self.scope = Scope(root, _libc(hosts[0] if hosts else root))
         self.by_name: dict[str, ElfObject] = {}
+        self.places: dict[ElfObject, str] = {}  # of what was found through a link: the folder of the link
         self.todo: deque[tuple[ElfObject, Loaders]] = deque()
         for start in dict.fromkeys((*hosts, root)):
             if start not in self.scope.parents:
                 self.add(start, None, ())
+                if len(self.scope.objects) == 1:
+                    self.preload(start)
             while self.todo:
                 item, loaders = self.todo.popleft()
                 found = (self.need(name, item, loaders) for name in item.needed)
@@ -107,6 +108,16 @@ class _Loading:
             self.by_name.setdefault(item.name, item)
         self.todo.append((item, loaders))
 
+    def preload(self, first: ElfObject) -> None:
+        """What comes right behind the program (ld.so(8), LD_PRELOAD); what isn't found is passed over."""
+        if not first.dynamic or (first.executable and first.interpreter is None):
+            return  # a static program has no loader
+        for name in self.library.search.preload:
+            item = self.need(name, first, ())
+            if item is not None:
+                self.scope.preloaded.add(item)
+        self.scope.missing.clear()
+
     def need(self, name: str, requester: ElfObject, loaders: Loaders) -> ElfObject | None:
         scope = self.scope
         own = scope.libc == MUSL and name.startswith(_MUSL_OWN)
@@ -116,7 +127,7 @@ class _Loading:
             scope.found_by[requester, name] = "loaded"
             return known
         search = self.library.search
-        found = search.find(name, requester, loaders, scope.libc)
+        found = search.find(name, requester, loaders, scope.libc, self.places)
         if found is None and own:  # musl's loader is its C library, by whatever name
             arch = platform_of(requester.abi).musl
             found = search.find(f"/lib/ld-musl-{arch}.so.1", requester, (), scope.libc)
@@ -131,6 +142,9 @@ class _Loading:
         scope.found_by[requester, name] = found.how
         self.by_name[key] = item
         if item not in scope.parents:
+            folder = found.path.rpartition("/")[0]
+            if folder and folder != str(item.path.parent):
+                self.places[item] = folder
             self.add(item, requester, (requester, *loaders))
         return item
 
@@ -138,8 +152,13 @@ class _Loading:
 def _libc(root: ElfObject) -> str:
     """Whose loader would load it: the interpreter tells, or the name of the C library that it needs."""
     if root.interpreter is not None:
-        return MUSL if "/ld-musl-" in root.interpreter else GLIBC
-    return MUSL if any(name.startswith("libc.musl-") for name in root.needed) else GLIBC
+        android = root.interpreter.startswith("/system/bin/")
+        return MUSL if "/ld-musl-" in root.interpreter else BIONIC if android else GLIBC
+    if any(name.startswith("libc.musl-") for name in root.needed):
+        return MUSL
+    if "libc.so" in root.needed:  # glibc's is libc.so.6, always; musl has the other parts in it
+        return BIONIC if {"libm.so", "libdl.so", "liblog.so"} & set(root.needed) else MUSL
+    return GLIBC
 
 
 def provides(definitions: tuple[Definition, ...], provider: ElfObject, wanted: Reference, libc: str) -> bool:
@@ -147,7 +166,7 @@ def provides(definitions: tuple[Definition, ...], provider: ElfObject, wanted: R
     if not provider.versioned:
         # glibc stops with "Inconsistency detected by ld.so" where the very library that the version is
         # wanted from has none; any other library's definition serves
-        return bool(definitions) and (libc == MUSL or not has_lost_versions(provider, wanted))
+        return bool(definitions) and (libc != GLIBC or not has_lost_versions(provider, wanted))
     if libc == MUSL:  # versions are not compared, definitions that are no default are passed over
         return any(not one.hidden for one in definitions)
     if wanted.version is not None:

@@ -3,88 +3,106 @@
 glibc: RPATH of the requester and of all that led to it (unless the requester has a RUNPATH),
 LD_LIBRARY_PATH, the requester's RUNPATH, ld.so.cache, default folders (elf/dl-load.c). musl:
 LD_LIBRARY_PATH, then RUNPATH or RPATH of the requester and of all that led to it, then its list
-(ldso/dynlink.c, load_library).
+(ldso/dynlink.c, load_library). Android's is here as far as it goes without namespaces.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
-from patcher.symbols.elf import DF_1_NODEFLIB, ElfObject, abi_of
-from patcher.symbols.ldconfig import read_cache, read_conf, read_file, read_musl_path
+from patcher.symbols.elf import DF_1_NODEFLIB, Abi, ElfObject, abi_of
+from patcher.symbols.ldconfig import Cache, read_conf, read_file, read_musl_path
 from patcher.symbols.platforms import platform_of
 
-GLIBC, MUSL = "glibc", "musl"
+GLIBC, MUSL, BIONIC = "glibc", "musl", "bionic"
 
 _TOKEN = re.compile(r"\$(?:\{(ORIGIN|LIB|PLATFORM)\}|(ORIGIN|LIB|PLATFORM)(?![A-Za-z0-9_]))")
 _MAX_LINKS = 40
+_NO_PLACES: Mapping[ElfObject, str] = {}
 
 
-@dataclass(frozen=True)
-class SearchOptions:
+class SearchOptions(NamedTuple):
     """What a user says about where libraries are."""
 
     library_path: tuple[Path, ...] = ()  # as LD_LIBRARY_PATH
     sysroot: Path | None = None
+    preload: tuple[str, ...] = ()  # as LD_PRELOAD
 
     @classmethod
     def from_environment(
         cls, library_path: tuple[Path, ...] = (), sysroot: Path | None = None
     ) -> SearchOptions:
-        """The options and LD_LIBRARY_PATH, which the loader would honour too (not below a sysroot)."""
-        inherited = os.environ.get("LD_LIBRARY_PATH", "") if sysroot is None else ""
+        """The options, and what the loader would honour, too: LD_LIBRARY_PATH, LD_PRELOAD (no sysroot's)."""
+        if sysroot is not None:
+            return cls(library_path, sysroot)
+        inherited = os.environ.get("LD_LIBRARY_PATH", "")
         folders = [Path(part or ".") for part in inherited.replace(";", ":").split(":")] if inherited else []
-        return cls((*library_path, *folders), sysroot)
+        preload = os.environ.get("LD_PRELOAD", "").replace(":", " ").split()
+        return cls((*library_path, *folders), sysroot, tuple(preload))
 
 
-@dataclass(frozen=True)
-class Found:
+class _Asker(NamedTuple):
+    """Who asks, or led to who asks; and the folder that it was found in, where that isn't its real one."""
+
+    item: ElfObject
+    place: str
+
+
+class Found(NamedTuple):
     """A library's file, and which rule found it."""
 
-    path: Path
+    path: str
     how: str  # path, rpath, library-path, runpath, cache, default
 
 
-@dataclass
 class Search:
     """One search order, its folders and cache read once."""
 
-    options: SearchOptions = field(default_factory=SearchOptions)
-    _in_folder: dict[tuple[object, ...], Path | None] = field(default_factory=dict, repr=False)
-    _asked: dict[tuple[object, ...], Found | None] = field(default_factory=dict, repr=False)
-    _expanded: dict[tuple[object, ...], list[Path]] = field(default_factory=dict, repr=False)
+    def __init__(self, options: SearchOptions | None = None) -> None:
+        self.options = options or SearchOptions()
+        self._in_folder: dict[tuple[object, ...], str | None] = {}
+        self._hwcaps: dict[tuple[object, ...], tuple[str, ...]] = {}
+        self._abis: dict[str, Abi | None] = {}
+        self._asked: dict[tuple[object, ...], Found | None] = {}
+        self._expanded: dict[tuple[object, ...], list[str]] = {}
 
     def find(
-        self, name: str, requester: ElfObject, loaders: tuple[ElfObject, ...], libc: str = GLIBC
+        self,
+        name: str,
+        requester: ElfObject,
+        loaders: tuple[ElfObject, ...],
+        libc: str = GLIBC,
+        places: Mapping[ElfObject, str] = _NO_PLACES,
     ) -> Found | None:
         """The file that ``requester`` gets for its NEEDED entry ``name``.
 
         ``loaders`` are the objects that led to the requester, the nearest first and the program last.
+        ``places`` are the folders in which objects were found, for ``$ORIGIN``: loaders take it from the
+        path that they searched for, links in it unresolved. Without one it is the real folder.
         """
         if libc == MUSL or not requester.runpath:
             loaders = tuple(one for one in loaders if one.rpath or (libc == MUSL and one.runpath))
         else:
             loaders = ()  # theirs don't count
-        key = (name, requester, loaders, libc)
+        askers = tuple([_Asker(one, places.get(one, "")) for one in (requester, *loaders)])
+        key = (name, askers, libc)
         if key not in self._asked:
-            self._asked[key] = self._find(name, requester, loaders, libc)
+            self._asked[key] = self._find(name, requester, askers, libc)
         return self._asked[key]
 
-    def _find(
-        self, name: str, requester: ElfObject, loaders: tuple[ElfObject, ...], libc: str
-    ) -> Found | None:
+    def _find(self, name: str, requester: ElfObject, askers: tuple[_Asker, ...], libc: str) -> Found | None:
         if "\0" in name or not name:
             return None
         if "/" in name:
-            inside = self._fitting(self.rooted(name) if name.startswith("/") else Path(name), requester)
+            inside = self._fitting(self._rooted(name) if name.startswith("/") else name, requester)
             return Found(inside, "path") if inside else None
-        order = self._musl_order if libc == MUSL else self._glibc_order
-        for how, folders in order(requester, loaders):
+        order = {MUSL: self._musl_order, BIONIC: self._bionic_order}.get(libc, self._glibc_order)
+        for how, folders in order(askers):
             if how == "cache":
                 cached = self._cached(name, requester)
                 if cached is not None:
@@ -95,38 +113,47 @@ class Search:
                     return Found(there, how)
         return None
 
-    def _glibc_order(
-        self, requester: ElfObject, loaders: tuple[ElfObject, ...]
-    ) -> Iterator[tuple[str, list[Path]]]:
+    def _glibc_order(self, askers: tuple[_Asker, ...]) -> Iterator[tuple[str, list[str]]]:
+        requester, place = askers[0]
         if not requester.runpath:
             # RPATH counts for all that an object leads to, unless the object has a RUNPATH itself
-            for origin in (requester, *loaders):
+            for origin, there in askers:
                 if origin.rpath and not origin.runpath:
-                    yield "rpath", self.expand(origin.rpath, origin)
-        yield "library-path", list(self.options.library_path)
-        yield "runpath", self.expand(requester.runpath, requester)
+                    yield "rpath", self.expand(origin.rpath, origin, there)
+        yield "library-path", [str(folder) for folder in self.options.library_path]
+        yield "runpath", self.expand(requester.runpath, requester, place)
         yield "cache", []
         if not requester.flags_1 & DF_1_NODEFLIB:
             yield "default", self.default_folders(requester)
 
-    def _musl_order(
-        self, requester: ElfObject, loaders: tuple[ElfObject, ...]
-    ) -> Iterator[tuple[str, list[Path]]]:
-        yield "library-path", list(self.options.library_path)
-        for origin in (requester, *loaders):
+    def _musl_order(self, askers: tuple[_Asker, ...]) -> Iterator[tuple[str, list[str]]]:
+        yield "library-path", [str(folder) for folder in self.options.library_path]
+        for origin, place in askers:
             how = "runpath" if origin.runpath else "rpath"
-            yield how, self.expand(origin.runpath or origin.rpath, origin)
-        arch = platform_of(requester.abi).musl
-        yield "default", read_musl_path(self.rooted(f"/etc/ld-musl-{arch}.path"), self.rooted)
+            yield how, self.expand(origin.runpath or origin.rpath, origin, place)
+        arch = platform_of(askers[0].item.abi).musl
+        path = self.rooted(f"/etc/ld-musl-{arch}.path")
+        yield "default", [str(folder) for folder in read_musl_path(path, self.rooted)]
 
-    def expand(self, entries: tuple[str, ...], origin: ElfObject) -> list[Path]:
+    def _bionic_order(self, askers: tuple[_Asker, ...]) -> Iterator[tuple[str, list[str]]]:
+        """Android's, without its namespaces: RPATH counts for nothing (linker.cpp, open_library)."""
+        requester, place = askers[0]
+        yield "library-path", [str(folder) for folder in self.options.library_path]
+        yield "runpath", self.expand(requester.runpath, requester, place)
+        below = "lib64" if requester.bits == 64 else "lib"
+        tops = ("/system", "/odm", "/vendor", "/apex/com.android.runtime", "/apex/com.android.art")
+        folders = [f"{top}/{below}" for top in tops]
+        folders.insert(4, f"/apex/com.android.runtime/{below}/bionic")
+        yield "default", [self._rooted(folder) for folder in folders]
+
+    def expand(self, entries: tuple[str, ...], origin: ElfObject, place: str = "") -> list[str]:
         """RPATH or RUNPATH entries as folders, ``$ORIGIN``, ``$LIB`` and ``$PLATFORM`` filled in."""
-        key = (entries, origin)
+        key = (entries, origin, place)
         if key not in self._expanded:
             names = platform_of(origin.abi)
             below = f"lib/{names.multiarch}"
             values = {
-                "ORIGIN": str(origin.path.parent),  # objects are read by their real paths
+                "ORIGIN": place or str(origin.path.parent),
                 "LIB": below if names.multiarch and self.rooted(f"/{below}").is_dir() else names.lib,
                 "PLATFORM": names.platform,
             }
@@ -134,58 +161,85 @@ class Search:
             for entry in entries:
                 text = _TOKEN.sub(lambda found: values[found[1] or found[2]], entry)
                 own = "ORIGIN" in entry or not text.startswith("/")
-                folders.append(Path(text or ".") if own else self.rooted(text))
+                folders.append((text or ".") if own else self._rooted(text))
             self._expanded[key] = folders
         return self._expanded[key]
 
     def rooted(self, text: str) -> Path:
         """An absolute path of the system that the files are for, on this one."""
-        root = self.options.sysroot
-        return root / text.lstrip("/") if root is not None else Path(text)
+        return Path(self._rooted(text))
 
-    def _in(self, folder: Path, name: str, requester: ElfObject) -> Path | None:
+    def _rooted(self, text: str) -> str:
+        root = self.options.sysroot
+        return os.path.join(root, text.lstrip("/")) if root is not None else text  # noqa: PTH118
+
+    # strings, not paths, from here on: a big folder asks a hundred thousand times
+
+    def _in(self, folder: str, name: str, requester: ElfObject) -> str | None:
         key = (folder, name, requester.abi)
         if key not in self._in_folder:
-            hwcaps = platform_of(requester.abi).hwcaps if (folder / "glibc-hwcaps").is_dir() else ()
-            inner = [folder / "glibc-hwcaps" / level for level in hwcaps]
-            fitting = (self._fitting(place / name, requester) for place in (*inner, folder))
+            fitting = (
+                self._fitting(f"{place}/{name}", requester)
+                for place in (*self._levels(folder, requester.abi), folder)
+            )
             self._in_folder[key] = next((path for path in fitting if path is not None), None)
         return self._in_folder[key]
 
-    def _fitting(self, path: Path, requester: ElfObject) -> Path | None:
+    def _levels(self, folder: str, abi: Abi) -> tuple[str, ...]:
+        """The ``glibc-hwcaps`` folders in a folder, the best first."""
+        key = (folder, abi)
+        if key not in self._hwcaps:
+            inner = f"{folder}/glibc-hwcaps"
+            levels = platform_of(abi).hwcaps if os.path.isdir(inner) else ()  # noqa: PTH112
+            self._hwcaps[key] = tuple(f"{inner}/{level}" for level in levels)
+        return self._hwcaps[key]
+
+    def _fitting(self, path: str, requester: ElfObject) -> str | None:
         """``path`` if it is for the requester's machine; an object of another one is passed over."""
         if self.options.sysroot is not None:
             for _ in range(_MAX_LINKS):
-                if not path.is_symlink():
+                try:
+                    target = os.readlink(path)  # noqa: PTH115
+                except OSError:
                     break
-                target = str(path.readlink())
                 # an absolute link of the other system leads into the sysroot, not to this machine's files
-                path = self.rooted(target) if target.startswith("/") else path.parent / target
-        return path if abi_of(path) == requester.abi else None
+                inside = self._rooted(target)
+                path = inside if target.startswith("/") else f"{os.path.dirname(path)}/{target}"  # noqa: PTH120
+        if path not in self._abis:
+            self._abis[path] = abi_of(path)
+        return path if self._abis[path] == requester.abi else None
 
-    def default_folders(self, requester: ElfObject) -> list[Path]:
+    def default_folders(self, requester: ElfObject) -> list[str]:
         """The folders of ld.so.conf (where there is no cache) and the loader's own."""
         names = platform_of(requester.abi)
         below = [f"lib/{names.multiarch}"] if names.multiarch else []
         below += [names.lib, *names.other_libs, "lib"]
-        own = [self.rooted(f"{top}/{name}") for name in dict.fromkeys(below) for top in ("", "/usr")]
+        own = [self._rooted(f"{top}/{name}") for name in dict.fromkeys(below) for top in ("", "/usr")]
         return [*(() if self._cache else self._configured), *own]
 
     @cached_property
-    def _configured(self) -> list[Path]:
-        return list(read_conf(self.rooted("/etc/ld.so.conf"), self.rooted))
+    def preload(self) -> tuple[str, ...]:
+        """What is loaded into every program: LD_PRELOAD and ``/etc/ld.so.preload``."""
+        path = self.rooted("/etc/ld.so.preload")
+        text = read_file(path).decode("utf-8", "surrogateescape").replace(":", " ")
+        lines = (line.partition("#")[0] for line in text.splitlines())
+        return (*self.options.preload, *(name for line in lines for name in line.split()))
 
-    def _cached(self, name: str, requester: ElfObject) -> Path | None:
-        for text in self._cache.get(name, ()):
-            path = Path(text)
-            if requester.flags_1 & DF_1_NODEFLIB and path.parent in self.default_folders(requester):
+    @cached_property
+    def _configured(self) -> list[str]:
+        return [str(folder) for folder in read_conf(self.rooted("/etc/ld.so.conf"), self.rooted)]
+
+    def _cached(self, name: str, requester: ElfObject) -> str | None:
+        for path in self._cache.get(name):
+            own = requester.flags_1 & DF_1_NODEFLIB
+            if own and path.rpartition("/")[0] in self.default_folders(requester):
                 continue
             if self._fitting(path, requester):
                 return path
         return None
 
     @cached_property
-    def _cache(self) -> dict[str, tuple[str, ...]]:
+    def _cache(self) -> Cache:
         if self.options.sysroot is not None:
-            return {}  # its cache holds this machine's view of it, if any
-        return read_cache(read_file(Path("/etc/ld.so.cache")))
+            return Cache(b"")  # its cache holds this machine's view of it, if any
+        return Cache(read_file(Path("/etc/ld.so.cache")))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from itertools import chain
+import os
 from pathlib import Path
 
 from patcher.symbols.elf import ElfObject, Reference
 from patcher.symbols.findings import Finding
 from patcher.symbols.inputs import Inputs
+from patcher.symbols.leaks import leak
 from patcher.symbols.scope import Scope, has_lost_versions, provides
+from patcher.symbols.search import MUSL, Search
 
 
 class Closures:
@@ -31,19 +32,20 @@ class Closures:
         return closure
 
 
-@dataclass
 class Verdicts:
     """Collects the findings of every scope; each object counts once per company that it is in."""
 
-    inputs: Inputs
-    findings: dict[tuple[str, str, str], Finding] = field(default_factory=dict)
-    symbols: int = 0  # references that were looked up
-
-    def __post_init__(self) -> None:
+    def __init__(self, inputs: Inputs, search: Search) -> None:
+        self.inputs, self._search = inputs, search
+        self.findings: dict[tuple[str, str, str], Finding] = {}
+        self.symbols = 0  # references that were looked up
         self._given = set(self.inputs.objects)
+        self._followed: set[ElfObject] = set()  # whose search paths were looked at
         self._closures = Closures()
+        self._having: dict[str, list[ElfObject]] = {}  # name -> who of this scope exports it
         self._lacking: dict[tuple[ElfObject, frozenset[ElfObject], str], list[Reference]] = {}
-        self._served: dict[Reference, ElfObject] = {}  # who provided it the last time
+        # who provided a name and version the last time, for each loader's rules
+        self._served: dict[str, dict[tuple[bytes, str | None], ElfObject]] = {}
         self._open: list[tuple[Scope, ElfObject, Reference]] = []
 
     def add(
@@ -62,6 +64,7 @@ class Verdicts:
 
     def check(self, scope: Scope) -> None:
         """Look every reference of every object of one scope up."""
+        self._having.clear()
         for gap in scope.missing:
             if gap.why:
                 self.add(scope, gap.requester, "unreadable-file", gap.name, gap.why)
@@ -76,34 +79,56 @@ class Verdicts:
             lacking = self._lacking.get(key)
             if lacking is None:
                 self.symbols += len(item.references)
-                lacking = [
-                    one for one in item.references if not self._served_within(closure, one, scope.libc)
-                ]
+                lacking = self._lacking_in(closure, item, scope)
                 self._lacking[key] = lacking
             if not scope.missing:  # what a library that isn't there would define can't be known
                 for wanted in lacking:
                     self._unresolved(scope, item, wanted)
 
-    def _served_within(self, within: frozenset[ElfObject], wanted: Reference, libc: str) -> bool:
-        served = self._served.get(wanted)
-        if served is not None and served in within:
-            return True
-        key = wanted.name.encode("utf-8", "surrogateescape")
-        # the library that the version is wanted from is nearly always the one that has it
-        first = [item for item in within if item.soname == wanted.file] if wanted.file else []
-        for item in chain(first, within):
-            if key in item.exports.names and provides(item.exports.of(wanted.name), item, wanted, libc):
-                self._served[wanted] = item
-                return True
-        return False
+    def _lacking_in(self, within: frozenset[ElfObject], item: ElfObject, scope: Scope) -> list[Reference]:
+        """The references of ``item`` that nothing of ``within`` serves."""
+        lacking, libc = [], scope.libc
+        by_soname = {one.soname: one for one in within if one.soname}
+        served = self._served.setdefault(libc, {})
+        # a name without a version was nearly always linked against a library without versions
+        unversioned_first = sorted(within, key=lambda one: one.versioned)
+        for wanted, key in zip(item.references, item.keys, strict=True):
+            known = served.get((key, wanted.version))
+            if known is not None and known in within:
+                continue
+            # the library that the version is wanted from is nearly always the one that has it
+            first = by_soname.get(wanted.file) if wanted.file else None
+            if first is not None and first.exports.is_version(first.exports.get(key), wanted.version):
+                served[key, wanted.version] = first
+                continue
+            for one in unversioned_first:
+                if one.exports.get(key) is not None and provides(
+                    one.exports.of(wanted.name), one, wanted, libc
+                ):
+                    # where it isn't served from the library that it names, it is no rule for others
+                    if wanted.version is None:
+                        served[key, None] = one
+                    elif not (libc == MUSL or one.exports.is_version(one.exports.get(key), wanted.version)):
+                        detail = f"{one.name} has it without a version: linkers refuse, the loader doesn't"
+                        self.add(scope, item, "loader-ok", _symbol(wanted), detail)
+                    break
+            else:
+                lacking.append(wanted)
+        return lacking
 
     def _unresolved(self, scope: Scope, item: ElfObject, wanted: Reference) -> None:
         """``wanted`` is in none of the libraries that ``item`` names: is it anywhere?"""
-        having = [one for one in scope.objects if wanted.name in one.exports]
+        key = wanted.name
+        if key not in self._having:
+            self._having[key] = [one for one in scope.objects if key in one.exports]
+        having = self._having[key]
         for provider in having:
             if provides(provider.exports.of(wanted.name), provider, wanted, scope.libc):
+                if provider in scope.preloaded:
+                    detail = f"{provider.name} has it, which is preloaded"
+                    self.add(scope, item, "loader-ok", _symbol(wanted), detail)
                 # a program that defines what its library calls back is no fault of either
-                if item is not scope.root and not wanted.weak and not provider.executable:
+                elif item is not scope.root and not wanted.weak and not provider.executable:
                     detail = f"{provider.name} has it, which {item.name} doesn't name"
                     advice = f"link {item.name} against {provider.name}"
                     self.add(scope, item, "underlinked", _symbol(wanted), detail, advice)
@@ -163,21 +188,20 @@ class Verdicts:
                 self.add(scope, item, "version-mismatch", symbol, f"{want.file} doesn't have {want.version}")
 
     def _paths(self, scope: Scope, item: ElfObject) -> None:
-        if item not in self._given:
+        if item not in self._given or not (item.rpath or item.runpath):
             return
         for name in item.needed:
             if scope.found_by.get((item, name)) == "runpath":
                 self.add(scope, item, "runpath-only", name, f"{name} is found through {item.name}'s RUNPATH")
-        for entry in (*item.rpath, *item.runpath):
-            place = Path(entry)
-            if not place.is_absolute() or not self.inputs.folders or "\0" in entry:
-                continue
-            real = place.resolve()
-            inside = any(
-                real.is_relative_to(folder) or folder.is_relative_to(real) for folder in self.inputs.folders
-            )
-            if not inside and not entry.startswith(("/usr/", "/lib", "/opt/")):
-                self.add(scope, item, "build-tree-leak", entry, f"{item.name} searches {entry}")
+        if item in self._followed:
+            return
+        self._followed.add(item)
+        entries = [entry for entry in (*item.rpath, *item.runpath) if entry.startswith("/")]
+        for entry, folder in zip(entries, self._search.expand(tuple(entries), item), strict=True):
+            real = os.path.realpath(folder) if "\0" not in folder else folder
+            why = leak(entry, real, str(item.path.parent), map(str, self.inputs.folders))
+            if why is not None:
+                self.add(scope, item, "build-tree-leak", entry, f"{item.name} searches {entry}: {why}")
 
 
 def _symbol(wanted: Reference) -> str:

@@ -23,7 +23,7 @@ from patcher.symbols.elf.constants import (
 )
 from patcher.symbols.elf.image import Image, Section
 
-MAX_SYMBOLS = 20_000_000
+MAX_SYMBOLS = 5_000_000
 _STEP = 4096  # words of a hash chain read at once
 
 

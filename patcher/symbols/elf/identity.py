@@ -17,7 +17,7 @@ Abi = tuple[int, bool, int, int]  # bits, little endian, machine, and what of e_
 _ABI_FLAGS = {EM_MIPS: 0x20, EM_PPC64: 0x3, EM_ARM: 0x0}
 
 
-def head(path: Path, size: int = 64) -> bytes:
+def head(path: Path | str, size: int = 64) -> bytes:
     """The first bytes of a regular file; nothing of a FIFO, a device, or what can't be read."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -31,12 +31,12 @@ def head(path: Path, size: int = 64) -> bytes:
         os.close(handle)
 
 
-def is_elf(path: Path) -> bool:
+def is_elf(path: Path | str) -> bool:
     """Whether the file begins like an ELF file. Unreadable files do not."""
     return head(path, 4) == MAGIC
 
 
-def abi_of(path: Path) -> Abi | None:
+def abi_of(path: Path | str) -> Abi | None:
     """The ABI that a file is for; None for what is no ELF file."""
     return identify(head(path))
 

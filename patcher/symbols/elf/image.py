@@ -5,25 +5,27 @@ from __future__ import annotations
 import os
 import stat
 import struct
-from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from typing import TYPE_CHECKING, NamedTuple
 
 from patcher.errors import UsageError
 from patcher.symbols.elf.constants import MAGIC, PN_XNUM, PT_DYNAMIC, PT_INTERP, PT_LOAD
 from patcher.symbols.elf.identity import Abi, identify
 
+if TYPE_CHECKING:
+    from types import TracebackType
+
 MAX_SECTIONS = 2_000_000
 MAX_TEXT = 65_536  # the longest soname, path or version that is believed
 FIRST = 4096  # what is read at once: the header and nearly always all program headers
+WINDOW = 16_384  # and around anything small behind that: tables of versions are made of small pieces
 
 
 class UnreadableElfError(UsageError):
     """An ELF file that is cut off or contradicts itself (exit 2)."""
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """One section header. ``offset`` and ``size`` are as the file claims them, unchecked."""
 
     name: int
@@ -37,18 +39,22 @@ class Section:
 
 
 class Image:
-    """An open ELF file. Raises :class:`UnreadableElfError` for all that lies outside of it."""
+    """An open ELF file. Raises :class:`UnreadableElfError` for all that lies outside of it.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    ``start`` and ``size`` are for one that is a part of another file, as a member of an archive is.
+    """
+
+    def __init__(self, path: Path, start: int = 0, size: int | None = None) -> None:
+        self.path, self._start = path, start
         # without O_NONBLOCK, a FIFO of the right name would hold us for ever
         self._handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             status = os.fstat(self._handle)
             if not stat.S_ISREG(status.st_mode):
                 raise self.fail("not a regular file")
-            self.size = status.st_size
-            self._first = os.pread(self._handle, FIRST, 0)
+            self.size = max(0, min(status.st_size - start, status.st_size if size is None else size))
+            self._first = os.pread(self._handle, min(FIRST, self.size), start)
+            self._window, self._window_at = b"", 0
             self._header()
         except BaseException:
             os.close(self._handle)
@@ -72,9 +78,19 @@ class Image:
             raise self.fail(f"bytes {offset} to {offset + size} lie outside its {self.size}")
         if offset + size <= len(self._first):
             return self._first[offset : offset + size]
-        data = os.pread(self._handle, size, offset)
+        if size <= WINDOW // 4:
+            at = offset - self._window_at
+            if at < 0 or at + size > len(self._window):
+                self._window, self._window_at, at = (
+                    os.pread(self._handle, WINDOW, self._start + offset),
+                    offset,
+                    0,
+                )
+            if at + size <= len(self._window):
+                return self._window[at : at + size]
+        data = os.pread(self._handle, size, self._start + offset)
         while len(data) < size:  # Linux reads at most 2 GB at once
-            more = os.pread(self._handle, size - len(data), offset + len(data))
+            more = os.pread(self._handle, size - len(data), self._start + offset + len(data))
             if not more:
                 raise self.fail(f"bytes {offset} to {offset + size} can't be read")
             data += more

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache, cached_property
 from itertools import repeat
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from patcher.symbols.elf.constants import (
     DF_1_PIE,
@@ -21,8 +19,13 @@ from patcher.symbols.elf.constants import (
     STV_INTERNAL,
     VERSYM_HIDDEN,
 )
-from patcher.symbols.elf.identity import Abi
+from patcher.symbols.elf.gnu_hash import GnuHash, gnu_hash
 from patcher.symbols.elf.table import Columns
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from patcher.symbols.elf.identity import Abi
 
 
 class Definition(NamedTuple):
@@ -51,6 +54,8 @@ class Needed(NamedTuple):
     weak: bool
 
 
+hash_of = cache(gnu_hash)  # the same names are asked of one library after the other
+
 _NOTHING, _DATA, _TLS = 0, 1, 2
 # st_info -> what a definition of that binding and type is to others; st_other -> whether they may see it
 _KINDS = bytes(
@@ -62,12 +67,24 @@ _VISIBLE = bytes(_NOTHING if other & 3 in (STV_HIDDEN, STV_INTERNAL) else 255 fo
 
 
 class Exports:
-    """The names that a file defines for others: name -> version number(s), made when first asked for."""
+    """The names that a file defines for others: name -> version number(s).
 
-    def __init__(self, table: Columns, versyms: list[int] | None, versions: Mapping[int, str]) -> None:
-        self._pending: tuple[Columns, list[int] | None] | None = (table, versyms)
+    A few names are looked up in the file's own hash table; when many are, all are put in a dictionary.
+    """
+
+    def __init__(
+        self,
+        table: Columns,
+        versyms: Sequence[int] | None,
+        versions: Mapping[int, str],
+        hashes: GnuHash | None = None,
+    ) -> None:
+        self._pending: tuple[Columns, Sequence[int] | None] | None = (table, versyms)
         self._versions = versions
+        self._hashes = hashes
+        self._patience = table.count // 2  # so many lookups cost about as much as the dictionary
         self._names: dict[bytes, int | tuple[int, ...]] = {}
+        self._asked: dict[bytes, int | tuple[int, ...] | None] = {}
 
     @property
     def names(self) -> Mapping[bytes, int | tuple[int, ...]]:
@@ -77,7 +94,43 @@ class Exports:
             self._fill(table, versyms)
         return self._names
 
-    def _fill(self, table: Columns, versyms: list[int] | None) -> None:
+    def get(self, name: bytes) -> int | tuple[int, ...] | None:
+        """The raw version number of a name's definition, or of each of several; None where there is none."""
+        if self._pending is None:
+            return self._names.get(name)
+        asked = self._asked
+        if name in asked:
+            return asked[name]
+        if self._hashes is None or len(asked) > self._patience:
+            asked.clear()
+            return self.names.get(name)
+        found = asked[name] = self._looked_up(name, self._hashes, *self._pending)
+        return found
+
+    def _looked_up(
+        self, name: bytes, hashes: GnuHash, table: Columns, versyms: Sequence[int] | None
+    ) -> int | tuple[int, ...] | None:
+        numbers = hashes.find(hash_of(name))
+        if not numbers:
+            return None
+        strings, found = table.strings, []
+        for index in numbers:
+            at = table.names[index]
+            if strings.startswith(name, at) and strings[at + len(name)] == 0 and self._counts(table, index):
+                found.append(versyms[index] if versyms is not None else 1)
+        if len(found) > 1:
+            found = list(dict.fromkeys(found))
+        return None if not found else found[0] if len(found) == 1 else tuple(found)
+
+    @staticmethod
+    def _counts(table: Columns, index: int) -> bool:
+        """Whether a symbol is a definition that others may see, as glibc's do_lookup_x has it."""
+        kind = _KINDS[table.infos[index]] & _VISIBLE[table.others[index]]
+        section = table.sections[index]
+        # a value of 0 defines nothing, but in TLS or absolute
+        return bool(section and kind and (table.values[index] or kind == _TLS or section == SHN_ABS))
+
+    def _fill(self, table: Columns, versyms: Sequence[int] | None) -> None:
         names, strings, find = self._names, table.strings, table.strings.index
         # this loop is where the time goes: one look at a table for each symbol, no calls
         kinds = table.infos.translate(_KINDS)
@@ -88,8 +141,7 @@ class Exports:
         for at, section, kind, value, number in rows:
             if not section or not kind or not at:
                 continue
-            # as glibc's do_lookup_x has it: a value of 0 defines nothing, but in TLS or absolute
-            if not value and kind == _DATA and section != SHN_ABS:
+            if not value and kind == _DATA and section != SHN_ABS:  # as in _counts
                 continue
             name = strings[at : find(b"\0", at)]
             known = names.setdefault(name, number)
@@ -97,7 +149,7 @@ class Exports:
                 names[name] = (*known, number) if isinstance(known, tuple) else (known, number)
 
     def __contains__(self, name: str) -> bool:
-        return name.encode("utf-8", "surrogateescape") in self.names
+        return self.get(name.encode("utf-8", "surrogateescape")) is not None
 
     def __iter__(self) -> Iterator[str]:
         return (name.decode("utf-8", "surrogateescape") for name in self.names)
@@ -107,38 +159,57 @@ class Exports:
 
     def of(self, name: str) -> tuple[Definition, ...]:
         """All definitions of ``name``; none where there is none."""
-        found = self.names.get(name.encode("utf-8", "surrogateescape"))
+        found = self.get(name.encode("utf-8", "surrogateescape"))
         if found is None:
             return ()
-        numbers = found if isinstance(found, tuple) else (found,)
-        return tuple(
-            Definition(self._versions.get(number & 0x7FFF), bool(number & VERSYM_HIDDEN), number & 0x7FFF)
-            for number in numbers
-        )
+        return tuple(self.definition(one) for one in (found if isinstance(found, tuple) else (found,)))
+
+    def definition(self, number: int) -> Definition:
+        """What the raw version number of a definition says."""
+        return Definition(self._versions.get(number & 0x7FFF), bool(number & VERSYM_HIDDEN), number & 0x7FFF)
+
+    def is_version(self, number: object, version: str | None) -> bool:
+        """Whether one of a name's definitions, as :meth:`get` has them, is of exactly that version."""
+        if isinstance(number, tuple):
+            return any(self._versions.get(one & 0x7FFF) == version for one in number)
+        return isinstance(number, int) and self._versions.get(number & 0x7FFF) == version
 
 
-@dataclass(frozen=True, eq=False)
 class ElfObject:
-    """One file. Two are equal only if they are the same object: each file is read once."""
+    """One file. Two are equal only if they are the same object: each file is read once.
 
-    path: Path
-    abi: Abi
-    type: int
-    interpreter: str | None
-    dynamic: bool
-    debug: bool = False  # split-off debug information: headers without the bytes
-    soname: str | None = None
-    needed: tuple[str, ...] = ()
-    rpath: tuple[str, ...] = ()
-    runpath: tuple[str, ...] = ()
-    flags_1: int = 0
-    versioned: bool = False  # it has a table of versions for its symbols
-    versions: frozenset[str] = frozenset()  # that it defines
-    wants: tuple[Needed, ...] = ()
-    exports: Exports = field(
-        default_factory=lambda: Exports(Columns(b"", 64, True, b""), None, {}), repr=False
-    )
-    references: tuple[Reference, ...] = field(default=(), repr=False)
+    ``debug``: split-off debug information, headers without the bytes. ``versioned``: it has a table of
+    versions for its symbols; ``versions`` are those that it defines, ``wants`` those that it wants.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        abi: Abi,
+        type: int,  # noqa: A002 - as e_type
+        interpreter: str | None,
+        dynamic: bool,
+        debug: bool = False,
+        soname: str | None = None,
+        needed: tuple[str, ...] = (),
+        rpath: tuple[str, ...] = (),
+        runpath: tuple[str, ...] = (),
+        flags_1: int = 0,
+        versioned: bool = False,
+        versions: frozenset[str] = frozenset(),
+        wants: tuple[Needed, ...] = (),
+        exports: Exports | None = None,
+        references: tuple[Reference, ...] = (),
+    ) -> None:
+        self.path, self.abi, self.type, self.interpreter = path, abi, type, interpreter
+        self.dynamic, self.debug, self.soname, self.needed = dynamic, debug, soname, needed
+        self.rpath, self.runpath, self.flags_1 = rpath, runpath, flags_1
+        self.versioned, self.versions, self.wants = versioned, versions, wants
+        self.exports = Exports(Columns(b"", 64, True, b""), None, {}) if exports is None else exports
+        self.references = references
+
+    def __repr__(self) -> str:
+        return f"ElfObject({str(self.path)!r})"
 
     @property
     def bits(self) -> int:
@@ -165,6 +236,11 @@ class ElfObject:
             return True
         # libc.so.6 and the loader itself have an interpreter or can be run, and are libraries by their soname
         return self.interpreter is not None and self.soname is None
+
+    @cached_property
+    def keys(self) -> tuple[bytes, ...]:
+        """The names of :attr:`references` as the exports of others have them."""
+        return tuple([one.name.encode("utf-8", "surrogateescape") for one in self.references])
 
     @cached_property
     def name(self) -> str:

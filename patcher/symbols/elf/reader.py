@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from patcher.symbols.elf import versions
@@ -25,12 +25,15 @@ from patcher.symbols.elf.constants import (
     VERSYM_HIDDEN,
 )
 from patcher.symbols.elf.count import symbol_count
+from patcher.symbols.elf.gnu_hash import gnu_table
 from patcher.symbols.elf.image import MAX_TEXT, Image, Section, UnreadableElfError
 from patcher.symbols.elf.objects import ElfObject, Exports, Needed, Reference
-from patcher.symbols.elf.table import Columns
+from patcher.symbols.elf.table import MAX_STRINGS, Columns
 
 MAX_TAGS = 65_536
 MAX_NEEDED = 4096
+# st_info -> whether an undefined symbol of that binding and type is a reference to other files
+_REFERS = tuple(info >> 4 != STB_LOCAL and info & 15 not in (STT_SECTION, STT_FILE) for info in range(256))
 
 
 def read(path: Path) -> ElfObject:
@@ -59,7 +62,10 @@ def _object(image: Image) -> ElfObject:
     if len(tags.get(DT_NEEDED, ())) > MAX_NEEDED:
         raise image.fail(f"it needs {len(tags[DT_NEEDED])} libraries")
     start = image.offset(tags[DT_STRTAB][0])
-    strings = image.at(start, min(tags.get(DT_STRSZ, [image.size])[0], image.size - start))
+    length = min(tags.get(DT_STRSZ, [image.size])[0], image.size - start)
+    if length > MAX_STRINGS:
+        raise image.fail(f"{length} bytes of names")
+    strings = image.at(start, length)
 
     def text(at: int) -> str:
         end = strings.find(b"\0", at, at + MAX_TEXT)
@@ -80,7 +86,7 @@ def _object(image: Image) -> ElfObject:
     versyms = None
     if DT_VERSYM in tags:
         packed = image.at(image.offset(tags[DT_VERSYM][0]), 2 * count)
-        versyms = list(struct.unpack(f"{image.order}{count}H", packed))
+        versyms = struct.unpack(f"{image.order}{count}H", packed)
     return ElfObject(
         image.path,
         image.abi,
@@ -95,7 +101,7 @@ def _object(image: Image) -> ElfObject:
         versioned=versyms is not None,
         versions=frozenset(defined.values()),
         wants=wants,
-        exports=Exports(table, versyms, defined),
+        exports=Exports(table, versyms, defined, gnu_table(image, tags, count)),
         references=tuple(_references(table, versyms, wanted.get)),
     )
 
@@ -124,21 +130,20 @@ def _is_debug(image: Image, sections: list[Section]) -> bool:
 
 
 def _references(
-    table: Columns, versyms: list[int] | None, wanted: Callable[[int], Needed | None]
+    table: Columns, versyms: Sequence[int] | None, wanted: Callable[[int], Needed | None]
 ) -> list[Reference]:
+    infos, names, strings, find = table.infos, table.names, table.strings, table.strings.index
     found: list[Reference] = []
-    infos, strings, find = table.infos, table.strings, table.strings.index
     for index in [index for index, section in enumerate(table.sections) if not section]:
-        info, at = infos[index], table.names[index]
-        if info >> 4 == STB_LOCAL or not at or info & 15 in (STT_SECTION, STT_FILE):
+        info, at = infos[index], names[index]
+        if not at or not _REFERS[info]:
             continue
-        number = versyms[index] if versyms is not None else 1
         name = strings[at : find(b"\0", at)].decode("utf-8", "surrogateescape")
-        need = wanted(number & 0x7FFF) if number != 1 else None
+        number = versyms[index] if versyms is not None else 1
         weak, hidden = info >> 4 == STB_WEAK, number >= VERSYM_HIDDEN
-        found.append(
-            Reference(name, weak, need.version, need.file, hidden)
-            if need
-            else Reference(name, weak, None, None, hidden)
-        )
+        need = wanted(number & 0x7FFF) if number != 1 else None
+        if need is not None:
+            found.append(Reference(name, weak, need.version, need.file, hidden))
+        else:
+            found.append(Reference(name, weak, None, None, hidden))
     return found

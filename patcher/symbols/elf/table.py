@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sys
 from array import array
-from bisect import bisect_left
-from collections.abc import Callable
-from itertools import accumulate
 
 # The most bytes that all names of one table may have together. Names may share their ends, so a small
 # file can claim any amount; libLLVM's 45,000 have 3.5 MB.
 MAX_NAMES = 1 << 28
+MAX_STRINGS = 1 << 29  # bytes of one string table; Chromium with all symbols has some 200 MB
+_SPARE = 65_536  # strings that a table may have beside one a symbol, before it is read by its symbols alone
 
 
 class Columns:
@@ -26,11 +25,11 @@ class Columns:
         raw = raw[: self.count * size]
         self.strings = strings
 
-        def column(kind: str, first: int, step: int) -> list[int]:
+        def column(kind: str, first: int, step: int) -> array[int]:
             values = array(kind, raw)[first::step]
             if swap:
                 values.byteswap()
-            return values.tolist()
+            return values
 
         self.names = column("I", 0, size // 4)
         if bits == 64:
@@ -44,21 +43,21 @@ class Columns:
         self._check()
 
     def _check(self) -> None:
-        highest = max(self.names, default=0)
-        if highest > self.strings.rfind(b"\0") and highest:
-            raise ValueError(f"a name at {highest} has no end in {len(self.strings)} bytes of names")
-        lengths = [len(part) + 1 for part in self.strings.split(b"\0")]
-        if max(lengths, default=0) * self.count <= MAX_NAMES:
-            return
-        ends = [end - 1 for end in accumulate(lengths)]
-        if sum(ends[bisect_left(ends, at)] - at for at in self.names) > MAX_NAMES:
-            raise ValueError(f"its {self.count} names have more than {MAX_NAMES} bytes together")
+        """Every name has an end, and all together are no flood."""
+        highest, strings = max(self.names, default=0), self.strings
+        if highest > strings.rfind(b"\0") and highest:
+            raise ValueError(f"a name at {highest} has no end in {len(strings)} bytes of names")
+        if strings.count(b"\0") <= 4 * self.count + _SPARE:
+            longest = max(map(len, strings.split(b"\0")))
+            if longest * self.count <= MAX_NAMES:
+                return
+        together = 0
+        for at in self.names:
+            together += strings.index(b"\0", at) - at
+            if together > MAX_NAMES:
+                raise ValueError(f"its {self.count} names have more than {MAX_NAMES} bytes together")
 
     def name(self, index: int) -> bytes:
         """The name of one symbol."""
         at = self.names[index]
         return self.strings[at : self.strings.index(b"\0", at)] if at else b""
-
-    def select(self, wanted: Callable[[int], bool]) -> list[int]:
-        """The numbers of the symbols that have a name and are ``wanted``."""
-        return [index for index, at in enumerate(self.names) if at and wanted(index)]

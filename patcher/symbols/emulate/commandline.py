@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -78,6 +79,9 @@ _JOINED = ("L", "l", "u", "T", "m", "R", "o", "e", "h", "z", "y")
 _LONG = {"library": "l", "library-path": "L", "output": "o", "undefined": "u", "entry": "e"}
 
 
+_IDENTIFIER = re.compile(r"[A-Za-z_$][\w.$]*")
+
+
 @dataclass(frozen=True)
 class Operand:
     """One input: a ``file``, or a library's ``name`` as in ``-lNAME``; and the flags in force there."""
@@ -111,6 +115,10 @@ class LinkLine:
     ignore_in_libraries: bool = False  # by --unresolved-symbols
     defs: bool = False  # -z defs
     defined: set[str] = field(default_factory=set)  # --defsym, --undefined don't come from any file
+    needed_by_defsym: set[str] = field(default_factory=set)  # what such a definition names
+    asked_for: set[str] = field(default_factory=set)  # --undefined
+    wrapped: set[str] = field(default_factory=set)  # --wrap
+    scripts: list[str] = field(default_factory=list)  # -T
     version_script: Path | None = None
     excluded_archives: set[str] = field(default_factory=set)
     options: list[str] = field(default_factory=list)  # all other options, by name
@@ -238,7 +246,16 @@ def _option(line: LinkLine, name: str, value: str | None) -> None:
     elif name == "z" and value == "undefs":
         line.defs, line.ignore_in_objects = False, True
     elif name == "defsym" and value:
-        line.defined.add(value.partition("=")[0])
+        symbol, _, expression = value.partition("=")
+        line.defined.add(symbol)
+        if _IDENTIFIER.fullmatch(expression):
+            line.needed_by_defsym.add(expression)
+    elif name == "u" and value:
+        line.asked_for.add(value)
+    elif name == "wrap" and value:
+        line.wrapped.add(value)
+    elif name in ("T", "script") and value:
+        line.scripts.append(value)
     elif name == "version-script" and value:
         line.version_script = line.folder / value
     elif name == "exclude-libs" and value:

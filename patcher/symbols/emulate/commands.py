@@ -12,6 +12,7 @@ from pathlib import Path
 
 from patcher.errors import UsageError
 from patcher.symbols.emulate.commandline import LinkLine, parse
+from patcher.symbols.installed import is_installed
 
 TIMEOUT = 60  # seconds for a program that only prints
 _DRIVER = re.compile(r"(?:^|[-/])(?:g?cc|[gc]\+\+|clang|clang\+\+|c\+\+|cc)(?:-[\d.]+)?$")
@@ -110,6 +111,11 @@ def linker_arguments(command: Command) -> list[str]:
         raise UsageError(f"{command.words[0]}: looked for a compiler or linker, found something else")
     if _LINKER.match(Path(words[0]).name):
         return words[1:]
+    if not is_installed(words[0]):
+        raise UsageError(
+            f"{words[0]}: the link's compiler is none that is installed; what came with a build is not run",
+            hint="put its folder on PATH if it is yours",
+        )
     try:
         done = subprocess.run(
             [words[0], "-###", *words[1:]],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 from patcher.progress import SILENT, Reporter
@@ -41,7 +40,7 @@ def emulate(
     loader = check(paths, options=options, hosts=hosts, reporter=reporter)
     if name == LOADER:
         kept = ignores.apply(one for one in loader.findings if one.rule in _FATAL)
-        return replace(loader, findings=in_order(kept.findings), ignored=kept.ignored)
+        return loader._replace(findings=in_order(kept.findings), ignored=kept.ignored)
     linker = linker_named(name)
     library = Library(Search(options or SearchOptions.from_environment()))
     objects = gather(paths, library).objects

@@ -1,7 +1,8 @@
 """How the linkers differ over undefined symbols: data, one row per family and range of versions.
 
-Every column was measured by the cases in ``tests/link_cases.py`` on GNU ld 2.40, gold 1.16, lld 14, 19 and
-22 and mold 1.10. mold's row for 2.40 and newer comes from its release notes and measurements on 2.42.
+Every column was measured by the cases in ``tests/link_cases.py`` on GNU ld 2.40, gold 1.16, lld 14, 15,
+16, 19 and 22 and mold 1.10. mold's row for 2.33 and newer comes from its release notes and measurements
+on 2.42.
 """
 
 from __future__ import annotations
@@ -31,13 +32,15 @@ class Linker:
     family: str
     since: tuple[int, int]
     libraries: Libraries
-    archives_in_order: bool  # a member serves only what was wanted before it on the line
-    drops_unneeded: bool  # an --as-needed library that serves nothing yet is as if it weren't there
-    first_referrer_counts: bool  # only the object that wants a symbol first is asked (gold)
-    weak_stays_weak: bool  # a library's strong reference doesn't harden an earlier weak one
-    reports_unexported: bool  # a definition that the output has and doesn't export is none for libraries
-    follows_unresolved: bool  # --unresolved-symbols is meant for libraries too
-    goes_on: bool  # after a library that isn't found, to say what else is missing
+    archives_in_order: bool = False  # a member serves only what was wanted before it on the line
+    drops_unneeded: bool = False  # an --as-needed library that serves nothing yet is as if it weren't there
+    first_referrer_counts: bool = False  # only the object that wants a symbol first is asked (gold)
+    weak_stays_weak: bool = False  # a library's strong reference doesn't harden an earlier weak one
+    reports_unexported: bool = False  # what the output defines and doesn't export is nothing for libraries
+    follows_unresolved: bool = False  # --unresolved-symbols is meant for libraries too
+    goes_on: bool = False  # after a library that isn't found, to say what else is missing
+    wraps_libraries: bool = False  # --wrap is for what libraries want, too
+    asking_is_enough: bool = False  # a symbol of --undefined is missed by nobody
     unknown_options: tuple[str, ...] = ()  # that it refuses and others know
 
     @property
@@ -49,15 +52,35 @@ class Linker:
 _COPY = ("--copy-dt-needed-entries", "--add-needed")
 
 LINKERS = (
-    Linker("bfd", (0, 0), Libraries.RECURSIVE, True, True, False, False, True, True, False),
-    Linker("gold", (0, 0), Libraries.KNOWN, True, False, True, True, False, False, True),
-    Linker("lld", (0, 0), Libraries.KNOWN, False, False, False, True, False, True, False, _COPY),
+    Linker(
+        "bfd", (0, 0), Libraries.RECURSIVE,
+        archives_in_order=True, drops_unneeded=True, reports_unexported=True, follows_unresolved=True,
+        wraps_libraries=True, asking_is_enough=True,
+    ),
+    Linker(
+        "gold", (0, 0), Libraries.KNOWN,
+        archives_in_order=True, first_referrer_counts=True, weak_stays_weak=True, goes_on=True,
+        wraps_libraries=True,
+    ),
+    Linker(
+        "lld", (0, 0), Libraries.KNOWN,
+        weak_stays_weak=True, follows_unresolved=True, unknown_options=_COPY,
+    ),
     # "non-exported symbol is referenced by DSO"
-    Linker("lld", (18, 0), Libraries.KNOWN, False, False, False, True, True, True, False, _COPY),
+    Linker(
+        "lld", (18, 0), Libraries.KNOWN,
+        weak_stays_weak=True, follows_unresolved=True, reports_unexported=True, unknown_options=_COPY,
+    ),
     # --no-allow-shlib-undefined is taken and ignored
-    Linker("mold", (0, 0), Libraries.NONE, False, False, False, True, False, True, False, _COPY),
-    Linker("mold", (2, 33), Libraries.ALL_KNOWN, False, False, False, True, True, True, False, _COPY),
-)
+    Linker(
+        "mold", (0, 0), Libraries.NONE,
+        weak_stays_weak=True, follows_unresolved=True, unknown_options=_COPY,
+    ),
+    Linker(
+        "mold", (2, 33), Libraries.ALL_KNOWN,
+        weak_stays_weak=True, follows_unresolved=True, reports_unexported=True, unknown_options=_COPY,
+    ),
+)  # fmt: skip
 
 _PROGRAMS = {"bfd": "ld.bfd", "gold": "ld.gold", "lld": "ld.lld", "mold": "mold"}
 _VERSION = {

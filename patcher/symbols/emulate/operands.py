@@ -16,6 +16,9 @@ from patcher.symbols.scope import Library
 
 _TOKEN = re.compile(r"/\*.*?\*/|[(),]|\"[^\"]*\"|[^\s(),;]+", re.S)
 _MAX_SCRIPT = 1 << 20
+_BITCODE = (b"BC\xc0\xde", b"\xde\xc0\x17\x0b")  # LLVM's, bare and wrapped
+_ASSIGNED = re.compile(r"([A-Za-z_$][\w.$]*)\s*(?:[-+*/&|]|<<|>>)?=(?!=)")
+_COMMENT = re.compile(r"/\*.*?\*/", re.S)
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,12 @@ def inputs(line: LinkLine, library: Library) -> tuple[list[Input], list[str]]:
     """The files of a link in its order, and the operands for which there is none."""
     found: list[Input] = []
     missing: list[str] = []
+    for script in line.scripts:
+        place = find(line, Operand(script)) or find(line, Operand(f":{script}", is_name=True))
+        if place is None:
+            missing.append(script)
+        else:
+            line.defined.update(script_definitions(place))
     for operand in line.operands:
         path = find(line, operand)
         if path is None:
@@ -68,6 +77,8 @@ def _read(
     start = head(path, 20)
     if start[:8] in (b"!<arch>\n", b"!<thin>\n"):
         yield Input(path, operand, tuple(members(path)), archive=True)
+    elif start[:4] in _BITCODE:
+        yield Input(path, operand, (Unit(path, "", True, (), lto=True),))
     elif start[:4] == b"\x7fELF":
         little = start[5:6] == b"\1"
         if int.from_bytes(start[16:18], "little" if little else "big") == ET_REL:
@@ -78,6 +89,7 @@ def _read(
         except UnreadableElfError as why:
             missing.append(str(why))
     elif depth < 8:  # anything else is a linker script, as libc.so is
+        line.defined.update(script_definitions(path))
         for part in script_operands(path, operand):
             place = find(line, part)
             if place is None and not part.is_name:
@@ -87,13 +99,22 @@ def _read(
                 yield from _read(line, part, place, library, missing, depth + 1)
 
 
-def script_operands(path: Path, like: Operand) -> Iterator[Operand]:
-    """What ``INPUT``, ``GROUP`` and ``AS_NEEDED`` of a linker script name."""
+def _script(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            text = file.read(_MAX_SCRIPT).decode("utf-8", "replace")
+            return file.read(_MAX_SCRIPT).decode("utf-8", "replace")
     except OSError:
-        return
+        return ""
+
+
+def script_definitions(path: Path) -> set[str]:
+    """The symbols that a linker script assigns, whether always or (``PROVIDE``) where they are wanted."""
+    return set(_ASSIGNED.findall(_COMMENT.sub(" ", _script(path))))
+
+
+def script_operands(path: Path, like: Operand) -> Iterator[Operand]:
+    """What ``INPUT``, ``GROUP`` and ``AS_NEEDED`` of a linker script name."""
+    text = _script(path)
     command, stack = "", []
     for token in _TOKEN.findall(text):
         if token.startswith(("/*", ",")):

@@ -58,6 +58,10 @@ def _in_objects(table: Table) -> list[Refusal]:
     line, found = table.line, []
     if line.ignore_in_objects:
         return []
+    for name in sorted(line.needed_by_defsym):
+        known = name in table.objects or (name, None) in table.by_library or name in line.defined
+        if not known and not linker_own(name):
+            found.append(Refusal(name, None, "a --defsym names it, and nothing defines it"))
     for key, wanted in table.wanted.items():
         name = key[0]
         if not wanted.by_object or linker_own(name) or name in line.defined or name in table.objects:

@@ -132,8 +132,10 @@ class Table:
         self.lto = self.lto or unit.lto
         for symbol in unit.symbols:
             if symbol.defined and not symbol.local:
-                wanted = self.wanted.get((symbol.name.decode("utf-8", "surrogateescape"), None))
-                if wanted is not None and wanted.hard and not self.defined(symbol.name):
+                name = symbol.name.decode("utf-8", "surrogateescape")
+                wanted = self.wanted.get((name, None))
+                asked = name in self.line.asked_for or (wanted is not None and wanted.hard)
+                if asked and not self.defined(symbol.name):
                     return True
         return False
 
@@ -153,9 +155,17 @@ class Table:
                 visible = not symbol.hidden and not excluded
                 self.objects[name] = visible and self.objects.get(name, True)
             else:
-                self._want((name, None), symbol.weak, unit.path, None)
+                key = (self._wrapped(name), None)
+                self._want(key, symbol.weak, unit.path, None)
                 if symbol.hidden and not symbol.weak:
-                    self.hidden_wanted.add((name, None))
+                    self.hidden_wanted.add(key)
+
+    def _wrapped(self, name: str) -> str:
+        """What a reference means under ``--wrap``: the wrapper, or the real one that a wrapper calls."""
+        if name in self.line.wrapped:
+            return f"__wrap_{name}"
+        real = name.removeprefix("__real_")
+        return real if real != name and real in self.line.wrapped else name
 
     def _want(self, key: Key, weak: bool, path: Path, library: ElfObject | None) -> None:
         wanted = self.wanted.setdefault(key, Wanted(weak))
@@ -201,11 +211,15 @@ class Table:
     def _references(self, library: ElfObject) -> None:
         for one in library.references:
             if one.version is not None or one.name not in OWN:
-                self._want((one.name, one.version), one.weak, library.path, library)
+                wrapped = self.linker.wraps_libraries and one.version is None
+                name = self._wrapped(one.name) if wrapped else one.name
+                self._want((name, one.version), one.weak, library.path, library)
 
     def serves_library(self, key: Key) -> bool | None:
         """Whether a library that wants ``key`` gets it; None where it is there and not exported."""
         name, version = key
+        if self.linker.asking_is_enough and name in self.line.asked_for:
+            return True
         if key in self.by_library or name in self.line.defined or (version is None and linker_own(name)):
             return True
         if version is None and name in self.objects:

@@ -17,12 +17,26 @@ def github(report: Report) -> str:
         findings = [one for one in report.findings if one.severity == severity]
         shown = findings if len(findings) <= SHOWN else findings[: SHOWN - 1]
         for finding in shown:
-            place, title = _property(relative(finding.object)), _property(finding.rule)
-            lines.append(f"::{level} file={place},title={title}::{_data(readable(finding.message))}")
+            lines.append(
+                annotation(level, finding.message, title=finding.rule, file=relative(finding.object))
+            )
         if len(findings) > len(shown):
             more = f"and {len(findings) - len(shown)} more of this severity; the log has them all"
-            lines.append(f"::{level} title=verify-symbols::{_data(more)}")
+            lines.append(annotation(level, more, title="verify-symbols"))
     return "\n".join(lines)
+
+
+def annotation(
+    level: str, message: str, *, title: str = "", file: str | None = None, line: int | None = None
+) -> str:
+    """One workflow command; nothing in its parts can begin another, or reach a terminal as control."""
+    parts = {"file": file, "line": str(line) if line else None, "title": title}
+    properties = ",".join(f"{name}={_property(value)}" for name, value in parts.items() if value)
+    return (
+        f"::{level} {properties}::{_data(readable(message))}"
+        if properties
+        else f"::{level}::{_data(readable(message))}"
+    )
 
 
 def _data(text: str) -> str:

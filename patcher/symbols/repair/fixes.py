@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from patcher.symbols.findings import Finding, Report
 from patcher.symbols.repair.database import Compilation, find_database, read_database
 from patcher.symbols.repair.declaration import parameter_names
 from patcher.symbols.repair.owner import find_owner
-from patcher.symbols.repair.proof import Proof, prove
+from patcher.symbols.repair.proof import Proof, defined_by, judged
 from patcher.symbols.repair.signature import Signature, signature
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def fixes(report: Report, *, proven: bool = False, reporter: Reporter = SILENT) 
     """
     found: dict[str, Fix] = {}
     databases: dict[Path, list[Compilation]] = {}
+    compiled: dict[tuple[str, Path], set[bytes] | Proof] = {}
     wanted = [one for one in report.findings if one.rule == "undefined-symbol"]
     with reporter.step("Looking for fixes", total=len(wanted)) as step:
         for number, finding in enumerate(wanted):
@@ -63,7 +64,11 @@ def fixes(report: Report, *, proven: bool = False, reporter: Reporter = SILENT) 
                 continue
             source = owner.compilation.source
             line = shape.directive(parameter_names(shape, source) if source.is_file() else ())
-            proof = prove(line, finding.symbol, owner.compilation) if proven else None
+            proof = None
+            if proven:  # one line may serve several symbols, and compiling takes its time
+                if (line, source) not in compiled:
+                    compiled[line, source] = defined_by(line, owner.compilation)
+                proof = judged(compiled[line, source], finding.symbol)
             found[finding.symbol] = Fix(
                 finding.symbol, line, shape, owner.compilation, owner.instances, proof
             )
@@ -76,9 +81,9 @@ def suggested(report: Report, made: Iterable[Fix]) -> Report:
 
     def better(finding: Finding) -> Finding:
         fix = by_symbol.get(finding.symbol) if finding.rule == "undefined-symbol" else None
-        return replace(finding, suggestion=fix.text) if fix is not None else finding
+        return finding._replace(suggestion=fix.text) if fix is not None else finding
 
-    return replace(report, findings=tuple(better(finding) for finding in report.findings))
+    return report._replace(findings=tuple(better(finding) for finding in report.findings))
 
 
 def write(made: Iterable[Fix], root: Path, *, reporter: Reporter = SILENT) -> tuple[str, ...]:
@@ -95,7 +100,8 @@ def write(made: Iterable[Fix], root: Path, *, reporter: Reporter = SILENT) -> tu
 
     tree = WorkTree(root)
     by_file: dict[str, list[Fix]] = {}
-    for fix in made:
+    # an instance of a class serves all of its members
+    for fix in {one.line: one for one in made}.values():
         if fix.proof is None or not fix.proof.proven:
             why = fix.proof.detail if fix.proof is not None else "it was not compiled"
             raise ConflictError(f"{fix.line}: not proven, {why}; nothing was written")

@@ -32,7 +32,11 @@ def find_owner(wanted: Signature, database: list[Compilation]) -> Owner | None:
                 if not symbol.defined or needle not in symbol.name:
                     continue
                 there = signature(symbol.name.decode("utf-8", "replace"))
-                count += there is not None and there.name == wanted.name
+                count += there is not None and _same(there, wanted)
         if count and (best is None or count > best.instances):
             best = Owner(compilation, count)
     return best
+
+
+def _same(there: Signature, wanted: Signature) -> bool:
+    return (there.name, there.is_class) == (wanted.name, wanted.is_class)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from patcher.symbols.demangle import demangle
+from patcher.symbols.installed import is_installed
 from patcher.symbols.relocatable import members
 from patcher.symbols.repair.database import Compilation
 
@@ -23,7 +24,25 @@ class Proof:
 
 
 def prove(directive: str, mangled: str, compilation: Compilation) -> Proof:
-    """Compile the source with ``directive`` behind it, elsewhere, and look for ``mangled`` in the object.
+    """Compile the source with ``directive`` behind it, elsewhere, and look for ``mangled`` in the object."""
+    return judged(defined_by(directive, compilation), mangled)
+
+
+def judged(names: set[bytes] | Proof, mangled: str) -> Proof:
+    """Whether ``mangled`` is among what :func:`defined_by` gave, and what is there in its place."""
+    if isinstance(names, Proof):
+        return names
+    if mangled.encode() in names:
+        return Proof(True)
+    text = demangle(mangled)
+    alike = [one.decode() for one in names if demangle(one.decode("utf-8", "replace")) == text]
+    if alike:
+        return Proof(False, f"this compiler calls it {alike[0]}: the user was built by another one")
+    return Proof(False, "the object doesn't define it")
+
+
+def defined_by(directive: str, compilation: Compilation) -> set[bytes] | Proof:
+    """What the object defines with ``directive`` behind its source; a failed proof where it isn't compiled.
 
     The source itself is not touched. The optimization is that of the build: without it the compiler emits
     implicit instances too, which prove nothing, because at -O3 they are inlined and gone.
@@ -34,6 +53,9 @@ def prove(directive: str, mangled: str, compilation: Compilation) -> Proof:
         source.write_text(f'#include "{compilation.source}"\n{directive}\n', encoding="utf-8")
         out = folder / "proof.o"
         arguments = _without_outputs(compilation, source)
+        foreign = next((word for word in _programs(arguments) if not is_installed(word)), None)
+        if foreign is not None:
+            return Proof(False, f"{foreign} is none that is installed; what came with a build is not run")
         command = [*arguments, "-w", "-g0", "-c", str(source), "-o", str(out)]
         try:
             done = subprocess.run(
@@ -44,14 +66,14 @@ def prove(directive: str, mangled: str, compilation: Compilation) -> Proof:
         if done.returncode:
             error = next((line for line in done.stderr.splitlines() if "error" in line), "without a word")
             return Proof(False, f"the compiler refuses it: {error.strip()}")
-        names = {symbol.name for unit in members(out) for symbol in unit.symbols if symbol.defined}
-    if mangled.encode() in names:
-        return Proof(True)
-    text = demangle(mangled)
-    alike = [one.decode() for one in names if demangle(one.decode("utf-8", "replace")) == text]
-    if alike:
-        return Proof(False, f"this compiler calls it {alike[0]}: the user was built by another one")
-    return Proof(False, "the object doesn't define it")
+        return {symbol.name for unit in members(out) for symbol in unit.symbols if symbol.defined}
+
+
+def _programs(arguments: list[str]) -> list[str]:
+    """What a compile command would run: a launcher and a compiler, or what ``-wrapper`` and ``-B`` name."""
+    first = [word for word in arguments[:2] if not word.startswith("-")]
+    odd = [word for word in arguments if word.startswith(("-wrapper", "-B", "-fplugin", "-specs", "--specs"))]
+    return [*first, *odd]
 
 
 def _without_outputs(compilation: Compilation, source: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""A demangled function template's instance, taken apart: result, name, arguments, parameters."""
+"""A demangled template's instance, taken apart: result, name, arguments, parameters."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from patcher.symbols.demangle import demangle
-from patcher.symbols.instantiate import tidy
+from patcher.symbols.instantiate import class_instance, tidy
 
 _OPEN, _CLOSE = "<([{", ">)]}"
 _CONST = re.compile(r"^([\w:<>, ]+?) const(?= ?[&*]|$)")
@@ -21,6 +21,7 @@ class Signature:
     arguments: str  # with their angle brackets
     parameters: tuple[str, ...]
     suffix: str = ""  # const and the like
+    is_class: bool = False  # a member of a class template: the class is what can be instantiated
 
     @property
     def base(self) -> str:
@@ -29,6 +30,8 @@ class Signature:
 
     def directive(self, names: tuple[str, ...] = ()) -> str:
         """The explicit instantiation, with parameter names where they are known, one for each."""
+        if self.is_class:
+            return f"template class {self.name}{self.arguments};"
         types = [_spelled(one) for one in self.parameters]
         if len(names) == len(types):
             types = [_named(kind, name) for kind, name in zip(types, names, strict=True)]
@@ -37,13 +40,22 @@ class Signature:
 
 
 def signature(mangled: str) -> Signature | None:
-    """The instance that a mangled name stands for; None for what is no function template's.
+    """The instance that a mangled name stands for; None for what is no template's.
 
     Only template functions carry their result type in the mangling (Itanium C++ ABI, 5.1.5.3).
     """
     text = tidy(demangle(mangled))
     if text == mangled:
         return None
+    return _function(text) or _class(text)
+
+
+def _class(text: str) -> Signature | None:
+    shape = class_instance(text)
+    return Signature("", shape[0], shape[1], (), is_class=True) if shape else None
+
+
+def _function(text: str) -> Signature | None:
     start = _parameters_at(text)
     if start is None:
         return None

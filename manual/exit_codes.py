@@ -1,0 +1,58 @@
+"""The exit codes with what they mean, in step with :mod:`patcher.errors`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from patcher.errors import ExitCode
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """One exit code: its number, what happened, what state things are in."""
+
+    code: ExitCode
+    meaning: str
+    left: str
+
+    @property
+    def number(self) -> int:
+        """What the shell sees."""
+        return int(self.code)
+
+
+_MEANINGS = {
+    ExitCode.OK: ("Done, or clean.", "What was asked for."),
+    ExitCode.FINDINGS: (
+        "Findings: an undefined symbol, a new site of the sibling type, a revision that refuses an edit,"
+        " a limit that isn't kept, something that is missing on this machine.",
+        "The command has done its work; the findings are its answer.",
+    ),
+    ExitCode.USAGE: ("Wrong usage, or an input that can't be read.", "Nothing was written."),
+    ExitCode.CONFLICT: (
+        "An anchor is missing, ambiguous or contradicted.",
+        "Nothing was written; the tree is what it was, to the byte.",
+    ),
+    ExitCode.SOURCE: (
+        "The source can't be had: no route, no such release, a hostile archive.",
+        "No half checkout is left; what was downloaded whole is kept.",
+    ),
+    ExitCode.BUILD: (
+        "CMake, the compiler, the linker or a program that was built failed.",
+        "The build folder and its log are kept; the same command goes on.",
+    ),
+    ExitCode.TREE_CHANGED: (
+        "The tree was changed by somebody else since the tool wrote it.",
+        "Nothing was written.",
+    ),
+    ExitCode.INTERNAL: (
+        "A bug in the tool. The error names the log that has the traceback.",
+        "A write that was under way is finished or taken back by the next command.",
+    ),
+    ExitCode.INTERRUPTED: (
+        "Interrupted (Ctrl-C).",
+        "A write that was under way is finished or taken back by the next command.",
+    ),
+}
+
+EXIT_CODES = tuple(Meaning(code, *_MEANINGS[code]) for code in ExitCode)

@@ -1,0 +1,186 @@
+"""The reference pages: commands, exit codes, rules, edits, documents. All of it is read off the code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from manual.commands import Command, Option, commands, program
+from manual.exit_codes import EXIT_CODES
+from patcher.patchset import Edit, load
+from patcher.symbols.rules import RULES
+
+SCHEMAS = Path(__file__).parents[1] / "docs" / "reference" / "schemas"
+_NOTE = "<!-- made by 'python -m manual' from {source}: change that, not this -->\n\n"
+_COMMON = ("--json", "-q", "-v", "-h")
+
+
+def reference_pages() -> dict[str, str]:
+    """Every page by its path below ``docs/reference``."""
+    return {
+        "commands.md": _NOTE.format(source="the commands themselves") + _commands(),
+        "exit-codes.md": _NOTE.format(source="patcher/errors.py and manual/exit_codes.py") + _exit_codes(),
+        "rules.md": _NOTE.format(source="patcher/symbols/rules.py") + _rules(),
+        "edits.md": _NOTE.format(source="patches/q8_a8.toml") + _edits(),
+        "documents.md": _NOTE.format(source="docs/reference/schemas") + _documents(),
+    }
+
+
+def _commands() -> str:
+    top = program()
+    every = list(commands())
+    common = [item for item in every[0].options if item.names[0] in _COMMON]
+    lines = [
+        "# Commands",
+        "",
+        "\n\n".join(_escaped(text) for text in top.text),
+        "",
+        "Results go to stdout; notes, progress and errors to stderr. All commands have these options:",
+        "",
+        *_option_table(common),
+        "",
+        "The program alone has `--version` and `--help`. [Exit codes](exit-codes.md) and",
+        "[JSON documents](documents.md) have pages of their own.",
+    ]
+    for command in every:
+        lines += ["", *_command(command)]
+    return "\n".join(lines) + "\n"
+
+
+def _command(command: Command) -> list[str]:
+    own = [item for item in command.options if item.names[0] not in _COMMON]
+    lines = [f"## {command.name}", "", "```text", command.usage, "```", ""]
+    lines += ["\n\n".join(_escaped(text) for text in command.text), ""]
+    if own:
+        lines += [*_option_table(own), ""]
+    if command.examples:
+        lines += ["```sh", *command.examples, "```"]
+    return lines
+
+
+def _option_table(options: Iterable[Option]) -> list[str]:
+    rows = ["| option | does | default |", "|---|---|---|"]
+    for item in options:
+        default = f"`{_cell(item.default)}`" if item.default else ""
+        rows.append(f"| `{_cell(item.spelled)}` | {_cell(_escaped(item.help))} | {default} |")
+    return rows
+
+
+def _exit_codes() -> str:
+    lines = [
+        "# Exit codes",
+        "",
+        "Part of the contract: a number never changes its meaning.",
+        "",
+        "| code | meaning | what is left |",
+        "|---|---|---|",
+    ]
+    lines += [f"| {code.number} | {code.meaning} | {code.left} |" for code in EXIT_CODES]
+    lines += [
+        "",
+        "An error is one line on stderr that begins with `error:` (for several conflicts, one line each) and",
+        "names the file, what was looked for, what was found and what to do. A traceback is a bug.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _rules() -> str:
+    lines = [
+        "# Rules of verify-symbols",
+        "",
+        "Ids and severities are stable. `q8a8-patch verify-symbols --explain RULE` prints the same text;",
+        "`--fail-on` chooses the severity from which the exit code is 1.",
+    ]
+    for rule in RULES.values():
+        lines += ["", f"## {rule.id}", "", f"*{rule.severity}.* {rule.summary}", ""]
+        lines += [_escaped(" ".join(rule.explanation.split()))]
+    return "\n".join(lines) + "\n"
+
+
+def _edits() -> str:
+    patchset = load()
+    kind = patchset.type
+    lines = [
+        "# Edits",
+        "",
+        f"{len(patchset.edits)} edits make {kind.upper}. Each names a place by structure, and a reason;",
+        "`q8a8-patch status` says how each stands in a tree. A group is one commit of `q8a8-patch export`.",
+    ]
+    for group in patchset.groups:
+        lines += ["", f"## {group.id}", "", f"`{group.subject}`", "", " ".join(group.body.split()), ""]
+        lines += ["| edit | file | where | why |", "|---|---|---|---|"]
+        lines += [_edit(edit) for edit in patchset.edits if edit.group == group.id]
+    return "\n".join(lines) + "\n"
+
+
+def _edit(edit: Edit) -> str:
+    files = "<br>".join(f"`{name}`" for name in edit.files)
+    why = edit.purpose
+    if edit.unless_missing:
+        why += f" *The file may be missing: {edit.unless_missing.rstrip('.')}.*"
+    if edit.when:
+        why += " *Only where the file has what it is about.*"
+    return f"| `{edit.id}` | {files} | {_cell(_where(edit))} | {_cell(_escaped(why))} |"
+
+
+def _where(edit: Edit) -> str:
+    """The anchor in a few words: its kind, and what it hangs on."""
+    names = [
+        key for key in ("enum", "table", "name", "function", "macro", "owner", "beside") if key in edit.anchor
+    ]
+    said = edit.anchor[names[0]] if names else ""
+    said = ", ".join(said) if isinstance(said, list | tuple) else str(said)
+    return f"{edit.kind} `{said}`" if said else edit.kind
+
+
+def _documents() -> str:
+    lines = [
+        "# JSON documents",
+        "",
+        "With `--json` a command prints one document on stdout and nothing else. Each has a schema (JSON",
+        "Schema 2020-12), which the tests check real documents against. Members may be added; none goes, and",
+        "none changes its meaning.",
+    ]
+    for path in sorted(SCHEMAS.glob("*.schema.json")):
+        schema = json.loads(path.read_text(encoding="utf-8"))
+        lines += [
+            "",
+            f"## {schema['title']}",
+            "",
+            f"{schema['description']} [Schema](schemas/{path.name})",
+            "",
+        ]
+        lines += ["| member | type | |", "|---|---|---|"]
+        for name, member in schema.get("properties", {}).items():
+            optional = "" if name in schema.get("required", ()) else " *Not always there.*"
+            lines.append(
+                f"| `{name}` | {_type(member)} | {_cell(_escaped(member.get('description', '')))}{optional} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _type(member: dict[str, Any]) -> str:
+    if "$ref" in member:
+        name = member["$ref"]
+        name = name.rsplit("/", 1)[-1].removesuffix(".schema.json")
+        return f"[{name}](#{name})" if member["$ref"].endswith(".schema.json") else name
+    if "enum" in member:
+        return ", ".join(f"`{value}`" for value in member["enum"])
+    if "anyOf" in member:
+        return " or ".join(_type(choice) for choice in member["anyOf"])
+    kind = member.get("type", "any")
+    kind = " or ".join(kind) if isinstance(kind, list) else kind
+    if "array" in kind and "items" in member:
+        return f"{kind} of {_type(member['items'])}"
+    return str(kind)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", r"\|").replace("\n", " ")
+
+
+def _escaped(text: str) -> str:
+    """Prose of help texts in Markdown: names with stars and angle brackets stay as they are."""
+    return text.replace("<", "&lt;").replace("*", r"\*").replace("_", r"\_")

@@ -1,0 +1,211 @@
+"""``q8a8-patch guard``: what a service runs for every change, and once a day."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from patcher.commands.arguments import type_option
+from patcher.console import Output, common_options
+from patcher.errors import ExitCode, UsageError
+
+_FAIL_ON = ("error", "warning", "note", "never")
+
+
+@click.group("guard")
+def command() -> None:
+    """Guard a repository that carries llama.cpp. Its commands take --json, -q and -v.
+
+    Example: q8a8-patch guard check --source ./vendor/llama.cpp
+    """
+
+
+@command.command("check")
+@click.option(
+    "--source",
+    default=".",
+    show_default=True,
+    metavar="LOCATOR",
+    help="The tree, a project that carries one, or anything that fetch takes.",
+)
+@click.option("--ref", metavar="REF", help="The tag, branch or commit, where the source is a repository.")
+@click.option(
+    "--target", "targets", multiple=True, help="What to build; may be repeated. [default: llama-quantize]"
+)
+@type_option
+@click.option("--fail-on", type=click.Choice(_FAIL_ON), default="error", show_default=True)
+@click.option(
+    "--expect",
+    type=click.Choice(["auto", "stock", "carried"]),
+    default="auto",
+    show_default=True,
+    help="Whether the tree carries the type of its own: then nothing of it may be missing.",
+)
+@click.option("--static", is_flag=True, help="Read only, in seconds: no copy, no build.")
+@click.option("--keep-going", is_flag=True, help="Build although what was read is wrong already.")
+@click.option(
+    "--work", type=click.Path(path_type=Path), help="Where the copy and the build go. [default: cache]"
+)
+@click.option("-j", "--jobs", type=click.IntRange(min=1), help="Compilers at once. [default: by machine]")
+@click.option("--cmake-arg", "cmake_args", multiple=True, help="Handed to CMake; may be repeated.")
+@click.option("--compiler-launcher", "launcher", default="auto", show_default=True, help="ccache, none, ...")
+@click.option("--sarif", type=click.Path(path_type=Path), help="Write SARIF 2.1.0 into this file.")
+@click.option("--gitlab", type=click.Path(path_type=Path), help="Write GitLab's code quality into this file.")
+@click.option(
+    "--summary",
+    type=click.Path(path_type=Path),
+    help="Add Markdown to this file. [default: $GITHUB_STEP_SUMMARY]",
+)
+@click.option(
+    "--annotate/--no-annotate", default=None, help="Print GitHub's annotations. [default: on its runners]"
+)
+@common_options
+def check_command(
+    source: str,
+    ref: str | None,
+    targets: tuple[str, ...],
+    kind: str,
+    fail_on: str,
+    expect: str,
+    static: bool,
+    keep_going: bool,
+    work: Path | None,
+    jobs: int | None,
+    cmake_args: tuple[str, ...],
+    launcher: str,
+    sarif: Path | None,
+    gitlab: Path | None,
+    summary: Path | None,
+    annotate: bool | None,
+    output: Output,
+) -> int:
+    """Judge a tree: does every edit have its place, is no sibling forgotten, does it build and link?
+
+    A tree that carries the type must have all of it; to any other it is applied, in a copy. Nothing is
+    written in the source. Exit code 1 where something of --fail-on or worse was found.
+
+    Example: q8a8-patch guard check --source . --target llama-quantize --sarif guard.sarif
+    """
+    from patcher.guard import CheckRequest, check, outputs
+    from patcher.guard.check import TARGETS
+    from patcher.patchset import load
+
+    for place in filter(None, (sarif, gitlab)):
+        _require_folder(place)
+    request = CheckRequest(
+        source, ref, work, targets or TARGETS, static, keep_going, expect, fail_on, jobs, cmake_args, launcher
+    )
+    done = check(request, reporter=output.reporter, patchset=load(kind))
+    if sarif is not None:
+        _replace(sarif, outputs.sarif(done))
+    if gitlab is not None:
+        _replace(gitlab, outputs.gitlab(done))
+    _add_summary(summary, outputs.markdown(done))
+    if annotate or (annotate is None and os.environ.get("GITHUB_ACTIONS") == "true"):
+        click.echo(outputs.github(done), err=True, nl=bool(done.problems))
+    output.emit(done.document, lambda: outputs.text(done, verbose=bool(output.verbose)))
+    return ExitCode.FINDINGS if done.failing else ExitCode.OK
+
+
+@command.command("watch")
+@click.option(
+    "--upstream", metavar="URL", help="The repository to watch, or a clone of it. [default: llama.cpp's]"
+)
+@type_option
+@click.option("--refs", multiple=True, metavar="REF|A..B", help="Instead of all that was fetched.")
+@click.option(
+    "--days", type=click.IntRange(1, 4000), default=30, show_default=True, help="Of history, at first."
+)
+@click.option(
+    "--issue",
+    type=click.Choice(["none", "github", "gitlab"]),
+    default="none",
+    show_default=True,
+    help="Keep one issue there, with the token that the environment has.",
+)
+@click.option("--fail-on", type=click.Choice(_FAIL_ON), default="error", show_default=True)
+@click.option("--work", type=click.Path(path_type=Path), help="Where the history is kept. [default: cache]")
+@click.option(
+    "--summary",
+    type=click.Path(path_type=Path),
+    help="Add Markdown to this file. [default: $GITHUB_STEP_SUMMARY]",
+)
+@click.option("-j", "--jobs", type=click.IntRange(min=1), help="Processes at once. [default: by machine]")
+@common_options
+def watch_command(
+    upstream: str | None,
+    kind: str,
+    refs: tuple[str, ...],
+    days: int,
+    issue: str,
+    fail_on: str,
+    work: Path | None,
+    summary: Path | None,
+    jobs: int | None,
+    output: Output,
+) -> int:
+    """Plan the type on upstream's newest; where it refuses an edit, find the commit and keep one issue.
+
+    The issue is opened once, updated while something changes, and closed when every edit fits again.
+    Exit code 1 where the newest refuses an edit.
+
+    Example: q8a8-patch guard watch --issue github
+    """
+    from patcher.cache import cache_dir
+    from patcher.guard import watch
+    from patcher.guard.issue import body_of, keep, marker_of, title_of
+    from patcher.guard.trackers import tracker
+    from patcher.patchset import load
+
+    patchset = load(kind)
+    # what it lacks is said before the work
+    where = tracker(issue, os.environ, marker_of(patchset)) if issue != "none" else None
+    done = watch(
+        upstream, work or cache_dir("guard"), refs=refs, days=days, patchset=patchset, jobs=jobs,
+        reporter=output.reporter,
+    )  # fmt: skip
+    newest = done.drift.revisions[-1]
+    fits = f"{done.patchset.type.upper} fits upstream's newest, {newest.commit[:12]} ({newest.date})"
+    verdict = title_of(done) if done.broken else fits
+    action, kept = keep(where, done) if where is not None else ("none", None)
+    _add_summary(summary, body_of(done) if done.broken else f"## ✅ {verdict}\n")
+
+    def text() -> str:
+        lines = [verdict]
+        for cause in done.drift.causes:
+            lines.append(f"  {cause.edit}: {cause.file}: {cause.detail}")
+            lines.append(f"    broken by {cause.commit[:12]} ({cause.date}) {cause.subject}")
+        return "\n".join([*lines, *([f"issue {action}: {kept.url}"] if kept else [])])
+
+    document = done.document() | {"issue": {"action": action, "url": kept.url if kept else None}}
+    output.emit(document, text)
+    return ExitCode.FINDINGS if done.broken and fail_on != "never" else ExitCode.OK
+
+
+def _require_folder(place: Path) -> None:
+    if not place.absolute().parent.is_dir():
+        raise UsageError(f"{place}: looked for the folder {place.absolute().parent}, found none")
+
+
+def _replace(place: Path, text: str) -> None:
+    """Write the file whole or not at all."""
+    draft = place.with_name(f".{place.name}.draft")
+    try:
+        draft.write_text(text + "\n", encoding="utf-8")
+        draft.replace(place)
+    except OSError as why:
+        raise UsageError(f"{place}: can't be written ({os.strerror(why.errno or 0)})") from why
+
+
+def _add_summary(place: Path | None, text: str) -> None:
+    name = os.environ.get("GITHUB_STEP_SUMMARY")
+    place = place or (Path(name) if name else None)
+    if place is None:
+        return
+    try:
+        with place.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as why:
+        raise UsageError(f"{place}: can't be written ({os.strerror(why.errno or 0)})") from why

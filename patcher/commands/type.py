@@ -1,0 +1,60 @@
+"""``q8a8-patch type``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from patcher.console import Output, common_options
+
+
+@click.command("type")
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.option("--schema", is_flag=True, help="Print the JSON schema of such a file, for editors.")
+@common_options
+def command(file: Path | None, schema: bool, output: Output) -> None:
+    """Check the FILE of a type of one's own, and say what it adds; without FILE, the type that ships.
+
+    What is wrong is one line: the place, what was found, what is allowed.
+    Example: q8a8-patch type my_type.toml
+    """
+    from dataclasses import asdict
+
+    from patcher import type_schema
+    from patcher.patchset import load
+
+    if schema:
+        output.emit(type_schema.schema(), type_schema.text().rstrip("\n"))
+        return
+    patchset = load(file) if file is not None else load()
+    kind = patchset.type
+    document: dict[str, Any] = asdict(kind) | {
+        "bits_per_weight": kind.bits_per_weight,
+        "edits": [
+            {
+                "id": edit.id,
+                "group": edit.group,
+                "purpose": edit.purpose,
+                "files": list(edit.files),
+                "template": edit.template,
+                "own": edit.own,
+            }
+            for edit in patchset.edits
+        ],
+    }
+
+    def text() -> str:
+        own = [edit for edit in patchset.edits if edit.own]
+        edits, groups = len(patchset.edits), len(patchset.groups)
+        lines = [
+            f"{kind.upper}: {kind.description}, {kind.bits_per_weight:.2f} bits per weight",
+            f"  block        {kind.block_size} weights in {kind.type_size} bytes, {kind.qk}",
+            f"  numbers      GGML_TYPE {kind.id}, LLAMA_FTYPE {kind.ftype}, GGML_FTYPE {kind.ggml_ftype}",
+            f"  activations  {kind.activations.upper()}",
+            f"  edits        {edits} in {groups} groups, {len(own)} with its own text",
+        ]
+        return "\n".join([*lines, *(f"    {edit.id:<24} {edit.template}" for edit in own)])
+
+    output.emit(document, text)

@@ -1,0 +1,98 @@
+"""What ``verify-symbols`` does, apart from its options: so that it can start without an option parser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from patcher import symbols
+from patcher.errors import ExitCode, UsageError
+from patcher.progress import SILENT, Reporter
+from patcher.symbols.report import text
+
+
+class Request(NamedTuple):
+    """The options, by their names."""
+
+    paths: tuple[Path, ...]
+    form: str = "text"
+    library_path: tuple[Path, ...] = ()
+    sysroot: Path | None = None
+    host: tuple[Path, ...] = ()
+    emulate: str | None = None
+    ignore: tuple[str, ...] = ()
+    ignore_file: Path | None = None
+    baseline: Path | None = None
+    write_baseline: Path | None = None
+    fail_on: str = "error"
+    prove: bool = False
+    fix: Path | None = None
+
+
+class Outcome(NamedTuple):
+    """The exit code, and what to print: a document for programs, or text."""
+
+    code: int
+    document: Callable[[], dict[str, Any]]
+    shown: Callable[[], str]
+
+
+def verify(request: Request, *, verbose: bool = False, reporter: Reporter = SILENT) -> Outcome:
+    """Check, repair and compare as asked. Raises what the library raises."""
+    if not request.paths:
+        raise UsageError("PATHS: looked for files or folders, found none", hint="name a build's bin folder")
+    report = _checked(request, reporter)
+    if any(finding.rule == "undefined-symbol" for finding in report.findings):
+        report = _repaired(request, report, reporter)
+    if request.write_baseline is not None:
+        from patcher.symbols import baseline
+
+        baseline.write_baseline(request.write_baseline, report)
+        reporter.note(f"{len(report.findings)} findings written to {request.write_baseline}")
+        return Outcome(ExitCode.OK, report.document, str)
+    if request.baseline is not None:
+        from patcher.symbols import baseline
+
+        report = baseline.without_known(report, request.baseline)
+    code = ExitCode.FINDINGS if report.at_least(request.fail_on) else ExitCode.OK
+    if request.form in ("text", "json"):
+        return Outcome(code, report.document, lambda: text(report, verbose=verbose))
+    from patcher.symbols.formats import FORMATS
+
+    return Outcome(code, report.document, lambda: FORMATS[request.form](report))
+
+
+def _checked(request: Request, reporter: Reporter) -> symbols.Report:
+    ignores = symbols.Ignores.of(request.ignore)
+    if request.ignore_file is not None:
+        ignores.read(request.ignore_file)
+    options = symbols.SearchOptions.from_environment(request.library_path, request.sysroot)
+    if request.emulate is None:
+        return symbols.check(
+            request.paths, options=options, hosts=request.host, ignore=ignores, reporter=reporter
+        )
+    from patcher.symbols.emulate import emulate
+
+    return emulate(
+        request.paths,
+        request.emulate,
+        options=options,
+        hosts=request.host,
+        ignore=ignores,
+        reporter=reporter,
+    )
+
+
+def _repaired(request: Request, report: symbols.Report, reporter: Reporter) -> symbols.Report:
+    """The report with the fixes that were found, which are written if that was asked for."""
+    from patcher.symbols import repair
+
+    made = repair.fixes(report, proven=request.prove or request.fix is not None, reporter=reporter)
+    report = repair.suggested(report, made)
+    if request.fix is not None and made:
+        files = repair.write(made, request.fix, reporter=reporter)
+        reporter.note(
+            f"{len({fix.line for fix in made})} lines written to {', '.join(files)}: build again, then verify"
+        )
+    return report

@@ -1,0 +1,215 @@
+"""One tree, judged: the edits, the sibling's sites, the build, the symbols of what was built."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from patcher import symbols, transaction
+from patcher.audit import Site, audit
+from patcher.build import BuildFailedError, BuildRequest, build
+from patcher.cache import cache_dir
+from patcher.errors import UsageError
+from patcher.guard.place import carried_tree, copy_to
+from patcher.guard.problem import Check, Problem, Stage
+from patcher.patchset import PatchSet, load
+from patcher.plan import EditPlan, Plan, State, make_plan
+from patcher.progress import SILENT, Reporter
+from patcher.symbols import repair
+from patcher.tree import WorkTree
+
+EXPECT = ("auto", "stock", "carried")
+TARGETS = ("llama-quantize",)  # links all that the type is in: libggml-base, libggml-cpu, libllama
+_NUMBERS = ("enumerator", "py-member")  # edits that only a tree with the type has
+
+
+@dataclass(frozen=True)
+class CheckRequest:
+    """What to judge, and how far."""
+
+    source: str = "."
+    ref: str | None = None
+    work: Path | None = None  # where the copy and the build go; None: the user's cache
+    targets: tuple[str, ...] = TARGETS
+    static: bool = False  # read only: no copy, no build
+    keep_going: bool = False  # build although what was read is wrong already
+    expect: str = "auto"
+    fail_on: str = "error"
+    jobs: int | None = None
+    cmake_args: tuple[str, ...] = ()
+    launcher: str = "auto"
+
+
+@dataclass
+class _Course:
+    """A check under way."""
+
+    stages: list[Stage] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[Callable[[str], None]]:
+        """Time a step; it failed where problems of severity error came of it."""
+        start, before = time.monotonic(), len(self.problems)
+        said: list[str] = []
+        yield said.append
+        failed = any(one.severity == "error" for one in self.problems[before:])
+        seconds = time.monotonic() - start
+        self.stages.append(Stage(name, "failed" if failed else "ok", seconds, "; ".join(said)))
+
+    @property
+    def broken(self) -> bool:
+        return any(one.severity == "error" for one in self.problems)
+
+
+def check(request: CheckRequest, *, reporter: Reporter = SILENT, patchset: PatchSet | None = None) -> Check:
+    """Judge ``request.source``; nothing is written in it, and what is built is a copy.
+
+    What can be known by reading comes first: a build is not begun where that has found an error, unless
+    ``keep_going``. Raises :class:`UsageError` for a source that is no llama.cpp or carries none,
+    :class:`SourceError` where it can't be had.
+    """
+    patchset = patchset or load()
+    here = Path(request.source)
+    local = here.is_dir() and request.ref is None
+    if request.static and not local:
+        raise UsageError(f"--static: {request.source} is not a folder to read", hint="leave --static out")
+    found = carried_tree(here) if here.is_dir() else None
+    source = str(found) if found is not None else request.source
+    work = request.work or cache_dir("guard", re.sub(r"\W+", "-", str(here.resolve())).strip("-")[-60:])
+    course = _Course()
+    release = commit = None
+    root = Path(source)
+    if not request.static:
+        with course.stage("fetch") as say:
+            copy = copy_to(work, source, request.ref, reporter)
+            root, release, commit = copy.path, copy.release, copy.commit
+            say(release or commit[:12])
+    tree = transaction.tree_at(root)
+    with course.stage("edits") as say:
+        plan = make_plan(tree, patchset, reporter)
+        carried = request.expect == "carried" or (request.expect == "auto" and carries(plan))
+        course.problems += list(edit_problems(plan, carried=carried))
+        say(_edits(plan, carried))
+    with course.stage("siblings") as say:
+        sites = audit(tree, patchset, reporter=reporter)
+        course.problems += [_unhandled(one.site, patchset) for one in sites.new]
+        say(f"{len(sites.sites)} sites of {patchset.type.sibling.upper()}, {len(sites.new)} new")
+    if request.static or (course.broken and not request.keep_going):
+        why = "not asked for" if request.static else "what was read is wrong already"
+        course.stages += [Stage(name, "skipped", 0.0, why) for name in ("build", "symbols")]
+    else:
+        if not carried and not plan.conflicts:
+            with course.stage("apply") as say:
+                written = transaction.apply(tree, patchset, reporter=reporter).written
+                say(f"{len(plan.missing)} edits in {len(written)} files")
+        _build(course, request, tree, work, reporter)
+    prefix = _prefix(found) if found is not None else None
+    return Check(
+        request.source, release, commit, carried, prefix, request.fail_on,
+        tuple(course.stages), tuple(course.problems),
+    )  # fmt: skip
+
+
+def carries(plan: Plan) -> bool:
+    """Whether the tree has the type of its own: a number for it, or the most of its parts."""
+    there = [edit for edit in plan.edits if edit.state in (State.PRESENT, State.APPLIED)]
+    return any(edit.edit.kind in _NUMBERS for edit in there) or len(there) > len(plan.missing)
+
+
+def edit_problems(plan: Plan, *, carried: bool) -> Iterator[Problem]:
+    """What the plan says against the tree; in one that carries the type, what is missing as well."""
+    name = plan.patchset.type.upper
+    lines = {file.path: file for file in plan.files}
+    chosen = "" if plan.patchset.home is None else f" --type {Path(plan.patchset.source).name}"
+    for edit in plan.edits:
+        if edit.state is State.CONFLICT:
+            message = f"{name}: edit '{edit.edit.id}' can't be placed: {edit.detail}"
+            known = ", ".join(plan.patchset.known_good)
+            yield Problem(
+                "edit-conflict", message, edit.file, _line_said(edit.detail), f"known to work: {known}"
+            )
+        elif edit.state is State.MISSING and carried:
+            where = [owner for owner in edit.owners if owner]
+            there = f" ({'; '.join(where)})" if where else ""
+            message = (
+                f"{name}: edit '{edit.edit.id}' is missing{there}. It is there because: {edit.edit.purpose}"
+            )
+            file = lines.get(edit.file)
+            line = _line_of(file.before, edit) if file is not None and not file.is_new else None
+            yield Problem(
+                "edit-missing", message, edit.file, line, f"'q8a8-patch apply{chosen}' puts it back"
+            )
+
+
+def _line_said(detail: str) -> int | None:
+    found = re.search(r"\bin line (\d+)", detail)
+    return int(found[1]) if found else None
+
+
+def _line_of(before: bytes, edit: EditPlan) -> int | None:
+    return before.count(b"\n", 0, edit.splices[0].start) + 1 if edit.splices else None
+
+
+def _edits(plan: Plan, carried: bool) -> str:
+    there = len(plan.edits) - len(plan.missing) - len(plan.conflicts)
+    if carried:
+        return f"the tree carries the type: {there} of {len(plan.edits)} edits there"
+    return f"{len(plan.missing)} of {len(plan.edits)} edits can be placed, {len(plan.conflicts)} can't"
+
+
+def _unhandled(site: Site, patchset: PatchSet) -> Problem:
+    where = f" in {site.function}" if site.function else ""
+    message = (
+        f"{patchset.type.sibling.upper()} is named here ({site.kind}{where}), "
+        f"{patchset.type.upper} is not, and no waiver says why: {site.text[:120]}"
+    )
+    return Problem("unhandled-sibling", message, site.file, site.line)
+
+
+def _build(course: _Course, request: CheckRequest, tree: WorkTree, work: Path, reporter: Reporter) -> None:
+    root = tree.root
+    made = None
+    with course.stage("build") as say:
+        wanted = BuildRequest(
+            root, work / "build", request.targets, request.jobs, request.cmake_args, launcher=request.launcher
+        )
+        try:
+            made = build(wanted, reporter=reporter, explain=partial(transaction.explain, root))
+            say(f"{made.compiled} files compiled, {made.compiler}, {made.launcher or 'no compiler cache'}")
+        except BuildFailedError as why:
+            course.problems.append(_failed(why, root))
+            say(f"the log lies in {why.log}")
+    if made is None:
+        course.stages.append(Stage("symbols", "skipped", 0.0, "there is no build"))
+        return
+    with course.stage("symbols") as say:
+        report = symbols.check([made.bin_dir], reporter=reporter)
+        report = repair.suggested(report, repair.fixes(report, reporter=reporter))
+        for finding in report.findings:
+            if finding.severity != "note":
+                name = Path(finding.object).relative_to(made.build_dir).as_posix()
+                message = f"{finding.rule}: {finding.demangled}: {finding.detail}".rstrip(": ")
+                course.problems.append(Problem(finding.rule, message, name, None, finding.suggestion or ""))
+        say(f"{report.objects} objects, {report.symbols} references")
+
+
+def _failed(why: BuildFailedError, root: Path) -> Problem:
+    found = why.diagnosis
+    inside = found.file is not None and found.file.is_relative_to(root)
+    file = found.file.relative_to(root).as_posix() if inside and found.file is not None else None
+    message = f"the build fails: {found.message}" + (f" ({found.edit})" if found.edit else "")
+    return Problem("build-failed", message, file, found.line if file else None, found.hint or "")
+
+
+def _prefix(tree: Path) -> str | None:
+    """Where ``tree`` lies below the working folder; None where it lies elsewhere."""
+    try:
+        return tree.resolve().relative_to(Path.cwd().resolve()).as_posix()
+    except ValueError:
+        return None

@@ -1,0 +1,84 @@
+"""Where the tree lies that a project carries: itself, a submodule, a vendored folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from patcher.errors import UsageError
+from patcher.progress import SILENT, Reporter
+from patcher.source import MARKER, fetch
+
+DEPTH = 4  # folders below the top that are looked at
+_NEVER = {".git", "node_modules", "build", "__pycache__"}
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A checkout of our own, to be applied to and built."""
+
+    path: Path
+    release: str | None
+    commit: str
+
+
+def carried_tree(folder: Path) -> Path:
+    """The llama.cpp tree at or below ``folder``. Raises :class:`UsageError` for none, or for several."""
+    found = [folder] if _is_llama(folder) else _below(folder)
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        looked = "looked for a llama.cpp tree (ggml/include/ggml.h, include/llama.h) in it, found none"
+        empty = _empty_submodule(folder)
+        hint = f"{empty} is a submodule that isn't checked out: git submodule update --init {empty}"
+        raise UsageError(f"{folder}: {looked}", hint=hint if empty else "name its folder with --source")
+    names = ", ".join(tree.relative_to(folder).as_posix() for tree in found)
+    raise UsageError(
+        f"{folder}: looked for one llama.cpp tree, found {len(found)}: {names}",
+        hint="name one with --source",
+    )
+
+
+def _below(folder: Path) -> list[Path]:
+    found: list[Path] = []
+    for place, folders, _ in os.walk(folder, followlinks=False):
+        here = Path(place)
+        if _is_llama(here):
+            found.append(here)
+            folders[:] = []
+            continue
+        deep = len(here.relative_to(folder).parts) >= DEPTH
+        folders[:] = [] if deep else sorted(set(folders) - _NEVER)
+    return found
+
+
+def _is_llama(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in ("ggml/include/ggml.h", "include/llama.h"))
+
+
+def _empty_submodule(folder: Path) -> str | None:
+    """A submodule of llama.cpp that ``.gitmodules`` names and whose folder holds nothing."""
+    try:
+        text = (folder / ".gitmodules").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    for section in re.split(r"^\[", text, flags=re.MULTILINE):
+        path = re.search(r"^\s*path\s*=\s*(\S+)\s*$", section, re.MULTILINE)
+        place = folder / path[1] if path else None
+        if place is None or re.search(r"llama\.?cpp", section, re.IGNORECASE) is None:
+            continue
+        if place.resolve().is_relative_to(folder.resolve()) and not (place / ".git").exists():
+            return path[1] if path else None
+    return None
+
+
+def copy_to(work: Path, source: str, ref: str | None, reporter: Reporter = SILENT) -> Copy:
+    """A fresh checkout of ``source`` in ``work``; the one of an earlier check makes way."""
+    place = work / "llama.cpp"
+    if (place / ".git" / MARKER).is_file():
+        shutil.rmtree(place)
+    made = fetch(source, place, ref=ref, reporter=reporter)
+    return Copy(made.path, made.release, made.base)

@@ -1,0 +1,72 @@
+"""The way in. What is asked in a hurry goes without an option parser: loading one takes longer than the work.
+
+``q8a8-patch verify-symbols [-q] [--json] PATH...`` is run by build after build. Here it is answered by the
+same code as ever; everything else, and everything that goes wrong, goes to :mod:`patcher.cli`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from patcher import __version__
+
+_PLAIN = ("-q", "--quiet", "--json")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line and leave the process with the contract's exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if arguments == ["--version"]:
+        print(f"q8a8-patch, version {__version__}")
+        sys.exit(0)
+    code = in_a_hurry(arguments)
+    if code is not None:
+        sys.stdout.flush()
+        os._exit(code)  # nothing is open: taking tens of thousands of names apart again is for nobody
+    from patcher.cli import run
+
+    sys.exit(run(arguments))
+
+
+def in_a_hurry(arguments: list[str]) -> int | None:
+    """Verify symbols where that is plainly asked; None, nothing printed, where the long way is needed."""
+    if arguments[:1] != ["verify-symbols"]:
+        return None
+    options = [word for word in arguments[1:] if word.startswith("-")]
+    paths = [word for word in arguments[1:] if not word.startswith("-")]
+    # on a terminal somebody may want to watch
+    if not paths or not set(options) <= set(_PLAIN) or (sys.stderr.isatty() and not options):
+        return None
+    import gc
+
+    gc.disable()  # nothing here makes circles, and looking for them takes a tenth of the time
+    from pathlib import Path
+
+    try:
+        from patcher.commands.verification import Request, verify
+
+        code, document, shown = verify(Request(tuple(map(Path, paths))))
+        if "--json" in options:
+            import json
+
+            text = json.dumps(document(), indent=2, ensure_ascii=False)
+        else:
+            text = shown() if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else _plain(shown())
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return 130
+    except Exception:  # noqa: BLE001 - the long way meets it again, and says it as it says everything
+        return None
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # the reader has gone (| head)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+def _plain(text: str) -> str:
+    import re
+
+    return re.sub(r"\x1b\[\d+m", "", text)
