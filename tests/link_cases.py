@@ -86,15 +86,20 @@ class Case:
     link: str
     remove: str = ""
     rebuild: tuple[Part, ...] = ()  # built over what was linked against
+    scripts: tuple[tuple[str, str], ...] = ()  # name and text of linker scripts
+    breaks: str = ""  # a linker that crashes or refuses the line for another reason
 
     def names(self) -> set[str]:
         """Every symbol that a linker may complain about."""
         words = " ".join(f"{part.uses} {part.defines}" for part in (*self.parts, *self.rebuild)).split()
-        return {word.rstrip("?").partition("!")[0] for word in words}
+        names = {word.rstrip("?").partition("!")[0] for word in words}
+        return names | {f"__wrap_{name}" for name in names}
 
     def build(self, shop: Workshop) -> None:
         """Make the parts."""
         made: dict[str, Part] = {}
+        for name, text in self.scripts:
+            shop.source(name, text)
         for part in (*self.parts, *self.rebuild):
             made[part.name] = part
             out = shop.folder / part.file
@@ -211,6 +216,30 @@ CASES = (
     Case("weak-version-gone", (lib("v", "f", script=V2), lib("use", "use", "f?", "v"), MAIN), "main.o libuse.so libv.so", rebuild=(lib("v", "x", script="V1 { x; };"),)),
     Case("libraries-that-need-each-other", (lib("a", "use", "b"), lib("b", "b", "use", "a"), lib("a", "use", "b", "b"), MAIN), "main.o liba.so libb.so"),
     Case("libraries-in-a-circle-with-a-hole", (lib("a", "use", "b"), lib("b", "b", "use f", "a"), lib("a", "use", "b", "b"), MAIN), "main.o liba.so -rpath-link ."),
+    # --wrap, --undefined, --defsym
+    Case("wrapped", (obj("more", "__wrap_use"), MAIN), "--wrap=use main.o more.o"),
+    Case("wrapped-without-a-wrapper", (lib("use", "use"), MAIN), "--wrap use main.o libuse.so"),
+    Case("wrapper-calls-the-real-one", (lib("use", "use"), obj("more", "__wrap_use", "__real_use"), MAIN), "--wrap=use main.o more.o libuse.so"),
+    Case("wrapper-without-a-real-one", (obj("more", "__wrap_use", "__real_use"), MAIN), "--wrap=use main.o more.o"),
+    Case("wrapped-in-a-library", (lib("use", "use", "f"), obj("more", "__wrap_f"), MAIN), "--wrap=f main.o libuse.so more.o"),
+    Case("wrapped-in-a-library-only", (lib("use", "use", "f"), obj("more", "f"), MAIN), "--wrap=f main.o libuse.so more.o"),
+    Case("wrapper-in-an-archive", (archive("more", "__wrap_use"), MAIN), "--wrap=use main.o libmore.a"),
+    Case("another-one-is-wrapped", (lib("use", "use"), MAIN), "--wrap=other main.o libuse.so"),
+    Case("asked-for-and-missing", (MAIN, lib("use", "use")), "-u f main.o libuse.so"),
+    Case("asked-for-and-wanted", (MAIN, lib("use", "use", "f")), "-u f main.o libuse.so"),
+    Case("asked-for-and-an-object-lacks-it", (obj("main", "_start", "f"),), "--undefined=f main.o"),
+    Case("asked-for-in-an-archive", (MAIN, lib("use", "use"), archive("a", "f", "g")), "-u f main.o libuse.so liba.a"),
+    Case("defsym-of-nothing", (lib("use", "use"), lib("off", "f"), MAIN), "--defsym=g=f main.o libuse.so", breaks="mold"),
+    Case("defsym-for-an-object", (obj("more", "f"), MAIN), "--defsym=use=f main.o more.o"),
+    # linker scripts
+    Case("script-defines-for-a-library", (lib("use", "use", "f"), MAIN), "main.o libuse.so defs.ld", scripts=(("defs.ld", "f = 0x1000;"),), breaks="mold"),
+    Case("script-defines-for-an-object", (MAIN,), "main.o defs.ld", scripts=(("defs.ld", "use = 0x1000;"),), breaks="mold"),
+    Case("script-provides", (lib("use", "use", "f"), MAIN), "main.o libuse.so defs.ld", scripts=(("defs.ld", "PROVIDE(f = 0x1000);"),), breaks="mold"),
+    Case("script-provides-another", (lib("use", "use", "f"), MAIN), "main.o libuse.so defs.ld", scripts=(("defs.ld", "/* f = 1; */ g = 0x1000;"),), breaks="mold"),
+    Case("script-names-a-library", (lib("use", "use", "f"), MAIN), "main.o all.ld", scripts=(("all.ld", "INPUT(libuse.so)"),)),
+    Case("whole-script", (lib("use", "use", "f"), MAIN), "-T full.ld main.o libuse.so", scripts=(("full.ld", "SECTIONS { . = SIZEOF_HEADERS; .text : { *(.text*) } f = .; }"),), breaks="mold"),
+    Case("whole-script-without", (lib("use", "use", "f"), MAIN), "-T full.ld main.o libuse.so", scripts=(("full.ld", "SECTIONS { . = SIZEOF_HEADERS; .text : { *(.text*) } g = .; }"),), breaks="mold"),
+    # archives and groups
     Case("group-of-archives", (archive("a", "use", "b"), archive("b", "b", "c"), archive("c", "c use2", "d"), archive("d", "d"), MAIN), "main.o --start-group libd.a libc.a libb.a liba.a --end-group"),
     Case("archives-against-the-order", (archive("a", "use", "b"), archive("b", "b"), MAIN), "main.o libb.a liba.a"),
     Case("weak-does-not-pull", (archive("a", "use"), obj("main", "_start", "use?")), "main.o liba.a"),

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from patcher.evaluate import cross, grid, reporting, thresholds
+from patcher.cache import cache_dir
+from patcher.evaluate import cross, from_files, grid, reporting, thresholds
 from patcher.evaluate.bench import parse as parse_bench
 from patcher.evaluate.noise import Series
 from patcher.evaluate.perplexity_text import parse as parse_perplexity
@@ -86,7 +87,8 @@ def test_the_page_in_a_browser(tmp_path: Path, width: int, scheme: Any) -> None:
     report = small_report()
     for model in report.models:
         model.series["rss"] = Series((2e8, 2.1e8))
-    verdicts = thresholds.judge(report, thresholds.parse(thresholds.PROMISE), ["Q8_A8"])
+    report.models[2].type = "Q8_A8+smooth"  # the longest that there is by default
+    verdicts = thresholds.judge(report, thresholds.parse(thresholds.PROMISE), ["Q8_A8+smooth"])
     page_file, picture = tmp_path / "report.html", tmp_path / "report.png"
     reporting.write(report, verdicts, reporting.Files(html=page_file))
     said: list[str] = []
@@ -120,7 +122,7 @@ def test_the_page_in_a_browser(tmp_path: Path, width: int, scheme: Any) -> None:
     assert said == []
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
     assert shown["overflow"] == 0  # nothing runs off a phone's edge
-    assert shown["plots"] == 8
+    assert shown["plots"] == 10
     assert shown["outside"] == 0  # no label is cut off
     assert shown["smallest"] >= 10  # pixels
     assert shown["narrowest"] >= 290
@@ -215,7 +217,7 @@ def test_real_programs(each_work: Work, f16: Path, text: Path, tmp_path: Path) -
         assert firsts == pytest.approx([32 / speed * 1e3 for speed in prompts])
     # a packed Q8_A8 and its mapped file count both: what is held is less, what is counted may be more
     assert eight["peak_rss_bytes"] < base["peak_rss_bytes"]
-    assert document["settings"]["stages_made"] == 9
+    assert document["settings"]["stages_made"] == 10  # the taste, three texts, six rounds
     again = json.loads(q8a8_patch(*line, env=env).stdout)
     assert again["settings"]["stages_made"] == 0
     assert again["models"] == document["models"]
@@ -269,3 +271,24 @@ def test_outputs_that_people_have(each_work: Work, f16: Path, text: Path, tmp_pa
     compared = {item["metric"]: item for item in json.loads(done.stdout)["comparison"]}
     assert {"size", "ppl", "pp", "tg", "ttft"} <= compared.keys()
     assert compared["ppl"]["ratio"] == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.llama
+@pytest.mark.slow
+def test_outputs_of_every_release_that_was_measured() -> None:
+    """What the programs of each release printed under ``ci/matrix``: all of it is read, nothing is guessed."""
+    folders = sorted(cache_dir("matrix").glob("*/outputs"))
+    if not folders:
+        pytest.skip("ci/matrix has not measured any release on this machine")
+    for folder in folders:
+        names = ("fp16_ppl.txt", "q8a8_ppl.txt", "fp16_bench.txt", "q8a8_bench.txt")
+        base, ours = from_files.report([folder / name for name in names]).models
+        assert base.perplexity is not None, folder
+        assert base.perplexity_error is not None, folder
+        assert ours.kld == pytest.approx(0.004, abs=0.004), folder
+        assert ours.ppl_ratio == pytest.approx(1, abs=0.02), folder
+        assert base.chunks == ours.chunks, folder
+        assert base.bytes is not None, folder
+        assert ours.bytes is not None, folder
+        assert ours.bytes / base.bytes == pytest.approx(0.5315, abs=0.002), folder
+        assert {"pp", "tg", "ttft"} <= base.series.keys() & ours.series.keys(), folder

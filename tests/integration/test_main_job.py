@@ -29,7 +29,7 @@ PPL = re.compile(r"Final estimate: PPL = ([\d.]+) \+/- ([\d.]+)")
 CALLED = {
     "bool llama_model_loader::get_key<bool>(std::string const&, bool&, bool)",
     "bool llama_model_loader::get_key<float>(std::string const&, float&, bool)",
-    "bool llama_model_loader::get_arr<float>(std::string const&, std::vector<float, std::allocator<float>>&, bool)",
+    "bool llama_model_loader::get_arr<float>(std::string const&, std::vector<float>&, bool)",
 }
 
 

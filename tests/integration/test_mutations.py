@@ -6,71 +6,59 @@ that the type is everywhere that its sibling is.
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from patcher.drift.verdicts import OneFile
-from patcher.plan import State, make_plan
-from tests import mutations as m
+from patcher.plan import make_plan
+from tests.mutations.judge import PROGRAMS, Attempt, Files, attempts, verdict, write
+from tests.mutations.program import Program
 
 pytestmark = pytest.mark.compiler
-ALL = list(m.combinations())
+ALL = list(attempts())
+ALONE = [attempt for attempt in ALL if len(attempt.mutations) == 1]
 
 
-def verdict(chosen: tuple[m.Mutation, ...], folder: Path) -> str:
-    """``lands``, ``conflict``, or what is wrong."""
-    templates = folder / "templates"
-    templates.mkdir()
-    edits = m.patchset(templates)
-    plan = make_plan(OneFile(m.PATH, m.mutated(chosen)), edits)
-    if plan.conflicts:
-        assert all("looked for" in edit.detail and "found" in edit.detail for edit in plan.conflicts)
-        return "conflict"
-    (file,) = plan.files
-    after = file.after()
-    again = make_plan(OneFile(m.PATH, after), edits)
-    if [edit.state for edit in again.edits] != [State.PRESENT] * len(edits.edits):
-        return f"not idempotent: {[(edit.edit.id, edit.state.value, edit.detail) for edit in again.edits]}"
-    (folder / m.PATH).write_bytes(after)
-    (folder / "check.c").write_text(m.CHECK, encoding="utf-8")
-    program = folder / "check"
-    done = subprocess.run(
-        ["gcc", "-std=gnu11", "-w", "-o", str(program), str(folder / "check.c")],
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode != 0:
-        return f"does not compile: {done.stderr[:400]}"
-    code = subprocess.run([str(program)]).returncode
-    return "lands" if code == 0 else f"silently wrong: check {code}"
-
-
-@pytest.mark.parametrize("chosen", ALL, ids=m.name_of)
-def test_it_lands_or_it_is_a_conflict(chosen: tuple[m.Mutation, ...], tmp_path: Path) -> None:
-    found = verdict(chosen, tmp_path)
-    wanted = "lands" if all(mutation.lands for mutation in chosen) else "conflict"
-    assert found == wanted
+@pytest.mark.parametrize("attempt", ALL, ids=lambda attempt: attempt.name)
+def test_it_lands_or_it_is_a_conflict(attempt: Attempt, tmp_path: Path) -> None:
+    assert verdict(attempt, tmp_path) == attempt.expected
 
 
 def test_there_are_enough_and_each_changes_something() -> None:
-    assert len(ALL) >= 200
-    for mutation in m.MUTATIONS[1:]:
-        assert mutation.change(m.PROGRAM.encode()) != m.PROGRAM.encode(), mutation.name
+    assert len(ALONE) >= 200
+    for attempt in ALONE:
+        stock = {attempt.program.paths[0]: attempt.program.text.encode()}
+        assert attempt.files() != stock or attempt.name.endswith("as it is"), attempt.name
 
 
-def test_the_judge_can_say_no(tmp_path: Path) -> None:
+@pytest.mark.parametrize("attempt", ALONE, ids=lambda attempt: attempt.name)
+def test_the_mutation_itself_is_sound(attempt: Attempt, tmp_path: Path) -> None:
+    """A mutation that breaks the program by itself would prove nothing."""
+    write(attempt.files(), tmp_path)
+    unsound_on_purpose = attempt.name in ("Python: no Python", "Python: members by auto()")
+    ours_is_known = attempt.kind != "the enum" and attempt.name.startswith("ours")
+    assert bool(attempt.program.sound(tmp_path, ours_is_known)) == unsound_on_purpose
+
+
+@pytest.mark.parametrize("program", [program for program, _, _ in PROGRAMS], ids=lambda one: one.paths[0])
+def test_the_judge_can_say_no(program: Program, tmp_path: Path) -> None:
     """The program without the edits, and with one of them left out, fails its own check."""
     templates = tmp_path / "templates"
     templates.mkdir()
-    edits = m.patchset(templates)
-    whole = make_plan(OneFile(m.PATH, m.PROGRAM.encode()), edits).files[0]
-    for left_out in ("case", "fast", "list", "traits", "quantize", "count"):
-        data = whole.after({edit.id for edit in edits.edits} - {left_out})
-        (tmp_path / m.PATH).write_bytes(data)
-        (tmp_path / "check.c").write_text(m.CHECK, encoding="utf-8")
-        done = subprocess.run(
-            ["gcc", "-std=gnu11", "-w", "-o", str(tmp_path / "check"), str(tmp_path / "check.c")]
-        )
-        assert done.returncode != 0 or subprocess.run([str(tmp_path / "check")]).returncode != 0, left_out
+    edits = program.patchset(templates)
+    (whole,) = make_plan(Files({program.paths[0]: program.text.encode()}), edits).files
+    ids = {edit.id for edit in edits.edits}
+    for left_out in ids:
+        folder = tmp_path / left_out
+        folder.mkdir()
+        write({program.paths[0]: whole.after(ids - {left_out})}, folder)
+        code, said = program.run(folder)
+        assert code != 0 or said, left_out
+
+
+def test_the_page_names_every_mutation_with_its_verdict() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "mutations.md").read_text(encoding="utf-8")
+    rows = [row for row in page.splitlines() if row.endswith((" lands |", " conflict |"))]
+    assert rows == [f"| {attempt.name} | {attempt.expected} |" for attempt in ALONE], (
+        "python -m benchmarks.mutations"
+    )

@@ -102,17 +102,28 @@ def test_the_tool_refuses_to_mix(tool: Path, f16: Path, stats: Path, tmp_path: P
 
 
 def test_the_function_is_the_same_and_int8_is_nearer(
-    work: Work, f16: Path, smoothed: Path, text: Path, tmp_path: Path
+    work: Work, f16: Path, smoothed: Path, text: Path, tool: Path, tmp_path: Path
 ) -> None:
+    many = tmp_path / "many.stats"  # as many rows as the text has tokens
+    done = q8a8_patch("calibrate", f16, "-f", text, "-o", many, "--tool", tool, "--rows", "2048")
+    assert done.returncode == 0, done.stderr
     base = tmp_path / "base"
     divergence(work, f16, text, base)
     same = mean_kld(divergence(work, smoothed, text, base, "--kl-divergence"))
     assert abs(same) < 1e-4  # F16's own rounding
     found = {}
-    for name, model in (("plain", f16), ("smooth", smoothed)):
-        work.run("llama-quantize", model, tmp_path / "q.gguf", "Q8_A8")
-        found[name] = mean_kld(divergence(work, tmp_path / "q.gguf", text, base, "--kl-divergence"))
+    for name, model in (("plain", f16), ("smooth", smoothed), ("rounded", smoothed)):
+        made = tmp_path / f"{name}.gguf"
+        more = ("--stats", many) if name == "rounded" else ()
+        done = q8a8_patch("quantize", model, made, "Q8_A8", "--bin", work.bin, *more, "--json")
+        assert done.returncode == 0, done.stderr
+        found[name] = mean_kld(divergence(work, made, text, base, "--kl-divergence"))
     assert found["smooth"] < 0.8 * found["plain"], found
+    said = json.loads(done.stdout)
+    assert len(said["rounded"]["tensors"]) == 30 * 7  # all but the embeddings
+    assert said["rounded"]["error_ratio"] < 0.9
+    assert abs(made.stat().st_size - (tmp_path / "smooth.gguf").stat().st_size) < 1024
+    assert found["rounded"] < found["smooth"], found
 
 
 def test_f32_logits_agree_to_1e_4(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from patcher.errors import UsageError
+from patcher.symbols import check
 from tests.linking import Workshop, found, have, without_sections
 
 pytestmark = [pytest.mark.compiler, pytest.mark.skipif(not have("gcc", "g++"), reason="needs gcc")]
@@ -127,6 +130,37 @@ def test_a_version_wanted_of_a_library_that_has_none_now(shop: Workshop) -> None
     assert found(shop.check(program)) == {("version-mismatch", "f@V1")}
 
 
+def test_a_version_that_the_loader_is_lax_about(shop: Workshop) -> None:
+    """The symbol is there without a version: linkers refuse the library, the loader takes it."""
+    library = shop.library("use", USE, versioned(shop, "V1 { f; };"))
+    program = shop.program("main", MAIN, library)
+    versioned(shop, "V1 { g; };", text="int f(void){return 0;} int g;")
+    assert shop.loads(program)
+    report = shop.check(program)
+    assert found(report) == set()
+    assert [one.symbol for one in report.findings if "without a version" in one.detail] == ["f@V1"]
+
+
+def test_preloaded_libraries_define(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    program = shop.program("main", MAIN, shop.library("use", USE))
+    other = shop.library("other", "int f(void){return 0;}")
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(shop.folder))
+    assert ("undefined-symbol", "f") in found(check([program]))
+    for preload in (str(other), "libother.so:no-such.so"):
+        monkeypatch.setenv("LD_PRELOAD", preload)
+        report = check([program])
+        assert found(report) == set()
+        assert [(one.rule, one.detail) for one in report.findings if one.symbol == "f"] == [
+            ("loader-ok", "libother.so has it, which is preloaded")
+        ]
+        environment = {"LD_PRELOAD": preload, "LD_BIND_NOW": "1", "LD_LIBRARY_PATH": str(shop.folder)}
+        assert subprocess.run([str(program)], env=environment, capture_output=True).returncode == 0
+    program = shop.program("static", "int main(void){return 0;}", "-static")
+    assert check([program]).findings == ()
+
+
 @pytest.mark.parametrize("text", [
     '__attribute__((visibility("protected"))) int f(void){return 0;}',
     "static int g(void){return 0;} static void *pick(void){return g;} int f(void) __attribute__((ifunc(\"pick\")));",
@@ -178,6 +212,16 @@ def test_found_through_runpath_only(shop: Workshop) -> None:
     report = shop.check(shop.program("main", MAIN, library), library)
     assert found(report) == set()
     assert ("runpath-only", "libf.so") in found(report, "note")
+
+
+def test_origin_of_a_library_found_through_a_link(shop: Workshop) -> None:
+    deep = shop.library("farm/deep", "int f(void){return 0;}", soname="libdeep.so")
+    use = shop.library("real/use", USE, deep, "-Wl,--enable-new-dtags,-rpath,$ORIGIN", soname="libuse.so")
+    (shop.folder / "farm" / "libuse.so").symlink_to("../real/libuse.so")
+    program = shop.program("main", MAIN, shop.folder / "farm" / "libuse.so", "-Wl,-rpath,$ORIGIN/farm")
+    assert shop.loads(program)
+    assert found(shop.check(program)) == set()
+    assert ("library-not-found", "libdeep.so") in found(shop.check(use))
 
 
 def test_underlinked_with_and_without_a_provider(shop: Workshop) -> None:
@@ -276,12 +320,41 @@ def test_pipes_circles_and_cut_files_below_a_folder(shop: Workshop) -> None:
     assert found(report) == {("undefined-symbol", "f"), ("unreadable-file", "libcut.so")}
 
 
-def test_an_absolute_runpath_into_another_tree(shop: Workshop) -> None:
-    library = shop.library("use", "int use(void){return 0;}", f"-Wl,-rpath,{shop.folder.parent}/elsewhere")
-    (shop.folder / "bin").mkdir()
-    library.rename(shop.folder / "bin" / library.name)
-    report = shop.check(shop.folder / "bin")
-    assert [one.rule for one in report.at_least("warning")] == ["build-tree-leak"]
+def test_absolute_runpaths_into_builds(shop: Workshop) -> None:
+    for name in ("own", "other"):
+        (shop.folder / name / "lib").mkdir(parents=True)
+        shop.source(f"{name}/CMakeCache.txt", "")
+    paths = [shop.folder / "own" / "lib", shop.folder / "other" / "lib", shop.folder / "gone"]
+    flags = [f"-Wl,-rpath,{path}" for path in (*paths, "/usr/local/nowhere", "$ORIGIN/../x")]
+    library = shop.library("own/bin/use", "int use(void){return 0;}", *flags)
+    for given in (library, library.parent, shop.folder / "own"):
+        leaks = {
+            one.symbol: one.detail for one in shop.check(given).findings if one.rule == "build-tree-leak"
+        }
+        assert set(leaks) == {str(paths[1]), str(paths[2])}
+        assert f"build folder {shop.folder / 'other'}" in leaks[str(paths[1])]
+        assert "no such folder" in leaks[str(paths[2])]
+
+
+def test_what_may_not_be_opened_is_no_clean_bill(shop: Workshop) -> None:
+    if os.geteuid():
+        pytest.skip("needs root, to become somebody else")
+    library = shop.library("use", "int use(void){return 0;}")
+    shop.library("closed", USE).chmod(0)
+    shop.source("secret.key", "").chmod(0)
+    (shop.folder / "shut").mkdir(mode=0)
+    for folder in (shop.folder, *shop.folder.parents[:3]):
+        folder.chmod(folder.stat().st_mode | 0o055)
+    expected = {("unreadable-file", "libclosed.so"), ("unreadable-file", "shut")}
+    assert ("undefined-symbol", "f") in found(shop.check(shop.folder))
+    os.seteuid(65534)
+    try:
+        assert found(shop.check(shop.folder)) == expected
+        with pytest.raises(UsageError, match=r"libclosed.so: can't be opened \(Permission denied\)"):
+            shop.check(shop.folder / "libclosed.so")
+    finally:
+        os.seteuid(0)
+    assert library.exists()
 
 
 @pytest.mark.skipif(not have("aarch64-linux-gnu-gcc-12"), reason="needs a cross compiler")

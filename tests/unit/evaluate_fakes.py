@@ -41,7 +41,7 @@ def write_gguf(path: Path, kind: str, *, name: str = "Tiny", cut: int = 0, rows:
 
 # Each fake notes its call in calls.txt, then does what fake.json beside it says.
 _COMMON = """#!{python}
-import json, os, pathlib, signal, sys
+import atexit, json, os, pathlib, signal, sys, time
 here = pathlib.Path(__file__).resolve().parent
 settings = json.loads((here / "fake.json").read_text())
 args = sys.argv[1:]
@@ -52,7 +52,12 @@ kind = next((k for k in ("Q8_A8", "Q8_0", "F16") if k in model), "F16")
 def note(what):
     with (here / "calls.txt").open("a") as file:
         file.write(what + "\\n")
+    moment("begun", what)
+def moment(kind, what):
+    with (here / "moments.jsonl").open("a") as file:
+        file.write(json.dumps([kind, what, model, os.getpid(), os.getppid(), time.monotonic()]) + "\\n")
 def perhaps_die(program):
+    time.sleep(settings.get("seconds", 0))
     how = settings.get("die", {{}}).get(program + " " + kind)
     if isinstance(how, str):
         os.kill(os.getpid(), getattr(signal, how))
@@ -69,7 +74,7 @@ note("quantize " + name)
 print("[   1/   2] token_embd.weight\\n[   2/   2] output_norm.weight")
 sys.path.insert(0, settings["tests"])
 from tests.unit.evaluate_fakes import write_gguf
-write_gguf(pathlib.Path(destination), settings.get("makes", name), cut=settings.get("cut", 0), rows=settings.get("rows", 4))
+write_gguf(pathlib.Path(destination), settings.get("makes", name), cut=settings.get("cut", 0), rows=settings.get("rows", 4), name=pathlib.Path(source).stem)
 if settings.get("quantize_dies"):
     os.kill(os.getpid(), signal.SIGSEGV)
 """
@@ -109,7 +114,7 @@ for depth in map(int, option("-d", "0").split(",")):
             if prompt or generate:
                 rate = (speed if prompt else speed / 10) / (1 + depth / 1000)
                 rows.append({"n_prompt": prompt, "n_gen": generate, "n_depth": depth, "n_threads": threads,
-                    "avg_ts": rate, "stddev_ts": 0.0, "samples_ts": [rate], "samples_ns": [1000],
+                    "avg_ts": rate, "stddev_ts": 0.0, "samples_ts": [rate], "samples_ns": [settings.get("nanoseconds", 1000)],
                     "build_commit": "abcdef1", "build_number": 7, "model_size": 1000, "model_type": "tiny"})
 print(json.dumps(rows, indent=2))
 """
@@ -122,7 +127,8 @@ def fake_programs(folder: Path, **settings: object) -> Path:
     (folder / "fake.json").write_text(json.dumps({"tests": str(root), **settings}), encoding="utf-8")
     for name, body in (("quantize", _QUANTIZE), ("perplexity", _PERPLEXITY), ("bench", _BENCH)):
         place = folder / f"llama-{name}"
-        place.write_text(_COMMON.format(python=sys.executable) + body, encoding="utf-8")
+        end = f'\natexit.register(moment, "ended", "{name}")\n'  # where nobody reads what it prints, too
+        place.write_text(_COMMON.format(python=sys.executable) + end + body, encoding="utf-8")
         place.chmod(0o755)
     return folder
 

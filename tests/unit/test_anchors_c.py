@@ -211,6 +211,17 @@ def test_only_missing_instantiations_are_asked_for() -> None:
     assert not located.sites
 
 
+def test_a_default_allocator_written_out_is_the_same_type() -> None:
+    code = (
+        "template bool L::get<float>(const std::string & key, std::vector<float, std::allocator<float>> & result);\n"
+        "template bool L::get<bool>(const std::string & key, std::vector<bool, pool<bool>> & result);\n"
+    )
+    located = locate(
+        code, "instantiation", function="L::get", types=["float", "bool"], parameter="std::vector<{}>"
+    )
+    assert located.sites[0].values["missing"] == ["bool"]
+
+
 def test_where_nothing_is_instantiated_the_definition_is_the_anchor() -> None:
     code = "template<typename T>\nbool L::get(const std::string & key, T & result) {\n    return true;\n}\nint z;\n"
     located = locate(code, "instantiation", function="L::get", types=["bool"])

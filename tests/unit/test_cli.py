@@ -159,3 +159,17 @@ def test_output_is_text_or_json(capsys: pytest.CaptureFixture[str]) -> None:
     Output().emit({"a": 1}, "text")
     Output(json=True).emit(lambda: {"a": "ä"}, lambda: "text")
     assert capsys.readouterr().out == 'text\n{\n  "a": "ä"\n}\n'
+
+
+@pytest.mark.parametrize("command", list(cli.COMMANDS))
+def test_help_waits_for_nothing_big(command: str) -> None:
+    """What takes a tenth of a second to load is loaded by those who work, not by ``--help``."""
+    script = (
+        "import sys\n"
+        f"from patcher import cli\ncli.run([{command!r}, '--help'])\n"
+        "big = {'patcher.patchset', 'patcher.plan', 'patcher.symbols', 'jinja2', 'numpy', 'git', 'rich.console',"
+        " 'tree_sitter', 'elftools'}\n"
+        "print('LOADED', *sorted(big & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "LOADED"

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from patcher import fixes
 from patcher.errors import ExitCode, UsageError
-from patcher.evaluate import child, known_fix
+from patcher.evaluate import child, drafts, facts
+from patcher.evaluate.alone import alone
 from patcher.evaluate.child import ChildError, run
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
@@ -60,7 +62,7 @@ def test_our_own_memory_is_not_counted() -> None:
     ],
 )
 def test_a_signal_is_named(name: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(known_fix, "catalogue", dict)
+    monkeypatch.setattr(fixes, "catalogue", dict)
     with pytest.raises(ChildError) as caught:
         run(python(f"import os, signal; os.kill(os.getpid(), signal.{name})"))
     assert caught.value.signal_name == name
@@ -98,24 +100,11 @@ def test_the_last_word_is_shown(words: str, said: str) -> None:
     assert words in caught.value.output
 
 
-def test_amx_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(known_fix, "cpu_flags", lambda: frozenset({"amx_tile"}))
-    monkeypatch.setattr(known_fix, "compiler_name", lambda folder: "GCC 12.2.0")
-    monkeypatch.setattr(known_fix, "catalogue", dict)
-    error = child.diagnose(["/b/bin/llama-bench"], -11, "", "")
-    assert "SIGSEGV" in str(error)
-    assert "-DGGML_NATIVE=OFF" in str(error)
-    monkeypatch.setattr(known_fix, "catalogue", lambda: {known_fix.AMX_FIX: {}})
-    assert "--with-fix amx-tile-config" in str(child.diagnose(["/b/bin/llama-bench"], -11, "", ""))
-    monkeypatch.setattr(known_fix, "compiler_name", lambda folder: "GCC 13.1.0")
-    assert "AMX" not in str(child.diagnose(["/b/bin/llama-bench"], -11, "", ""))
-
-
-def test_the_catalogue_is_asked_for_the_signal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(known_fix, "cpu_flags", frozenset)
-    monkeypatch.setattr(known_fix, "catalogue", lambda: {"some-fix": {"symptom": "dies of SIGBUS at load"}})
-    assert "--with-fix some-fix" in str(child.diagnose(["x"], -7, "", ""))
-    assert "--with-fix" not in str(child.diagnose(["x"], -11, "", ""))
+def test_the_catalogue_of_fixes_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fixes, "advice", lambda name, program: f"known: {name} of {program.name}")
+    assert "known: SIGSEGV of llama-bench" in str(child.diagnose(["/b/bin/llama-bench"], -11, "", ""))
+    monkeypatch.setattr(fixes, "advice", lambda name, program: None)
+    assert "known" not in str(child.diagnose(["/b/bin/llama-bench"], -11, "", ""))
 
 
 def test_a_child_that_does_not_end_is_ended(tmp_path: Path) -> None:
@@ -142,6 +131,37 @@ def test_an_interruption_ends_the_child(tmp_path: Path) -> None:
     assert b"KeyboardInterrupt" in said
     with pytest.raises(ProcessLookupError):
         os.kill(int(place.read_text()), 0)
+
+
+def test_a_timed_child_keeps_others_waiting_when_its_owner_is_killed(tmp_path: Path) -> None:
+    lock, begun, ended = (tmp_path / name for name in ("lock", "begun", "ended"))
+    inner = f"import pathlib, time; pathlib.Path({str(begun)!r}).touch(); time.sleep(2); pathlib.Path({str(ended)!r}).touch()"
+    outer = (
+        "import sys; from pathlib import Path; from patcher.evaluate.alone import alone\n"
+        "from patcher.evaluate.child import run\n"
+        f"with alone(Path({str(lock)!r})) as held: run([sys.executable, '-c', {inner!r}], pass_fds=held)"
+    )
+    with subprocess.Popen(python(outer)) as parent:
+        deadline = time.monotonic() + 60
+        while not begun.exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        parent.kill()
+    assert not ended.exists()
+    with alone(lock):
+        assert ended.exists()
+
+
+def test_drafts_of_the_dead_are_swept(tmp_path: Path) -> None:
+    mine = drafts.beside(tmp_path / "model.gguf")
+    with subprocess.Popen(["true"]) as gone:
+        gone.wait()
+    dead = mine.with_name(mine.name.replace(f"-{os.getpid()}.", f"-{gone.pid}."))
+    elsewhere = dead.with_name(dead.name.replace(facts.machine_id(), "0" * 12))
+    others = [tmp_path / "model.gguf", tmp_path / ".other.draft"]
+    for place in (mine, dead, elsewhere, *others):
+        place.touch()
+    assert drafts.sweep(tmp_path) == [dead]
+    assert sorted(tmp_path.iterdir()) == sorted([mine, elsewhere, *others])
 
 
 def test_a_program_that_is_not_there() -> None:

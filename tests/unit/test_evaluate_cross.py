@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from patcher.errors import BuildError
+from patcher.errors import BuildError, UsageError
 from patcher.evaluate import Programs, cross, crossing, variant
 from patcher.evaluate.report_markdown import markdown
 from patcher.evaluate.stages import StageCache
@@ -85,3 +85,10 @@ def test_a_build_that_is_wrong_is_not_measured(request_: crossing.CrossRequest, 
     with pytest.raises(BuildError, match=said):
         crossing.evaluate(request_, cache=StageCache())
     assert calls(folder) == []
+
+
+def test_programs_of_this_machine_are_asked_for_first(request_: crossing.CrossRequest) -> None:
+    (request_.programs.folder / "llama-quantize").unlink()
+    with pytest.raises(UsageError, match="looked for llama-quantize, found none"):
+        crossing.evaluate(request_, cache=StageCache())
+    assert calls(request_.programs.folder.parent / "arm") == []

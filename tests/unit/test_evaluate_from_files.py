@@ -12,6 +12,7 @@ from patcher import cli
 from patcher.errors import ExitCode, UsageError
 from patcher.evaluate import metric
 from patcher.evaluate.from_files import read_text, report
+from tests.unit.evaluate_fakes import write_gguf
 from tests.unit.test_evaluate_bench import TABLE, item
 from tests.unit.test_evaluate_perplexity_text import KLD, OLD
 
@@ -126,6 +127,21 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "1.407x" in capsys.readouterr().out
 
 
+def test_a_tree_to_cross_build_that_is_not_there(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model, text = write_gguf(tmp_path / "tiny.gguf", "F16"), tmp_path / "text.txt"
+    text.write_text("words", encoding="utf-8")
+    line = ["evaluate", str(model), "--cross", "aarch64", "--work", "none"]
+    assert cli.run(line) == ExitCode.USAGE
+    assert "--cross: looked for --text, found none" in capsys.readouterr().err
+    assert cli.run([*line, "--text", str(text)]) == ExitCode.USAGE
+    said = capsys.readouterr().err
+    assert said.startswith("error: none/llama.cpp: looked for the tree to cross-build, found none; name what")
+    assert not (tmp_path / "none").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -136,7 +152,20 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         ([], "looked for one MODEL.gguf, found 0"),
         (["none.gguf"], "none.gguf: looked for a GGUF model, found none; name one, or try"),
         (["--manifest", "none.toml"], "none.toml: looked for a manifest"),
-        (["x.gguf", "--types", "Q8_0,Q8_0"], "none"),
+        (["x.gguf", "--types", "Q8_0,Q8_0"], "--types: Q8_0 is named twice"),
+        (
+            ["--demo", "--subject", "Q9"],
+            "--subject Q9: is not among the types F16, Q8_0, Q8_A8, Q8_A8+smooth",
+        ),
+        (["--demo", "--baseline", "F32"], "--baseline F32: is not among the types; add it to --types"),
+        (["--demo", "--text", "none.txt"], "none.txt: looked for a text, found none; name a plain text file"),
+        (["--demo", "--calibration", "none.txt"], "none.txt: looked for a text, found none; name a plain"),
+        (["x.gguf", "--cross", "aarch64", "--subject", "Q9"], "--subject Q9: is not among the types"),
+        (["--demo", "x.gguf"], "--demo: takes no MODEL"),
+        (["--demo", "x.gguf", "--cross", "aarch64"], "--demo: takes no MODEL"),
+        (["--from-files", "a", "b", "--cross", "aarch64"], "--from-files and --cross: choose one"),
+        (["--manifest", "a", "--cross", "aarch64"], "--manifest and --cross: choose one"),
+        (["--cross", "aarch64"], "looked for one MODEL.gguf, found 0"),
         (["x.gguf", "--depths", "a"], "numbers like 1,2,4"),
         (["x.gguf", "--require", "fast"], "--require 'fast'"),
         (["x.gguf", "--html", "/no/such/folder/x.html"], "folder isn't there"),

@@ -115,6 +115,14 @@ def test_a_result_that_was_cut_off_counts_as_none(manifest: Path, tmp_path: Path
     assert ran(manifest) == ["one", "one"]
 
 
+def test_results_that_cannot_be_kept(manifest: Path, tmp_path: Path) -> None:
+    jobs = grid.load(manifest)
+    (tmp_path / "results").write_text("a file", encoding="utf-8")
+    with pytest.raises(UsageError, match="results: no folder for results"):
+        grid.run(jobs, tmp_path / "results", runner=RUNNER)
+    assert ran(manifest) == []
+
+
 def test_the_command_runs_a_grid(
     manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

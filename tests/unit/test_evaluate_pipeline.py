@@ -41,7 +41,7 @@ def test_everything_is_measured_in_turn(tmp_path: Path) -> None:
     fake_programs(tmp_path / "bin")
     report = evaluate(request(tmp_path))
     assert calls(tmp_path / "bin") == [
-        "quantize Q8_0", "quantize Q8_A8",
+        "quantize Q8_0", "quantize Q8_A8", "bench F16",  # a taste, to tell how long it will take
         "perplexity F16", "perplexity Q8_0 kld", "perplexity Q8_A8 kld",
         "bench F16 load", "bench F16", "bench Q8_0 load", "bench Q8_0", "bench Q8_A8 load", "bench Q8_A8",
         "bench Q8_0 load", "bench Q8_0", "bench Q8_A8 load", "bench Q8_A8", "bench F16 load", "bench F16",
@@ -57,7 +57,16 @@ def test_everything_is_measured_in_turn(tmp_path: Path) -> None:
     assert ours.bytes == Path(ours.file).stat().st_size
     assert report.base.tensor_bytes == 64 * 4 * 2 + 256
     assert report.machine["build"] == "abcdef1 (7)"
-    assert not list((tmp_path / "cache").rglob("*.logits"))
+    assert not list((tmp_path / "cache").rglob("*.draft"))
+
+
+@pytest.mark.parametrize(("nanoseconds", "loads"), [(1000, True), (10**12, False)])
+def test_the_first_tokens_own_time_is_no_part_of_loading(
+    tmp_path: Path, nanoseconds: int, loads: bool
+) -> None:
+    fake_programs(tmp_path / "bin", nanoseconds=nanoseconds)  # a token of 1000 s is more than all of it
+    report = evaluate(request(tmp_path, rounds=1, text=None))
+    assert [(model.median("load") or 0.0) > 0 for model in report.models] == [loads] * 3
 
 
 def test_a_second_run_measures_nothing(tmp_path: Path) -> None:
@@ -82,7 +91,9 @@ def test_another_build_or_text_is_measured_again(tmp_path: Path) -> None:
     assert len(calls(tmp_path / "bin")) == before + 3
     (tmp_path / "bin" / "libggml.so").write_bytes(b"a new build")
     evaluate(replace(changed, programs=Programs(tmp_path / "bin")))
-    assert len(calls(tmp_path / "bin")) == before + 3 + 5  # two models are made again too
+    assert (
+        len(calls(tmp_path / "bin")) == before + 3 + 6
+    )  # two models are made again too, and the taste is had
 
 
 def test_a_crash_of_one_type_keeps_the_others(tmp_path: Path) -> None:
@@ -119,6 +130,16 @@ def test_logits_that_were_cut_off_are_a_full_disk(tmp_path: Path) -> None:
     fake_programs(tmp_path / "bin", short_logits=1)
     with pytest.raises(BuildError, match="the disk is full"):
         evaluate(request(tmp_path))
+
+
+def test_logits_that_were_cut_off_are_taken_by_no_type(tmp_path: Path) -> None:
+    fake_programs(tmp_path / "bin")
+    evaluate(request(tmp_path, variants=variant.parse("F16"), rounds=0))
+    fake_programs(tmp_path / "bin", short_logits=1)  # the disk has filled up since
+    report = evaluate(request(tmp_path, rounds=0))
+    assert [len(model.failures) for model in report.models] == [0, 1, 1]
+    assert all("the disk is full" in model.failures[0] for model in report.others)
+    assert not [call for call in calls(tmp_path / "bin") if call.endswith("kld")]
 
 
 def test_a_kept_baseline_makes_its_logits_again_for_a_new_type(tmp_path: Path) -> None:
@@ -203,7 +224,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert Report.from_document(document, "x").baseline == "F16"
     assert [entry["verdict"] for entry in document["verdicts"]] == ["yes"] * 5
     assert cli.run([*line, "--require", "pp>=2.5"]) == ExitCode.FINDINGS
-    assert "not kept: Q8_A8: pp>=2.5, measured 2" in capsys.readouterr().err
+    assert "not kept: Q8_A8: pp>=2.5, measured 2.000x" in capsys.readouterr().err
     fake_programs(tmp_path / "bin", die={"bench Q8_A8": 1})
     assert cli.run([*line, "--fresh"]) == ExitCode.BUILD
     assert "not measured: Q8_A8: llama-bench: ended with exit code 1" in capsys.readouterr().err

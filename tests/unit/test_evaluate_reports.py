@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import threading
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,12 +14,13 @@ import pytest
 
 from patcher import cli
 from patcher.errors import ExitCode, UsageError
-from patcher.evaluate import compare, reporting, result, svg, thresholds, wording
+from patcher.evaluate import compare, plots, promise, reporting, result, svg, svg_plane, thresholds, wording
 from patcher.evaluate.noise import Ratio, Series
 from patcher.evaluate.report_html import html
-from patcher.evaluate.report_markdown import markdown
+from patcher.evaluate.report_markdown import answer, how, markdown
 from patcher.evaluate.report_terminal import differences, terminal
 from patcher.evaluate.result import Report
+from patcher.evaluate.svg import Mark
 from patcher.evaluate.thresholds import Verdict
 from tests.unit.evaluate_fakes import small_report
 
@@ -67,6 +70,23 @@ def test_another_document_is_refused(tmp_path: Path, change: dict[str, object], 
     assert str(place) in str(caught.value)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with a name here")
+def test_pipes_and_links_stay_what_they_are(tmp_path: Path) -> None:
+    pipe, link, target = tmp_path / "pipe", tmp_path / "link.md", tmp_path / "target.md"
+    os.mkfifo(pipe)
+    target.write_text("old", encoding="utf-8")
+    link.symlink_to(target)
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text("utf-8")), daemon=True)
+    reader.start()
+    reporting.write(small_report(), [], reporting.Files(json=pipe, markdown=link))
+    reader.join(timeout=60)
+    assert [json.loads(text)["title"] for text in read] == ["Tiny"]
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+    assert target.read_text(encoding="utf-8").startswith("# Tiny")
+
+
 def test_files_are_written_whole(tmp_path: Path) -> None:
     report = small_report()
     files = reporting.Files(tmp_path / "a.json", tmp_path / "a.md", tmp_path / "a.html")
@@ -102,7 +122,7 @@ def test_the_page_is_self_contained_and_whole() -> None:
     titles = re.findall(r"<h3>([^<]+)</h3>", page)
     assert titles == [
         "File size", "Prompt speed", "Decode speed", "Time to first token", "Perplexity", "Perplexity against F16",
-        "Speed against accuracy",
+        "KL divergence from F16", "Decode speed against accuracy", "Prompt speed against accuracy",
     ]  # fmt: skip
     assert names.count("svg") == len(titles)
     for picture in re.findall(r"<svg.*?</svg>", page, re.DOTALL):
@@ -115,15 +135,16 @@ def test_names_cannot_break_a_report() -> None:
     report = small_report(type=EVIL)
     report.title = report.machine["processor"] = EVIL
     report.skipped[EVIL] = EVIL
-    page = html(report, judged(small_report()))
+    verdicts = thresholds.judge(report, thresholds.parse(thresholds.PROMISE), [EVIL])
+    page = html(report, verdicts)
     assert "<script" not in page
     assert "&lt;script&gt;" in page
-    text = markdown(report, [])
+    text = markdown(report, verdicts)
     assert "<script" not in text
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     cells = {len(re.findall(r"(?<!\\)\|", line)) for line in rows if "alert" in line}
     assert cells <= {len(re.findall(r"(?<!\\)\|", line)) for line in rows if "alert" not in line}
-    assert "alert" in terminal(report, [], width=200)
+    assert "alert" in terminal(report, verdicts, width=200)
 
 
 def test_markdown_and_terminal_have_every_figure() -> None:
@@ -133,14 +154,115 @@ def test_markdown_and_terminal_have_every_figure() -> None:
             "532 B",
             "300 t/s",
             "17 t/s",
-            "10.0500",
+            "10.050 ±0.100",
             "0.532x",
             "1.0050x",
             "yes",
-            "within noise",
-            "0.001000",
+            "noise",
+            "0.00100 ±0.00010",
+            "at most 0.54x",
+            "-47 %",
         ):
             assert figure in text, figure
+
+
+def test_the_answer_is_a_row_a_promise_and_a_column_a_type() -> None:
+    report = small_report(ppl_ratio=1.02, series={})
+    report.settings = {"command": "q8a8-patch evaluate x.gguf", "context": 64, "text": "/a/t.txt"}
+    verdicts = thresholds.judge(report, thresholds.parse(thresholds.PROMISE), ["Q8_0", "Q8_A8"])
+    made = answer(report, verdicts)
+    assert made[0] == "|  | told | asked for | F16 | Q8_0 | Q8_A8 |"
+    assert made[2] == (
+        "| File size | -47 % | at most 0.54x | 1 kB | 532 B, 0.532x (-46.8 %): **yes** | 532 B, 0.532x (-46.8 %): **yes** |"
+    )
+    assert "1.0200x (+2.0 %): **no** |" in made[3]
+    assert made[4].endswith("| not measured: **no** |")
+    assert made[-1] == "Tiny, 2 chunks of 64 tokens of t.txt, a processor, by `q8a8-patch evaluate x.gguf`."
+    assert promise.summary(verdicts)[1] == (
+        "Q8_A8: yes to 1 of 5; no: ppl<=1.007 (1.0200x), pp>=1.41 (not measured), tg>=1.41 (not measured), "
+        "ttft<=0.54 (not measured)"
+    )
+
+
+def test_arm_was_promised_more() -> None:
+    assert thresholds.promise("x86_64") == thresholds.PROMISE
+    bounds = {item.metric: item.bound for item in thresholds.parse(thresholds.promise("aarch64"))}
+    assert (bounds["pp"], bounds["tg"], bounds["size"]) == (1.9, 1.9, 0.54)
+    report = small_report()
+    report.machine["architecture"] = "aarch64"
+    assert [line.told for line in promise.lines(report, judged(report))][2:4] == ["+90 %", "+90 %"]
+
+
+def test_speed_by_depth_and_by_threads_is_drawn() -> None:
+    report = small_report()
+    report.settings = {"threads": [2, 1], "depths": [0, 1000]}
+    for model in report.models:
+        model.series |= {
+            "tg@d1000": Series((5.0, 5.1)),
+            "tg@t1": Series((6.0, 6.1)),
+            "tg@d1000,t1": Series((3.0,)),
+        }
+    found = {plot.title: plot.svg for plot in plots.plots(report, [])}
+    assert {"Decode speed by depth", "Decode speed by threads"} <= found.keys()
+    assert "Prompt speed by depth" not in found
+    assert found["Decode speed by depth"].count("<polyline") == 3
+    assert "5.05 t/s at depth 1000" in found["Decode speed by depth"]
+    assert "6.05 t/s at threads 1" in found["Decode speed by threads"]
+    assert "at depth 1000" not in found["Decode speed by threads"]
+
+
+def test_labels_of_points_hide_nothing() -> None:
+    marks = [Mark(f"Q8_A8+smooth{n}", 50 + n, None, None, "", n, 0.1 * n) for n in range(3)]
+    picture = svg_plane.points(
+        [*marks, Mark("F16", 10, None, None, "", 3)], name="x", horizontal="", vertical="", better=""
+    )
+    names = re.findall(r'class="name" x="([\d.]+)" y="([\d.]+)" text-anchor="(\w+)">([^<]+)<', picture)
+    boxes = []
+    for x, y, anchor, label in names:
+        left = float(x) - len(label) * 6 * {"start": 0, "middle": 0.5, "end": 1}[anchor]
+        boxes.append(svg_plane.Box(left, float(y) - 9, left + len(label) * 6, float(y) + 2))
+    assert len(boxes) == 4
+    assert all(box.left >= 0 and box.right <= svg.WIDTH for box in boxes)
+    assert not any(one.overlap(other) for number, one in enumerate(boxes) for other in boxes[:number])
+
+
+@pytest.mark.parametrize(("load", "said"), [(0.4, False), (5.36, True), (None, False)])
+def test_a_busy_machine_is_named_beside_its_speeds(load: float | None, said: bool) -> None:
+    report = small_report()
+    report.machine |= {"load_average": load, "processors": 2}
+    assert ("busy with other work (load 5.4 on 2 processors)" in how(report)) is said
+    for model in report.models:
+        model.series = {}
+    assert "busy" not in how(report)
+
+
+def test_labels_of_points_stand_beside_whiskers() -> None:
+    marks = [Mark("Q8_A8", 50, 40, 70, "", 0, 0.5, 0.2, 0.8), Mark("F16", 10, None, None, "", 1)]
+    picture = svg_plane.points(marks, name="x", horizontal="", vertical="", better="")
+    across, _ = [
+        tuple(map(float, found))
+        for found in re.findall(
+            r'class="whisker thin" x1="([\d.]+)" y1="([\d.]+)" x2="([\d.]+)" y2="([\d.]+)"', picture
+        )
+    ]
+    (place,) = re.findall(r'class="name" x="[\d.]+" y="([\d.]+)" text-anchor="\w+">Q8_A8<', picture)
+    assert not float(place) - 9 <= across[1] <= float(place) + 2
+
+
+def test_a_label_at_the_edge_is_not_cut_off() -> None:
+    marks = [  # a real report's, whose last label ran off the picture in a browser with wide letters
+        Mark("F16", 62.4, 59.8, 68.4, "", 0, 0.0),
+        Mark("Q8_0", 89.5, 88.0, 95.4, "", 1, 0.301, 0.140, 0.462),
+        Mark("Q8_A8", 103.3, 93.6, 118.2, "", 2, 0.240, 0.077, 0.404),
+        Mark("Q8_A8+smooth", 103.5, 98.9, 107.2, "", 3, 0.125, 0.013, 0.238),
+    ]
+    picture = svg_plane.points(marks, name="x", horizontal="", vertical="", better="")
+    found = re.findall(r'class="name" x="([\d.]+)" y="[\d.]+" text-anchor="(\w+)">([^<]+)<', picture)
+    assert len(found) == 4
+    for x, anchor, label in found:
+        width, right = 7.8 * len(label), {"start": 1.0, "middle": 0.5, "end": 0.0}[anchor]
+        assert float(x) - width * (1 - right) >= 0, label
+        assert float(x) + width * right <= svg.WIDTH, label
 
 
 def test_a_missing_figure_is_a_dash() -> None:
@@ -214,3 +336,32 @@ def test_ticks_are_round_and_inside(low: float, high: float) -> None:
     assert found
     assert all(low - 1e-9 * abs(low) <= tick <= high + 1e-9 * abs(high) for tick in found)
     assert len(found) <= 6
+
+
+def test_reports_are_shown_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = tmp_path / "results" / "one.json"
+    first.parent.mkdir()
+    first.write_text(json.dumps(small_report().document()), encoding="utf-8")
+    page, table = tmp_path / "a.html", tmp_path / "a.md"
+    line = ["evaluate", "--show", str(first)]
+    assert cli.run([*line, "--html", str(page), "--markdown", str(table)]) == ExitCode.OK
+    assert "Q8_A8: yes to 5 of 5" in capsys.readouterr().out
+    assert "<svg" in page.read_text(encoding="utf-8")
+    assert cli.run([*line, "--require", "pp>=4"]) == ExitCode.FINDINGS
+    assert "not kept: Q8_A8: pp>=4, measured 3.000x" in capsys.readouterr().err
+    other = small_report(bytes=900)
+    other.title = "Large"
+    (first.parent / "two.json").write_text(json.dumps(other.document()), encoding="utf-8")
+    many = ["evaluate", "--show", str(first.parent), "--markdown", str(table), "--json"]
+    assert cli.run(many) == ExitCode.FINDINGS
+    found = json.loads(capsys.readouterr().out)["reports"]
+    assert [(item["title"], item["verdicts"][0]["kept"]) for item in found] == [
+        ("Tiny", True),
+        ("Large", False),
+    ]
+    assert "| Large | Q8_A8 | 0.900x |" in table.read_text(encoding="utf-8")
+    assert "| 4 of 5 |" in table.read_text(encoding="utf-8")
+    (first.parent / "three.json").write_text("{}", encoding="utf-8")
+    assert cli.run(many) == ExitCode.USAGE
+    assert "three.json: looked for a document" in capsys.readouterr().err
+    assert cli.run(["evaluate", "--show", str(tmp_path / "path")]) == ExitCode.USAGE

@@ -87,3 +87,22 @@ def test_comparison_calls_noise_noise() -> None:
     assert found["Q8_A8", "ttft"] == "better"
     assert found["Q8_0", "ppl"] == "worse"
     assert found["Q8_A8", "size"] == "better"
+
+
+def test_a_report_is_judged_by_what_its_own_users_were_told() -> None:
+    def asked(**machine: str) -> str:
+        report = small_report()
+        report.machine |= machine
+        return ",".join(map(str, thresholds.asked(report, None)))
+
+    assert asked(architecture="x86_64") == thresholds.PROMISE
+    assert asked(architecture="aarch64") == thresholds.PROMISE_ARM  # wherever it is read
+    assert asked(architecture="x86_64", emulated="aarch64 (qemu-user -cpu max)") == ""
+    report = small_report()  # of outputs that were there: nobody knows where they were made
+    for model in report.models:
+        model.series = {}
+    assert [item.metric for item in thresholds.asked(report, None)] == ["size", "ppl"]
+    report.machine["architecture"] = "x86_64"  # measured, without its speed: that is not kept
+    assert [item.metric for item in thresholds.asked(report, None)] == ["size", "ppl", "pp", "tg", "ttft"]
+    wanted = thresholds.parse("tg>=9")
+    assert thresholds.asked(report, wanted) == wanted

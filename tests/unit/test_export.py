@@ -50,6 +50,25 @@ def test_the_same_bytes_whatever_the_user_has_set(mini_repo: Path, tmp_path: Pat
     assert {path.name: path.read_bytes() for path in patches} == plain
 
 
+def test_a_vendored_tree(mini_repo: Path, tmp_path: Path) -> None:
+    """The series is for the repository that llama.cpp lies in."""
+    git(mini_repo, "checkout", "-q", "-b", "outer")
+    (mini_repo / "vendor" / "llama.cpp").mkdir(parents=True)
+    for path in git(mini_repo, "ls-files").splitlines():
+        place = mini_repo / "vendor" / "llama.cpp" / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        (mini_repo / path).rename(place)
+    git(mini_repo, "add", "-A")
+    git(mini_repo, "commit", "-q", "-m", "vendored")
+    _, patches = export.export(mini_repo, "HEAD", PATCHSET, tmp_path / "series", prefix="vendor/llama.cpp/")
+    git(mini_repo, "am", "-q", *map(str, patches))
+    applied = transaction.apply(WorkTree(mini_repo / "vendor" / "llama.cpp"), PATCHSET)
+    assert not applied.written
+    with pytest.raises(UsageError, match=r"vendor/llama\.cpp@\w+: has all of Q8_A8"):
+        export.export(mini_repo, "HEAD", PATCHSET, tmp_path / "none", prefix="vendor/llama.cpp/")
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_folder_with_something_else_in_it_is_left_alone(mini_repo: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("x", encoding="utf-8")

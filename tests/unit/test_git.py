@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
 from collections.abc import Callable
@@ -585,3 +586,22 @@ def test_merge() -> None:
     assert patcher_git.merge(ours, base=base, other=base.replace(b"1", b"uno")) is None
     assert patcher_git.merge(b"a\r\n", base=b"a\r\n", other=b"b\r\n") == b"b\r\n"
     assert patcher_git.merge(b"\0a", base=b"\0b", other=b"\0c") is None
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system forks no processes")
+def test_a_fork_asks_a_git_of_its_own(repo: Path) -> None:
+    """Two that shared one pipe would get each other's answers."""
+    blobs = {}
+    for number in range(8):
+        content = f"{number}\n".encode() * 100_000
+        (repo / "big").write_bytes(content)
+        blobs[git(repo, "hash-object", "-w", "big").strip()] = content
+    first = next(iter(blobs))
+    assert (
+        patcher_git.read_blob(repo, first) == blobs[first]
+    )  # the parent's git runs before there are children
+    with multiprocessing.get_context("fork").Pool(3) as pool:
+        asked = pool.starmap_async(patcher_git.read_blob, [(repo, blob) for blob in blobs] * 4)
+        ours = [patcher_git.read_blob(repo, blob) for blob in blobs] * 4
+        assert asked.get(timeout=60) == ours == list(blobs.values()) * 4
+    assert patcher_git.read_blob(repo, first) == blobs[first]

@@ -107,10 +107,23 @@ def test_a_file_that_is_there_stays_unless_forced(old: Path, tmp_path: Path) -> 
 
 def test_mxfp4_is_refused_by_its_size(tmp_path: Path) -> None:
     path = gguf(tmp_path / "mxfp4.gguf", [("a.weight", (256, 3), 39, MXFP4)])
-    assert retag(path, KIND, destination=tmp_path / "new.gguf").tensors == ()
-    with pytest.raises(UsageError, match="MXFP4 has this size, so that is what it is"):
-        retag(path, KIND, destination=tmp_path / "new.gguf", from_id=39)
+    for said in (None, 39):
+        with pytest.raises(UsageError, match="MXFP4 has this size, so that is what it is"):
+            retag(path, KIND, destination=tmp_path / "new.gguf", from_id=said)
     assert not (tmp_path / "new.gguf").exists()
+
+
+def test_ours_beside_mxfp4_is_left_alone(tmp_path: Path) -> None:
+    path = gguf(
+        tmp_path / "both.gguf", [("a.weight", (256, 3), 39, MXFP4), ("b.weight", (64, 3), 120, Q8_A8)]
+    )
+    assert retag(path, KIND, destination=tmp_path / "new.gguf").tensors == ()
+
+
+def test_ours_under_another_number_beside_mxfp4(tmp_path: Path) -> None:
+    path = gguf(tmp_path / "both.gguf", [("a.weight", (256, 3), 39, MXFP4), ("b.weight", (64, 3), 77, Q8_A8)])
+    assert retag(path, KIND, destination=tmp_path / "new.gguf").tensors == ("b.weight",)
+    assert numbers(tmp_path / "new.gguf") == [39, 120]
 
 
 def test_a_number_that_upstream_never_had(tmp_path: Path) -> None:

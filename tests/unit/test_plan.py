@@ -18,7 +18,7 @@ from tests.breaking import gone, place_of
 from tests.conftest import FIXTURES, snapshot
 
 PATCHSET = load()
-FILES = 41  # that the edits go to; ten of them are new
+FILES = 42  # that the edits go to; eleven of them are new
 
 
 def plan(tree: Path) -> Plan:
@@ -189,3 +189,18 @@ def test_selecting_an_unknown_edit_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="no-such"):
         PATCHSET.select(("no-such",))
     assert len(PATCHSET.select(without=("tests",)).edits) == len(PATCHSET.edits) - 4
+
+
+def test_a_number_of_somebody_elses_leads_to_what_can_be_done(mini: Path) -> None:
+    """The name may be a hand's, with another number, or a type of upstream's own: the error says both."""
+    header = mini / "ggml/include/ggml.h"
+    header.write_text(
+        header.read_text(encoding="utf-8").replace(
+            "GGML_TYPE_COUNT   =", "GGML_TYPE_Q8_A8 = 43,\n GGML_TYPE_COUNT ="
+        )
+    )
+    with pytest.raises(ConflictError) as refused:
+        plan(mini).require_clean()
+    assert "GGML_TYPE_Q8_A8 = 43, not 120" in str(refused.value)
+    for way in ("--renumber", "--adopt-id", "where Q8_A8 is a type of upstream's own, neither will do"):
+        assert way in str(refused.value.hint)

@@ -490,6 +490,7 @@ def test_the_default_falls_back_and_says_so(
     said = f"{source.DEFAULT_URL} can't be reached, this is {note}"
     assert notes.warnings == [f"{said} (git is out of reach)"]
     assert made.notes == (note, said)
+    assert made.locator == note  # not the address that couldn't be reached
     assert source.fetch(None, place) == made
     assert tried == expected  # reused, not tried again
 

@@ -128,11 +128,11 @@ def test_pip(programs: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_pip_of_the_own_python_comes_first(
     programs: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls = programs("python", '[ "$3" = --version ] && exit 0\nshift 2\n' + PIP)
+    calls = programs("python", '[ "$4" = --version ] && exit 0\nshift 3\n' + PIP)
     other = programs("pip", "exit 1")
     monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
     assert download.pypi("some-package", None).version == "1.2.0"
-    assert calls.read_text().startswith("-m pip --version")
+    assert calls.read_text().startswith("-I -m pip --version")
     assert not other.exists()
 
 

@@ -106,10 +106,26 @@ def test_text_groups_and_ends_in_a_summary() -> None:
     assert shown.count("undefined-symbol") == 1
     assert "/x/lib0.so and 8 more" in shown
     assert shown.splitlines()[-1] == "9 objects, 9 references checked: 9 errors found"
-    many = tuple(Finding("undefined-symbol", f"f{n}", "/x/a.so", ("a.so",), "nowhere") for n in range(40))
+    many = tuple(
+        Finding("undefined-symbol", f"f{n}", f"/x/{n % 8}.so", ("a.so",), "nowhere") for n in range(40)
+    )
     assert len(text(Report(9, 9, many)).splitlines()) < 45
     assert "28 more findings" in text(Report(9, 9, many))
     assert "\x1b[31m\\udcff" not in text(REPORT)
+    assert "\x1b" not in text(REPORT, color=False)
+
+
+def test_an_object_that_lacks_much_is_one_paragraph() -> None:
+    plugin = tuple(
+        Finding("undefined-symbol", f"f{n}", "/x/p.so", ("p.so",), "nowhere", "link x" if n else None)
+        for n in range(40)
+    )
+    lines = text(Report(9, 9, plugin), color=False).splitlines()
+    assert lines[:4] == [
+        "error: undefined-symbol: 40 symbols, f0, f1, f2 ...", "    in /x/p.so", "    nowhere",
+        "    link x (39 of them)",
+    ]  # fmt: skip
+    assert len(lines) == 5
 
 
 def test_a_baseline_leaves_what_is_new(tmp_path: Path) -> None:

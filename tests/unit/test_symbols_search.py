@@ -9,7 +9,7 @@ import pytest
 
 from patcher.symbols import SearchOptions, check
 from patcher.symbols.elf import DF_1_NODEFLIB, read
-from patcher.symbols.ldconfig import CACHE_MAGIC, read_cache, read_conf, read_musl_path
+from patcher.symbols.ldconfig import CACHE_MAGIC, Cache, read_conf, read_musl_path
 from patcher.symbols.scope import Library
 from patcher.symbols.search import Search
 from tests.elf_files import AARCH64, I386, Elf
@@ -46,17 +46,21 @@ def cache(entries: list[tuple[str, str]], order: str = "<") -> bytes:
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_cache_of_either_byte_order(order: str) -> None:
     data = cache([("liba.so", "/x/liba.so"), ("liba.so", "/y/liba.so"), ("libb.so", "/x/libb.so")], order)
-    assert read_cache(data) == {"liba.so": ("/x/liba.so", "/y/liba.so"), "libb.so": ("/x/libb.so",)}
+    read = Cache(data)
+    assert read.get("liba.so") == ("/x/liba.so", "/y/liba.so")
+    assert read.get("libb.so") == ("/x/libb.so",)
+    # neither the end of a name nor a file's is a name
+    assert read.get("b.so") == read.get("/x/libb.so") == read.get("") == ()
 
 
 def test_a_broken_cache_is_no_cache() -> None:
     good = cache([("liba.so", "/x/liba.so")])
     for length in range(len(good)):
-        assert read_cache(good[:length]) in ({}, {"liba.so": ("/x/liba.so",)})
-    assert read_cache(good[:-1]) == {}
+        assert Cache(good[:length]).get("liba.so") in ((), ("/x/liba.so",))
+    assert not Cache(good[:-1])
     lie = bytearray(good)
     struct.pack_into("<I", lie, 16 + 20, 0xFFFFFFF0)
-    assert read_cache(bytes(lie)) == {}
+    assert not Cache(bytes(lie))
 
 
 def test_conf_with_includes_comments_and_a_circle(tmp_path: Path) -> None:
@@ -231,3 +235,20 @@ def test_the_version_is_there_and_not_for_this_symbol(tmp_path: Path) -> None:
     assert [(one.rule, one.symbol, one.detail) for one in findings] == [
         ("version-mismatch", "f@V2", "libx.so has it as V1")
     ]
+
+
+def test_origin_is_where_a_library_was_found_and_not_where_its_link_leads(tmp_path: Path) -> None:
+    """glibc and musl take it from the path that they searched for: farms of links are built on that."""
+    real = Elf(soname="libuse.so", needed=["libdeep.so"], runpath="$ORIGIN").write(tmp_path / "real" / "u")
+    Elf(soname="libdeep.so").write(tmp_path / "farm" / "libdeep.so")
+    (tmp_path / "farm" / "libuse.so").symlink_to(real)
+    for interpreter in ("/lib64/ld.so", "/lib/ld-musl-x86_64.so.1"):
+        program = Elf(needed=["libuse.so"], runpath="$ORIGIN/farm", interpreter=interpreter)
+        found = where(program.write(tmp_path / "a"))
+        assert found[1:] == [str(real), str(tmp_path / "farm" / "libdeep.so")]
+    # of two ways to one file the first one counts
+    Elf(soname="libx.so", needed=["libuse.so", "libdeep.so"], runpath="$ORIGIN/../real:$ORIGIN").write(
+        tmp_path / "farm" / "libx.so"
+    )
+    (tmp_path / "real" / "libuse.so").symlink_to("u")
+    assert how(tmp_path / "farm" / "libx.so")["libuse.so"] == "runpath"

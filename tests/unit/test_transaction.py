@@ -184,10 +184,10 @@ def test_a_file_that_changes_while_we_plan_is_noticed(
 ) -> None:
     real = Journal.begin
 
-    def begin(self: Journal, files: object) -> object:
+    def begin(self: Journal, files: object, kind: str) -> object:
         path = mini_repo / "tools/quantize/quantize.cpp"
         path.write_bytes(path.read_bytes() + b"// now\n")
-        return real(self, files)  # type: ignore[arg-type]
+        return real(self, files, kind)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Journal, "begin", begin)
     with pytest.raises(TreeChangedError):

@@ -1,0 +1,127 @@
+"""The kernels in a real build: loaded as a plugin, under sanitizers, with every way to load a model."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from benchmarks.kernels_alone.loading import load
+from patcher.machine import cpu_flags
+from tests.integration.conftest import Work, environment
+from tests.integration.test_kernels import HERE, native
+
+pytestmark = [pytest.mark.network, pytest.mark.compiler, pytest.mark.llama, pytest.mark.slow]
+
+SANITIZED = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+
+
+def backend_test(work: Work, out: Path, *flags: str, libraries: Path) -> Path:
+    """The test of the buffer type, linked with ggml's libraries; backends are loaded from its own folder."""
+    command = [native(), "-std=c++17", "-O2", *flags, str(HERE / "test_q8_a8_backend.cpp")]
+    command += ["-I", str(work.tree / "ggml/include"), "-L", str(libraries), f"-Wl,-rpath,{libraries}"]
+    done = subprocess.run([*command, "-lggml", "-lggml-base", "-o", str(out)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def passes(program: Path, **values: str) -> None:
+    done = subprocess.run(
+        [str(program), "3"], capture_output=True, text=True, env=environment(**values), cwd=program.parent
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(r"CPU_Q8_A8: \d+ shapes\n", done.stdout)
+
+
+def test_the_buffer_type_under_sanitizers(work: Work, tmp_path: Path) -> None:
+    """Our two files compiled again as the build compiled them, and linked with its other objects."""
+    build = work.bin.parent
+    objects = build / "ggml/src/CMakeFiles/ggml-cpu.dir"
+    ours = []
+    for entry in json.loads((build / "compile_commands.json").read_text(encoding="utf-8")):
+        if "/q8-a8/" in entry["file"]:
+            command = shlex.split(entry["command"])
+            command[command.index("-o") + 1] = str(tmp_path / f"{Path(entry['file']).stem}.o")
+            ours.append(tmp_path / f"{Path(entry['file']).stem}.o")
+            subprocess.run([*command, *SANITIZED], cwd=entry["directory"], check=True)
+    assert sorted(path.name for path in ours) == ["kernels.o", "q8-a8.o"]
+    others = [path for path in objects.rglob("*.o") if path.parent.name != "q8-a8"]
+    library = tmp_path / "libggml-cpu.so.0"
+    link = [native(), "-shared", *SANITIZED, "-fopenmp", *map(str, [*others, *ours]), "-o", str(library)]
+    link += ["-Wl,-soname,libggml-cpu.so.0", "-L", str(work.bin), "-lggml-base"]
+    subprocess.run(link, check=True)
+    program = backend_test(work, tmp_path / "test", *SANITIZED, libraries=work.bin)
+    # what libgomp and ggml keep to the end is theirs
+    passes(program, LD_LIBRARY_PATH=str(tmp_path), ASAN_OPTIONS="detect_leaks=0")
+
+
+def test_a_backend_for_each_kind_of_cpu(work: Work, tmp_path: Path) -> None:
+    """GGML_CPU_ALL_VARIANTS and GGML_BACKEND_DL: the AVX2 backend, as a plugin that is found at run time."""
+    if "avx2" not in cpu_flags():
+        pytest.skip("needs a CPU with AVX2")
+    build = tmp_path / "build"
+    options = ["-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_CXX_FLAGS_RELEASE=-O1", "-DCMAKE_C_FLAGS_RELEASE=-O1"]
+    options += [
+        "-DGGML_NATIVE=OFF",
+        "-DGGML_BACKEND_DL=ON",
+        "-DGGML_CPU_ALL_VARIANTS=ON",
+        "-DGGML_CCACHE=OFF",
+    ]
+    options += [f"-DLLAMA_BUILD_{part}=OFF" for part in ("TOOLS", "TESTS", "EXAMPLES", "SERVER", "COMMON")]
+    if shutil.which("ccache"):
+        options += ["-DCMAKE_C_COMPILER_LAUNCHER=ccache", "-DCMAKE_CXX_COMPILER_LAUNCHER=ccache"]
+    configure = ["cmake", "-S", str(work.tree), "-B", str(build), "-G", "Ninja", *options]
+    for command in (configure, ["cmake", "--build", str(build), "--target", "ggml", "ggml-cpu-haswell"]):
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    plugin = build / "bin/libggml-cpu-haswell.so"
+    symbols = subprocess.run(["nm", "-DC", str(plugin)], capture_output=True, text=True, check=True).stdout
+    assert "ggml_backend_init" in symbols
+    # the backend alone in the program's folder: what is computed is computed by it
+    shutil.copy(plugin, tmp_path)
+    program = backend_test(work, tmp_path / "test", libraries=build / "bin")
+    quiet = {"GGML_LOG_LEVEL": "0"}
+    done = subprocess.run(
+        [str(program), "3"], capture_output=True, text=True, env=environment(**quiet), cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^CPU_Q8_A8: \d+ shapes$", done.stdout, re.MULTILINE)
+    assert "libggml-cpu-haswell.so" in done.stderr
+
+
+def test_ways_to_load_a_model(work: Work, quantized: Callable[[str], Path], text: Path) -> None:
+    """Packed weights give the same bits, however they came; without packing upstream's kernels compute."""
+    model = quantized("Q8_A8")
+
+    def perplexity(model: Path, *arguments: str) -> tuple[bool, float]:
+        what: list[str | Path] = ["-m", model, "-f", text, "-c", "512", "--chunks", "1", "-t", "2", "-v"]
+        said = work.run("llama-perplexity", *what, *arguments)
+        value = re.search(r"Final estimate: PPL = (\d+\.\d+)", said)
+        assert value is not None, said[-2000:]
+        return "CPU_Q8_A8 model buffer size" in said, float(value[1])
+
+    is_packed, wanted = perplexity(model, "-lm", "none")
+    assert is_packed
+    for mode in ("mmap", "mlock", "mmap+mlock"):
+        assert perplexity(model, "-lm", mode) == (True, wanted)
+    # Q8_0's quantizer makes the same bytes, so its kernels make the same text of them; ours round activations' scales
+    # less, and this text is one that no model foresees
+    plain = perplexity(model, "-lm", "mmap", "--no-repack")
+    assert plain == perplexity(quantized("Q8_0"), "-lm", "mmap", "--no-repack")
+    assert not plain[0]
+    assert plain[1] == pytest.approx(wanted, rel=1e-2)
+
+
+def test_memory_holds_the_model_once(work: Work, quantized: Callable[[str], Path]) -> None:
+    """The process's own memory at its peak, against Q8_0's, which is read into place and never packed on x86."""
+    plain = load(work.bin, quantized("Q8_0"), mode="none")
+    for mode in ("none", "mmap"):
+        packed = load(work.bin, quantized("Q8_A8"), mode=mode)
+        assert packed.own_bytes <= 1.03 * plain.own_bytes
+    assert load(work.bin, quantized("Q8_A8"), mode="none").resident_bytes <= 1.03 * plain.resident_bytes

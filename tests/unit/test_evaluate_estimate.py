@@ -1,0 +1,97 @@
+"""How long it will take, told before it begins, and what makes a machine's figures doubtful."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from patcher import cli
+from patcher.errors import ExitCode
+from patcher.evaluate import Programs, estimate, facts, speed, variant
+from patcher.evaluate.accuracy import Accuracy, Task
+from patcher.evaluate.estimate import Budget, Taste
+from patcher.evaluate.models import Factory, Model
+from patcher.evaluate.stages import StageCache
+from tests.unit.evaluate_fakes import fake_programs, write_gguf
+
+pytestmark = pytest.mark.skipif("sys.platform == 'win32'", reason="the fakes are scripts")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("Q8A8_PATCH_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> list[Model]:
+    programs = Programs(fake_programs(tmp_path / "bin"))
+    factory = Factory(
+        write_gguf(tmp_path / "tiny.gguf", "F16"), programs, tmp_path / "models", calibration=None
+    )
+    return [factory.make(item) for item in variant.parse("F16,Q8_A8")]
+
+
+def test_the_budget_is_arithmetic(tmp_path: Path, models: list[Model]) -> None:
+    (tmp_path / "text.txt").write_text("words " * 50, encoding="utf-8")
+    programs, cache = Programs(tmp_path / "bin"), StageCache()
+    accuracy = Accuracy(Task(programs, tmp_path / "text.txt", 2, 64), cache, models[0], tmp_path)
+    task = speed.Task(programs, 100, 9, (0, 50), (2, 1))
+    budget = Budget(models, accuracy, task, 3, cache)
+    assert (budget.stages, budget.missing) == (8, 8)
+    assert "8 stages" in budget.text()
+    budget.learn(Taste(prompt=10.0, decode=2.0, load=3.0))
+    assert budget.accuracy("F16") == 2 * 64 / 10 + 3
+    one = (200 / 10 + 10 / 2) + (
+        200 / 10 + 10 / 2 + 100 / 10
+    )  # each prompt is warmed up, depths are filled twice
+    assert budget.speed("F16", 0) == 2 * 3 + one * (1 + 2)  # half the threads take twice as long
+    assert budget.seconds == pytest.approx(2 * budget.accuracy("F16") + 6 * budget.speed("F16", 0))
+    assert budget.text() == "about 19 min to measure (the baseline: 10 t/s prompt, 2 t/s decode)"
+    accuracy.measure(models[0], lambda share: None)
+    speed.measure_round(task, cache, models[1], 2)
+    rest = Budget(models, accuracy, task, 3, cache)
+    assert rest.missing == 6
+    assert (rest.accuracy("F16"), rest.speed("Q8_A8", 2)) == (0.0, 0.0)
+    assert rest.text() == "6 stages to measure; 2 of 8 stages are there already"
+
+
+def test_a_taste_that_fails_is_none(tmp_path: Path, models: list[Model]) -> None:
+    assert estimate.taste(Programs(tmp_path / "bin"), StageCache(), models[0], 1) is not None
+    fake_programs(tmp_path / "bin", die={"bench Q8_A8": "SIGSEGV"})
+    assert estimate.taste(Programs(tmp_path / "bin"), StageCache(), models[1], 1) is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0.2, "1 s"), (89, "89 s"), (91, "2 min"), (5940, "99 min"), (12000, "3 h 20 min")]
+)
+def test_durations(seconds: float, shown: str) -> None:
+    assert estimate.duration(seconds) == shown
+
+
+def test_doubts(models: list[Model], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(facts, "load_average", lambda: 0.1)
+    monkeypatch.setattr(estimate, "_available_memory", lambda: 1 << 30)
+    assert estimate.doubts(models) == []
+    monkeypatch.setattr(facts, "load_average", lambda: 99.0)
+    monkeypatch.setattr(estimate, "_available_memory", lambda: models[0].header.tensor_bytes - 1)
+    busy, large = estimate.doubts(models)
+    assert "the machine is busy (load 99.0" in busy
+    assert large.startswith("F16 takes")
+
+
+def test_quick_is_said_by_its_settings(
+    tmp_path: Path, models: list[Model], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text.txt").write_text("words " * 50, encoding="utf-8")
+    line = ["evaluate", str(tmp_path / "tiny.gguf"), "--text", str(tmp_path / "text.txt"), "--bin"]
+    line += [str(tmp_path / "bin"), "--types", "F16,Q8_A8", "--quick", "--json", "--require", "none"]
+    assert cli.run(line) == ExitCode.OK
+    captured = capsys.readouterr()
+    settings = json.loads(captured.out)["settings"]
+    assert [settings[key] for key in ("chunks", "rounds", "generate", "prompt")] == [8, 3, 32, 512]
+    assert "takes     about" in captured.err
+    assert cli.run([*line, "--chunks", "4", "--rounds", "1"]) == ExitCode.OK
+    settings = json.loads(capsys.readouterr().out)["settings"]
+    assert [settings[key] for key in ("chunks", "rounds", "generate")] == [4, 1, 32]

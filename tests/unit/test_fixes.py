@@ -1,0 +1,147 @@
+"""The catalogue of build fixes: who is affected, what is offered, what is written."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from patcher import fixes
+from patcher.cli import cli
+from patcher.errors import UsageError
+from patcher.patchset import load
+from patcher.plan import State, make_plan
+from patcher.tree import WorkTree
+
+NAME = "amx-tile-config"
+MMQ = """
+inline void ggml_tile_config_init(void) {
+    alignas(64) tile_config_t tc = {};
+    tc.palette_id = 1;
+
+    _tile_loadconfig(&tc);
+    done = true;
+}
+"""
+
+
+def in_mmq(folder: Path, text: str = MMQ) -> WorkTree:
+    place = folder / "tree" / "ggml/src/ggml-cpu/amx/mmq.cpp"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(text)
+    return WorkTree(folder / "tree")
+
+
+def test_the_barrier_stands_before_the_load(tmp_path: Path) -> None:
+    plan = make_plan(in_mmq(tmp_path), fixes.with_fixes(load().select(only=("ggml-type",)), [NAME]))
+    (file,) = [file for file in plan.files if file.path.endswith("mmq.cpp")]
+    after = file.after().decode()
+    barrier, call = (
+        after.index('__asm__ volatile("" : : "r"(&tc) : "memory");'),
+        after.index("_tile_loadconfig("),
+    )
+    assert after.index("tc.palette_id") < barrier < call
+    assert after.count("#if defined(__GNUC__)") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "state"),
+    [
+        (MMQ, State.MISSING),
+        (
+            MMQ.replace("alignas(64) tile_config_t tc = {};", "static const tile_config_t tc = {};"),
+            State.NOT_NEEDED,
+        ),
+        (MMQ.replace("_tile_loadconfig(&tc);", "load(&tc);"), State.CONFLICT),
+    ],
+)
+def test_what_a_tree_needs(tmp_path: Path, text: str, state: State) -> None:
+    assert fixes.find(NAME).state(in_mmq(tmp_path, text), load()) is state
+
+
+def test_a_tree_that_has_it_keeps_it(tmp_path: Path) -> None:
+    patchset = fixes.with_fixes(load().select(only=("ggml-type",)), [NAME])
+    once = next(
+        file for file in make_plan(in_mmq(tmp_path), patchset).files if file.path.endswith("mmq.cpp")
+    ).after()
+    assert fixes.find(NAME).state(in_mmq(tmp_path, once.decode()), load()) is State.PRESENT
+
+
+def test_an_unknown_fix_names_the_known_ones() -> None:
+    with pytest.raises(UsageError, match=rf"no such fix.*{NAME}"):
+        fixes.find("nothing")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cross", "native"),
+    [
+        ((), False, True),
+        ((), True, False),
+        (("-DGGML_NATIVE=OFF",), False, False),
+        (("-DGGML_NATIVE:BOOL=off",), False, False),
+        (("-DGGML_NATIVE=OFF", "-DGGML_NATIVE=ON"), False, True),
+    ],
+)
+def test_native_builds(arguments: tuple[str, ...], cross: bool, native: bool) -> None:
+    assert fixes.is_native(arguments, cross=cross) is native
+
+
+def compiler(folder: Path, assembly: str, code: int = 0) -> str:
+    place = folder / "compiler"
+    place.write_text(f"#!/bin/sh\necho '{assembly}'\nexit {code}\n")
+    place.chmod(0o755)
+    return str(place)
+
+
+@pytest.mark.parametrize(
+    ("assembly", "code", "fails"), [("movb $77, 48(%rsp)", 0, False), ("ret", 0, True), ("", 1, None)]
+)
+def test_the_compiler_is_asked(tmp_path: Path, assembly: str, code: int, fails: bool | None) -> None:
+    assert fixes.find(NAME).probe.fails(compiler(tmp_path, assembly, code)) is fails
+
+
+def test_only_the_machines_affected_are_offered_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = compiler(tmp_path, "ret")
+    monkeypatch.setattr(fixes, "cpu_flags", lambda: frozenset({"avx2"}))
+    assert fixes.wanted(in_mmq(tmp_path), load(), bad) == []
+    monkeypatch.setattr(fixes, "cpu_flags", lambda: frozenset({"amx_tile", "amx_int8"}))
+    assert [fix.name for fix in fixes.wanted(in_mmq(tmp_path), load(), bad)] == [NAME]
+    assert fixes.wanted(in_mmq(tmp_path, MMQ.replace("alignas(64)", "static const")), load(), bad) == []
+
+
+def test_a_crash_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fixes, "cpu_flags", lambda: frozenset({"amx_tile", "amx_int8"}))
+    program = tmp_path / "bin" / "llama-bench"
+    assert fixes.advice("SIGSEGV", program) is None  # no build folder
+    bad = compiler(tmp_path, "ret")
+    (tmp_path / "CMakeCache.txt").write_text(f"CMAKE_CXX_COMPILER:FILEPATH={bad}\n")
+    assert f"--with-fix {NAME}" in str(fixes.advice("SIGSEGV", program))
+    assert fixes.advice("SIGKILL", program) is None
+
+
+def test_the_verb_lists_it() -> None:
+    said = CliRunner().invoke(cli, ["fixes"]).output
+    for word in (NAME, "symptom", "cause", "affected", "reported", "--with-fix"):
+        assert word in said
+
+
+@pytest.mark.compiler
+@pytest.mark.parametrize("name", ["g++", "clang++"])
+def test_real_compilers(name: str) -> None:
+    """The probe's verdict is what an AMX program compiled with the barrier, and without, would meet."""
+    place = shutil.which(name)
+    if place is None:
+        pytest.skip(f"no {name} on this machine")
+    probe = fixes.find(NAME).probe
+    if probe.fails(place) is None:
+        pytest.skip(f"{name} doesn't compile for AMX")
+    mended = probe.source.replace(
+        "_tile_loadconfig(", '__asm__ volatile("" : : "r"(&config) : "memory");\n_tile_loadconfig('
+    )
+    command = [place, *probe.flags, "-std=c++17", "-x", "c++", "-S", "-o", "-", "-"]
+    assembly = subprocess.run(command, input=mended, capture_output=True, text=True, check=True).stdout
+    assert re.search(probe.keeps, assembly), "with the barrier, every compiler stores the configuration"

@@ -1,0 +1,269 @@
+"""Weights of a quantized model rounded anew: nearer products, the same file else, nothing left of a failure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from patcher import cli
+from patcher.errors import ExitCode, UsageError
+from patcher.model import refine as refine_module
+from patcher.model.choose import Strength
+from patcher.model.gguf import GgufError
+from patcher.model.gguf_format import TYPE_NUMBERS
+from patcher.model.gguf_writer import GgufWriter, NewTensor
+from patcher.model.model_file import model_hash, open_model
+from patcher.model.refine import Material, material, refine, unrefined
+from patcher.model.rounding import BLOCK_TYPE, nearest, values
+from patcher.model.smooth import smooth
+from patcher.model.tensor_data import is_float, load
+from tests import tiny_models
+from tests.tiny_models import Forward, write_gguf, write_model
+from tests.unit.evaluate_fakes import calls, fake_programs
+from tests.unit.test_model_gguf import split
+
+RNG = np.random.default_rng(11)
+TOKENS = RNG.integers(0, tiny_models.VOCAB, 500)
+OTHERS = RNG.integers(0, tiny_models.VOCAB, 100)
+
+
+def read_by(forward: Forward, tokens: Any) -> Any:
+    """The logits of some tokens, in windows that every variant has positions for."""
+    return np.concatenate([forward.logits(window) for window in tokens.reshape(-1, 25)])
+
+
+def calibrated(model: Path, *, rows: int = 500) -> Path:
+    """Statistics of a tiny model, beside it."""
+    forward = Forward(model)
+    read_by(forward, TOKENS)
+    return forward.write_stats(model.with_suffix(".stats"), model_hash(open_model(model)), rows=rows)
+
+
+def quantized(source: Path, out: Path) -> Path:
+    """What llama-quantize would make: matrices of floats in Q8_A8, to nearest; vectors and routers stay."""
+    model = open_model(source)
+    q8_a8 = TYPE_NUMBERS["Q8_A8"]
+    chosen = {
+        name: len(info.dims) > 1 and is_float(info) and "gate_inp" not in name
+        for name, info in model.tensors.items()
+    }
+    new = [
+        NewTensor(name, info.dims, q8_a8 if chosen[name] else info.type)
+        for name, info in model.tensors.items()
+    ]
+    with GgufWriter(out, model.head.metadata, new) as writer:
+        for name, info in model.tensors.items():
+            raw = nearest(load(info)).tobytes() if chosen[name] else raw_bytes(info)
+            writer.write(name, [raw])
+    return out
+
+
+def raw_bytes(info: Any) -> bytes:
+    with info.path.open("rb") as file:
+        file.seek(info.offset)
+        return bytes(file.read(info.nbytes))
+
+
+def computed(path: Path, folder: Path) -> Any:
+    """The logits of a quantized model, for tokens that no statistics have seen."""
+    model = open_model(path)
+    tensors = {}
+    for name, info in model.tensors.items():
+        if info.type_name == "Q8_A8":
+            blocks = np.frombuffer(raw_bytes(info), BLOCK_TYPE).reshape(info.rows, -1)
+            data = values(blocks).reshape(tuple(reversed(info.dims)))
+        else:
+            data = load(info).reshape(tuple(reversed(info.dims)))
+        tensors[name] = data, "F32"
+    plain = write_gguf(folder / "plain.gguf", model.head.metadata, tensors)
+    return read_by(Forward(plain), OTHERS)
+
+
+def error(path: Path, wanted: Any, folder: Path) -> float:
+    return float(np.square(computed(path, folder) - wanted).mean())
+
+
+@pytest.mark.parametrize("variant", ["llama", "llama-moe", "qwen2moe", "gpt2", "gemma3", "phi3"])
+@pytest.mark.parametrize("smoothed", [False, True])
+def test_products_are_nearer_and_the_rest_stays(variant: str, smoothed: bool, tmp_path: Path) -> None:
+    source = write_model(tmp_path / "m.gguf", variant)
+    stats = calibrated(source)
+    wanted = read_by(Forward(source), OTHERS)
+    if smoothed:
+        smooth(source, stats, tmp_path / "s.gguf", Strength(), head=variant == "llama")
+        source = tmp_path / "s.gguf"
+    path = quantized(source, tmp_path / "q.gguf")
+    plain, before, size = open_model(path), error(path, wanted, tmp_path), path.stat().st_size
+    bytes_before = {name: raw_bytes(info) for name, info in plain.tensors.items()}
+    done = refine(path, material(source, stats))
+    after = open_model(path)
+    assert error(path, wanted, tmp_path) < before
+    assert done.error_ratio < 0.95
+    assert max(done.errors.values()) <= 1
+    assert abs(path.stat().st_size - size) < 256  # only the metadata grew
+    assert after.head.get("q8_a8.rounding") == "compensated"
+    assert {**plain.head.metadata, "q8_a8.rounding": None} == {
+        **after.head.metadata,
+        "q8_a8.rounding": None,
+    }
+    described = [(name, info.dims, info.type) for name, info in plain.tensors.items()]
+    assert [(name, info.dims, info.type) for name, info in after.tensors.items()] == described
+    same = {name for name, info in after.tensors.items() if raw_bytes(info) == bytes_before[name]}
+    quantized_names = {name for name, info in after.tensors.items() if info.type_name == "Q8_A8"}
+    assert set(done.errors) == quantized_names - {"token_embd.weight", "position_embd.weight"}
+    assert not same & set(done.errors) - {name for name, ratio in done.errors.items() if ratio == 1}
+    assert same >= set(after.tensors) - set(done.errors)
+
+
+def test_each_expert_is_rounded_with_the_tokens_it_saw(tmp_path: Path) -> None:
+    source = write_model(tmp_path / "m.gguf", "llama-moe")
+    forward = Forward(source)
+    read_by(forward, TOKENS)
+    name = "blk.0.ffn_down_exps.weight"
+    few = forward.inputs[name][1] = forward.inputs[name][1][:20]
+    assert len(few) < refine_module.LEAST_ROWS < len(forward.inputs[name][0])
+    stats = forward.write_stats(tmp_path / "stats", model_hash(open_model(source)), rows=500)
+    path = quantized(source, tmp_path / "q.gguf")
+    before = raw_bytes(open_model(path).tensors[name])
+    refine(path, material(source, stats))
+    after, third = raw_bytes(open_model(path).tensors[name]), len(before) // 3
+    changed = [before[n : n + third] != after[n : n + third] for n in range(0, len(before), third)]
+    assert changed == [True, False, True]
+
+
+def test_an_expert_that_saw_nothing_is_no_error(tmp_path: Path) -> None:
+    source = write_model(tmp_path / "m.gguf", "llama-moe")
+    forward = Forward(source)
+    read_by(forward, TOKENS)
+    name = "blk.0.ffn_down_exps.weight"
+    del forward.inputs[name][2]
+    stats = forward.write_stats(tmp_path / "stats", model_hash(open_model(source)), rows=500)
+    done = refine(quantized(source, tmp_path / "q.gguf"), material(source, stats))
+    assert done.errors[name] < 1
+
+
+def test_a_model_in_parts_is_a_source(tmp_path: Path) -> None:
+    source = write_model(tmp_path / "m.gguf", "llama", kind="F16")
+    stats = calibrated(source)
+    whole, parts = (quantized(source, tmp_path / name) for name in ("a.gguf", "b.gguf"))
+    refine(whole, material(source, stats))
+    refine(parts, material(split(source), stats))
+    assert parts.read_bytes() == whole.read_bytes()
+
+
+@pytest.fixture
+def ready(tmp_path: Path) -> tuple[Path, Material]:
+    """A quantized model and what it can be rounded with."""
+    source = write_model(tmp_path / "m.gguf", "llama")
+    return quantized(source, tmp_path / "q.gguf"), material(source, calibrated(source))
+
+
+def refused(path: Path, of: Material, kind: type[Exception], said: str) -> None:
+    """It is refused with these words, and nothing changed."""
+    before, names = path.read_bytes(), sorted(path.parent.iterdir())
+    with pytest.raises(kind, match=said):
+        refine(path, of)
+    assert path.read_bytes() == before
+    assert sorted(path.parent.iterdir()) == names
+
+
+def test_quantized_parts_are_refused(ready: tuple[Path, Material], tmp_path: Path) -> None:
+    refused(
+        split(write_model(tmp_path / "p.gguf", "llama"), 2),
+        ready[1],
+        UsageError,
+        "is in 2 parts; quantize without --keep-split",
+    )
+
+
+def test_a_model_of_another_type_is_refused(ready: tuple[Path, Material], tmp_path: Path) -> None:
+    model = write_model(tmp_path / "f16.gguf", "llama", kind="F16")
+    refused(model, ready[1], UsageError, "no rows were kept for any Q8_A8 tensor of")
+
+
+def test_another_shape_is_refused(ready: tuple[Path, Material], tmp_path: Path) -> None:
+    other = write_model(tmp_path / "o.gguf", "phi3")  # its ffn_up is twice as large
+    path = quantized(other, tmp_path / "oq.gguf")
+    refused(path, ready[1], GgufError, "'blk.0.ffn_up.weight' has another shape than in")
+
+
+def test_an_interruption_leaves_nothing(
+    ready: tuple[Path, Material], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, done = refine_module._rounded, []
+
+    def stop(*arguments: Any) -> Any:
+        done.append(1)
+        if len(done) == 3:
+            raise KeyboardInterrupt("at the third")
+        return real(*arguments)
+
+    monkeypatch.setattr(refine_module, "_rounded", stop)
+    refused(*ready, KeyboardInterrupt, "at the third")  # type: ignore[arg-type]
+    assert len(done) == 3
+
+
+def test_statistics_of_another_model_or_without_rows_are_refused(tmp_path: Path) -> None:
+    source = write_model(tmp_path / "m.gguf", "llama")
+    other = write_model(tmp_path / "o.gguf", "llama", seed=1)
+    with pytest.raises(UsageError, match="made with another model"):
+        material(source, calibrated(other))
+    with pytest.raises(UsageError, match="holds no rows of activations; calibrate without '--rows 0'"):
+        material(source, calibrated(source, rows=0))
+    with pytest.raises(GgufError, match="looked for activation statistics"):
+        material(source, other)
+    smooth(source, calibrated(source), tmp_path / "s.gguf", Strength())
+    with pytest.raises(UsageError, match="made with another model"):
+        material(tmp_path / "s.gguf", calibrated(other))
+
+
+def test_a_smoothed_model_s_own_statistics_serve_as_well(tmp_path: Path) -> None:
+    source = write_model(tmp_path / "m.gguf", "llama")
+    smooth(source, calibrated(source), tmp_path / "s.gguf", Strength())
+    one, other = (quantized(tmp_path / "s.gguf", tmp_path / name) for name in ("a.gguf", "b.gguf"))
+    before = refine(one, material(tmp_path / "s.gguf", tmp_path / "m.stats"))
+    own = refine(other, material(tmp_path / "s.gguf", calibrated(tmp_path / "s.gguf")))
+    # rows are kept in F16, before or after they were divided
+    assert own.errors == pytest.approx(before.errors, rel=0.05)
+
+
+def test_where_it_is_made(tmp_path: Path) -> None:
+    source, out = write_model(tmp_path / "m.gguf", "llama"), tmp_path / "out.gguf"
+    for kind, place, force, said in (
+        ("Q8_0", out, False, "--stats: is for Q8_A8, found Q8_0"),
+        ("Q8_A8", source, True, "m.gguf: can't be written over"),
+        ("Q8_A8", tmp_path, True, "can't be written over"),
+    ):
+        with pytest.raises(UsageError, match=said), unrefined(source, place, kind, force=force):
+            pass
+    with unrefined(source, out, "q8_a8", force=False) as place:
+        place.write_bytes(b"made")
+        assert not out.exists()
+    assert out.read_bytes() == b"made"
+    with pytest.raises(UsageError, match="is there already"), unrefined(source, out, "Q8_A8", force=False):
+        pass
+    half = unrefined(source, out, "Q8_A8", force=True)
+    half.__enter__().write_bytes(b"half")
+    assert not half.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert out.read_bytes() == b"made"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.gguf", "out.gguf"]
+
+
+@pytest.mark.skipif("sys.platform == 'win32'", reason="the fakes are scripts")
+def test_the_command_looks_at_the_statistics_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = write_model(tmp_path / "m.gguf", "llama"), tmp_path / "out.gguf"
+    other = write_model(tmp_path / "o.gguf", "llama", seed=1)
+    folder = fake_programs(tmp_path / "bin")
+    out.write_bytes(b"mine")
+    line = ["quantize", str(source), str(out), "Q8_A8", "--bin", str(folder), "--stats"]
+    assert cli.run([*line, str(calibrated(other)), "--force"]) == ExitCode.USAGE
+    assert "made with another model" in capsys.readouterr().err
+    assert cli.run([*line, str(calibrated(source))]) == ExitCode.USAGE
+    assert "is there already" in capsys.readouterr().err
+    assert calls(folder) == []
+    assert out.read_bytes() == b"mine"
