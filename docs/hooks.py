@@ -1,0 +1,42 @@
+"""What MkDocs doesn't do by itself: files of the project that pages link to, and the language of a page."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).parents[1]
+# a link out of docs/, to a file of the project: that file is put into the site
+_OUTSIDE = re.compile(r"\]\((?P<up>(?:\.\./)+)(?P<path>(?:patches|templates|examples|ci|tests)/[^)#\s]+)")
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add the files that pages link to from outside of ``docs``."""
+    wanted = set()
+    for page in files.documentation_pages():
+        for match in _OUTSIDE.finditer(page.content_string):
+            depth = len(Path(page.src_uri).parts)
+            if match["up"].count("../") == depth and (ROOT / match["path"]).is_file():
+                wanted.add(match["path"])
+    for path in sorted(wanted):
+        files.append(File.generated(config, f"project/{path}", abs_src_path=str(ROOT / path)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Lead those links to where the files are in the site."""
+
+    def inside(match: re.Match[str]) -> str:
+        up = match["up"].removeprefix("../")
+        return f"]({up}project/{match['path']}"
+
+    return _OUTSIDE.sub(inside, markdown)
+
+
+def on_post_page(output: str, page: Any, **_: Any) -> str:
+    """Say that a Korean page is Korean: to browsers, to readers aloud, to the style sheet."""
+    korean = page.file.src_uri.startswith("ko/")
+    return output.replace('<html lang="en"', '<html lang="ko"', 1) if korean else output
