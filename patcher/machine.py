@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from pathlib import Path
 
 
@@ -30,6 +31,36 @@ def cpu_name() -> str:
     """The processor's own name; empty where the system doesn't tell."""
     found = re.search(r"^(?:model name|Model)\s*:\s*(.*)$", _cpuinfo(), re.MULTILINE)
     return found[1].strip() if found else ""
+
+
+def others_share(seconds: float = 0.3) -> float | None:
+    """The part of our processors, 0 to 1, that others keep busy while we wait ``seconds``; None where the
+    system doesn't tell. The load average won't do: what we ourselves ran in the last minute is in it.
+    """
+    before = _times()
+    if before is None:
+        return None
+    time.sleep(seconds)
+    after = _times()
+    if after is None or after[1] <= before[1]:
+        return None
+    return round((after[0] - before[0]) / (after[1] - before[1]), 3)
+
+
+def _times() -> tuple[int, int] | None:
+    """Ticks of our processors since the start: busy, and all."""
+    try:
+        text = Path("/proc/stat").read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError):
+        return None
+    ours = os.sched_getaffinity(0)
+    busy = total = 0
+    for found in re.finditer(r"^cpu(\d+)((?: \d+){8})", text, re.MULTILINE):
+        if int(found[1]) in ours:
+            ticks = [int(item) for item in found[2].split()]
+            total += sum(ticks)  # user, nice, system, idle, waiting for disks, interrupts, stolen by the host
+            busy += sum(ticks) - ticks[3] - ticks[4]
+    return (busy, total) if total else None
 
 
 def _cpuinfo() -> str:

@@ -94,7 +94,7 @@ class _Evaluation:
         self._build = ""
 
     def run(self) -> Report:
-        start, machine = time.time(), facts.machine()  # the load is that of before we began
+        start, machine = time.time(), facts.machine()  # what others take, while we ourselves wait
         models = self._models()
         measuring = self._measuring(models)
         speed_task = speed.Task(
@@ -104,7 +104,7 @@ class _Evaluation:
             self._request.depths,
             self._threads,
         )
-        budget = self._budget(models, measuring, speed_task)
+        budget = self._budget(models, measuring, speed_task, machine["others_share"])
         with self._reporter.step("Evaluating, seconds", total=max(1, round(budget.seconds))) as step:
             if measuring:
                 self._accuracy(measuring, models, budget, step)
@@ -173,11 +173,13 @@ class _Evaluation:
         )
         return Accuracy(task, self._cache, models[0], self._home)
 
-    def _budget(self, models: list[Model], measuring: Accuracy | None, task: speed.Task) -> Budget:
+    def _budget(
+        self, models: list[Model], measuring: Accuracy | None, task: speed.Task, others: float | None
+    ) -> Budget:
         """What is still to be done, told before it begins."""
         budget = Budget(models, measuring, task, self._request.rounds, self._cache)
         if budget.missing:
-            for line in estimate.doubts(models):
+            for line in estimate.doubts(models, others):
                 self._reporter.warn(line)
             budget.learn(estimate.taste(self._request.programs, self._cache, models[0], self._threads[0]))
             self._reporter.note(f"takes     {budget.text()}")

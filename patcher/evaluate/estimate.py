@@ -14,7 +14,6 @@ from patcher.evaluate.accuracy import Accuracy
 from patcher.evaluate.models import Model
 from patcher.evaluate.programs import Programs
 from patcher.evaluate.stages import StageCache
-from patcher.machine import processors
 
 _PROMPT, _GENERATE = 64, 4  # tokens of the taste: seconds even for a large model
 
@@ -132,13 +131,13 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def doubts(models: list[Model]) -> list[str]:
-    """What makes measurements on this machine worth less, as it is now: its load, and its memory."""
-    found = []
-    load, free = facts.load_average(), _available_memory()
-    if load is not None and load > facts.BUSY * processors():
-        busy = f"load {load:.1f} on {processors()} processors"
-        found.append(f"the machine is busy ({busy}): speeds will be noisy")
+def doubts(models: list[Model], others: float | None) -> list[str]:
+    """What makes measurements on this machine worth less, as it is now: other programs, which take the part
+    ``others`` of the processors' time, and its memory.
+    """
+    found, free = [], _available_memory()
+    if others is not None and others > facts.BUSY:
+        found.append(f"other programs take {others:.0%} of the processors: speeds will be noisy")
     for model in models:
         size = model.header.tensor_bytes
         if free is not None and size > free:

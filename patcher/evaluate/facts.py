@@ -13,7 +13,7 @@ from patcher import __version__, git
 from patcher.errors import PatcherError
 from patcher.evaluate import content_hash
 from patcher.evaluate.programs import Programs
-from patcher.machine import cpu_flags, cpu_name, memory_bytes, processors
+from patcher.machine import cpu_flags, cpu_name, memory_bytes, others_share, processors
 from patcher.source import MARKER
 
 # the features that ggml's kernels ask for
@@ -21,7 +21,7 @@ FEATURES = (
     "avx", "avx2", "avx_vnni", "f16c", "fma", "avx512f", "avx512bw", "avx512vbmi", "avx512_vnni",
     "avx512_bf16", "amx_int8", "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2", "sme",
 )  # fmt: skip
-BUSY = 0.5  # runnable processes a processor, from which on speeds are another's too
+BUSY = 0.1  # the part of the processors' time from which on speeds are another's too
 
 
 @cache
@@ -33,7 +33,7 @@ def machine_id() -> str:
 
 
 def machine() -> dict[str, Any]:
-    """The ``machine`` of the JSON contract. Memory in bytes, load as the system's 1-minute average."""
+    """The ``machine`` of the JSON contract. Memory in bytes; what others take of the processors, 0 to 1."""
     flags = cpu_flags()
     return {
         "id": machine_id(),
@@ -43,17 +43,9 @@ def machine() -> dict[str, Any]:
         "processors": processors(),
         "memory_bytes": memory_bytes(),
         "system": f"{platform.system()} {platform.release()}",
-        "load_average": load_average(),
+        "others_share": others_share(),
         "tool": f"q8a8-patch {__version__}",
     }
-
-
-def load_average() -> float | None:
-    """How many processes wanted to run in the last minute; None where the system doesn't tell."""
-    try:
-        return round(os.getloadavg()[0], 2)
-    except (AttributeError, OSError):
-        return None
 
 
 def source_release(programs: Programs) -> str:

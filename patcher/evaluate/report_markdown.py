@@ -112,12 +112,12 @@ def _processor(report: Report) -> str:
 
 
 def _busy(report: Report) -> str:
-    """A doubt that belongs beside every speed: others ran on the machine before it began."""
-    load, count = report.machine.get("load_average"), report.machine.get("processors")
+    """A doubt that belongs beside every speed: others ran on the machine when it began."""
+    share = report.machine.get("others_share")
     timed = any(model.median("pp") or model.median("tg") for model in report.models)
-    if not (timed and isinstance(load, int | float) and isinstance(count, int) and load > BUSY * count):
+    if not (timed and isinstance(share, int | float) and share > BUSY):
         return ""
-    return f"busy with other work (load {load:.1f} on {count} processors)"
+    return f"{share:.0%} of the processors busy with other work"
 
 
 def differences(found: list[Difference], names: tuple[str, str], notes: list[str]) -> str:
@@ -146,6 +146,7 @@ def facts(report: Report) -> list[tuple[str, str]]:
     flags = programs.get("settings")
     started, seconds = settings.get("started"), settings.get("seconds")
     memory, chunks = machine.get("memory_bytes"), report.base.chunks
+    share = machine.get("others_share")
     wanted = {
         "processor": machine.get("processor"),
         "features": ", ".join(map(str, features)) if isinstance(features, list) else None,
@@ -155,7 +156,7 @@ def facts(report: Report) -> list[tuple[str, str]]:
         else None,
         "system": machine.get("system"),
         "emulated": machine.get("emulated"),
-        "load before": machine.get("load_average"),
+        "busy with other work": f"{share:.0%} of the processors" if isinstance(share, int | float) else None,
         "compiler": programs.get("compiler"),
         "build settings": ", ".join(f"{key}={value}" for key, value in flags.items())
         if isinstance(flags, dict)

@@ -9,7 +9,7 @@ import pytest
 
 from patcher import cli
 from patcher.errors import ExitCode
-from patcher.evaluate import Programs, estimate, facts, speed, variant
+from patcher.evaluate import Programs, estimate, speed, variant
 from patcher.evaluate.accuracy import Accuracy, Task
 from patcher.evaluate.estimate import Budget, Taste
 from patcher.evaluate.models import Factory, Model
@@ -71,13 +71,12 @@ def test_durations(seconds: float, shown: str) -> None:
 
 
 def test_doubts(models: list[Model], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(facts, "load_average", lambda: 0.1)
     monkeypatch.setattr(estimate, "_available_memory", lambda: 1 << 30)
-    assert estimate.doubts(models) == []
-    monkeypatch.setattr(facts, "load_average", lambda: 99.0)
+    assert estimate.doubts(models, 0.02) == []
+    assert estimate.doubts(models, None) == []
     monkeypatch.setattr(estimate, "_available_memory", lambda: models[0].header.tensor_bytes - 1)
-    busy, large = estimate.doubts(models)
-    assert "the machine is busy (load 99.0" in busy
+    busy, large = estimate.doubts(models, 0.53)
+    assert busy.startswith("other programs take 53%")
     assert large.startswith("F16 takes")
 
 

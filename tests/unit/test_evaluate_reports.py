@@ -226,11 +226,11 @@ def test_labels_of_points_hide_nothing() -> None:
     assert not any(one.overlap(other) for number, one in enumerate(boxes) for other in boxes[:number])
 
 
-@pytest.mark.parametrize(("load", "said"), [(0.4, False), (5.36, True), (None, False)])
-def test_a_busy_machine_is_named_beside_its_speeds(load: float | None, said: bool) -> None:
+@pytest.mark.parametrize(("share", "said"), [(0.04, False), (0.536, True), (None, False)])
+def test_a_busy_machine_is_named_beside_its_speeds(share: float | None, said: bool) -> None:
     report = small_report()
-    report.machine |= {"load_average": load, "processors": 2}
-    assert ("busy with other work (load 5.4 on 2 processors)" in how(report)) is said
+    report.machine |= {"others_share": share}
+    assert ("54% of the processors busy with other work" in how(report)) is said
     for model in report.models:
         model.series = {}
     assert "busy" not in how(report)
