@@ -28,7 +28,7 @@ from benchmarks.kernels_alone import AVX2, GATE, IN_MEMORY, NATIVE, Speed, again
 from benchmarks.kernels_alone import report as pages
 from benchmarks.kernels_alone.loading import Load, load
 from benchmarks.kernels_alone.models import quantized, synthetic
-from benchmarks.kernels_alone.profile import shares
+from benchmarks.kernels_alone.profile import loading_shares, shares
 from benchmarks.kernels_alone.report import DECODED, PROMPT, SYNTHETIC, TYPES, Key
 from benchmarks.kernels_alone.roofline import picture
 from patcher.machine import cpu_name, processors
@@ -126,7 +126,8 @@ def with_models(options: argparse.Namespace) -> list[str]:
         for threads in options.threads
         if (found := shares(options.bin, files[name, kind], threads)) is not None
     }
-    return pages.models(native, narrow, profiles, loads(files, options))
+    within = loading_shares(options.bin, files[options.model.stem, TYPES[-1]])
+    return pages.models(native, narrow, profiles, loads(files, options), within)
 
 
 def alone(options: argparse.Namespace) -> tuple[list[str], list[Speed]]:

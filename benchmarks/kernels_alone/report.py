@@ -115,8 +115,8 @@ def profile(
     ]
 
 
-def loading(loads: Mapping[tuple[str, str], Load]) -> list[str]:
-    """What packing costs before the first token."""
+def loading(loads: Mapping[tuple[str, str], Load], profile: Mapping[str, float] | None) -> list[str]:
+    """What packing costs before the first token; ``profile``: where that time goes, if it is known."""
     lines = [
         "| | load mode | until the first token | own memory | with mapped files |",
         "|---|---|---|---|---|",
@@ -134,9 +134,19 @@ def loading(loads: Mapping[tuple[str, str], Load]) -> list[str]:
         "",
         f"Packing adds {100 * added:.0f} % to a load that copies the file into memory (goal ≤ "
         f"{100 * LOADING:.0f} %, {_verdict(added <= LOADING)}); Q8_0 has the file's layout here.",
+        *(_within(profile) if profile is not None else ()),
         "Packed weights are memory of the process's own, once. With mmap the file's pages are the system's",
         "cache besides, which it takes back as it needs them.",
     ]
+
+
+def _within(profile: Mapping[str, float]) -> tuple[str, ...]:
+    return (
+        f"By `perf`, {100 * profile['packing']:.0f} % of the processor time of that load are packing, and "
+        f"{100 * profile['loader']:.0f} % are upstream's",
+        "`llama_model_loader::load_all_data` itself: a tensor in the file's layout is read in place, any",
+        "other by way of a vector made anew for each, whose bytes are gone through before they are read.",
+    )
 
 
 def models(
@@ -144,13 +154,14 @@ def models(
     narrow: Mapping[Key, float],
     profiles: Mapping[tuple[str, int], Mapping[str, float]],
     loads: Mapping[tuple[str, str], Load],
+    load_profile: Mapping[str, float] | None,
 ) -> list[str]:
     """The part of the page that models were needed for."""
     lines = ["## Goals", "", *goals(native, narrow), "", "## Tokens a second", "", *rates(native)]
     if narrow:
         lines += ["", "AVX2 only, the same release with the `haswell` backend:", "", *rates(narrow)]
     lines += ["", f"## Where the time of a prompt of {PROMPT} tokens goes", "", *profile(native, profiles)]
-    return [*lines, "", "## Loading", "", *loading(loads), ""]
+    return [*lines, "", "## Loading", "", *loading(loads, load_profile), ""]
 
 
 def kernels(rows: Sequence[Speed], points: Sequence[Speed], arm: Mapping[str, float] | None) -> list[str]:
