@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 # what a function's name tells of the work it is part of; the first that fits
@@ -55,31 +56,36 @@ def by_loader(listed: str) -> dict[str, float]:
     """Shares from the lines of ``perf report``, the system's among all."""
     counts = {"packing": 0, "loader": 0}
     total = 0
-    for line in listed.splitlines():
-        found = re.match(r"\s*(\d+)\s+\S+\s+\[.\]\s+(.*)$", line)
-        if found is None:
-            continue
-        total += int(found[1])
-        if "q8_a8::pack" in found[2]:
-            counts["packing"] += int(found[1])
-        elif "load_all_data" in found[2]:
-            counts["loader"] += int(found[1])
-    if total == 0:
-        raise ValueError("perf reported no samples")
-    return {name: count / total for name, count in counts.items()}
+    for samples, _, symbol in _rows(listed):
+        total += samples
+        if "q8_a8::pack" in symbol:
+            counts["packing"] += samples
+        elif "load_all_data" in symbol:
+            counts["loader"] += samples
+    return _shares(counts, total)
 
 
 def by_part(listed: str) -> dict[str, float]:
-    """Shares from the lines of ``perf report``: samples, object, symbol."""
+    """Shares from the lines of ``perf report``, of what ggml and the C library do."""
     counts = {"products": 0, "attention": 0, "others": 0}
-    for line in listed.splitlines():
-        found = re.match(r"\s*(\d+)\s+(libggml\S*|libc\S*|libm\S*)\s+\[.\]\s+(.*)$", line)
-        if found is None:
+    for samples, name, symbol in _rows(listed):
+        if not name.startswith(("libggml", "libc", "libm")):
             continue
-        part = next((name for name, names in _PARTS.items() if re.search(names, found[3])), "others")
+        part = next((part for part, names in _PARTS.items() if re.search(names, symbol)), "others")
         if part != "loading":
-            counts[part] += int(found[1])
-    total = sum(counts.values())
+            counts[part] += samples
+    return _shares(counts, sum(counts.values()))
+
+
+def _rows(listed: str) -> Iterator[tuple[int, str, str]]:
+    """Samples, object and symbol of each line of ``perf report``."""
+    for line in listed.splitlines():
+        found = re.match(r"\s*(\d+)\s+(\S+)\s+\[.\]\s+(.*)$", line)
+        if found is not None:
+            yield int(found[1]), found[2], found[3]
+
+
+def _shares(counts: dict[str, int], total: int) -> dict[str, float]:
     if total == 0:
-        raise ValueError("perf reported no samples of ggml")
+        raise ValueError("perf reported no samples")
     return {name: count / total for name, count in counts.items()}
