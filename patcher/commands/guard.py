@@ -12,6 +12,12 @@ from patcher.console import Output, common_options
 from patcher.errors import ExitCode, UsageError
 
 _FAIL_ON = ("error", "warning", "note", "never")
+_fail_on_option = click.option("--fail-on", type=click.Choice(_FAIL_ON), default="error", show_default=True)
+_summary_option = click.option(
+    "--summary",
+    type=click.Path(path_type=Path),
+    help="Add Markdown to this file. [default: $GITHUB_STEP_SUMMARY]",
+)
 
 
 @click.group("guard")
@@ -35,7 +41,7 @@ def command() -> None:
     "--target", "targets", multiple=True, help="What to build; may be repeated. [default: llama-quantize]"
 )
 @type_option
-@click.option("--fail-on", type=click.Choice(_FAIL_ON), default="error", show_default=True)
+@_fail_on_option
 @click.option(
     "--expect",
     type=click.Choice(["auto", "stock", "carried"]),
@@ -53,11 +59,7 @@ def command() -> None:
 @click.option("--compiler-launcher", "launcher", default="auto", show_default=True, help="ccache, none, ...")
 @click.option("--sarif", type=click.Path(path_type=Path), help="Write SARIF 2.1.0 into this file.")
 @click.option("--gitlab", type=click.Path(path_type=Path), help="Write GitLab's code quality into this file.")
-@click.option(
-    "--summary",
-    type=click.Path(path_type=Path),
-    help="Add Markdown to this file. [default: $GITHUB_STEP_SUMMARY]",
-)
+@_summary_option
 @click.option(
     "--annotate/--no-annotate", default=None, help="Print GitHub's annotations. [default: on its runners]"
 )
@@ -88,6 +90,7 @@ def check_command(
 
     Example: q8a8-patch guard check --source . --target llama-quantize --sarif guard.sarif
     """
+    from patcher.evaluate.reporting import write_text
     from patcher.guard import CheckRequest, check, outputs
     from patcher.guard.check import TARGETS
     from patcher.patchset import load
@@ -99,9 +102,9 @@ def check_command(
     )
     done = check(request, reporter=output.reporter, patchset=load(kind))
     if sarif is not None:
-        _replace(sarif, outputs.sarif(done))
+        write_text(sarif, outputs.sarif(done) + "\n")
     if gitlab is not None:
-        _replace(gitlab, outputs.gitlab(done))
+        write_text(gitlab, outputs.gitlab(done) + "\n")
     _add_summary(summary, outputs.markdown(done))
     if annotate or (annotate is None and os.environ.get("GITHUB_ACTIONS") == "true"):
         click.echo(outputs.github(done), err=True, nl=bool(done.problems))
@@ -125,13 +128,9 @@ def check_command(
     show_default=True,
     help="Keep one issue there, with the token that the environment has.",
 )
-@click.option("--fail-on", type=click.Choice(_FAIL_ON), default="error", show_default=True)
+@_fail_on_option
 @click.option("--work", type=click.Path(path_type=Path), help="Where the history is kept. [default: cache]")
-@click.option(
-    "--summary",
-    type=click.Path(path_type=Path),
-    help="Add Markdown to this file. [default: $GITHUB_STEP_SUMMARY]",
-)
+@_summary_option
 @click.option("-j", "--jobs", type=click.IntRange(min=1), help="Processes at once. [default: by machine]")
 @common_options
 def watch_command(
@@ -187,16 +186,6 @@ def watch_command(
 def _require_folder(place: Path) -> None:
     if not place.absolute().parent.is_dir():
         raise UsageError(f"{place}: looked for the folder {place.absolute().parent}, found none")
-
-
-def _replace(place: Path, text: str) -> None:
-    """Write the file whole or not at all."""
-    draft = place.with_name(f".{place.name}.draft")
-    try:
-        draft.write_text(text + "\n", encoding="utf-8")
-        draft.replace(place)
-    except OSError as why:
-        raise UsageError(f"{place}: can't be written ({os.strerror(why.errno or 0)})") from why
 
 
 def _add_summary(place: Path | None, text: str) -> None:
