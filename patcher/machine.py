@@ -21,15 +21,21 @@ def memory_bytes() -> int:
         return 0
 
 
+def available_memory() -> int | None:
+    """Bytes that programs can have without swapping; None where the system doesn't tell."""
+    found = re.search(r"^MemAvailable:\s*(\d+)", _proc("meminfo"), re.MULTILINE)
+    return int(found[1]) * 1024 if found else None
+
+
 def cpu_flags() -> frozenset[str]:
     """The processor's features as Linux names them; empty elsewhere."""
-    found = re.search(r"^(?:flags|Features)\s*:(.*)$", _cpuinfo(), re.MULTILINE)
+    found = re.search(r"^(?:flags|Features)\s*:(.*)$", _proc("cpuinfo"), re.MULTILINE)
     return frozenset(found[1].split()) if found else frozenset()
 
 
 def cpu_name() -> str:
     """The processor's own name; empty where the system doesn't tell."""
-    found = re.search(r"^(?:model name|Model)\s*:\s*(.*)$", _cpuinfo(), re.MULTILINE)
+    found = re.search(r"^(?:model name|Model)\s*:\s*(.*)$", _proc("cpuinfo"), re.MULTILINE)
     return found[1].strip() if found else ""
 
 
@@ -49,9 +55,8 @@ def others_share(seconds: float = 0.3) -> float | None:
 
 def _times() -> tuple[int, int] | None:
     """Ticks of our processors since the start: busy, and all."""
-    try:
-        text = Path("/proc/stat").read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError):
+    text = _proc("stat")
+    if not text:
         return None
     ours = os.sched_getaffinity(0)
     busy = total = 0
@@ -63,8 +68,9 @@ def _times() -> tuple[int, int] | None:
     return (busy, total) if total else None
 
 
-def _cpuinfo() -> str:
+def _proc(name: str) -> str:
+    """What Linux tells in a file below /proc; nothing elsewhere."""
     try:
-        return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        return (Path("/proc") / name).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""

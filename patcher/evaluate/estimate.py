@@ -6,7 +6,6 @@ Every type is taken to be as slow as the baseline, so that the estimate errs on 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from patcher.errors import BuildError
 from patcher.evaluate import bench, facts, speed
@@ -14,6 +13,7 @@ from patcher.evaluate.accuracy import Accuracy
 from patcher.evaluate.models import Model
 from patcher.evaluate.programs import Programs
 from patcher.evaluate.stages import StageCache
+from patcher.machine import available_memory
 
 _PROMPT, _GENERATE = 64, 4  # tokens of the taste: seconds even for a large model
 
@@ -135,7 +135,7 @@ def doubts(models: list[Model], others: float | None) -> list[str]:
     """What makes measurements on this machine worth less, as it is now: other programs, which take the part
     ``others`` of the processors' time, and its memory.
     """
-    found, free = [], _available_memory()
+    found, free = [], available_memory()
     if others is not None and others > facts.BUSY:
         found.append(f"other programs take {others:.0%} of the processors: speeds will be noisy")
     for model in models:
@@ -146,14 +146,3 @@ def doubts(models: list[Model], others: float | None) -> list[str]:
                 " it will be read from the disk again and again, and be slow"
             )
     return found
-
-
-def _available_memory() -> int | None:
-    """Bytes that programs can have without swapping; None where the system doesn't tell."""
-    try:
-        text = Path("/proc/meminfo").read_text(encoding="ascii")
-    except OSError:
-        return None
-    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-    value = fields.get("MemAvailable", "").split()
-    return int(value[0]) * 1024 if value and value[0].isdigit() else None

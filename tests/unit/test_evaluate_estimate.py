@@ -71,10 +71,10 @@ def test_durations(seconds: float, shown: str) -> None:
 
 
 def test_doubts(models: list[Model], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(estimate, "_available_memory", lambda: 1 << 30)
+    monkeypatch.setattr(estimate, "available_memory", lambda: 1 << 30)
     assert estimate.doubts(models, 0.02) == []
     assert estimate.doubts(models, None) == []
-    monkeypatch.setattr(estimate, "_available_memory", lambda: models[0].header.tensor_bytes - 1)
+    monkeypatch.setattr(estimate, "available_memory", lambda: models[0].header.tensor_bytes - 1)
     busy, large = estimate.doubts(models, 0.53)
     assert busy.startswith("other programs take 53%")
     assert large.startswith("F16 takes")
