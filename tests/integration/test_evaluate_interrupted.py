@@ -154,11 +154,12 @@ def test_a_full_disk_is_one_line_and_nothing_is_lost(tmp_path: Path) -> None:
     done = subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True)
     first, _, rest = done.stderr.partition("first ")
     assert rest.startswith("2\n"), done.stderr
-    said = [line for line in first.splitlines() if "the machine is busy" not in line]
-    assert len(said) == 1, first
+    # A warning that other programs take the processors may come before it: here the other tests do.
+    said = [line for line in first.splitlines() if not line.startswith("warning: ")]
+    assert len(said) == 1 and said[0].startswith("error: "), first
     assert (
         "no space left on the disk; what was measured is kept: free some, then run the same command again"
-        in first
+        in said[0]
     )
     assert rest.splitlines()[-1] == "second 0"
     assert len(json.loads(done.stdout)["models"]) == 3
