@@ -191,14 +191,16 @@ def main() -> None:
             continue
     sample = random.Random(options.seed).sample(usable, min(options.sample, len(usable)))  # noqa: S311
     result = agree(sample)
+    all_of_them = len(sample) == len(usable)
+    which = f"all {len(usable)}" if all_of_them else f"{len(sample)} random of the {len(usable)}"
+    table = ["| file | only we say | only `ldd -r` says | why |", "|---|---|---|---|"]
+    table += [f"| {' | '.join(cells)} |" for cells in result.rows]
     lines += [
         "",
-        f"Of {len(sample)} random files of {len(usable)}, {result.same} have the same verdict from both"
-        f" ({result.broken} of them with symbols that are undefined), {len(result.rows)} differ:",
-        "",
-        "| file | only we say | only `ldd -r` says | why |",
-        "|---|---|---|---|",
-        *(f"| {' | '.join(cells)} |" for cells in result.rows),
+        f"Of {which} files there, {result.same} have the same verdict from both"
+        f" ({result.broken} of them with symbols that are undefined), {len(result.rows)} differ"
+        f"{':' if result.rows else '.'}",
+        *(["", *table] if result.rows else []),
         "",
     ]
     print("\n".join(lines))
