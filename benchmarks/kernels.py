@@ -26,7 +26,7 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.kernels_alone import AVX2, GATE, IN_MEMORY, NATIVE, Speed, against_peak, on_arm
 from benchmarks.kernels_alone import report as pages
-from benchmarks.kernels_alone.loading import Load, load
+from benchmarks.kernels_alone.loading import Load, copying, load
 from benchmarks.kernels_alone.models import quantized, synthetic
 from benchmarks.kernels_alone.profile import loading_shares, shares
 from benchmarks.kernels_alone.report import DECODED, PROMPT, SYNTHETIC, TYPES, Key
@@ -126,8 +126,11 @@ def with_models(options: argparse.Namespace) -> list[str]:
         for threads in options.threads
         if (found := shares(options.bin, files[name, kind], threads)) is not None
     }
-    within = loading_shares(options.bin, files[options.model.stem, TYPES[-1]])
-    return pages.models(native, narrow, profiles, loads(files, options), within)
+    ours = files[options.model.stem, TYPES[-1]]
+    loading = pages.Loading(
+        loads(files, options), copying(ours.stat().st_size), loading_shares(options.bin, ours)
+    )
+    return pages.models(native, narrow, profiles, loading)
 
 
 def alone(options: argparse.Namespace) -> tuple[list[str], list[Speed]]:

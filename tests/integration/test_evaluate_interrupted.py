@@ -156,7 +156,8 @@ def test_a_full_disk_is_one_line_and_nothing_is_lost(tmp_path: Path) -> None:
     assert rest.startswith("2\n"), done.stderr
     # A warning that other programs take the processors may come before it: here the other tests do.
     said = [line for line in first.splitlines() if not line.startswith("warning: ")]
-    assert len(said) == 1 and said[0].startswith("error: "), first
+    assert len(said) == 1, first
+    assert said[0].startswith("error: ")
     assert (
         "no space left on the disk; what was measured is kept: free some, then run the same command again"
         in said[0]
