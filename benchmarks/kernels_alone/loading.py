@@ -49,7 +49,8 @@ def load(programs: Path, model: Path, *, mode: str, threads: int = 2) -> Load:
 def copying(size: int, *, threads: int = 2, rounds: int = 9) -> float:
     """Seconds that ``threads`` take at best to copy ``size`` bytes into memory that is new to the process.
 
-    What a weight that isn't left in the file's layout costs at least; NumPy asks for large pages, as packing does.
+    What a weight that isn't left in the file's layout costs at least. NumPy asks for large pages, as
+    packing does.
     """
     source = np.ones(size, np.uint8)
     best = float("inf")

@@ -118,7 +118,7 @@ def profile(
 
 @dataclass(frozen=True)
 class Loading:
-    """Loads by type and mode; seconds that copying as many bytes takes; where a load's time goes, if known."""
+    """Loads by type and mode; seconds to copy as many bytes; where a load's time goes, if it is known."""
 
     loads: Mapping[tuple[str, str], Load]
     copying: float
@@ -151,22 +151,24 @@ def loading(found: Loading) -> list[str]:
     return [
         *lines,
         "",
-        f"Goal: packing adds at most {100 * LOADING:.0f} % to Q8_0's time, which has the file's layout here. To a load",
-        f"that reads the file into memory it adds {100 * copied:.0f} % ({_verdict(copied <= LOADING)})"
+        f"Goal: packing adds at most {100 * LOADING:.0f} % to Q8_0's time, which has the file's layout here.",
+        "",
+        "- To a load that reads the file into memory it adds"
+        f" {100 * copied:.0f} % ({_verdict(copied <= LOADING)})"
         f"{'.' if found.profile is None else _within(found.profile)}",
-        f"To one from a mapping it adds {100 * mapped:.0f} % ({_verdict(mapped <= LOADING)}): there Q8_0 is left where"
-        " it is, while",
-        f"packed weights are written once. Two threads that merely copy as many bytes take {1000 * found.copying:.0f}"
-        f" ms, {100 * found.least:.0f} %",
-        "of that load. Packed weights are memory of the process's own, once; the file's pages are the",
-        "system's cache besides, which it takes back as it needs them.",
+        f"- To one from a mapping it adds {100 * mapped:.0f} % ({_verdict(mapped <= LOADING)}):",
+        "  there Q8_0 is left where it is, while packed weights are written once. Two threads that merely copy as many bytes",
+        f"  take {1000 * found.copying:.0f} ms, {100 * found.least:.0f} % of that load.",
+        "",
+        "Packed weights are memory of the process's own, once; the file's pages are the system's cache",
+        "besides, which it takes back as it needs them.",
     ]
 
 
 def _within(profile: Mapping[str, float]) -> str:
     return (
-        f"; by `perf`, {100 * profile['packing']:.0f} % of its\nprocessor time are packing, and "
-        f"{100 * profile['loader']:.0f} % upstream's `llama_model_loader::load_all_data` itself."
+        f"; by `perf`,\n  {100 * profile['packing']:.0f} % of its processor time are packing, and "
+        f"{100 * profile['loader']:.0f} % upstream's `load_all_data` itself."
     )
 
 
