@@ -76,6 +76,12 @@ class Plan:
         return tuple(edit for edit in self.edits if edit.state is State.CONFLICT)
 
     @property
+    def extent(self) -> str:
+        """What there is to do, in words: ``67 edits in 43 files``."""
+        edits, files = len(self.missing), len(self.files)
+        return f"{edits} edit{'s' * (edits != 1)} in {files} file{'s' * (files != 1)}"
+
+    @property
     def missing(self) -> tuple[EditPlan, ...]:
         """The edits that would be written."""
         return tuple(edit for edit in self.edits if edit.state is State.MISSING)

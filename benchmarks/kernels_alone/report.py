@@ -157,8 +157,8 @@ def loading(found: Loading) -> list[str]:
         f" {100 * copied:.0f} % ({_verdict(copied <= LOADING)})"
         f"{'.' if found.profile is None else _within(found.profile)}",
         f"- To one from a mapping it adds {100 * mapped:.0f} % ({_verdict(mapped <= LOADING)}):",
-        "  there Q8_0 is left where it is, while packed weights are written once. Two threads that merely copy as many bytes",
-        f"  take {1000 * found.copying:.0f} ms, {100 * found.least:.0f} % of that load.",
+        "  there Q8_0 is left where it is, while packed weights are written once. Two threads that merely"
+        f"\n  copy as many bytes take {1000 * found.copying:.0f} ms, {100 * found.least:.0f} % of that load.",
         "",
         "Packed weights are memory of the process's own, once; the file's pages are the system's cache",
         "besides, which it takes back as it needs them.",

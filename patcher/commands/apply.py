@@ -56,11 +56,10 @@ def command(
         return made | {"dry_run": dry_run, "written": list(applied.written)}
 
     def text() -> str:
-        edits, files = len(applied.plan.missing), len(applied.plan.files)
         if dry_run:
             return report.plan_text(applied.plan, verbose=bool(output.verbose))
         if not applied.written:
             return f"{work.root}: {patchset.type.upper} was there already, nothing to write"
-        return f"{work.root}: {patchset.type.upper} applied, {edits} edits in {files} files"
+        return f"{work.root}: {patchset.type.upper} applied, {applied.plan.extent}"
 
     output.emit(document, text)

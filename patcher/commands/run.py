@@ -65,11 +65,7 @@ def command(
         reporter.note(f"with fix  {name}, which programs for this processor need ('q8a8-patch fixes')")
     patchset = fixes.with_fixes(chosen, needed)
     applied = transaction.apply(tree, patchset, reporter=reporter)
-    made = (
-        f"{len(applied.plan.missing)} edits in {len(applied.written)} files"
-        if applied.written
-        else "there already"
-    )
+    made = applied.plan.extent if applied.written else "there already"
     reporter.note(f"applied   {patchset.type.upper}: {made}")
     request = BuildRequest(
         tree.root,

@@ -106,8 +106,8 @@ def check(request: CheckRequest, *, reporter: Reporter = SILENT, patchset: Patch
     else:
         if not carried and not plan.conflicts:
             with course.stage("apply") as say:
-                written = transaction.apply(tree, patchset, reporter=reporter).written
-                say(f"{len(plan.missing)} edits in {len(written)} files")
+                transaction.apply(tree, patchset, reporter=reporter)
+                say(plan.extent)
         _build(course, request, tree, work, reporter)
     prefix = _prefix(found) if found is not None else None
     return Check(

@@ -36,6 +36,11 @@ def test_every_edit_has_its_place(mini: Path) -> None:
     assert len(made.files) == FILES
 
 
+def test_what_there_is_to_do_in_words(mini: Path) -> None:
+    assert plan(mini).extent == f"{len(PATCHSET.edits)} edits in {FILES} files"
+    assert make_plan(WorkTree(mini), PATCHSET.select(("block",))).extent == "1 edit in 1 file"
+
+
 def test_planning_writes_nothing(mini: Path) -> None:
     before = snapshot(mini)
     plan(mini).diff()
