@@ -47,7 +47,10 @@ def command(
     from patcher import git
     from patcher.drift import drift
     from patcher.patchset import load
+    from patcher.text_file import require_place, write_wanted
 
+    if picture is not None:
+        require_place(picture)
     if git.find_toplevel(repo) is None and not (repo / "objects").is_dir():
         raise UsageError(f"{repo}: looked for a git repository, found none")
     patchset = load(kind)
@@ -55,9 +58,7 @@ def command(
     if picture is not None:
         from patcher.drift.picture import svg
 
-        draft = picture.with_name(f".{picture.name}.draft")
-        draft.write_text(svg(found, patchset), encoding="utf-8")
-        draft.replace(picture)
+        write_wanted(picture, svg(found, patchset))
 
     def text() -> str:
         lines = []

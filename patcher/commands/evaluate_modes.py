@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from patcher.console import Output
 from patcher.errors import ExitCode, UsageError
+from patcher.text_file import write_wanted
 
 if TYPE_CHECKING:
     from patcher.evaluate.overview import Judged
@@ -131,7 +132,7 @@ def measure(options: Options, output: Output) -> Report:
 
 def compare_reports(options: Options, files: Files, output: Output) -> int:
     """Two JSON documents side by side."""
-    from patcher.evaluate import compare, reporting, result
+    from patcher.evaluate import compare, result
 
     if files.html is not None or files.into:
         raise UsageError("--compare: has no --html and no --into", hint="use --markdown or -o")
@@ -156,9 +157,9 @@ def compare_reports(options: Options, files: Files, output: Output) -> int:
     if files.markdown is not None:
         from patcher.evaluate.report_markdown import differences as as_markdown
 
-        reporting.write_text(files.markdown, as_markdown(found, names, notes))
+        write_wanted(files.markdown, as_markdown(found, names, notes))
     if files.json is not None:
-        reporting.write_text(files.json, json.dumps(document, indent=1, ensure_ascii=False))
+        write_wanted(files.json, json.dumps(document, indent=1, ensure_ascii=False))
     output.emit(document, text)
     return ExitCode.OK
 
@@ -213,16 +214,16 @@ def emit_overview(
     judged: Sequence[Judged], document: dict[str, Any], words: str, files: Files, output: Output
 ) -> None:
     """Many evaluations as one table: printed, and written where files were asked for."""
-    from patcher.evaluate import overview, reporting
+    from patcher.evaluate import overview
 
     if files.html is not None or files.into:
         raise UsageError(
             "--html and --into: are of one evaluation", hint="'evaluate --show RESULT.json --html FILE'"
         )
     if files.markdown is not None:
-        reporting.write_text(files.markdown, overview.markdown(judged))
+        write_wanted(files.markdown, overview.markdown(judged))
     if files.json is not None:
-        reporting.write_text(files.json, json.dumps(document, indent=1, ensure_ascii=False))
+        write_wanted(files.json, json.dumps(document, indent=1, ensure_ascii=False))
     output.emit(
         document, lambda: "\n\n".join(filter(None, [overview.terminal(judged) if judged else "", words]))
     )

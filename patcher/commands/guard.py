@@ -90,21 +90,21 @@ def check_command(
 
     Example: q8a8-patch guard check --source . --target llama-quantize --sarif guard.sarif
     """
-    from patcher.evaluate.reporting import write_text
     from patcher.guard import CheckRequest, check, outputs
     from patcher.guard.check import TARGETS
     from patcher.patchset import load
+    from patcher.text_file import require_place, write_wanted
 
-    for place in filter(None, (sarif, gitlab)):
-        _require_folder(place)
+    for place in filter(None, (sarif, gitlab, summary)):
+        require_place(place)
     request = CheckRequest(
         source, ref, work, targets or TARGETS, static, keep_going, expect, fail_on, jobs, cmake_args, launcher
     )
     done = check(request, reporter=output.reporter, patchset=load(kind))
     if sarif is not None:
-        write_text(sarif, outputs.sarif(done) + "\n")
+        write_wanted(sarif, outputs.sarif(done) + "\n")
     if gitlab is not None:
-        write_text(gitlab, outputs.gitlab(done) + "\n")
+        write_wanted(gitlab, outputs.gitlab(done) + "\n")
     _add_summary(summary, outputs.markdown(done))
     if annotate or (annotate is None and os.environ.get("GITHUB_ACTIONS") == "true"):
         click.echo(outputs.github(done), err=True, nl=bool(done.problems))
@@ -157,7 +157,10 @@ def watch_command(
     from patcher.guard.issue import body_of, keep, marker_of, title_of
     from patcher.guard.trackers import tracker
     from patcher.patchset import load
+    from patcher.text_file import require_place
 
+    if summary is not None:
+        require_place(summary)
     patchset = load(kind)
     # what it lacks is said before the work
     where = tracker(issue, os.environ, marker_of(patchset)) if issue != "none" else None
@@ -181,11 +184,6 @@ def watch_command(
     document = done.document() | {"issue": {"action": action, "url": kept.url if kept else None}}
     output.emit(document, text)
     return ExitCode.FINDINGS if done.broken and fail_on != "never" else ExitCode.OK
-
-
-def _require_folder(place: Path) -> None:
-    if not place.absolute().parent.is_dir():
-        raise UsageError(f"{place}: looked for the folder {place.absolute().parent}, found none")
 
 
 def _add_summary(place: Path | None, text: str) -> None:

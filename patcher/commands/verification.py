@@ -42,6 +42,10 @@ def verify(request: Request, *, verbose: bool = False, reporter: Reporter = SILE
     """Check, repair and compare as asked. Raises what the library raises."""
     if not request.paths:
         raise UsageError("PATHS: looked for files or folders, found none", hint="name a build's bin folder")
+    if request.write_baseline is not None:
+        from patcher.text_file import require_place
+
+        require_place(request.write_baseline)
     report = _checked(request, reporter)
     if any(finding.rule == "undefined-symbol" for finding in report.findings):
         report = _repaired(request, report, reporter)

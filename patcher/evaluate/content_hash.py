@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 from patcher.cache import cache_dir
 from patcher.errors import UsageError
 from patcher.progress import SILENT, Reporter
+from patcher.text_file import write_whole
 
 _BLOCK = 1 << 22
 _REMEMBERED = 64 << 20  # bytes: smaller files are hashed each time, it takes less than the look-up
@@ -42,16 +42,6 @@ def of_text(text: str) -> str:
 def of_values(values: object) -> str:
     """The hexadecimal SHA-256 of a JSON-able value; the order of keys doesn't matter."""
     return of_text(json.dumps(values, sort_keys=True, ensure_ascii=True))
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file beside ``path`` and rename it, so that nobody ever reads half of it."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _hash(path: Path, size: int, reporter: Reporter) -> str:

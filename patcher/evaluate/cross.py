@@ -24,6 +24,7 @@ from patcher.evaluate.stages import StageCache
 from patcher.packages import install_hint
 from patcher.patchset import load
 from patcher.progress import SILENT, Reporter
+from patcher.text_file import write_whole
 
 ARCHITECTURES = ("aarch64",)
 TARGETS = ("llama-perplexity", "test-quantize-fns")
@@ -139,7 +140,7 @@ def excerpt(text: Path, tokens: int) -> Path:
         begun = file.read(tokens * _BYTES_PER_TOKEN).decode("utf-8", "ignore")
     place = cache_dir("evaluate") / f"excerpt-{content_hash.of_text(begun)[:16]}.txt"
     if not place.is_file():
-        content_hash.write_whole(place, begun)
+        write_whole(place, begun)
     return place
 
 

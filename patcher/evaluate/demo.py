@@ -13,8 +13,9 @@ from pathlib import Path, PurePosixPath
 
 from patcher.cache import cache_dir
 from patcher.errors import SourceError
-from patcher.evaluate import content_hash, smoothing
+from patcher.evaluate import smoothing
 from patcher.progress import SILENT, Reporter
+from patcher.text_file import write_whole
 
 TEXT_PACKAGE, TEXT_VERSION = "docutils", "0.20.1"  # pinned: perplexities are of one text
 TEXT_MEMBER = PurePosixPath("docs/ref/rst/restructuredtext.txt")
@@ -47,7 +48,7 @@ def text(reporter: Reporter = SILENT, member: PurePosixPath = TEXT_MEMBER) -> Pa
         found = folder / "out" / member.name
         if not found.is_file():
             raise SourceError(f"{package.path}: looked for {member} in it, found none")
-        content_hash.write_whole(place, found.read_text(encoding="utf-8"))
+        write_whole(place, found.read_text(encoding="utf-8"))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return place

@@ -19,6 +19,7 @@ from patcher.evaluate import content_hash
 from patcher.evaluate.programs import Programs
 from patcher.evaluate.stages import LOCK_SECONDS, disk_errors
 from patcher.progress import SILENT, Reporter
+from patcher.text_file import write_whole
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -186,7 +187,7 @@ def execute(job_id: str, settings: dict[str, Any], results: str, runner: str) ->
         try:
             document = work(settings)
             with disk_errors(place):
-                content_hash.write_whole(place, json.dumps(document, indent=1))
+                write_whole(place, json.dumps(document, indent=1))
         except PatcherError as why:
             return str(why), False
     return "", False

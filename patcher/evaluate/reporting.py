@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from patcher.errors import UsageError
-from patcher.evaluate import content_hash
 from patcher.evaluate import metric as metrics
 from patcher.evaluate.result import Report
-from patcher.evaluate.stages import disk_errors
 from patcher.evaluate.thresholds import Verdict
+from patcher.text_file import require_place, write_wanted
 
 
 @dataclass(frozen=True)
@@ -26,11 +24,8 @@ class Files:
 
     def require_places(self) -> None:
         """Raise :class:`UsageError` for a place where nothing can be written, before hours of measuring."""
-        for path in (self.json, self.markdown, self.html):
-            if path is not None and (not path.absolute().parent.is_dir() or path.is_dir()):
-                raise UsageError(
-                    f"{path}: can't be written, its folder isn't there", hint="name another place"
-                )
+        for path in filter(None, (self.json, self.markdown, self.html)):
+            require_place(path)
         for page in self.into:
             from patcher.evaluate import marked_block
 
@@ -51,35 +46,19 @@ def write(report: Report, verdicts: list[Verdict], files: Files) -> list[Path]:
     written = []
     if files.json is not None:
         written.append(
-            write_text(files.json, json.dumps(document(report, verdicts), indent=1, ensure_ascii=False))
+            write_wanted(files.json, json.dumps(document(report, verdicts), indent=1, ensure_ascii=False))
         )
     if files.markdown is not None:
         from patcher.evaluate.report_markdown import markdown
 
-        written.append(write_text(files.markdown, markdown(report, verdicts)))
+        written.append(write_wanted(files.markdown, markdown(report, verdicts)))
     if files.html is not None:
         from patcher.evaluate.report_html import html
 
-        written.append(write_text(files.html, html(report, verdicts)))
+        written.append(write_wanted(files.html, html(report, verdicts)))
     if files.into:
         from patcher.evaluate.marked_block import replaced
 
         texts = [replaced(page, report, verdicts) for page in files.into]  # all, before any is written
-        written += [write_text(page, text) for page, text in zip(files.into, texts, strict=True)]
+        written += [write_wanted(page, text) for page, text in zip(files.into, texts, strict=True)]
     return written
-
-
-def write_text(path: Path, text: str) -> Path:
-    """Write one report, whole or not at all. Raises :class:`UsageError` where it can't be written.
-
-    Where ``path`` is a device or a pipe (``/dev/null``, ``/dev/stdout``) it stays one; a link stays a link.
-    """
-    try:
-        with disk_errors(path):
-            if path.exists() and not path.is_file():
-                path.write_text(text, encoding="utf-8")
-            else:
-                content_hash.write_whole(path.resolve(), text)
-    except OSError as why:
-        raise UsageError(f"{path}: can't be written ({why.strerror or why})") from why
-    return path

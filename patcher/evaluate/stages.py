@@ -13,6 +13,7 @@ from patcher.cache import cache_dir
 from patcher.errors import UsageError
 from patcher.evaluate import content_hash
 from patcher.progress import SILENT, Reporter
+from patcher.text_file import write_whole
 
 VERSION = 1  # part of every key: raise it when what a stage measures changes its meaning
 LOCK_SECONDS = 24 * 3600.0
@@ -68,7 +69,7 @@ class StageCache:
             with disk_errors(self.root):
                 result = dict(measure())
                 document = {"kind": kind, "inputs": dict(inputs), "time": time.time(), "result": result}
-                content_hash.write_whole(self.root / f"{key}.json", json.dumps(document, indent=1))
+                write_whole(self.root / f"{key}.json", json.dumps(document, indent=1))
             self.made += 1
         return result
 

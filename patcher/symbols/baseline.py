@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections import Counter
 from pathlib import Path
 
 from patcher.errors import UsageError
 from patcher.symbols.findings import Report, readable
+from patcher.text_file import write_wanted
 
 FORMAT = 1
 
@@ -29,14 +28,7 @@ def write_baseline(path: Path, report: Report) -> None:
         if finding.fingerprint in counts
     ]
     text = json.dumps({"format": FORMAT, "findings": entries}, indent=1, ensure_ascii=False) + "\n"
-    try:
-        handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(draft).chmod(0o644)
-        Path(draft).replace(path)
-    except OSError as why:
-        raise UsageError(f"{path}: can't be written ({os.strerror(why.errno or 0)})") from why
+    write_wanted(path, text)
 
 
 def without_known(report: Report, path: Path) -> Report:

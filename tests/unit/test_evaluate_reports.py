@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import threading
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
@@ -70,30 +68,13 @@ def test_another_document_is_refused(tmp_path: Path, change: dict[str, object], 
     assert str(place) in str(caught.value)
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with a name here")
-def test_pipes_and_links_stay_what_they_are(tmp_path: Path) -> None:
-    pipe, link, target = tmp_path / "pipe", tmp_path / "link.md", tmp_path / "target.md"
-    os.mkfifo(pipe)
-    target.write_text("old", encoding="utf-8")
-    link.symlink_to(target)
-    read: list[str] = []
-    reader = threading.Thread(target=lambda: read.append(pipe.read_text("utf-8")), daemon=True)
-    reader.start()
-    reporting.write(small_report(), [], reporting.Files(json=pipe, markdown=link))
-    reader.join(timeout=60)
-    assert [json.loads(text)["title"] for text in read] == ["Tiny"]
-    assert pipe.is_fifo()
-    assert link.is_symlink()
-    assert target.read_text(encoding="utf-8").startswith("# Tiny")
-
-
 def test_files_are_written_whole(tmp_path: Path) -> None:
     report = small_report()
     files = reporting.Files(tmp_path / "a.json", tmp_path / "a.md", tmp_path / "a.html")
     files.require_places()
     assert reporting.write(report, judged(report), files) == [files.json, files.markdown, files.html]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.html", "a.json", "a.md"]
-    with pytest.raises(UsageError, match="folder isn't there"):
+    with pytest.raises(UsageError, match="found none"):
         reporting.Files(tmp_path / "no" / "a.json").require_places()
 
 

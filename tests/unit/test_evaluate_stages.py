@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from patcher.errors import UsageError
-from patcher.evaluate import content_hash
+from patcher.evaluate import content_hash, stages
 from patcher.evaluate.stages import StageCache, require_space
 
 
@@ -72,7 +72,7 @@ def test_a_full_disk_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.Monke
     def full(path: Path, text: str) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(content_hash, "write_whole", full)
+    monkeypatch.setattr(stages, "write_whole", full)
     with pytest.raises(UsageError, match=r"no space left on the disk.*is kept"):
         StageCache(tmp_path).run("speed", {}, dict)
 
