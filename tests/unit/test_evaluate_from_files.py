@@ -168,7 +168,7 @@ def test_a_tree_to_cross_build_that_is_not_there(
         (["--cross", "aarch64"], "looked for one MODEL.gguf, found 0"),
         (["x.gguf", "--depths", "a"], "numbers like 1,2,4"),
         (["x.gguf", "--require", "fast"], "--require 'fast'"),
-        (["x.gguf", "--html", "/no/such/folder/x.html"], "folder isn't there"),
+        (["x.gguf", "--html", "/no/such/folder/x.html"], "can't be written: looked for the folder"),
     ],
 )
 def test_wrong_usage_is_one_line(
