@@ -130,7 +130,8 @@ def with_models(options: argparse.Namespace) -> list[str]:
     loading = pages.Loading(
         loads(files, options), copying(ours.stat().st_size), loading_shares(options.bin, ours)
     )
-    return pages.models(native, narrow, profiles, loading)
+    sizes = {key: path.stat().st_size for key, path in files.items()}
+    return pages.models(native, narrow, profiles, loading, sizes)
 
 
 def alone(options: argparse.Namespace) -> tuple[list[str], list[Speed]]:
