@@ -133,8 +133,8 @@ def decoding(native: Mapping[Key, float], sizes: Mapping[tuple[str, str], int]) 
     return [
         *lines,
         "",
-        "A decoded token goes through all weights once, so memory's pace is the bound of a model that no cache",
-        "holds: a type that needs 53 % of F16's bytes can be 1.88 times as fast where F16 is held up by it, too.",
+        "A decoded token goes through all weights once, so memory's pace is the bound of a model that no",
+        "cache holds: where it holds F16 up, too, a type of 53 % of its bytes can be 1.88 times as fast.",
         "Memory is shared with whatever else runs on the machine, and its pace moves with that.",
     ]
 
