@@ -269,3 +269,15 @@ def test_pre_commit_runs_the_hook(mini_repo: Path, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "edit 'llama-ftype' can't be placed" in done.stdout + done.stderr
     assert git(mini_repo, "rev-parse", "HEAD") == before
+
+
+def test_checks_read_our_files_alone(tmp_path: Path) -> None:
+    """The README's first command leaves llama.cpp in the checkout; its second must not judge it."""
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    ours = [tmp_path / "patcher/plan.py", tmp_path / "tests/unit/test_plan.py"]
+    for path in [*ours, tmp_path / "q8a8-work/llama.cpp/convert.py", tmp_path / "mine/tests/test_it.py"]:
+        path.parent.mkdir(parents=True)
+        path.write_text("import os, sys\n", encoding="utf-8")
+    ruff = [sys.executable, "-m", "ruff", "check", "--show-files", "."]
+    done = subprocess.run(ruff, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert sorted(done.stdout.split()) == sorted(map(str, [*ours, tmp_path / "pyproject.toml"]))
