@@ -23,6 +23,7 @@ from patcher.source import fetch
 from patcher.source.wheel import model_from_wheel
 from patcher.tree import CommitTree
 from tests.conftest import FIXTURES, git
+from tests.programs import need
 
 # npm release of node-llama-cpp -> the release of llama.cpp that it ships
 RELEASES = {"3.22.1": "v0.5.0", "3.18.1": "b8390"}
@@ -37,6 +38,7 @@ def q8a8_patch(*arguments: str | Path, **keywords: Any) -> subprocess.CompletedP
 
 def stock_tree(package: str) -> Path:
     """A checkout of upstream, shared by all tests and never written."""
+    need("npm")  # real llama.cpp comes with a package of its registry
     home = cache_dir("tests", "trees")
     with FileLock(home / f"{package}.lock"):
         fetch(f"npm:node-llama-cpp@{package}", home / package)

@@ -18,6 +18,7 @@ from patcher.build.toolchain import find_tool, find_toolchain
 from patcher.errors import BuildError, UsageError
 from patcher.progress import SILENT
 from tests.conftest import snapshot
+from tests.programs import need
 
 pytestmark = pytest.mark.compiler
 
@@ -192,6 +193,7 @@ def test_a_copy_of_the_tree_is_answered_by_ccache(
 
 
 def test_an_interrupted_build_goes_on_where_it_stopped(project: Path) -> None:
+    need("pgrep")
     slow = "\n".join(
         f"add_library(slow{n} OBJECT slow{n}.cpp)\nadd_dependencies(whole slow{n})" for n in range(8)
     )

@@ -16,6 +16,7 @@ from benchmarks.kernels_alone.loading import load
 from patcher.machine import cpu_flags
 from tests.integration.conftest import Work, environment
 from tests.integration.test_kernels import HERE, native
+from tests.programs import need
 
 pytestmark = [pytest.mark.network, pytest.mark.compiler, pytest.mark.llama, pytest.mark.slow]
 
@@ -65,6 +66,7 @@ def test_a_backend_for_each_kind_of_cpu(work: Work, tmp_path: Path) -> None:
     """GGML_CPU_ALL_VARIANTS and GGML_BACKEND_DL: the AVX2 backend, as a plugin that is found at run time."""
     if "avx2" not in cpu_flags():
         pytest.skip("needs a CPU with AVX2")
+    need("cmake", "ninja")
     build = tmp_path / "build"
     options = ["-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_CXX_FLAGS_RELEASE=-O1", "-DCMAKE_C_FLAGS_RELEASE=-O1"]
     options += [

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import pty
 import select
-import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+
+from tests.programs import need
 
 PROGRAM = Path(sys.executable).parent / "q8a8-patch"
 ENVIRONMENT = os.environ | {"PATH": f"{PROGRAM.parent}{os.pathsep}{os.environ['PATH']}", "TERM": "dumb"}
@@ -23,16 +24,11 @@ TYPED = (
 )
 
 
-def needs(shell: str) -> None:
-    if shutil.which(shell) is None:
-        pytest.skip(f"{shell}: not on PATH")
-
-
 @pytest.fixture
 def script(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """The script for the shell that is asked for, as the tool prints it."""
     shell: str = request.param
-    needs(shell)
+    need(shell)
     done = subprocess.run([PROGRAM, "completion", shell], capture_output=True, text=True, env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr
     place = tmp_path / f"_q8a8-patch.{shell}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from patcher.source.wheel import DEMO_PACKAGE
 from tests.conftest import git
 from tests.integration.conftest import Work, stock_tree
 from tests.pages import walk
+from tests.programs import need
 from tests.unit.test_model_retag import Q8_A8, gguf
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -78,9 +78,7 @@ def test_moving_files(tmp_path: Path, walked: Callable[..., int]) -> None:
 @pytest.mark.slow
 @pytest.mark.compiler
 def test_cross_compiling(tmp_path: Path, walked: Callable[..., int]) -> None:
-    for program in ("aarch64-linux-gnu-g++", "qemu-aarch64", "file"):
-        if shutil.which(program) is None:
-            pytest.skip(f"{program}: not on PATH")
+    need("aarch64-linux-gnu-g++", "qemu-aarch64", "file")
     clone = ["git", "clone", "-q", "--shared", str(stock_tree(NEWER[0])), str(tmp_path / "llama.cpp")]
     subprocess.run(clone, check=True)
     assert walked("how-to/cross-compile.md") == 4

@@ -19,6 +19,7 @@ from patcher.tree import CommitTree
 from tests.conftest import git
 from tests.integration.conftest import NEWEST, copy_of, stock_tree
 from tests.pages import blocks, walk
+from tests.programs import need
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "by-hand.md"
 PROGRAMS = ("llama-quantize", "llama-perplexity", "llama-bench")
@@ -29,9 +30,7 @@ PROGRAMS = ("llama-quantize", "llama-perplexity", "llama-bench")
 @pytest.mark.compiler
 def test_by_hand(f16: Path, text: Path) -> None:
     """In one place for each patch set, so that the compiler's cache knows the files of the last time."""
-    for program in ("cmake", "make", "awk"):
-        if shutil.which(program) is None:
-            pytest.skip(f"{program}: not on PATH")
+    need("cmake", "make", "awk")
     stock = stock_tree(NEWEST)
     plan = make_plan(CommitTree(stock, "HEAD"), load())
     key = hashlib.sha256(plan.diff().encode("utf-8", "surrogateescape")).hexdigest()[:16]
