@@ -32,6 +32,7 @@ from benchmarks.kernels_alone.profile import loading_shares, shares
 from benchmarks.kernels_alone.report import DECODED, PROMPT, SYNTHETIC, TYPES, Key
 from benchmarks.kernels_alone.roofline import picture
 from patcher.machine import cpu_name, processors
+from patcher.text_file import write_wanted
 
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 512)  # of activations, in the roofline
 
@@ -178,9 +179,7 @@ def main() -> int:
     print(text, end="")
     if options.output is not None and svg is not None:
         for path, content in ((options.output, text), (svg, picture(points, pages.SCALED))):
-            draft = path.with_name(path.name + ".part")
-            draft.write_text(content, encoding="utf-8")
-            draft.replace(path)
+            write_wanted(path, content)
     return 0
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from patcher.symbols import SearchOptions, check
 from patcher.symbols.elf import ET_DYN, ET_EXEC, UnreadableElfError, is_elf, read
+from patcher.text_file import write_wanted
 
 _SCRIPT = Path(sys.executable).with_name("q8a8-patch")
 _START = (str(_SCRIPT),) if _SCRIPT.exists() else (sys.executable, "-m", "patcher")
@@ -205,9 +206,7 @@ def main() -> None:
     ]
     print("\n".join(lines))
     if options.write is not None:
-        draft = options.write.with_name(f".{options.write.name}")
-        draft.write_text("\n".join(lines), encoding="utf-8")
-        draft.replace(options.write)
+        write_wanted(options.write, "\n".join(lines))
 
 
 if __name__ == "__main__":

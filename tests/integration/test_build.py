@@ -85,9 +85,7 @@ def test_a_compile_error_has_its_place_and_our_edit(project: Path) -> None:
 
 @pytest.mark.parametrize("linker", ["bfd", "gold", "lld", "mold"])
 def test_an_undefined_symbol_in_a_shared_library_is_named(project: Path, linker: str) -> None:
-    program = "mold" if linker == "mold" else f"ld.{linker}"
-    if shutil.which(program) is None:
-        pytest.skip(f"{program} is not on this machine")
+    need("mold" if linker == "mold" else f"ld.{linker}")
     (project / "part.cpp").write_text(
         "#include <string>\ntemplate <typename T> bool get(const std::string & key, T & out);\n"
         'int part(int n) { bool b; return get(std::string("k"), b) ? n : 0; }\n',

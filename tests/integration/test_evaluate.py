@@ -23,6 +23,7 @@ from patcher.evaluate.noise import Series
 from patcher.evaluate.perplexity_text import parse as parse_perplexity
 from patcher.evaluate.programs import Programs
 from tests.integration.conftest import Work, environment, q8a8_patch
+from tests.programs import need
 from tests.unit.evaluate_fakes import small_report, write_gguf
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -168,8 +169,7 @@ int main(int argc, char **argv) {
 
 @pytest.mark.compiler
 def test_instructions_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if shutil.which("aarch64-linux-gnu-g++") is None or shutil.which("qemu-aarch64") is None:
-        pytest.skip("no cross compiler or no qemu-user")
+    need("aarch64-linux-gnu-g++", "qemu-aarch64")
     monkeypatch.setenv("Q8A8_PATCH_CACHE", str(tmp_path / "cache"))
     (tmp_path / "count.c").write_text(COUNTED, encoding="utf-8")
     build = ["aarch64-linux-gnu-gcc", "-O1", str(tmp_path / "count.c"), "-o", str(tmp_path / "count")]

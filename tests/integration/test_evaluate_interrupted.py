@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import pytest
 
 from patcher.evaluate import grid
 from tests.integration.conftest import environment, q8a8_patch
+from tests.programs import need
 from tests.unit.evaluate_fakes import calls, fake_programs, write_gguf
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the fakes are scripts")
@@ -128,8 +128,7 @@ def test_an_interruption_keeps_what_was_measured(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_one_line_and_nothing_is_lost(tmp_path: Path) -> None:
     """The cache on a small disk of its own (tmpfs in a namespace): it fills up, is emptied, and it goes on."""
-    if shutil.which("unshare") is None:
-        pytest.skip("no unshare: no disk can be mounted here")
+    need("unshare")  # or no disk can be mounted here
     probe = subprocess.run(
         ["unshare", "-rm", "mount", "-t", "tmpfs", "none", str(tmp_path)], capture_output=True
     )
