@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 from patcher.errors import UsageError
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def require_place(path: Path) -> None:
@@ -31,7 +34,8 @@ def write_wanted(path: Path, text: str) -> Path:
         else:
             write_whole(path.resolve(), text)
     except OSError as why:
-        raise UsageError(f"{path}: can't be written ({why.strerror or why})") from why
+        hint = "free some space, then run the same command again" if why.errno in DISK_FULL else None
+        raise UsageError(f"{path}: can't be written ({why.strerror or why})", hint=hint) from why
     return path
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -13,7 +12,7 @@ from patcher.cache import cache_dir
 from patcher.errors import UsageError
 from patcher.evaluate import content_hash
 from patcher.progress import SILENT, Reporter
-from patcher.text_file import write_whole
+from patcher.text_file import DISK_FULL, write_whole
 
 VERSION = 1  # part of every key: raise it when what a stage measures changes its meaning
 LOCK_SECONDS = 24 * 3600.0
@@ -84,7 +83,7 @@ class disk_errors:  # noqa: N801 - a context manager, used like a function
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
             raise UsageError(
                 f"{error.filename or self._place}: no space left on the disk",
                 hint="what was measured is kept: free some, then run the same command again",

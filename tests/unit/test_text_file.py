@@ -31,7 +31,9 @@ def test_a_full_disk_keeps_what_was_there(tmp_path: Path, monkeypatch: pytest.Mo
         raise OSError(28, "No space left on device", str(self))
 
     monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(UsageError, match=r"a\.txt: can't be written \(No space left on device\)"):
+    with pytest.raises(
+        UsageError, match=r"a\.txt: can't be written \(No space left on device\); free some space"
+    ):
         write_wanted(place, "new")
     assert place.read_text(encoding="utf-8") == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
