@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from patcher.cache import cache_dir
+from patcher.base.cache import cache_dir
 from patcher.source import fetch
 
 DEFAULT_SOURCE = "npm:node-llama-cpp@3.22.1"

@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.drift_history import HUNKS, TOMORROW, git, make_history
-from patcher.machine import processors
+from patcher.base.machine import processors
 
 LIMIT = 60.0  # seconds for 1,000 commits on two cores
 PICTURE = "pictures/drift.svg"

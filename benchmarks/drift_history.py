@@ -14,9 +14,9 @@ import subprocess
 from pathlib import Path
 from typing import IO
 
-from patcher.cache import cache_dir
+from patcher.base.cache import cache_dir
 from patcher.drift import paths_of
-from patcher.patchset import load
+from patcher.engine.patchset import load
 from patcher.source import fetch
 
 RELEASES = ("3.9.0", "3.12.0", "3.14.0", "3.14.5", "3.16.2", "3.18.1", "3.20.0", "3.22.1")

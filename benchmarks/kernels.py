@@ -31,8 +31,8 @@ from benchmarks.kernels_alone.models import quantized, synthetic
 from benchmarks.kernels_alone.profile import loading_shares, shares
 from benchmarks.kernels_alone.report import DECODED, PROMPT, SYNTHETIC, TYPES, Key
 from benchmarks.kernels_alone.roofline import picture
-from patcher.machine import cpu_name, processors
-from patcher.text_file import write_wanted
+from patcher.base.files import write_wanted
+from patcher.base.machine import cpu_name, processors
 
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 512)  # of activations, in the roofline
 

@@ -27,8 +27,7 @@ import numpy as np
 from filelock import FileLock
 
 from benchmarks.smoothing_page import write
-from patcher.evaluate.perplexity_text import Divergence, parse
-from patcher.machine import cpu_name, processors
+from patcher.base.machine import cpu_name, processors
 from patcher.model import architecture
 from patcher.model.calibrate import TOOL, CalibrationRequest, calibrate
 from patcher.model.choose import Strength
@@ -41,6 +40,7 @@ from patcher.model.smooth_metadata import factors_of, removed
 from patcher.model.stats import Stats, open_stats
 from patcher.model.tensor_data import Array
 from patcher.model.worklog import Worklog
+from patcher.programs.llama_perplexity import Divergence, parse
 
 SHARE, LEAST, MOST = 0.005, 20.0, 100.0  # channels with outliers, and how large they are made
 CONTEXT = 512

@@ -20,9 +20,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from patcher.base.files import write_wanted
 from patcher.symbols import SearchOptions, check
 from patcher.symbols.elf import ET_DYN, ET_EXEC, UnreadableElfError, is_elf, read
-from patcher.text_file import write_wanted
 
 _SCRIPT = Path(sys.executable).with_name("q8a8-patch")
 _START = (str(_SCRIPT),) if _SCRIPT.exists() else (sys.executable, "-m", "patcher")

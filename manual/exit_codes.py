@@ -1,10 +1,10 @@
-"""The exit codes with what they mean, in step with :mod:`patcher.errors`."""
+"""The exit codes with what they mean, in step with :mod:`patcher.base.errors`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from patcher.errors import ExitCode
+from patcher.base.errors import ExitCode
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from manual.commands import Command, Option, commands, program
 from manual.exit_codes import EXIT_CODES
-from patcher.patchset import Edit, load
+from patcher.engine.patchset import Edit, load
 from patcher.symbols.rules import RULES
 
 SCHEMAS = Path(__file__).parents[1] / "docs" / "reference" / "schemas"

@@ -9,8 +9,8 @@ from importlib import import_module
 import click
 
 from patcher import __version__
-from patcher.errors import ExitCode, PatcherError
-from patcher.harmless import harmless
+from patcher.base.errors import ExitCode, PatcherError
+from patcher.base.printable import harmless
 
 # verb -> (module below patcher.commands, one line of help); kept here so that --help imports none of them
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -110,7 +110,7 @@ def _unexpected(error: Exception) -> str:
     import time
     import traceback
 
-    from patcher.cache import cache_dir
+    from patcher.base.cache import cache_dir
 
     try:
         log = cache_dir("logs") / f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.log"

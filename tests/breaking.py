@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from patcher.patchset import NEW_FILE, Edit
+from patcher.engine.patchset import NEW_FILE, Edit
 
 
 def place_of(edit: Edit, tree: Path) -> str | None:

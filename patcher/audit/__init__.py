@@ -13,10 +13,10 @@ from typing import Any
 
 from patcher.audit.sites import SUFFIXES, Site, sites
 from patcher.audit.waivers import Waiver, load, own
-from patcher.patchset import PatchSet
-from patcher.plan import Plan, make_plan
-from patcher.progress import SILENT, Reporter
-from patcher.tree import ListedTree
+from patcher.base.progress import SILENT, Reporter
+from patcher.engine.patchset import PatchSet
+from patcher.engine.plan import Plan, make_plan
+from patcher.engine.tree import ListedTree
 
 __all__ = ["Audit", "Audited", "Site", "Waiver", "audit"]
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from patcher.quant_type import QuantType
+from patcher.engine.quant_type import QuantType
 
 
 @dataclass(frozen=True)

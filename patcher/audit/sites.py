@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from patcher.anchors.source import Source
-from patcher.anchors.syntax import Syntax, ancestor
 from patcher.audit import python_sites
-from patcher.quant_type import QuantType
+from patcher.engine.anchors.source import Source
+from patcher.engine.anchors.syntax import Syntax, ancestor
+from patcher.engine.quant_type import QuantType
 
 if TYPE_CHECKING:
     from tree_sitter import Node

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from patcher.errors import PatcherError, UsageError
-from patcher.resources import resource_dir
+from patcher.base.errors import PatcherError, UsageError
+from patcher.base.resources import resource_dir
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from patcher.base.errors import BuildError
+from patcher.base.machine import memory_bytes, processors
+from patcher.base.progress import SILENT, Reporter
 from patcher.build import ninja
 from patcher.build.configure import (
     DEFAULT_TARGETS,
@@ -23,9 +26,6 @@ from patcher.build.configure import (
 )
 from patcher.build.diagnosis import Diagnosis, Explain, diagnose
 from patcher.build.toolchain import find_toolchain
-from patcher.errors import BuildError
-from patcher.machine import memory_bytes, processors
-from patcher.progress import SILENT, Reporter
 
 __all__ = [
     "DEFAULT_TARGETS",

@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from patcher.base.cache import cache_dir
+from patcher.base.errors import UsageError
 from patcher.build.toolchain import Toolchain
-from patcher.cache import cache_dir
-from patcher.errors import UsageError
 
 DEFAULT_TARGETS = (
     "llama-quantize",

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from patcher.process_group import GROUP, end
-from patcher.progress import Step
+from patcher.base.processes import GROUP, end
+from patcher.base.progress import Step
 
 # done, total, seconds so far, then what is being made; the leading byte never starts a compiler's line
 _STATUS = "\x1e%f/%t\x1e"

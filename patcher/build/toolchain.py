@@ -11,10 +11,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from patcher.cache import cache_dir
-from patcher.errors import BuildError, UsageError
-from patcher.packages import install_hint
-from patcher.progress import SILENT, Reporter
+from patcher.base.cache import cache_dir
+from patcher.base.errors import BuildError, UsageError
+from patcher.base.packages import install_hint
+from patcher.base.progress import SILENT, Reporter
 
 CMAKE_MINIMUM = (3, 18)  # llama.cpp asks for 3.14; 3.18 is the first that takes -D lists as we write them
 _COMPILERS = {"CXX": ("c++", "g++", "clang++"), "CC": ("cc", "gcc", "clang")}

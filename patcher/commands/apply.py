@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from patcher.base.console import Output, common_options
 from patcher.commands.arguments import (
     base_of,
     numbered,
@@ -15,7 +16,6 @@ from patcher.commands.arguments import (
     selection_options,
     tree_argument,
 )
-from patcher.console import Output, common_options
 
 
 @click.command("apply")
@@ -41,8 +41,8 @@ def command(
 
     Example: q8a8-patch apply ./llama.cpp --dry-run
     """
-    from patcher import report, transaction
-    from patcher.commit import apply_and_commit
+    from patcher.engine import plan_report, transaction
+    from patcher.engine.commit import apply_and_commit
 
     work = transaction.tree_at(tree)
     patchset = numbered(selected(only, without, with_fix, kind), work, adopt_id, renumber, output.reporter)
@@ -52,12 +52,12 @@ def command(
         applied = transaction.apply(work, patchset, dry_run=dry_run, reporter=output.reporter)
 
     def document() -> dict[str, Any]:
-        made = report.plan_document(applied.plan, base=base_of(work.root), done=not dry_run)
+        made = plan_report.plan_document(applied.plan, base=base_of(work.root), done=not dry_run)
         return made | {"dry_run": dry_run, "written": list(applied.written)}
 
     def text() -> str:
         if dry_run:
-            return report.plan_text(applied.plan, verbose=bool(output.verbose))
+            return plan_report.plan_text(applied.plan, verbose=bool(output.verbose))
         if not applied.written:
             return f"{work.root}: {patchset.type.upper} was there already, nothing to write"
         return f"{work.root}: {patchset.type.upper} applied, {applied.plan.extent}"

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from patcher.errors import UsageError
+from patcher.base.errors import UsageError
 
 if TYPE_CHECKING:  # these take a tenth of a second, which no --help should wait for
+    from patcher.base.progress import Reporter
     from patcher.build import BuildRequest
-    from patcher.patchset import PatchSet
-    from patcher.progress import Reporter
-    from patcher.tree import Tree
+    from patcher.engine.patchset import PatchSet
+    from patcher.engine.tree import Tree
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -61,12 +61,12 @@ def selected(
 
     Raises UsageError for an unknown id or fix, and for what is wrong with the type's file.
     """
-    from patcher.patchset import load
+    from patcher.engine.patchset import load
 
     patchset = load(kind).select(only, without)
     if not with_fix:
         return patchset
-    from patcher.fixes import with_fixes
+    from patcher.engine.build_fixes import with_fixes
 
     return with_fixes(patchset, with_fix)
 
@@ -83,7 +83,7 @@ def numbering_options(function: F) -> F:
 
 def numbered(patchset: PatchSet, tree: Tree, adopt_id: bool, renumber: bool, reporter: Reporter) -> PatchSet:
     """The patch set that ``--adopt-id`` or ``--renumber`` asks for. Raises UsageError for both at once."""
-    from patcher import numbering
+    from patcher.engine import numbering
 
     if adopt_id and renumber:
         raise UsageError("--adopt-id and --renumber: one of them, not both")
@@ -94,14 +94,14 @@ def numbered(patchset: PatchSet, tree: Tree, adopt_id: bool, renumber: bool, rep
 
 def offer_fixes(tree: Tree, request: BuildRequest, reporter: Reporter, kind: str = "q8_a8") -> None:
     """Name the build fixes that this machine and compiler need and ``tree`` lacks, which carries ``kind``."""
-    from patcher import fixes
     from patcher.build.toolchain import require_compiler
-    from patcher.patchset import load
+    from patcher.engine import build_fixes
+    from patcher.engine.patchset import load
 
-    if not fixes.is_native(request.cmake_args, cross=request.toolchain is not None):
+    if not build_fixes.is_native(request.cmake_args, cross=request.toolchain is not None):
         return
     chosen = re.findall(r"-D\s*CMAKE_CXX_COMPILER(?::\w+)?=(\S+)", " ".join(request.cmake_args))
-    for fix in fixes.wanted(tree, load(kind), chosen[-1] if chosen else require_compiler("CXX")):
+    for fix in build_fixes.wanted(tree, load(kind), chosen[-1] if chosen else require_compiler("CXX")):
         reporter.warn(
             f"{fix.title}, and programs built for this processor die of it; {fix.remedy_beside(kind)}"
         )
@@ -120,8 +120,8 @@ def require_type(tree: Tree, kind: str, reporter: Reporter) -> None:
 
     Raises :class:`UsageError`.
     """
-    from patcher.patchset import load
-    from patcher.plan import make_plan
+    from patcher.engine.patchset import load
+    from patcher.engine.plan import make_plan
 
     plan = make_plan(tree, load(kind), reporter)
     lacking = [edit.edit.id for edit in (*plan.conflicts, *plan.missing)]

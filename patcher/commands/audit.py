@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
+from patcher.base.console import Output, common_options
+from patcher.base.errors import ExitCode
 from patcher.commands.arguments import tree_argument, type_option
-from patcher.console import Output, common_options
-from patcher.errors import ExitCode
 
 
 @click.command("audit")
@@ -26,9 +26,9 @@ def command(tree: Path, ref: str | None, fail_on_new: bool, kind: str, output: O
     Example: q8a8-patch audit ./llama.cpp --fail-on-new
     """
     from patcher.audit import audit
-    from patcher.patchset import load
-    from patcher.transaction import tree_at
-    from patcher.tree import CommitTree, ListedTree, require_llama
+    from patcher.engine.patchset import load
+    from patcher.engine.transaction import tree_at
+    from patcher.engine.tree import CommitTree, ListedTree, require_llama
 
     patchset = load(kind)
     looked: ListedTree = CommitTree(tree, ref) if ref else tree_at(tree)

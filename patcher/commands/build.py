@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
+from patcher.base.console import Output, common_options
 from patcher.commands.arguments import build_options, offer_fixes, require_type, tree_argument
-from patcher.console import Output, common_options
 
 
 @click.command("build")
@@ -41,7 +41,7 @@ def command(
     Example: q8a8-patch build ./llama.cpp --target llama-quantize --jobs 4
     """
     from patcher.build import BuildRequest, build, default_build_dir, default_targets
-    from patcher.transaction import explain, tree_at
+    from patcher.engine.transaction import explain, tree_at
 
     work = tree_at(tree)
     root = work.root

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from patcher.console import Output, common_options
-from patcher.errors import UsageError
+from patcher.base.console import Output, common_options
+from patcher.base.errors import UsageError
 
 
 @click.command("calibrate")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from patcher.console import Output, common_options
-from patcher.errors import UsageError
+from patcher.base.console import Output, common_options
+from patcher.base.errors import UsageError
 
 
 @click.command("completion")

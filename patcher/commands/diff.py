@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from patcher.base.console import Output, common_options
 from patcher.commands.arguments import (
     base_of,
     numbered,
@@ -14,7 +15,6 @@ from patcher.commands.arguments import (
     selection_options,
     tree_argument,
 )
-from patcher.console import Output, common_options
 
 
 @click.command("diff")
@@ -38,13 +38,13 @@ def command(
     """
     import sys
 
-    from patcher import report, transaction
+    from patcher.engine import plan_report, transaction
 
     work = transaction.tree_at(tree)
     patchset = numbered(selected(only, without, with_fix, kind), work, adopt_id, renumber, output.reporter)
     plan = transaction.observed(work, patchset, output.reporter)
     plan.require_clean()
-    document = report.plan_document(plan, base=base_of(work.root))
+    document = plan_report.plan_document(plan, base=base_of(work.root))
     text = plan.diff()
     if output.json:
         output.emit(document | {"diff": text}, "")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from patcher.console import Output, common_options
-from patcher.errors import ExitCode
+from patcher.base.console import Output, common_options
+from patcher.base.errors import ExitCode
 
 if TYPE_CHECKING:
     from patcher.doctor import Check
@@ -30,7 +30,8 @@ def command(system: str | None, offline: bool, output: Output) -> int:
 
     Exit code 1 where a step can't work for want of something. Example: q8a8-patch doctor --offline
     """
-    from patcher import doctor, packages
+    from patcher import doctor
+    from patcher.base import packages
 
     with output.reporter.step("Looking around"):
         checks = doctor.examine(offline=offline)

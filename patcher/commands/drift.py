@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
+from patcher.base.console import Output, common_options
+from patcher.base.errors import ExitCode, UsageError
 from patcher.commands.arguments import type_option
-from patcher.console import Output, common_options
-from patcher.errors import ExitCode, UsageError
 
 
 @click.command("drift")
@@ -45,9 +45,9 @@ def command(
     goes on where it stopped. Example: q8a8-patch drift ./llama.cpp --refs b8390..HEAD --bisect
     """
     from patcher import git
+    from patcher.base.files import require_place, write_wanted
     from patcher.drift import drift
-    from patcher.patchset import load
-    from patcher.text_file import require_place, write_wanted
+    from patcher.engine.patchset import load
 
     if picture is not None:
         require_place(picture)

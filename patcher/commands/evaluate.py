@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from patcher.console import Output, common_options
-from patcher.errors import ExitCode, UsageError
+from patcher.base.console import Output, common_options
+from patcher.base.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from patcher.evaluate.reporting import Files
+    from patcher.evaluate.judge.thresholds import Requirement
+    from patcher.evaluate.report.outputs import Files
     from patcher.evaluate.result import Report
-    from patcher.evaluate.thresholds import Requirement
 
 _PATH = click.Path(path_type=Path)
 
@@ -124,8 +124,8 @@ def command(
       q8a8-patch evaluate --from-files fp16_ppl.txt q8a8_ppl.txt fp16_bench.txt q8a8_bench.txt
     """  # fmt: skip
     from patcher.commands import evaluate_modes as modes
-    from patcher.evaluate import thresholds
-    from patcher.evaluate.reporting import Files
+    from patcher.evaluate.judge import thresholds
+    from patcher.evaluate.report.outputs import Files
 
     options = modes.Options(**keywords, strict=require is not None)
     ways = {"--from-files": from_files, "--compare": compare, "--show": show, "--demo": options.demo,
@@ -167,7 +167,8 @@ def _show(
 ) -> int:
     """Reports that are there, judged again: one as it is, many in one table."""
     from patcher.commands import evaluate_modes as modes
-    from patcher.evaluate import overview, result
+    from patcher.evaluate import result
+    from patcher.evaluate.report import overview
 
     places = overview.find(paths)
     if len(places) == 1:
@@ -186,20 +187,22 @@ def _finish(
     files: Files,
     output: Output,
 ) -> int:
-    from patcher.evaluate import failures, promise, reporting, thresholds
+    from patcher.evaluate import failures
+    from patcher.evaluate.judge import thresholds, verdict_table
+    from patcher.evaluate.report import outputs
 
     verdicts = thresholds.judge(
         report, thresholds.asked(report, requirements), thresholds.subjects(report, subject)
     )
-    for path in reporting.write(report, verdicts, files):
+    for path in outputs.write(report, verdicts, files):
         output.reporter.note(f"written   {path}")
 
     def text() -> str:
-        from patcher.evaluate.report_terminal import terminal
+        from patcher.evaluate.report.terminal import terminal
 
         return terminal(report, verdicts)
 
-    output.emit(lambda: reporting.document(report, verdicts), text)
+    output.emit(lambda: outputs.document(report, verdicts), text)
     if failures(report):
         for line in failures(report):
             output.reporter.warn(f"not measured: {line}")
@@ -207,5 +210,7 @@ def _finish(
     broken = [item for item in verdicts if not item.kept]
     for item in broken:
         measured = "measured " if item.ratio is not None else ""
-        output.reporter.warn(f"not kept: {item.type}: {item.requirement}, {measured}{promise.reason(item)}")
+        output.reporter.warn(
+            f"not kept: {item.type}: {item.requirement}, {measured}{verdict_table.reason(item)}"
+        )
     return ExitCode.FINDINGS if broken else ExitCode.OK

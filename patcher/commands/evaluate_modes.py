@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from patcher.console import Output
-from patcher.errors import ExitCode, UsageError
-from patcher.text_file import write_wanted
+from patcher.base.console import Output
+from patcher.base.errors import ExitCode, UsageError
+from patcher.base.files import write_wanted
 
 if TYPE_CHECKING:
-    from patcher.evaluate.overview import Judged
-    from patcher.evaluate.reporting import Files
+    from patcher.evaluate.judge.thresholds import Requirement
+    from patcher.evaluate.report.outputs import Files
+    from patcher.evaluate.report.overview import Judged
     from patcher.evaluate.result import Report
-    from patcher.evaluate.thresholds import Requirement
 
 _CHUNKS, _ROUNDS, _GENERATE = 60, 5, 128
 _QUICK_CHUNKS, _QUICK_ROUNDS, _QUICK_GENERATE = 8, 3, 32
@@ -60,7 +60,7 @@ class Options:
 def require_inputs(options: Options, subject: tuple[str, ...]) -> None:
     """Raise :class:`UsageError` for a model too many, and a type or text that isn't there: before anything is
     built or measured."""
-    from patcher.evaluate import variant
+    from patcher.evaluate.measure import variant
 
     if options.demo and options.paths:
         raise UsageError("--demo: takes no MODEL, it gets its own")
@@ -81,8 +81,9 @@ def require_inputs(options: Options, subject: tuple[str, ...]) -> None:
 
 def measure(options: Options, output: Output) -> Report:
     """Measure a model, or the demonstration's. Raises what :func:`patcher.evaluate.evaluate` raises."""
-    from patcher.evaluate import Programs, Request, demo, evaluate, raise_where_nothing, variant
-    from patcher.evaluate.stages import StageCache
+    from patcher.base.stages import StageCache
+    from patcher.evaluate import Programs, Request, demo, evaluate, raise_where_nothing
+    from patcher.evaluate.measure import variant
 
     reporter = output.reporter
     if options.demo:
@@ -132,7 +133,8 @@ def measure(options: Options, output: Output) -> Report:
 
 def compare_reports(options: Options, files: Files, output: Output) -> int:
     """Two JSON documents side by side."""
-    from patcher.evaluate import compare, result
+    from patcher.evaluate import result
+    from patcher.evaluate.judge import compare
 
     if files.html is not None or files.into:
         raise UsageError("--compare: has no --html and no --into", hint="use --markdown or -o")
@@ -143,7 +145,7 @@ def compare_reports(options: Options, files: Files, output: Output) -> int:
     names = (options.paths[0].stem, options.paths[1].stem)
 
     def text() -> str:
-        from patcher.evaluate.report_terminal import differences
+        from patcher.evaluate.report.terminal import differences
 
         return differences(found, names, notes)
 
@@ -155,7 +157,7 @@ def compare_reports(options: Options, files: Files, output: Output) -> int:
         "notes": notes,
     }
     if files.markdown is not None:
-        from patcher.evaluate.report_markdown import differences as as_markdown
+        from patcher.evaluate.report.markdown import differences as as_markdown
 
         write_wanted(files.markdown, as_markdown(found, names, notes))
     if files.json is not None:
@@ -173,7 +175,8 @@ def run_grid(
     output: Output,
 ) -> int:
     """The jobs of a manifest, or a list of them; limits are shown, and count where they were asked for."""
-    from patcher.evaluate import grid, overview
+    from patcher.evaluate import grid
+    from patcher.evaluate.report import overview
 
     if files.html is not None or files.into:
         raise UsageError(
@@ -214,7 +217,7 @@ def emit_overview(
     judged: Sequence[Judged], document: dict[str, Any], words: str, files: Files, output: Output
 ) -> None:
     """Many evaluations as one table: printed, and written where files were asked for."""
-    from patcher.evaluate import overview
+    from patcher.evaluate.report import overview
 
     if files.html is not None or files.into:
         raise UsageError(
@@ -231,9 +234,10 @@ def emit_overview(
 
 def cross_evaluate(options: Options, output: Output) -> Report:
     """Cross-build, and measure under the emulator."""
-    from patcher.cache import cache_dir
-    from patcher.evaluate import Programs, crossing, demo, variant
-    from patcher.evaluate.stages import StageCache
+    from patcher.base.cache import cache_dir
+    from patcher.base.stages import StageCache
+    from patcher.evaluate import Programs, demo
+    from patcher.evaluate.measure import crossing, variant
 
     reporter = output.reporter
     model = demo.model(reporter) if options.demo else _model(options)

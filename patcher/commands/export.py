@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
+from patcher.base.console import Output, common_options
+from patcher.base.errors import UsageError
 from patcher.commands.arguments import selected, selection_options, tree_argument
-from patcher.console import Output, common_options
-from patcher.errors import UsageError
 
 
 @click.command("export")
@@ -40,7 +40,8 @@ def command(
     Works on commits, so the work tree's state doesn't matter.
     Example: q8a8-patch export ./llama.cpp -o series && git -C other am "$PWD"/series/*.patch
     """
-    from patcher import export, git
+    from patcher import git
+    from patcher.engine import export
 
     top = git.find_toplevel(tree)
     if top is None:

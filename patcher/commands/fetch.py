@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from patcher.console import Output, common_options
+from patcher.base.console import Output, common_options
 
 
 @click.command("fetch")

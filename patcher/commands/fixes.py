@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from patcher.console import Output, common_options
+from patcher.base.console import Output, common_options
 
 
 @click.command("fixes")
@@ -18,10 +18,10 @@ def command(tree: Path | None, output: Output) -> None:
 
     Example: q8a8-patch fixes ./llama.cpp
     """
-    from patcher import fixes, transaction
+    from patcher.base.errors import BuildError
     from patcher.build.toolchain import require_compiler
-    from patcher.errors import BuildError
-    from patcher.patchset import load
+    from patcher.engine import build_fixes, transaction
+    from patcher.engine.patchset import load
 
     try:
         compiler = require_compiler("CXX")
@@ -29,7 +29,7 @@ def command(tree: Path | None, output: Output) -> None:
         compiler = None  # nothing can be built here, so nothing is affected
     work = transaction.tree_at(tree) if tree is not None else None
     rows: list[dict[str, Any]] = []
-    for fix in fixes.catalogue().values():
+    for fix in build_fixes.catalogue().values():
         met = compiler is not None and fix.is_met_by(compiler)
         state = fix.state(work, load()).value if work is not None else None
         rows.append(fix.document() | {"this_machine": met, "compiler": compiler, "tree": state})

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from patcher.console import Output, common_options
-from patcher.errors import UsageError
+from patcher.base.console import Output, common_options
+from patcher.base.errors import UsageError
 
 
 @click.group("gguf")
@@ -43,8 +43,8 @@ def retag_command(
     MXFP4 is refused. Data, order and alignment stay, which is proved before the file takes its name.
     Example: q8a8-patch gguf retag old.gguf -o new.gguf
     """
+    from patcher.engine.patchset import load
     from patcher.model.retag import retag
-    from patcher.patchset import load
 
     if in_place and output_file is not None:
         raise UsageError("--in-place and --output-file: one of them, not both")

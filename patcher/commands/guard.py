@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
+from patcher.base.console import Output, common_options
+from patcher.base.errors import ExitCode, UsageError
 from patcher.commands.arguments import type_option
-from patcher.console import Output, common_options
-from patcher.errors import ExitCode, UsageError
 
 _FAIL_ON = ("error", "warning", "note", "never")
 _fail_on_option = click.option("--fail-on", type=click.Choice(_FAIL_ON), default="error", show_default=True)
@@ -90,10 +90,10 @@ def check_command(
 
     Example: q8a8-patch guard check --source . --target llama-quantize --sarif guard.sarif
     """
+    from patcher.base.files import require_place, write_wanted
+    from patcher.engine.patchset import load
     from patcher.guard import CheckRequest, check, outputs
     from patcher.guard.check import TARGETS
-    from patcher.patchset import load
-    from patcher.text_file import require_place, write_wanted
 
     for place in filter(None, (sarif, gitlab, summary)):
         require_place(place)
@@ -152,12 +152,12 @@ def watch_command(
 
     Example: q8a8-patch guard watch --issue github
     """
-    from patcher.cache import cache_dir
+    from patcher.base.cache import cache_dir
+    from patcher.base.files import require_place
+    from patcher.engine.patchset import load
     from patcher.guard import watch
     from patcher.guard.issue import body_of, keep, marker_of, title_of
     from patcher.guard.trackers import tracker
-    from patcher.patchset import load
-    from patcher.text_file import require_place
 
     if summary is not None:
         require_place(summary)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from patcher.console import Output, common_options
+from patcher.base.console import Output, common_options
 
 
 @click.command("quantize", context_settings={"ignore_unknown_options": True})
@@ -52,11 +52,11 @@ def command(
     OUT appears only when it is complete, and its tensors' types and sizes are right. Options of
     llama-quantize itself go behind TYPE. Example: q8a8-patch quantize model-f16.gguf model-q8a8.gguf Q8_A8
     """
-    from patcher.evaluate.programs import Programs
-    from patcher.evaluate.quantizing import quantize
-    from patcher.evaluate.wording import number
-    from patcher.machine import processors
+    from patcher.base.machine import processors
+    from patcher.base.units import number
     from patcher.model.refine import material, refine, unrefined
+    from patcher.programs.folder import Programs
+    from patcher.programs.llama_quantize import quantize
 
     with unrefined(model, out, type_name, force=force) if stats is not None else nullcontext(out) as place:
         of = None if stats is None else material(model, stats, output.reporter)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from patcher.base.console import Output, common_options
 from patcher.commands.arguments import tree_argument
-from patcher.console import Output, common_options
 
 
 @click.command("revert")
@@ -25,8 +25,8 @@ def command(tree: Path, kind: str | None, output: Output) -> None:
     What you changed elsewhere in the same files stays; where you changed our lines, nothing is
     reverted and exit code 6 says which. Example: q8a8-patch revert ./llama.cpp
     """
-    from patcher import transaction
-    from patcher.patchset import load
+    from patcher.engine import transaction
+    from patcher.engine.patchset import load
 
     work = transaction.tree_at(tree)
     # the name is enough: the file that a type came from may be gone

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
+from patcher.base.console import Output, common_options, shown
+from patcher.base.errors import ExitCode
 from patcher.commands.arguments import build_options, type_option
-from patcher.console import Output, common_options, shown
-from patcher.errors import ExitCode
 
 
 @click.command("run")
@@ -45,10 +45,11 @@ def command(
     Run it again to go on where it stopped. Exit code 1 where a symbol is undefined.
     Example: q8a8-patch run --source npm:node-llama-cpp@3.22.1 --work ./work
     """
-    from patcher import fixes, report, symbols, transaction
+    from patcher import symbols
     from patcher.build import BuildRequest, build, default_targets
     from patcher.build.toolchain import require_compiler
-    from patcher.patchset import load
+    from patcher.engine import build_fixes, plan_report, transaction
+    from patcher.engine.patchset import load
     from patcher.source import fetch
     from patcher.symbols.report import summary
     from patcher.symbols.report import text as findings_text
@@ -59,11 +60,11 @@ def command(
     release = checkout.release or checkout.locator
     reporter.note(f"fetched   {release} -> {shown(checkout.path)}")
     tree = transaction.tree_at(checkout.path)
-    native = fixes.is_native(cmake_args, cross=toolchain is not None)
-    needed = [fix.name for fix in fixes.wanted(tree, chosen, require_compiler("CXX"))] if native else []
+    native = build_fixes.is_native(cmake_args, cross=toolchain is not None)
+    needed = [fix.name for fix in build_fixes.wanted(tree, chosen, require_compiler("CXX"))] if native else []
     for name in needed:
         reporter.note(f"with fix  {name}, which programs for this processor need ('q8a8-patch fixes')")
-    patchset = fixes.with_fixes(chosen, needed)
+    patchset = build_fixes.with_fixes(chosen, needed)
     applied = transaction.apply(tree, patchset, reporter=reporter)
     made = applied.plan.extent if applied.written else "there already"
     reporter.note(f"applied   {patchset.type.upper}: {made}")
@@ -84,7 +85,7 @@ def command(
     reporter.note(f"verified  {summary(checked)}")
     document: dict[str, Any] = {
         "checkout": checkout.document(),
-        "apply": report.plan_document(applied.plan, base=checkout.base, done=True),
+        "apply": plan_report.plan_document(applied.plan, base=checkout.base, done=True),
         "build": built.document(),
         "verify": checked.document(),
     }

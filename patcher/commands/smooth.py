@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from patcher.console import Output, common_options
-from patcher.errors import UsageError
+from patcher.base.console import Output, common_options
+from patcher.base.errors import UsageError
 
 
 def _alpha(ctx: click.Context, param: click.Parameter, value: str) -> float | None:

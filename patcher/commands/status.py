@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
+from patcher.base.console import Output, common_options
+from patcher.base.errors import ExitCode
 from patcher.commands.arguments import base_of, selected, tree_argument, type_option
-from patcher.console import Output, common_options
-from patcher.errors import ExitCode
 
 
 @click.command("status")
@@ -21,12 +21,12 @@ def command(tree: Path, with_fix: tuple[str, ...], kind: str, output: Output) ->
 
     Exit code 3 where something contradicts. Example: q8a8-patch status ./llama.cpp
     """
-    from patcher import report, transaction
+    from patcher.engine import plan_report, transaction
 
     work = transaction.tree_at(tree)
     plan = transaction.observed(work, selected((), (), with_fix, kind), output.reporter)
     output.emit(
-        lambda: report.plan_document(plan, base=base_of(work.root)),
-        lambda: report.plan_text(plan, verbose=bool(output.verbose)),
+        lambda: plan_report.plan_document(plan, base=base_of(work.root)),
+        lambda: plan_report.plan_text(plan, verbose=bool(output.verbose)),
     )
     return ExitCode.CONFLICT if plan.conflicts else ExitCode.OK

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from patcher.console import Output, common_options
+from patcher.base.console import Output, common_options
 
 
 @click.command("type")
@@ -22,8 +22,8 @@ def command(file: Path | None, schema: bool, output: Output) -> None:
     """
     from dataclasses import asdict
 
-    from patcher import type_schema
-    from patcher.patchset import load
+    from patcher.engine import type_schema
+    from patcher.engine.patchset import load
 
     if schema:
         output.emit(type_schema.schema(), type_schema.text().rstrip("\n"))

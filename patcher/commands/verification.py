@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from patcher import symbols
-from patcher.errors import ExitCode, UsageError
-from patcher.progress import SILENT, Reporter
+from patcher.base.errors import ExitCode, UsageError
+from patcher.base.progress import SILENT, Reporter
 from patcher.symbols.report import text
 
 
@@ -43,7 +43,7 @@ def verify(request: Request, *, verbose: bool = False, reporter: Reporter = SILE
     if not request.paths:
         raise UsageError("PATHS: looked for files or folders, found none", hint="name a build's bin folder")
     if request.write_baseline is not None:
-        from patcher.text_file import require_place
+        from patcher.base.files import require_place
 
         require_place(request.write_baseline)
     report = _checked(request, reporter)

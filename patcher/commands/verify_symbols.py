@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from patcher.console import Output, common_options
-from patcher.errors import ExitCode, UsageError
+from patcher.base.console import Output, common_options
+from patcher.base.errors import ExitCode, UsageError
 
 FORMATS = ("text", "json", "sarif", "junit", "github", "gitlab")
 

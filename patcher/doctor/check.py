@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any
 
-from patcher.packages import install_commands
+from patcher.base.packages import install_commands
 
 PROBE_SECONDS = 20.0
 

@@ -10,12 +10,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from patcher.base.cache import cache_dir
+from patcher.base.errors import BuildError
+from patcher.base.machine import cpu_flags, memory_bytes, processors
 from patcher.build import MEMORY_PER_JOB, default_jobs
 from patcher.build.toolchain import require_compiler
-from patcher.cache import cache_dir
 from patcher.doctor.check import Check, State, said
-from patcher.errors import BuildError
-from patcher.machine import cpu_flags, memory_bytes, processors
 
 # bytes. v0.5.0: the package 35 MB, checkout and build of the default targets 0.26 GB, a compiler cache of
 # 30 MB; a model of 135 M parameters and its quantized copies 0.6 GB

@@ -31,7 +31,7 @@ def checks() -> Iterator[Check]:
 
 def _git() -> bool:
     from patcher import git
-    from patcher.errors import PatcherError
+    from patcher.base.errors import PatcherError
 
     try:
         git.run(None, "ls-remote", "--exit-code", "--", DEFAULT_URL, "HEAD", timeout=SECONDS)

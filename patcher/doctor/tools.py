@@ -10,10 +10,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from patcher.base.errors import BuildError
+from patcher.base.packages import install_commands
 from patcher.build.toolchain import CMAKE_MINIMUM, cmake_version, find_tool, require_compiler
 from patcher.doctor.check import Check, State, program, said, version
-from patcher.errors import BuildError
-from patcher.packages import install_commands
 
 # machine -> the prefix of its cross compiler, as GNU names it
 _CROSS = {"aarch64": "ARM", "riscv64": "RISC-V", "s390x": "big-endian s390x"}
@@ -97,13 +97,13 @@ def _text(place: Path) -> str:
 
 def known_fixes() -> Iterator[Check]:
     """The catalogue of build fixes, each asked of the compiler that a build here would take."""
-    from patcher import fixes
+    from patcher.engine import build_fixes
 
     try:
         compiler = require_compiler("CXX")
     except BuildError:
         return  # nothing can be built here, so nothing is met
-    for fix in fixes.catalogue().values():
+    for fix in build_fixes.catalogue().values():
         name = f"fix {fix.name}"
         if fix.is_met_by(compiler):
             yield Check(name, State.WARNING, f"needed: {fix.title}", fix.remedy)

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from patcher.base.errors import UsageError
+from patcher.base.progress import SILENT, Reporter
 from patcher.drift.cause import Cause, find_cause
 from patcher.drift.verdicts import CONFLICT, Key, Verdicts, judge_all
-from patcher.errors import UsageError
+from patcher.engine.patchset import NEW_FILE, Edit, PatchSet
+from patcher.engine.plan import no_neighbour
 from patcher.git.history import Commit, blobs, commit, commits
-from patcher.patchset import NEW_FILE, Edit, PatchSet
-from patcher.plan import no_neighbour
-from patcher.progress import SILENT, Reporter
 
 __all__ = ["Cause", "Drift", "Revision", "drift"]
 

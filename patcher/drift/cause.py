@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from patcher.engine.patchset import PatchSet
 from patcher.git.history import Commit, hunks
-from patcher.patchset import PatchSet
 
 MOST_LINES = 40  # of a hunk that is shown
 

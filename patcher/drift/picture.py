@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from patcher.drift import Drift
-from patcher.patchset import PatchSet
+from patcher.engine.patchset import PatchSet
 
 _ROW, _LEFT, _TOP, _WIDTH = 14, 230, 46, 900
 

@@ -15,13 +15,13 @@ from contextlib import closing
 from functools import cache
 from pathlib import Path
 
-from patcher import rendering
-from patcher.cache import cache_dir
-from patcher.machine import processors
-from patcher.patchset import NEW_FILE, PatchSet, load
-from patcher.plan import State, make_plan
-from patcher.progress import SILENT, Reporter
-from patcher.resources import resource_dir
+from patcher.base.cache import cache_dir
+from patcher.base.machine import processors
+from patcher.base.progress import SILENT, Reporter
+from patcher.base.resources import resource_dir
+from patcher.engine import rendering
+from patcher.engine.patchset import NEW_FILE, PatchSet, load
+from patcher.engine.plan import State, make_plan
 
 Verdicts = dict[str, tuple[str, str]]  # edit id -> (state, detail)
 Key = tuple[str, str]  # path, blob
@@ -64,7 +64,7 @@ def fingerprint(source: str) -> str:
     folders = [resource_dir("patches"), resource_dir("templates"), Path(__file__).resolve().parents[1]]
     for folder in folders:
         for path in sorted(folder.rglob("*")):
-            if path.suffix in (".toml", ".j2", ".py") and path.is_file():
+            if path.suffix != ".pyc" and path.is_file():
                 digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
     return f"{patchset.name}-{digest.hexdigest()[:20]}"
 

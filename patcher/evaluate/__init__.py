@@ -9,19 +9,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from patcher.cache import cache_dir
-from patcher.errors import BuildError, UsageError
-from patcher.evaluate import accuracy, content_hash, estimate, facts, perplexity_text, speed, variant
-from patcher.evaluate.accuracy import Accuracy
-from patcher.evaluate.estimate import Budget
-from patcher.evaluate.models import Factory, Model, SkippedError
-from patcher.evaluate.perplexity_text import Perplexity
-from patcher.evaluate.programs import Programs
+from patcher.base import hashing
+from patcher.base.cache import cache_dir
+from patcher.base.errors import BuildError, UsageError
+from patcher.base.machine import processors
+from patcher.base.progress import SILENT, Reporter, Step
+from patcher.base.stages import StageCache
+from patcher.evaluate.measure import accuracy, estimate, provenance, speed, variant
+from patcher.evaluate.measure.accuracy import Accuracy
+from patcher.evaluate.measure.estimate import Budget
+from patcher.evaluate.measure.models import Factory, Model, SkippedError
+from patcher.evaluate.measure.variant import Variant
 from patcher.evaluate.result import Report, TypeResult
-from patcher.evaluate.stages import StageCache
-from patcher.evaluate.variant import Variant
-from patcher.machine import processors
-from patcher.progress import SILENT, Reporter, Step
+from patcher.programs import llama_perplexity
+from patcher.programs.folder import Programs
+from patcher.programs.llama_perplexity import Perplexity
 
 __all__ = ["Programs", "Report", "Request", "TypeResult", "evaluate"]
 
@@ -53,7 +55,7 @@ class Request:
         return {
             "model": str(self.model),
             "text": str(self.text) if self.text else None,
-            "text_sha256": content_hash.of_file(self.text) if self.text else None,
+            "text_sha256": hashing.of_file(self.text) if self.text else None,
             "types": [item.label for item in self.variants],
             "chunks": self.chunks,
             "context": self.context,
@@ -94,7 +96,7 @@ class _Evaluation:
         self._build = ""
 
     def run(self) -> Report:
-        start, machine = time.time(), facts.machine()  # what others take, while we ourselves wait
+        start, machine = time.time(), provenance.machine()  # what others take, while we ourselves wait
         models = self._models()
         measuring = self._measuring(models)
         speed_task = speed.Task(
@@ -113,8 +115,8 @@ class _Evaluation:
         machine |= {
             "programs": request.programs.facts(),
             "build": self._build,
-            "release": facts.source_release(request.programs),
-            "commit": facts.source_commit(request.programs),
+            "release": provenance.source_release(request.programs),
+            "commit": provenance.source_commit(request.programs),
         }
         settings = {**request.settings(), "stages_found": self._cache.found, "stages_made": self._cache.made}
         settings |= {"started": start, "seconds": round(time.time() - start, 1)}
@@ -203,7 +205,7 @@ class _Evaluation:
                         result.ppl_ratio_error = found.divergence.ratio_error
                         result.same_top_percent = found.divergence.same_top
                     elif base is not None:
-                        paired = perplexity_text.paired_ratio(found, base)
+                        paired = llama_perplexity.paired_ratio(found, base)
                         result.ppl_ratio, result.ppl_ratio_error = paired or (None, None)
                     base = base or found
                 self._advance(seconds, step)

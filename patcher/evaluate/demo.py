@@ -11,11 +11,11 @@ import tempfile
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from patcher.cache import cache_dir
-from patcher.errors import SourceError
-from patcher.evaluate import smoothing
-from patcher.progress import SILENT, Reporter
-from patcher.text_file import write_whole
+from patcher.base.cache import cache_dir
+from patcher.base.errors import SourceError
+from patcher.base.files import write_whole
+from patcher.base.progress import SILENT, Reporter
+from patcher.evaluate.measure import smoothing
 
 TEXT_PACKAGE, TEXT_VERSION = "docutils", "0.20.1"  # pinned: perplexities are of one text
 TEXT_MEMBER = PurePosixPath("docs/ref/rst/restructuredtext.txt")
@@ -59,9 +59,9 @@ def programs(work: Path, reporter: Reporter = SILENT) -> Path:
     folder = work / "build" / "bin"
     if all((folder / name).is_file() for name in PROGRAMS):
         return folder
-    from patcher import transaction
     from patcher.build import BuildRequest, build
-    from patcher.patchset import load
+    from patcher.engine import transaction
+    from patcher.engine.patchset import load
     from patcher.source import fetch
 
     reporter.note(f"{folder}: no programs yet, they are built first")

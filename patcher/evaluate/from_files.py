@@ -6,12 +6,13 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from patcher.errors import UsageError
-from patcher.evaluate import bench, facts, perplexity_text
-from patcher.evaluate.bench import Row
-from patcher.evaluate.noise import Series
-from patcher.evaluate.perplexity_text import Perplexity
+from patcher.base.errors import UsageError
+from patcher.evaluate.judge.noise import Series
+from patcher.evaluate.measure import provenance
 from patcher.evaluate.result import Report, TypeResult
+from patcher.programs import llama_bench, llama_perplexity
+from patcher.programs.llama_bench import Row
+from patcher.programs.llama_perplexity import Perplexity
 
 _MOST = 64 << 20  # bytes; a log of a day is far below
 _BENCH = re.compile(r'"avg_ts"|^\|.*\bt/s\b.*\|', re.MULTILINE)
@@ -48,9 +49,9 @@ def report(paths: Sequence[Path]) -> Report:
     for path in paths:
         text = read_text(path)
         if _BENCH.search(text) or "avg_ts" in text:
-            benches.append((path, bench.parse(text, str(path))))
+            benches.append((path, llama_bench.parse(text, str(path))))
         else:
-            perplexities.append((path, perplexity_text.parse(text, str(path))))
+            perplexities.append((path, llama_perplexity.parse(text, str(path))))
     for what, found in (("llama-perplexity", perplexities), ("llama-bench", benches)):
         if len(found) not in (0, 2):
             raise UsageError(
@@ -74,7 +75,7 @@ def report(paths: Sequence[Path]) -> Report:
         )
     _require_same_tests(benches)
     settings = {"from_files": [str(path) for path in paths]}
-    machine = {"tool": facts.machine()["tool"], "build": benches[0][1][0].build if benches else ""}
+    machine = {"tool": provenance.machine()["tool"], "build": benches[0][1][0].build if benches else ""}
     return Report(machine, results, results[0].type, settings, title="From existing outputs")
 
 
@@ -92,7 +93,7 @@ def _result(
             result.ppl_ratio, result.ppl_ratio_error = found.divergence.ratio, found.divergence.ratio_error
             result.same_top_percent = found.divergence.same_top
         elif number == 1:
-            paired = perplexity_text.paired_ratio(found, perplexities[0][1])
+            paired = llama_perplexity.paired_ratio(found, perplexities[0][1])
             result.ppl_ratio, result.ppl_ratio_error = paired or (None, None)
     if benches:
         place, rows = benches[number]

@@ -14,19 +14,19 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from patcher.errors import PatcherError, UsageError
-from patcher.evaluate import content_hash
-from patcher.evaluate.programs import Programs
-from patcher.evaluate.stages import LOCK_SECONDS, disk_errors
-from patcher.progress import SILENT, Reporter
-from patcher.text_file import write_whole
+from patcher.base import hashing
+from patcher.base.errors import PatcherError, UsageError
+from patcher.base.files import write_whole
+from patcher.base.progress import SILENT, Reporter
+from patcher.base.stages import LOCK_SECONDS, disk_errors
+from patcher.programs.folder import Programs
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-RUNNER = "patcher.evaluate.job:run"
+RUNNER = "patcher.evaluate.grid_job:run"
 SETTINGS = {
     "text": str, "bin": str, "types": str, "baseline": str, "chunks": int, "context": int, "prompt": int,
     "generate": int, "rounds": int, "depths": list, "threads": list, "kld": bool,
@@ -106,15 +106,13 @@ def _job(path: Path, found: dict[str, Any], reporter: Reporter) -> Job:
         if key in settings:
             settings[key] = str((path.parent / Path(settings[key]).expanduser()).resolve())
     contents: dict[str, str] = {
-        key: content_hash.of_file(Path(settings[key]), reporter)
-        for key in ("model", "text")
-        if key in settings
+        key: hashing.of_file(Path(settings[key]), reporter) for key in ("model", "text") if key in settings
     }
     folder = Path(settings["bin"]) if "bin" in settings else None
     if folder is not None and folder.is_dir():  # elsewhere it may be there on the workers alone
         contents["programs"] = Programs(folder).digest
     identity = {key: value for key, value in settings.items() if key not in _PATHS}
-    return Job(name, settings, content_hash.of_values([identity, contents])[:16])
+    return Job(name, settings, hashing.of_values([identity, contents])[:16])
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from patcher.errors import UsageError
-from patcher.evaluate.noise import Series
+from patcher.base.errors import UsageError
+from patcher.evaluate.judge.noise import Series
 
 VERSION = 1  # of the document
 

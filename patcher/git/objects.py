@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from patcher.errors import UsageError
+from patcher.base.errors import UsageError
 from patcher.git.process import ENVIRONMENT, run
 
 if TYPE_CHECKING:

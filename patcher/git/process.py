@@ -8,8 +8,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from patcher.errors import PatcherError, UsageError
-from patcher.process_group import GROUP, end
+from patcher.base.errors import PatcherError, UsageError
+from patcher.base.processes import GROUP, end
 
 # What a repository's own configuration may not decide for us.
 _HARDENED = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from patcher.errors import SourceError
+from patcher.base.errors import SourceError
 from patcher.git.process import run
 
 _NEW = re.compile(r"v(\d+)\.(\d+)\.(\d+)", re.ASCII)

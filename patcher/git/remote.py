@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from patcher.errors import SourceError, UsageError
+from patcher.base.errors import SourceError, UsageError
+from patcher.base.progress import SILENT, Reporter
 from patcher.git.process import line, run
 from patcher.git.repository import head, resolve
-from patcher.progress import SILENT, Reporter
 
 
 def clone(source: str, destination: Path, ref: str | None = None, reporter: Reporter = SILENT) -> None:

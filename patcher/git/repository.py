@@ -8,7 +8,7 @@ import tempfile
 from functools import lru_cache
 from pathlib import Path
 
-from patcher.errors import UsageError
+from patcher.base.errors import UsageError
 from patcher.git.objects import read_blob
 from patcher.git.process import line, run
 

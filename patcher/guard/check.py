@@ -10,18 +10,19 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from patcher import symbols, transaction
+from patcher import symbols
 from patcher.audit import Site, audit
+from patcher.base.cache import cache_dir
+from patcher.base.errors import UsageError
+from patcher.base.progress import SILENT, Reporter
 from patcher.build import BuildFailedError, BuildRequest, build
-from patcher.cache import cache_dir
-from patcher.errors import UsageError
+from patcher.engine import transaction
+from patcher.engine.patchset import PatchSet, load
+from patcher.engine.plan import EditPlan, Plan, State, make_plan
+from patcher.engine.tree import WorkTree
 from patcher.guard.place import carried_tree, copy_to
 from patcher.guard.problem import Check, Problem, Stage
-from patcher.patchset import PatchSet, load
-from patcher.plan import EditPlan, Plan, State, make_plan
-from patcher.progress import SILENT, Reporter
 from patcher.symbols import repair
-from patcher.tree import WorkTree
 
 EXPECT = ("auto", "stock", "carried")
 TARGETS = ("llama-quantize",)  # links all that the type is in: libggml-base, libggml-cpu, libllama

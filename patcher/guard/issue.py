@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from patcher.drift.cause import Cause
+from patcher.engine.patchset import PatchSet
 from patcher.guard.outputs import escaped
 from patcher.guard.watch import Watched
-from patcher.patchset import PatchSet
 from patcher.symbols.findings import readable
 
 MARKER = "<!-- q8a8-patch guard: upstream drift -->"

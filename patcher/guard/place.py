@@ -8,8 +8,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from patcher.errors import UsageError
-from patcher.progress import SILENT, Reporter
+from patcher.base.errors import UsageError
+from patcher.base.progress import SILENT, Reporter
 from patcher.source import MARKER, fetch
 
 DEPTH = 4  # folders below the top that are looked at

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from patcher import __version__
-from patcher.errors import SourceError, UsageError
+from patcher.base.errors import SourceError, UsageError
 from patcher.guard.issue import LABEL, MARKER, Issue, Tracker
 
 SECONDS = 30.0

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from patcher import git
+from patcher.base.errors import SourceError, UsageError
+from patcher.base.progress import SILENT, Reporter
 from patcher.drift import Drift, drift
-from patcher.errors import SourceError, UsageError
-from patcher.patchset import PatchSet, load
-from patcher.progress import SILENT, Reporter
+from patcher.engine.patchset import PatchSet, load
 from patcher.source import DEFAULT_URL, Kind, parse
 
 DAYS = 30  # of history that is looked at first

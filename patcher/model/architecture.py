@@ -13,8 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from patcher.errors import PatcherError, UsageError
-from patcher.resources import resource_dir
+from patcher.base.errors import PatcherError, UsageError
+from patcher.base.resources import resource_dir
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from patcher.errors import BuildError, UsageError
+from patcher.base.errors import BuildError, UsageError
+from patcher.base.progress import SILENT, Reporter
 from patcher.model.gguf_format import TYPE_NUMBERS, ValueType
 from patcher.model.gguf_writer import GgufWriter, NewTensor, make_array, make_value
 from patcher.model.model_file import model_hash, open_model
 from patcher.model.stats import TYPE, VERSION, Stats, merged_arrays, open_stats
-from patcher.progress import SILENT, Reporter
 
 TOOL = "llama-q8a8-stats"
 _CHUNK = re.compile(r"chunk (\d+) of (\d+)\s*")

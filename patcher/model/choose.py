@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from patcher.errors import UsageError
+from patcher.base.errors import UsageError
 from patcher.model.alpha import (
     FINE,
     GRID,

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from patcher.errors import UsageError
+from patcher.base.errors import UsageError
 from patcher.model.architecture import Architecture, FoldRule
 from patcher.model.gguf import GgufError, TensorInfo
 from patcher.model.model_file import ModelFile

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from patcher.errors import UsageError
+from patcher.base.errors import UsageError
 from patcher.model.gguf_format import (
     DEFAULT_ALIGNMENT,
     MAGIC,

@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from patcher.base.progress import SILENT, Reporter
 from patcher.model.gguf import GgufError, GgufFile, TensorInfo, read
-from patcher.progress import SILENT, Reporter
 
 _PART = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.DOTALL)
 _HASH_PIECE = 1 << 22  # bytes read at once

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from patcher.errors import UsageError
-from patcher.evaluate import drafts
+from patcher.base import partial_files
+from patcher.base.errors import UsageError
+from patcher.base.progress import SILENT, Reporter
 from patcher.model import architecture, smooth_metadata
 from patcher.model.choose import seen_as
 from patcher.model.fold import Fold, find_folds
@@ -29,7 +30,6 @@ from patcher.model.rewrite import copied
 from patcher.model.rounding import Known, nearest
 from patcher.model.stats import Stats, check_belongs, open_stats
 from patcher.model.tensor_data import Array, is_float, pieces
-from patcher.progress import SILENT, Reporter
 
 TYPE = "Q8_A8"
 LEAST_ROWS = 64  # of an input; with fewer, rounding to nearest is kept
@@ -140,7 +140,7 @@ def unrefined(source: Path, out: Path, type_name: str, *, force: bool) -> Iterat
         raise UsageError(f"{out}: can't be written over", hint="name another file")
     if out.exists() and not force:
         raise UsageError(f"{out}: is there already", hint="name another file, or use --force")
-    place = drafts.beside(out)
+    place = partial_files.beside(out)
     try:
         yield place
         place.replace(out)

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from patcher.errors import UsageError
+from patcher.base.errors import UsageError
+from patcher.base.progress import SILENT, Reporter
+from patcher.engine.quant_type import QuantType
 from patcher.model.gguf import Cursor, GgufError
 from patcher.model.gguf_format import DEFAULT_ALIGNMENT, MAGIC, TENSOR_TYPES, VERSIONS, ValueType, padded
-from patcher.progress import SILENT, Reporter
-from patcher.quant_type import QuantType
 
 FILE_TYPE = "general.file_type"
 GUESSED = 1024  # LLAMA_FTYPE_GUESSED: a bit beside the file type

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from patcher.errors import UsageError
+from patcher.base.errors import UsageError
+from patcher.base.progress import SILENT, Reporter
 from patcher.model.fold import Scaling
 from patcher.model.gguf import GgufError, GgufFile, TensorInfo, Value
 from patcher.model.gguf_writer import GgufWriter, make_value, tensors_like
 from patcher.model.model_file import ModelFile, part_path
 from patcher.model.tensor_data import decode, encode, pieces
 from patcher.model.worklog import Worklog
-from patcher.progress import SILENT, Reporter
 
 _COUNT_KEY = "split.tensors.count"
 _COPY_PIECE = 1 << 24  # bytes

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from patcher import __version__
-from patcher.errors import UsageError
+from patcher.base.errors import UsageError
+from patcher.base.progress import SILENT, Reporter
 from patcher.model import architecture, smooth_metadata
 from patcher.model.alpha import Choice
 from patcher.model.choose import Strength, choose
@@ -20,7 +21,6 @@ from patcher.model.model_file import model_hash, open_model
 from patcher.model.rewrite import output_paths, rewrite
 from patcher.model.stats import check_belongs, open_stats
 from patcher.model.worklog import Worklog
-from patcher.progress import SILENT, Reporter
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from patcher.errors import UsageError
+from patcher.base.errors import UsageError
 from patcher.model.gguf import GgufError, GgufFile, TensorInfo, read
 from patcher.model.tensor_data import Array, load, load_integers
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from patcher.errors import UsageError
+from patcher.base.errors import UsageError
 from patcher.model.alpha import Choice
 from patcher.model.tensor_data import Array
 

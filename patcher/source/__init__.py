@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 
 from patcher import git
-from patcher.errors import SourceError, UsageError
-from patcher.progress import SILENT, Reporter
+from patcher.base.errors import SourceError, UsageError
+from patcher.base.progress import SILENT, Reporter
 from patcher.source import archive, download
 from patcher.source.locator import DEFAULT_URL, Kind, Locator, parse
 

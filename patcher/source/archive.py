@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from patcher.errors import SourceError
-from patcher.progress import SILENT, Reporter
+from patcher.base.errors import SourceError
+from patcher.base.progress import SILENT, Reporter
 
 MAX_MEMBERS = 200_000
 MAX_BYTES = 8 << 30

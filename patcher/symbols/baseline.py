@@ -6,9 +6,9 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from patcher.errors import UsageError
+from patcher.base.errors import UsageError
+from patcher.base.files import write_wanted
 from patcher.symbols.findings import Report, readable
-from patcher.text_file import write_wanted
 
 FORMAT = 1
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from patcher.progress import SILENT, Reporter
+from patcher.base.progress import SILENT, Reporter
 from patcher.symbols.elf import ElfObject
 from patcher.symbols.findings import Finding, Report, in_order
 from patcher.symbols.ignores import Ignores

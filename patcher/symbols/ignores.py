@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from patcher.errors import UsageError
+from patcher.base.errors import UsageError
 from patcher.symbols.findings import Finding
 from patcher.symbols.rules import RULES
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from patcher.errors import UsageError
+from patcher.base.errors import UsageError
 from patcher.symbols.elf import ET_DYN, ET_EXEC, ET_REL, ElfObject, UnreadableElfError
 from patcher.symbols.elf.constants import MAGIC
 from patcher.symbols.elf.identity import head

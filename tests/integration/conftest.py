@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from patcher.cache import cache_dir
-from patcher.patchset import load
-from patcher.plan import make_plan
+from patcher.base.cache import cache_dir
+from patcher.engine.patchset import load
+from patcher.engine.plan import make_plan
+from patcher.engine.tree import CommitTree
 from patcher.source import fetch
 from patcher.source.wheel import model_from_wheel
-from patcher.tree import CommitTree
 from tests.conftest import FIXTURES, git
 from tests.programs import need
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from patcher.base.errors import BuildError, UsageError
+from patcher.base.progress import SILENT
 from patcher.build import BuildFailedError, BuildRequest, build
 from patcher.build import toolchain as toolchain_module
 from patcher.build.toolchain import find_tool, find_toolchain
-from patcher.errors import BuildError, UsageError
-from patcher.progress import SILENT
 from tests.conftest import snapshot
 from tests.programs import need
 

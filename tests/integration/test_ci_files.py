@@ -16,7 +16,7 @@ import pytest
 import yaml
 from filelock import FileLock
 
-from patcher.cache import cache_dir
+from patcher.base.cache import cache_dir
 from tests.conftest import git
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,12 +16,15 @@ from typing import Any
 
 import pytest
 
-from patcher.cache import cache_dir
-from patcher.evaluate import cross, from_files, grid, reporting, thresholds
-from patcher.evaluate.bench import parse as parse_bench
-from patcher.evaluate.noise import Series
-from patcher.evaluate.perplexity_text import parse as parse_perplexity
-from patcher.evaluate.programs import Programs
+from patcher.base.cache import cache_dir
+from patcher.evaluate import from_files, grid
+from patcher.evaluate.judge import thresholds
+from patcher.evaluate.judge.noise import Series
+from patcher.evaluate.measure import cross
+from patcher.evaluate.report import outputs
+from patcher.programs.folder import Programs
+from patcher.programs.llama_bench import parse as parse_bench
+from patcher.programs.llama_perplexity import parse as parse_perplexity
 from tests.integration.conftest import Work, environment, q8a8_patch
 from tests.programs import need
 from tests.unit.evaluate_fakes import small_report, write_gguf
@@ -91,7 +94,7 @@ def test_the_page_in_a_browser(tmp_path: Path, width: int, scheme: Any) -> None:
     report.models[2].type = "Q8_A8+smooth"  # the longest that there is by default
     verdicts = thresholds.judge(report, thresholds.parse(thresholds.PROMISE), ["Q8_A8+smooth"])
     page_file, picture = tmp_path / "report.html", tmp_path / "report.png"
-    reporting.write(report, verdicts, reporting.Files(html=page_file))
+    outputs.write(report, verdicts, outputs.Files(html=page_file))
     said: list[str] = []
     asked: list[str] = []
     with playwright.sync_playwright() as engine:

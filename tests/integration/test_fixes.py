@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from patcher import fixes, transaction
 from patcher.build.toolchain import require_compiler
-from patcher.patchset import load
-from patcher.plan import State
+from patcher.engine import build_fixes, transaction
+from patcher.engine.patchset import load
+from patcher.engine.plan import State
 from tests.integration.conftest import q8a8_patch
 
 pytestmark = [
@@ -47,7 +47,7 @@ def stores(tree: Path) -> int:
 
 
 def test_the_configuration_reaches_memory(tree: Path) -> None:
-    fix = fixes.find(NAME)
+    fix = build_fixes.find(NAME)
     fails = fix.probe.fails(require_compiler("CXX"))
     if fails is None:
         pytest.skip(f"{require_compiler('CXX')} doesn't compile for AMX")

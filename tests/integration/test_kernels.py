@@ -10,11 +10,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from patcher.machine import cpu_flags
-from patcher.patchset import load
-from patcher.resources import resource_dir
+from patcher.base.machine import cpu_flags
+from patcher.base.resources import resource_dir
 from tests.integration.conftest import Work
 
 pytestmark = [pytest.mark.compiler, pytest.mark.slow]
@@ -51,12 +49,8 @@ CROSS = [
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The kernels' files as an apply writes them. They ask nothing of the tree."""
     place = tmp_path_factory.mktemp("kernels")
-    environment = Environment(  # noqa: S701 - C++, not HTML
-        loader=FileSystemLoader(resource_dir("templates")), undefined=StrictUndefined, trim_blocks=True
-    )
-    for folder in sorted((resource_dir("templates") / FOLDER).glob("kernels*")):
-        template = environment.get_template(f"{FOLDER}/{folder.name}/file.j2")
-        (place / folder.name).write_text(template.render(type=load().type), encoding="utf-8")
+    for file in sorted((resource_dir("templates") / FOLDER).glob("kernels*")):
+        shutil.copy(file, place)
     return place
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.kernels_alone.loading import load
-from patcher.machine import cpu_flags
+from patcher.base.machine import cpu_flags
 from tests.integration.conftest import Work, environment
 from tests.integration.test_kernels import HERE, native
 from tests.programs import need

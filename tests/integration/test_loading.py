@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from patcher.patchset import load
-from patcher.plan import State, make_plan
-from patcher.tree import Tree, WorkTree
+from patcher.engine.patchset import load
+from patcher.engine.plan import State, make_plan
+from patcher.engine.tree import Tree, WorkTree
 from tests.integration.conftest import NEWEST, stock_tree
 from tests.integration.test_kernels import native
 

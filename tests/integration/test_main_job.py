@@ -15,9 +15,9 @@ import pytest
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
+from patcher.base.errors import BuildError
 from patcher.build import build
 from patcher.build.configure import BuildRequest
-from patcher.errors import BuildError
 from patcher.symbols.demangle import demangle
 from patcher.symbols.instantiate import tidy
 from tests.integration.conftest import NEWEST, Work, copy_of, environment, q8a8_patch, stock_tree

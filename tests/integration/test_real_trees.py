@@ -14,7 +14,7 @@ import pytest
 
 from patcher import cli
 from patcher import git as patcher_git
-from patcher.patchset import NEW_FILE, Edit, load
+from patcher.engine.patchset import NEW_FILE, Edit, load
 from tests.breaking import gone, place_of
 from tests.conftest import git
 from tests.integration.conftest import RELEASES, copy_of, q8a8_patch, stock_tree

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from patcher.base.errors import UsageError
 from patcher.cli import run
-from patcher.errors import UsageError
 from patcher.symbols.emulate import linker_named, refusals
 from patcher.symbols.emulate.commandline import parse
 from patcher.symbols.emulate.commands import Command, linker_arguments

@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 from filelock import FileLock
 
-from patcher.cache import cache_dir
+from patcher.base.cache import cache_dir
 from patcher.symbols import RULES, Finding, Report
 from patcher.symbols.formats import sarif
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from patcher.errors import UsageError
+from patcher.base.errors import UsageError
 from patcher.symbols import check
 from tests.linking import Workshop, found, have, without_sections
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from patcher.cache import cache_dir
+from patcher.base.cache import cache_dir
 from patcher.source.wheel import DEMO_PACKAGE
 from tests.conftest import git
 from tests.integration.conftest import Work, stock_tree

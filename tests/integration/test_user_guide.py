@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from patcher.cache import cache_dir
-from patcher.patchset import load
-from patcher.plan import make_plan
-from patcher.tree import CommitTree
+from patcher.base.cache import cache_dir
+from patcher.engine.patchset import load
+from patcher.engine.plan import make_plan
+from patcher.engine.tree import CommitTree
 from tests.conftest import git
 from tests.integration.conftest import NEWEST, copy_of, stock_tree
 from tests.pages import blocks, walk

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from patcher.patchset import Edit, PatchSet, load
+from patcher.engine.patchset import Edit, PatchSet, load
 
 PATH = "types.c"
 OTHER_PATH = "more/types.c"

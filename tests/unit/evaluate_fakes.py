@@ -7,7 +7,7 @@ import struct
 import sys
 from pathlib import Path
 
-from patcher.evaluate.noise import Series
+from patcher.evaluate.judge.noise import Series
 from patcher.evaluate.result import Report, TypeResult
 
 BLOCKS = {

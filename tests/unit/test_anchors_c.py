@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from patcher.anchors import AnchorError, Located, ParsedFile, Source, splice
+from patcher.engine.anchors import AnchorError, Located, ParsedFile, Source, splice
 
 
 def locate(code: str, kind: str, path: str = "x.cpp", **parameters: Any) -> Located:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from patcher.anchors import AnchorError, Located, ParsedFile, Source, splice
+from patcher.engine.anchors import AnchorError, Located, ParsedFile, Source, splice
 
 
 def locate(code: str, kind: str, **parameters: Any) -> Located:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patcher.anchors import Place, Site, Source, splice
-from patcher.anchors.site import align
+from patcher.engine.anchors import Place, Site, Source, splice
+from patcher.engine.anchors.site import align
 
 
 @pytest.mark.parametrize(

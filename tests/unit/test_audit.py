@@ -11,9 +11,9 @@ from patcher import cli
 from patcher.audit import Audit, Waiver, audit
 from patcher.audit import waivers as waivers_module
 from patcher.audit.sites import sites
-from patcher.errors import PatcherError
-from patcher.patchset import load
-from patcher.tree import CommitTree, WorkTree
+from patcher.base.errors import PatcherError
+from patcher.engine.patchset import load
+from patcher.engine.tree import CommitTree, WorkTree
 
 PATCHSET = load()
 KIND = PATCHSET.type

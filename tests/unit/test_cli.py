@@ -13,8 +13,8 @@ import click
 import pytest
 
 from patcher import cli
-from patcher.console import ConsoleReporter, Output
-from patcher.errors import (
+from patcher.base.console import ConsoleReporter, Output
+from patcher.base.errors import (
     BuildError,
     ConflictError,
     ExitCode,
@@ -167,7 +167,7 @@ def test_help_waits_for_nothing_big(command: str) -> None:
     script = (
         "import sys\n"
         f"from patcher import cli\ncli.run([{command!r}, '--help'])\n"
-        "big = {'patcher.patchset', 'patcher.plan', 'patcher.symbols', 'jinja2', 'numpy', 'git', 'rich.console',"
+        "big = {'patcher.engine.patchset', 'patcher.engine.plan', 'patcher.symbols', 'jinja2', 'numpy', 'git', 'rich.console',"
         " 'tree_sitter', 'elftools'}\n"
         "print('LOADED', *sorted(big & set(sys.modules)))\n"
     )

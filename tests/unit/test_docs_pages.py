@@ -13,7 +13,7 @@ import pytest
 
 from manual.__main__ import stale
 from manual.commands import commands
-from patcher.errors import ExitCode
+from patcher.base.errors import ExitCode
 from tests.pages import Block, agrees, blocks, steps
 
 ROOT = Path(__file__).parents[2]

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from patcher import cli, doctor, fixes, packages
+from patcher import cli, doctor
+from patcher.base import packages
 from patcher.doctor import Check, State, hardware, network, tools
+from patcher.engine import build_fixes
 
 
 def by_name(checks: list[Check]) -> dict[str, Check]:
@@ -100,9 +102,9 @@ def test_where_the_strict_check_is_blind(linker: str, version: str, says: str, p
 
 def test_each_known_fault_is_asked_of_the_compiler(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(programs, "c++", "c++ 12.2.0")
-    monkeypatch.setattr(fixes.Probe, "fails", lambda self, compiler: compiler == "c++")
+    monkeypatch.setattr(build_fixes.Probe, "fails", lambda self, compiler: compiler == "c++")
     for flags, state in (({"amx_tile", "amx_int8"}, State.WARNING), (set[str](), State.OK)):
-        monkeypatch.setattr(fixes, "cpu_flags", lambda flags=flags: frozenset(flags))
+        monkeypatch.setattr(build_fixes, "cpu_flags", lambda flags=flags: frozenset(flags))
         check = by_name(doctor.examine(offline=True))["fix amx-tile-config"]
         assert check.state is state
         assert ("apply --with-fix amx-tile-config" in check.detail) is (state is State.WARNING)

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from patcher import cli
+from patcher.base.errors import UsageError
 from patcher.drift import Drift, drift, paths_of, verdicts
 from patcher.drift.picture import svg
-from patcher.errors import UsageError
+from patcher.engine.patchset import PatchSet, load
+from patcher.engine.plan import State, make_plan
+from patcher.engine.tree import CommitTree
 from patcher.git.history import commits, hunks
-from patcher.patchset import PatchSet, load
-from patcher.plan import State, make_plan
-from patcher.tree import CommitTree
 from tests.conftest import git
 
 PATCHSET = load()

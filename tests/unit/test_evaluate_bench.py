@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from patcher.errors import UsageError
-from patcher.evaluate.bench import parse
+from patcher.base.errors import UsageError
+from patcher.programs.llama_bench import parse
 
 TABLE = """| model                          |       size |     params | backend    | threads |            test |                  t/s |
 | ------------------------------ | ---------: | ---------: | ---------- | ------: | --------------: | -------------------: |

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from patcher import fixes
-from patcher.errors import ExitCode, UsageError
-from patcher.evaluate import child, drafts, facts
-from patcher.evaluate.alone import alone
-from patcher.evaluate.child import ChildError, run
+from patcher.base import partial_files
+from patcher.base.errors import ExitCode, UsageError
+from patcher.base.machine import machine_id
+from patcher.engine import build_fixes
+from patcher.programs import measured
+from patcher.programs.exclusive import alone
+from patcher.programs.measured import ChildError, run
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
 
@@ -62,7 +64,7 @@ def test_our_own_memory_is_not_counted() -> None:
     ],
 )
 def test_a_signal_is_named(name: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fixes, "catalogue", dict)
+    monkeypatch.setattr(build_fixes, "catalogue", dict)
     with pytest.raises(ChildError) as caught:
         run(python(f"import os, signal; os.kill(os.getpid(), signal.{name})"))
     assert caught.value.signal_name == name
@@ -101,10 +103,10 @@ def test_the_last_word_is_shown(words: str, said: str) -> None:
 
 
 def test_the_catalogue_of_fixes_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fixes, "advice", lambda name, program: f"known: {name} of {program.name}")
-    assert "known: SIGSEGV of llama-bench" in str(child.diagnose(["/b/bin/llama-bench"], -11, "", ""))
-    monkeypatch.setattr(fixes, "advice", lambda name, program: None)
-    assert "known" not in str(child.diagnose(["/b/bin/llama-bench"], -11, "", ""))
+    monkeypatch.setattr(build_fixes, "advice", lambda name, program: f"known: {name} of {program.name}")
+    assert "known: SIGSEGV of llama-bench" in str(measured.diagnose(["/b/bin/llama-bench"], -11, "", ""))
+    monkeypatch.setattr(build_fixes, "advice", lambda name, program: None)
+    assert "known" not in str(measured.diagnose(["/b/bin/llama-bench"], -11, "", ""))
 
 
 def test_a_child_that_does_not_end_is_ended(tmp_path: Path) -> None:
@@ -121,7 +123,7 @@ def test_a_child_that_does_not_end_is_ended(tmp_path: Path) -> None:
 def test_an_interruption_ends_the_child(tmp_path: Path) -> None:
     place = tmp_path / "pid"
     inner = f"import os, time; open({str(place)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
-    outer = f"import sys; from patcher.evaluate.child import run; run([sys.executable, '-c', {inner!r}])"
+    outer = f"import sys; from patcher.programs.measured import run; run([sys.executable, '-c', {inner!r}])"
     with subprocess.Popen(python(outer), stderr=subprocess.PIPE) as parent:
         deadline = time.monotonic() + 60
         while not (place.exists() and place.read_text()) and time.monotonic() < deadline:
@@ -137,8 +139,8 @@ def test_a_timed_child_keeps_others_waiting_when_its_owner_is_killed(tmp_path: P
     lock, begun, ended = (tmp_path / name for name in ("lock", "begun", "ended"))
     inner = f"import pathlib, time; pathlib.Path({str(begun)!r}).touch(); time.sleep(2); pathlib.Path({str(ended)!r}).touch()"
     outer = (
-        "import sys; from pathlib import Path; from patcher.evaluate.alone import alone\n"
-        "from patcher.evaluate.child import run\n"
+        "import sys; from pathlib import Path; from patcher.programs.exclusive import alone\n"
+        "from patcher.programs.measured import run\n"
         f"with alone(Path({str(lock)!r})) as held: run([sys.executable, '-c', {inner!r}], pass_fds=held)"
     )
     with subprocess.Popen(python(outer)) as parent:
@@ -152,15 +154,15 @@ def test_a_timed_child_keeps_others_waiting_when_its_owner_is_killed(tmp_path: P
 
 
 def test_drafts_of_the_dead_are_swept(tmp_path: Path) -> None:
-    mine = drafts.beside(tmp_path / "model.gguf")
+    mine = partial_files.beside(tmp_path / "model.gguf")
     with subprocess.Popen(["true"]) as gone:
         gone.wait()
     dead = mine.with_name(mine.name.replace(f"-{os.getpid()}.", f"-{gone.pid}."))
-    elsewhere = dead.with_name(dead.name.replace(facts.machine_id(), "0" * 12))
+    elsewhere = dead.with_name(dead.name.replace(machine_id(), "0" * 12))
     others = [tmp_path / "model.gguf", tmp_path / ".other.draft"]
     for place in (mine, dead, elsewhere, *others):
         place.touch()
-    assert drafts.sweep(tmp_path) == [dead]
+    assert partial_files.sweep(tmp_path) == [dead]
     assert sorted(tmp_path.iterdir()) == sorted([mine, elsewhere, *others])
 
 

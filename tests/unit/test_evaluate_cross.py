@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from patcher.errors import BuildError, UsageError
-from patcher.evaluate import Programs, cross, crossing, variant
-from patcher.evaluate.report_markdown import markdown
-from patcher.evaluate.stages import StageCache
+from patcher.base.errors import BuildError, UsageError
+from patcher.base.stages import StageCache
+from patcher.evaluate import Programs
+from patcher.evaluate.measure import cross, crossing, variant
+from patcher.evaluate.report.markdown import markdown
 from tests.unit.evaluate_fakes import calls, fake_programs, write_gguf
 
 pytestmark = pytest.mark.skipif("sys.platform == 'win32'", reason="the fakes are scripts")

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from patcher import cli
-from patcher.errors import ExitCode
-from patcher.evaluate import Programs, estimate, speed, variant
-from patcher.evaluate.accuracy import Accuracy, Task
-from patcher.evaluate.estimate import Budget, Taste
-from patcher.evaluate.models import Factory, Model
-from patcher.evaluate.stages import StageCache
+from patcher.base.errors import ExitCode
+from patcher.base.stages import StageCache
+from patcher.evaluate import Programs
+from patcher.evaluate.measure import estimate, speed, variant
+from patcher.evaluate.measure.accuracy import Accuracy, Task
+from patcher.evaluate.measure.estimate import Budget, Taste
+from patcher.evaluate.measure.models import Factory, Model
 from tests.unit.evaluate_fakes import fake_programs, write_gguf
 
 pytestmark = pytest.mark.skipif("sys.platform == 'win32'", reason="the fakes are scripts")

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from patcher import cli
-from patcher.errors import ExitCode, UsageError
-from patcher.evaluate import metric
+from patcher.base.errors import ExitCode, UsageError
 from patcher.evaluate.from_files import read_text, report
+from patcher.evaluate.judge import metric
 from tests.unit.evaluate_fakes import write_gguf
 from tests.unit.test_evaluate_bench import TABLE, item
 from tests.unit.test_evaluate_perplexity_text import KLD, OLD

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from patcher import cli
-from patcher.errors import BuildError, ExitCode, UsageError
+from patcher.base.errors import BuildError, ExitCode, UsageError
 from patcher.evaluate import grid
 from tests.unit.evaluate_fakes import calls, fake_programs, write_gguf
 

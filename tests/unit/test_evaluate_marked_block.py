@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from patcher import cli
-from patcher.errors import ExitCode, UsageError
-from patcher.evaluate import marked_block, reporting, thresholds
-from patcher.evaluate.noise import Series
+from patcher.base.errors import ExitCode, UsageError
+from patcher.evaluate.judge import thresholds
+from patcher.evaluate.judge.noise import Series
+from patcher.evaluate.judge.thresholds import Verdict
+from patcher.evaluate.report import marked_block, outputs
 from patcher.evaluate.result import Report
-from patcher.evaluate.thresholds import Verdict
 from tests.unit.evaluate_fakes import small_report
 
 BEGIN, END = marked_block.marks("x86_64")
@@ -43,7 +44,7 @@ def test_only_the_block_changes(tmp_path: Path, report: Report, verdicts: list[V
     before = PAGE.replace("\n", end)
     place = page(tmp_path, before)
     for _ in range(2):  # the second time changes nothing
-        reporting.write(report, verdicts, reporting.Files(into=(place,)))
+        outputs.write(report, verdicts, outputs.Files(into=(place,)))
         after = place.read_bytes().decode()
         head, _, rest = after.partition(BEGIN)
         block, _, tail = rest.partition(END)
@@ -77,7 +78,7 @@ def test_marks_that_are_not_one_pair(
 ) -> None:
     place = page(tmp_path, text)
     with pytest.raises(UsageError, match=r"README\.md: looked for one <!-- evaluate x86_64 -->"):
-        reporting.write(report, verdicts, reporting.Files(into=(place,)))
+        outputs.write(report, verdicts, outputs.Files(into=(place,)))
     assert place.read_bytes().decode() == text
     assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
 
@@ -88,10 +89,10 @@ def test_two_pages_are_renewed_together_or_not_at_all(
     first, second = page(tmp_path, PAGE), tmp_path / "second.md"
     second.write_text("no marks", encoding="utf-8")
     with pytest.raises(UsageError, match=r"second\.md"):
-        reporting.write(report, verdicts, reporting.Files(into=(first, second)))
+        outputs.write(report, verdicts, outputs.Files(into=(first, second)))
     assert first.read_text(encoding="utf-8") == PAGE
     second.write_text(PAGE, encoding="utf-8")
-    reporting.write(report, verdicts, reporting.Files(into=(first, second)))
+    outputs.write(report, verdicts, outputs.Files(into=(first, second)))
     assert first.read_bytes() == second.read_bytes() != PAGE.encode()
 
 
@@ -116,7 +117,7 @@ def test_the_command_renews_a_page(
     tmp_path: Path, report: Report, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place, document = page(tmp_path, PAGE), tmp_path / "a.json"
-    reporting.write(report, [], reporting.Files(json=document))
+    outputs.write(report, [], outputs.Files(json=document))
     line = ["evaluate", "--show", str(document), "--into", str(place)]
     assert cli.run(line) == ExitCode.OK
     assert "**yes**" in place.read_text(encoding="utf-8")

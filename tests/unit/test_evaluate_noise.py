@@ -7,8 +7,8 @@ import random
 
 import pytest
 
-from patcher.evaluate import noise
-from patcher.evaluate.noise import Ratio, Series
+from patcher.evaluate.judge import noise
+from patcher.evaluate.judge.noise import Ratio, Series
 
 
 def test_pairs_by_round_cancel_what_slows_both() -> None:

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from patcher.errors import UsageError
-from patcher.evaluate.perplexity_text import paired_ratio, parse
+from patcher.base.errors import UsageError
+from patcher.programs.llama_perplexity import paired_ratio, parse
 
 OLD = """perplexity: calculating perplexity over 3 chunks, n_ctx=512, batch_size=2048, n_seq=4
 perplexity: 1.25 seconds per pass - ETA 0.02 minutes

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from patcher import cli
-from patcher.errors import BuildError, ExitCode, UsageError
-from patcher.evaluate import Programs, Report, Request, evaluate, failures, variant
+from patcher.base.errors import BuildError, ExitCode, UsageError
+from patcher.evaluate import Programs, Report, Request, evaluate, failures
+from patcher.evaluate.measure import variant
 from tests.unit.evaluate_fakes import calls, fake_programs, write_gguf
 
 pytestmark = pytest.mark.skipif("sys.platform == 'win32'", reason="the fakes are scripts")

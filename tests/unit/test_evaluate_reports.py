@@ -11,15 +11,18 @@ from pathlib import Path
 import pytest
 
 from patcher import cli
-from patcher.errors import ExitCode, UsageError
-from patcher.evaluate import compare, plots, promise, reporting, result, svg, svg_plane, thresholds, wording
-from patcher.evaluate.noise import Ratio, Series
-from patcher.evaluate.report_html import html
-from patcher.evaluate.report_markdown import answer, how, markdown
-from patcher.evaluate.report_terminal import differences, terminal
+from patcher.base import units
+from patcher.base.errors import ExitCode, UsageError
+from patcher.evaluate import result
+from patcher.evaluate.judge import compare, thresholds, verdict_table
+from patcher.evaluate.judge.noise import Ratio, Series
+from patcher.evaluate.judge.thresholds import Verdict
+from patcher.evaluate.report import figures, outputs, plots, svg, svg_plane
+from patcher.evaluate.report.html import html
+from patcher.evaluate.report.markdown import answer, how, markdown
+from patcher.evaluate.report.svg import Mark
+from patcher.evaluate.report.terminal import differences, terminal
 from patcher.evaluate.result import Report
-from patcher.evaluate.svg import Mark
-from patcher.evaluate.thresholds import Verdict
 from tests.unit.evaluate_fakes import small_report
 
 EVIL = "<script>alert(1)</script>|\n`x`"
@@ -31,7 +34,7 @@ def judged(report: Report) -> list[Verdict]:
 
 def test_the_document_keeps_the_contract() -> None:
     report = small_report()
-    found = reporting.document(report, judged(report))
+    found = outputs.document(report, judged(report))
     assert {"machine", "models", "baseline", "comparison"} <= found.keys()
     wanted = {
         "name", "type", "bytes", "perplexity", "perplexity_error", "pp_tokens_per_s", "tg_tokens_per_s", "ttft_ms",
@@ -70,12 +73,12 @@ def test_another_document_is_refused(tmp_path: Path, change: dict[str, object], 
 
 def test_files_are_written_whole(tmp_path: Path) -> None:
     report = small_report()
-    files = reporting.Files(tmp_path / "a.json", tmp_path / "a.md", tmp_path / "a.html")
+    files = outputs.Files(tmp_path / "a.json", tmp_path / "a.md", tmp_path / "a.html")
     files.require_places()
-    assert reporting.write(report, judged(report), files) == [files.json, files.markdown, files.html]
+    assert outputs.write(report, judged(report), files) == [files.json, files.markdown, files.html]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.html", "a.json", "a.md"]
     with pytest.raises(UsageError, match="found none"):
-        reporting.Files(tmp_path / "no" / "a.json").require_places()
+        outputs.Files(tmp_path / "no" / "a.json").require_places()
 
 
 class _Tags(HTMLParser):
@@ -159,7 +162,7 @@ def test_the_answer_is_a_row_a_promise_and_a_column_a_type() -> None:
     assert "1.0200x (+2.0 %): **no** |" in made[3]
     assert made[4].endswith("| not measured: **no** |")
     assert made[-1] == "Tiny, 2 chunks of 64 tokens of t.txt, a processor, by `q8a8-patch evaluate x.gguf`."
-    assert promise.summary(verdicts)[1] == (
+    assert verdict_table.summary(verdicts)[1] == (
         "Q8_A8: yes to 1 of 5; no: ppl<=1.007 (1.0200x), pp>=1.41 (not measured), tg>=1.41 (not measured), "
         "ttft<=0.54 (not measured)"
     )
@@ -171,7 +174,7 @@ def test_arm_was_promised_more() -> None:
     assert (bounds["pp"], bounds["tg"], bounds["size"]) == (1.9, 1.9, 0.54)
     report = small_report()
     report.machine["architecture"] = "aarch64"
-    assert [line.told for line in promise.lines(report, judged(report))][2:4] == ["+90 %", "+90 %"]
+    assert [line.told for line in verdict_table.lines(report, judged(report))][2:4] == ["+90 %", "+90 %"]
 
 
 def test_speed_by_depth_and_by_threads_is_drawn() -> None:
@@ -302,13 +305,13 @@ def test_the_command_compares(
     ],
 )  # fmt: skip
 def test_numbers(value: float, unit: str, shown: str) -> None:
-    assert wording.number(value, unit) == shown
+    assert units.number(value, unit) == shown
 
 
 def test_ratios() -> None:
-    assert wording.ratio(Ratio(0.5345, 0.5345, 0.5345)) == "0.534x"
-    assert wording.ratio(Ratio(1.0033, 1.0019, 1.0048)) == "1.0033x [1.0019, 1.0048]"
-    assert wording.ratio(Ratio(1.5)) == "1.500x"
+    assert figures.ratio(Ratio(0.5345, 0.5345, 0.5345)) == "0.534x"
+    assert figures.ratio(Ratio(1.0033, 1.0019, 1.0048)) == "1.0033x [1.0019, 1.0048]"
+    assert figures.ratio(Ratio(1.5)) == "1.500x"
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (19.1, 19.3), (-0.002, 0.001), (7.0, 5e9), (3.0, 3.0)])

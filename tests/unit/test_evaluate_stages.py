@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from patcher.errors import UsageError
-from patcher.evaluate import content_hash, stages
-from patcher.evaluate.stages import StageCache, require_space
+from patcher.base import hashing, stages
+from patcher.base.errors import UsageError
+from patcher.base.stages import StageCache, require_space
 
 
 def counting(result: dict[str, Any]) -> tuple[list[int], Callable[[], dict[str, Any]]]:
@@ -104,13 +104,13 @@ def test_two_processes_run_a_stage_once(tmp_path: Path) -> None:
 
 def test_hashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("Q8A8_PATCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(content_hash, "_REMEMBERED", 1)
+    monkeypatch.setattr(hashing, "_REMEMBERED", 1)
     place = tmp_path / "model"
     place.write_bytes(b"abc")
     known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, appendix B.1
-    assert content_hash.of_file(place) == content_hash.of_file(place) == known
+    assert hashing.of_file(place) == hashing.of_file(place) == known
     place.write_bytes(b"abcd")
-    assert content_hash.of_file(place) != known
+    assert hashing.of_file(place) != known
     with pytest.raises(UsageError, match="can't be read"):
-        content_hash.of_file(tmp_path / "none")
-    assert content_hash.of_values({"a": 1, "b": 2}) == content_hash.of_values({"b": 2, "a": 1})
+        hashing.of_file(tmp_path / "none")
+    assert hashing.of_values({"a": 1, "b": 2}) == hashing.of_values({"b": 2, "a": 1})

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from patcher.errors import UsageError
-from patcher.evaluate import metric, thresholds
-from patcher.evaluate.noise import Series
+from patcher.base.errors import UsageError
+from patcher.evaluate.judge import metric, thresholds
+from patcher.evaluate.judge.noise import Series
 from tests.unit.evaluate_fakes import small_report
 
 

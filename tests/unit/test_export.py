@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from patcher import export, transaction
 from patcher import git as patcher_git
-from patcher.commit import apply_and_commit
-from patcher.errors import ConflictError, TreeChangedError, UsageError
-from patcher.patchset import load
-from patcher.tree import WorkTree
+from patcher.base.errors import ConflictError, TreeChangedError, UsageError
+from patcher.engine import export, transaction
+from patcher.engine.commit import apply_and_commit
+from patcher.engine.patchset import load
+from patcher.engine.tree import WorkTree
 from tests.conftest import git, snapshot
 from tests.unit.test_plan import FILES
 
@@ -103,8 +103,8 @@ def test_commit_refuses_a_file_that_has_changes(mini_repo: Path) -> None:
 
 
 def test_the_plan_of_a_commit_is_the_plan_of_its_checkout(mini_repo: Path) -> None:
-    from patcher.plan import make_plan
-    from patcher.tree import CommitTree
+    from patcher.engine.plan import make_plan
+    from patcher.engine.tree import CommitTree
 
     there = make_plan(WorkTree(mini_repo), PATCHSET)
     stored = make_plan(CommitTree(mini_repo, "HEAD"), PATCHSET)

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from patcher import fixes
+from patcher.base.errors import UsageError
 from patcher.cli import cli
-from patcher.errors import UsageError
-from patcher.patchset import load
-from patcher.plan import State, make_plan
-from patcher.tree import WorkTree
+from patcher.engine import build_fixes
+from patcher.engine.patchset import load
+from patcher.engine.plan import State, make_plan
+from patcher.engine.tree import WorkTree
 
 NAME = "amx-tile-config"
 MMQ = """
@@ -37,7 +37,7 @@ def in_mmq(folder: Path, text: str = MMQ) -> WorkTree:
 
 
 def test_the_barrier_stands_before_the_load(tmp_path: Path) -> None:
-    plan = make_plan(in_mmq(tmp_path), fixes.with_fixes(load().select(only=("ggml-type",)), [NAME]))
+    plan = make_plan(in_mmq(tmp_path), build_fixes.with_fixes(load().select(only=("ggml-type",)), [NAME]))
     (file,) = [file for file in plan.files if file.path.endswith("mmq.cpp")]
     after = file.after().decode()
     barrier, call = (
@@ -60,20 +60,20 @@ def test_the_barrier_stands_before_the_load(tmp_path: Path) -> None:
     ],
 )
 def test_what_a_tree_needs(tmp_path: Path, text: str, state: State) -> None:
-    assert fixes.find(NAME).state(in_mmq(tmp_path, text), load()) is state
+    assert build_fixes.find(NAME).state(in_mmq(tmp_path, text), load()) is state
 
 
 def test_a_tree_that_has_it_keeps_it(tmp_path: Path) -> None:
-    patchset = fixes.with_fixes(load().select(only=("ggml-type",)), [NAME])
+    patchset = build_fixes.with_fixes(load().select(only=("ggml-type",)), [NAME])
     once = next(
         file for file in make_plan(in_mmq(tmp_path), patchset).files if file.path.endswith("mmq.cpp")
     ).after()
-    assert fixes.find(NAME).state(in_mmq(tmp_path, once.decode()), load()) is State.PRESENT
+    assert build_fixes.find(NAME).state(in_mmq(tmp_path, once.decode()), load()) is State.PRESENT
 
 
 def test_an_unknown_fix_names_the_known_ones() -> None:
     with pytest.raises(UsageError, match=rf"no such fix.*{NAME}"):
-        fixes.find("nothing")
+        build_fixes.find("nothing")
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_an_unknown_fix_names_the_known_ones() -> None:
     ],
 )
 def test_native_builds(arguments: tuple[str, ...], cross: bool, native: bool) -> None:
-    assert fixes.is_native(arguments, cross=cross) is native
+    assert build_fixes.is_native(arguments, cross=cross) is native
 
 
 def compiler(folder: Path, assembly: str, code: int = 0) -> str:
@@ -101,26 +101,26 @@ def compiler(folder: Path, assembly: str, code: int = 0) -> str:
     ("assembly", "code", "fails"), [("movb $77, 48(%rsp)", 0, False), ("ret", 0, True), ("", 1, None)]
 )
 def test_the_compiler_is_asked(tmp_path: Path, assembly: str, code: int, fails: bool | None) -> None:
-    assert fixes.find(NAME).probe.fails(compiler(tmp_path, assembly, code)) is fails
+    assert build_fixes.find(NAME).probe.fails(compiler(tmp_path, assembly, code)) is fails
 
 
 def test_only_the_machines_affected_are_offered_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bad = compiler(tmp_path, "ret")
-    monkeypatch.setattr(fixes, "cpu_flags", lambda: frozenset({"avx2"}))
-    assert fixes.wanted(in_mmq(tmp_path), load(), bad) == []
-    monkeypatch.setattr(fixes, "cpu_flags", lambda: frozenset({"amx_tile", "amx_int8"}))
-    assert [fix.name for fix in fixes.wanted(in_mmq(tmp_path), load(), bad)] == [NAME]
-    assert fixes.wanted(in_mmq(tmp_path, MMQ.replace("alignas(64)", "static const")), load(), bad) == []
+    monkeypatch.setattr(build_fixes, "cpu_flags", lambda: frozenset({"avx2"}))
+    assert build_fixes.wanted(in_mmq(tmp_path), load(), bad) == []
+    monkeypatch.setattr(build_fixes, "cpu_flags", lambda: frozenset({"amx_tile", "amx_int8"}))
+    assert [fix.name for fix in build_fixes.wanted(in_mmq(tmp_path), load(), bad)] == [NAME]
+    assert build_fixes.wanted(in_mmq(tmp_path, MMQ.replace("alignas(64)", "static const")), load(), bad) == []
 
 
 def test_a_crash_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fixes, "cpu_flags", lambda: frozenset({"amx_tile", "amx_int8"}))
+    monkeypatch.setattr(build_fixes, "cpu_flags", lambda: frozenset({"amx_tile", "amx_int8"}))
     program = tmp_path / "bin" / "llama-bench"
-    assert fixes.advice("SIGSEGV", program) is None  # no build folder
+    assert build_fixes.advice("SIGSEGV", program) is None  # no build folder
     bad = compiler(tmp_path, "ret")
     (tmp_path / "CMakeCache.txt").write_text(f"CMAKE_CXX_COMPILER:FILEPATH={bad}\n")
-    assert f"--with-fix {NAME}" in str(fixes.advice("SIGSEGV", program))
-    assert fixes.advice("SIGKILL", program) is None
+    assert f"--with-fix {NAME}" in str(build_fixes.advice("SIGSEGV", program))
+    assert build_fixes.advice("SIGKILL", program) is None
 
 
 def test_the_verb_lists_it() -> None:
@@ -136,7 +136,7 @@ def test_real_compilers(name: str) -> None:
     place = shutil.which(name)
     if place is None:
         pytest.skip(f"no {name} on this machine")
-    probe = fixes.find(NAME).probe
+    probe = build_fixes.find(NAME).probe
     if probe.fails(place) is None:
         pytest.skip(f"{name} doesn't compile for AMX")
     mended = probe.source.replace(

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patcher import git as patcher_git
-from patcher.errors import SourceError, UsageError
+from patcher.base.errors import SourceError, UsageError
 from tests.conftest import git, snapshot
 
 AUTHOR = ("Somebody Else", "somebody@localhost")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from patcher import cli
-from patcher.errors import UsageError
+from patcher.base.errors import UsageError
 from patcher.guard import Check, CheckRequest, Problem, Stage, check, outputs
 from patcher.guard.place import carried_tree
 from tests.conftest import git, snapshot

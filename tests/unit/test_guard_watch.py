@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from patcher import cli
-from patcher.errors import SourceError, UsageError
+from patcher.base.errors import SourceError, UsageError
 from patcher.guard import Watched, watch
 from patcher.guard.issue import LABEL, MARKER, body_of, keep
 from patcher.guard.trackers import GitHub, GitLab, tracker

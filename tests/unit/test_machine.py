@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from patcher import machine
+from patcher.base import machine
 
 
 @pytest.mark.skipif(not Path("/proc/stat").is_file(), reason="the system doesn't tell")

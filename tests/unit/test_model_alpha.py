@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from patcher.errors import UsageError
+from patcher.base.errors import UsageError
 from patcher.model import architecture
 from patcher.model.alpha import LIMIT, Sample, relative_error, smoothing_factors
 from patcher.model.blockwise import quantized

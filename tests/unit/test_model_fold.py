@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from patcher.errors import PatcherError, UsageError
+from patcher.base.errors import PatcherError, UsageError
 from patcher.model import architecture
 from patcher.model.fold import Fold, find_folds, scalings
 from patcher.model.gguf import GgufError

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from patcher import cli
-from patcher.errors import ExitCode, UsageError
+from patcher.base.errors import ExitCode, UsageError
 from patcher.model import refine as refine_module
 from patcher.model.choose import Strength
 from patcher.model.gguf import GgufError

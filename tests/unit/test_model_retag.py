@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from patcher import cli
-from patcher.errors import UsageError
+from patcher.base.errors import UsageError
+from patcher.engine.patchset import load
 from patcher.model.retag import layout, retag
-from patcher.patchset import load
 
 KIND = load().type
 Q8_A8, MXFP4 = (32, 34), (32, 17)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from patcher.base.errors import UsageError
 from patcher.commands import smooth as command_module
-from patcher.errors import UsageError
 from patcher.model import rewrite as rewrite_module
 from patcher.model import smooth as smooth_module
 from patcher.model.choose import Strength, choose

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from patcher.errors import UsageError
+from patcher.base.errors import UsageError
 from patcher.model.calibrate import CalibrationRequest, calibrate, find_tool, merge
 from patcher.model.gguf import GgufError
 from patcher.model.gguf_format import ValueType

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from patcher import journal as journal_module
-from patcher.errors import ConflictError, TreeChangedError
-from patcher.export import export
-from patcher.patchset import Edit, PatchSet, load
-from patcher.plan import State, make_plan
-from patcher.transaction import apply, heal, revert
-from patcher.tree import WorkTree
+from patcher.base.errors import ConflictError, TreeChangedError
+from patcher.engine import journal as journal_module
+from patcher.engine.export import export
+from patcher.engine.patchset import Edit, PatchSet, load
+from patcher.engine.plan import State, make_plan
+from patcher.engine.transaction import apply, heal, revert
+from patcher.engine.tree import WorkTree
 from tests.conftest import git, snapshot
 
 PATH = "ggml/src/ggml-cpu/q8-a8/kernels.c"

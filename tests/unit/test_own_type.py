@@ -15,17 +15,19 @@ from typing import Any
 
 import pytest
 
-from patcher import cli, confinement, transaction, type_file, type_schema
-from patcher.anchors import ANCHORS
+from patcher import cli
 from patcher.audit import audit
+from patcher.base import sandbox
+from patcher.base.errors import ConflictError, TreeChangedError, UsageError
+from patcher.base.resources import resource_dir
 from patcher.drift import verdicts
-from patcher.errors import ConflictError, TreeChangedError, UsageError
-from patcher.fixes import catalogue
+from patcher.engine import transaction, type_file, type_schema
+from patcher.engine.anchors import ANCHORS
+from patcher.engine.build_fixes import catalogue
+from patcher.engine.patchset import NEW_FILE, load
+from patcher.engine.plan import make_plan
+from patcher.engine.tree import WorkTree
 from patcher.guard.issue import MARKER
-from patcher.patchset import NEW_FILE, load
-from patcher.plan import make_plan
-from patcher.resources import resource_dir
-from patcher.tree import WorkTree
 from tests.conftest import git, snapshot
 
 Q6_X = Path(__file__).parents[2] / "docs" / "examples" / "q6_x"
@@ -244,8 +246,8 @@ DOUBLED = "{% set s = s ~ s %}\n"
 def test_a_strangers_template_ends(
     own: Path, mini: Path, text: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(confinement, "SECONDS", 1.0)
-    monkeypatch.setattr(confinement, "MEMORY", 64 << 20)
+    monkeypatch.setattr(sandbox, "SECONDS", 1.0)
+    monkeypatch.setattr(sandbox, "MEMORY", 64 << 20)
     (mini / "evil.txt").write_text("a" * 60, encoding="utf-8")
     (own.parent / "block.h").write_text(text, encoding="utf-8")
     with pytest.raises(UsageError, match=said) as caught:
@@ -273,12 +275,12 @@ def test_a_child_that_does_not_obey_is_killed(monkeypatch: pytest.MonkeyPatch) -
         return ""
 
     start = time.monotonic()
-    with pytest.raises(confinement.OverLimitError, match=r"computes for more than 0\.2 s"):
-        confinement.confined(deaf, seconds=0.2)
+    with pytest.raises(sandbox.OverLimitError, match=r"computes for more than 0\.2 s"):
+        sandbox.confined(deaf, seconds=0.2)
     assert time.monotonic() - start < 10
-    with pytest.raises(confinement.OverLimitError, match="ended by signal 9"):
-        confinement.confined(killed)
-    assert confinement.confined(lambda: "x" * 1_000_000 + "\udc80") == "x" * 1_000_000 + "\udc80"
+    with pytest.raises(sandbox.OverLimitError, match="ended by signal 9"):
+        sandbox.confined(killed)
+    assert sandbox.confined(lambda: "x" * 1_000_000 + "\udc80") == "x" * 1_000_000 + "\udc80"
     assert len(children) == 3
     for child in children:
         with pytest.raises(ChildProcessError):  # it is gone, and isn't a zombie

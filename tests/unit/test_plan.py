@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patcher.errors import ConflictError, UsageError
-from patcher.patchset import NEW_FILE, Edit, load
-from patcher.plan import Plan, State, make_plan
-from patcher.tree import WorkTree
+from patcher.base.errors import ConflictError, UsageError
+from patcher.engine.patchset import NEW_FILE, Edit, load
+from patcher.engine.plan import Plan, State, make_plan
+from patcher.engine.tree import WorkTree
 from tests.breaking import gone, place_of
 from tests.conftest import FIXTURES, snapshot
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from patcher import cli
-from patcher.errors import BuildError, ExitCode, UsageError
-from patcher.evaluate import quantizing
-from patcher.evaluate.programs import Programs
-from patcher.evaluate.quantizing import quantize
+from patcher.base.errors import BuildError, ExitCode, UsageError
+from patcher.programs import llama_quantize
+from patcher.programs.folder import Programs
+from patcher.programs.llama_quantize import quantize
 from tests.unit.evaluate_fakes import calls, fake_programs, write_gguf
 
 pytestmark = pytest.mark.skipif("sys.platform == 'win32'", reason="the fakes are scripts")
@@ -86,7 +86,7 @@ def test_a_quantized_model_is_not_taken_by_accident(tmp_path: Path) -> None:
 
 def test_a_stock_build_is_told_so(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     programs = Programs(fake_programs(tmp_path / "bin"))
-    monkeypatch.setattr(quantizing, "known_types", lambda programs: ["F16", "Q8_0"])
+    monkeypatch.setattr(llama_quantize, "known_types", lambda programs: ["F16", "Q8_0"])
     with pytest.raises(UsageError, match="stock build: add the type with 'q8a8-patch run'"):
         quantize(programs, model, tmp_path / "out.gguf", "Q8_A8")
 
@@ -100,7 +100,7 @@ def test_a_stock_build_is_told_so(tmp_path: Path, model: Path, monkeypatch: pyte
     ],
 )  # fmt: skip
 def test_which_tensors_a_type_is_made_of(kind: str, name: str, right: bool) -> None:
-    assert quantizing._belongs(kind, name) is right
+    assert llama_quantize._belongs(kind, name) is right
 
 
 def test_the_command(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 from patcher import cli
-from patcher.console import ConsoleReporter, Output
-from patcher.errors import UsageError
-from patcher.harmless import harmless, harmless_json
+from patcher.base.console import ConsoleReporter, Output
+from patcher.base.errors import UsageError
+from patcher.base.printable import harmless, harmless_json
 from patcher.symbols.emulate.commands import Command, linker_arguments
 from tests.conftest import git
 

@@ -15,8 +15,8 @@ import pytest
 
 from patcher import cli, source
 from patcher import git as patcher_git
-from patcher.errors import SourceError, UsageError
-from patcher.progress import SILENT, Step
+from patcher.base.errors import SourceError, UsageError
+from patcher.base.progress import SILENT, Step
 from patcher.source.download import Download
 from tests.conftest import git, snapshot
 

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from patcher.errors import SourceError
+from patcher.base.errors import SourceError
 from patcher.source import archive
 
 pytestmark = pytest.mark.filterwarnings("ignore:Duplicate name")  # zipfile, of a zip that is meant to be so

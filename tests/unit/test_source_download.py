@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from patcher.cache import cache_dir
-from patcher.errors import SourceError, UsageError
-from patcher.progress import SILENT
+from patcher.base.cache import cache_dir
+from patcher.base.errors import SourceError, UsageError
+from patcher.base.progress import SILENT
 from patcher.source import download
 
 NPM = """

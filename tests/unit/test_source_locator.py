@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from patcher.errors import SourceError, UsageError
+from patcher.base.errors import SourceError, UsageError
 from patcher.source.locator import DEFAULT_URL, Kind, Locator, parse
 from tests.conftest import git
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from patcher.errors import UsageError
+from patcher.base.errors import UsageError
 from patcher.symbols import Finding, Ignores
 
 DAY = dt.date(2030, 6, 15)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from patcher import cli
-from patcher.errors import ExitCode, UsageError
-from patcher.text_file import require_place, write_wanted
+from patcher.base.errors import ExitCode, UsageError
+from patcher.base.files import require_place, write_wanted
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:

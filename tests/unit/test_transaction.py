@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from patcher import git as patcher_git
-from patcher import transaction
-from patcher.errors import ConflictError, TreeChangedError, UsageError
-from patcher.journal import Journal
-from patcher.patchset import load
-from patcher.tree import WorkTree
+from patcher.base.errors import ConflictError, TreeChangedError, UsageError
+from patcher.engine import transaction
+from patcher.engine.journal import Journal
+from patcher.engine.patchset import load
+from patcher.engine.tree import WorkTree
 from tests.conftest import git, snapshot
 from tests.unit.test_plan import FILES
 
@@ -119,9 +119,9 @@ def test_a_kill_between_any_two_writes_is_healed(
         f"""
         import os, signal, sys
         from pathlib import Path
-        from patcher import journal, transaction
-        from patcher.patchset import load
-        from patcher.tree import WorkTree
+        from patcher.engine import journal, transaction
+        from patcher.engine.patchset import load
+        from patcher.engine.tree import WorkTree
         count, real = 0, journal.Journal.write
         def write(self, path, data):
             global count

@@ -8,7 +8,7 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from patcher.errors import UsageError
+from patcher.base.errors import UsageError
 from patcher.symbols.elf.constants import MAGIC, PN_XNUM, PT_DYNAMIC, PT_INTERP, PT_LOAD
 from patcher.symbols.elf.identity import Abi, identify
 

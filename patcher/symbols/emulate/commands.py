@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from patcher.errors import UsageError
+from patcher.base.errors import UsageError
 from patcher.symbols.emulate.commandline import LinkLine, parse
 from patcher.symbols.installed import is_installed
 

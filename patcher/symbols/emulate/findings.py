@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from patcher.progress import SILENT, Reporter
+from patcher.base.progress import SILENT, Reporter
 from patcher.symbols.check import check
 from patcher.symbols.emulate.commands import link_line
 from patcher.symbols.emulate.linkers import linker_named

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 
-from patcher.errors import UsageError
+from patcher.base.errors import UsageError
 
 
 class Libraries(Enum):

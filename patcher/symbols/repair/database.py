@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from patcher.errors import UsageError
+from patcher.base.errors import UsageError
 
 NAME = "compile_commands.json"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tree_sitter import Node
 
-from patcher.anchors.source import Source
-from patcher.anchors.syntax import Syntax
+from patcher.engine.anchors.source import Source
+from patcher.engine.anchors.syntax import Syntax
 from patcher.symbols.repair.signature import Signature
 
 _INCLUDE = re.compile(rb'^\s*#\s*include\s*"([^"\n]+)"', re.M)

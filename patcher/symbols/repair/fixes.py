@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from patcher.errors import ConflictError, UsageError
-from patcher.progress import SILENT, Reporter
+from patcher.base.errors import ConflictError, UsageError
+from patcher.base.progress import SILENT, Reporter
 from patcher.symbols.findings import Finding, Report
 from patcher.symbols.repair.database import Compilation, find_database, read_database
 from patcher.symbols.repair.declaration import parameter_names
@@ -18,7 +18,7 @@ from patcher.symbols.repair.proof import Proof, defined_by, judged
 from patcher.symbols.repair.signature import Signature, signature
 
 if TYPE_CHECKING:
-    from patcher.anchors import Splice
+    from patcher.engine.anchors import Splice
 
 
 @dataclass(frozen=True)
@@ -92,11 +92,11 @@ def write(made: Iterable[Fix], root: Path, *, reporter: Reporter = SILENT) -> tu
     Returns the files. Raises :class:`ConflictError` for a fix that is not proven,
     :class:`UsageError` for one that belongs in a file outside of ``root``.
     """
-    from patcher import transaction
-    from patcher.journal import Journal
-    from patcher.patchset import load
-    from patcher.plan import FilePlan, Plan
-    from patcher.tree import WorkTree
+    from patcher.engine import transaction
+    from patcher.engine.journal import Journal
+    from patcher.engine.patchset import load
+    from patcher.engine.plan import FilePlan, Plan
+    from patcher.engine.tree import WorkTree
 
     tree = WorkTree(root)
     by_file: dict[str, list[Fix]] = {}
@@ -124,7 +124,7 @@ def write(made: Iterable[Fix], root: Path, *, reporter: Reporter = SILENT) -> tu
 
 def _splice(path: str, data: bytes, fix: Fix) -> Splice:
     """Behind the last explicit instantiation of the same template, else at the end of the file."""
-    from patcher.anchors import Place, Site, Source, splice
+    from patcher.engine.anchors import Place, Site, Source, splice
 
     source = Source(path, data)
     name = rb"(?:\w+\s*::\s*)*" + re.escape(fix.signature.base.encode())

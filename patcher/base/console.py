@@ -1,0 +1,133 @@
+"""What the command line prints: results on stdout, progress and notes on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import click
+
+from patcher.base.printable import harmless, harmless_json
+from patcher.base.progress import SILENT, Reporter, SilentStep, Step
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class _RichStep:
+    def __init__(self, progress: Any, task: Any) -> None:
+        self._progress = progress
+        self._task = task
+
+    def update(self, *, done: int | None = None, total: int | None = None, detail: str | None = None) -> None:
+        fields: dict[str, Any] = {}
+        if done is not None:
+            fields["completed"] = done
+        if total is not None:
+            fields["total"] = total
+        if detail is not None:
+            fields["detail"] = harmless(detail)
+        self._progress.update(self._task, **fields)
+
+
+class ConsoleReporter:
+    """Draws bars on stderr when it is a terminal, writes plain lines otherwise."""
+
+    def __init__(self, *, quiet: bool, verbose: int) -> None:
+        self._quiet = quiet
+        self._verbose = verbose
+        self._interactive = sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not quiet
+
+    def note(self, message: str) -> None:
+        if not self._quiet:
+            click.echo(harmless(message), err=True)
+
+    def warn(self, message: str) -> None:
+        text = click.style("warning: ", fg="yellow", bold=True) + harmless(message)
+        click.echo(text, err=True, color=_color())
+
+    @contextmanager
+    def step(self, label: str, total: int | None = None) -> Iterator[Step]:
+        if not self._interactive:
+            if self._verbose:
+                self.note(f"{label} ...")
+            yield SilentStep()
+            return
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            SpinnerColumn,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            TextColumn("{task.fields[detail]}", style="dim", markup=False),
+        )
+        console = Console(stderr=True, no_color="NO_COLOR" in os.environ, highlight=False)
+        with Progress(*columns, console=console, transient=True) as progress:
+            yield _RichStep(progress, progress.add_task(harmless(label), total=total, detail=""))
+
+
+def shown(path: Path) -> str:
+    """A path as a reader here would write it: relative where it lies below the current folder."""
+    try:
+        return f".{os.sep}{path.relative_to(Path.cwd())}"
+    except (ValueError, OSError):
+        return str(path)
+
+
+def _color() -> bool | None:
+    """False where NO_COLOR is set (no-color.org), else whatever the stream can do."""
+    return False if os.environ.get("NO_COLOR") else None
+
+
+@dataclass
+class Output:
+    """How one command invocation talks: see :func:`common_options`."""
+
+    json: bool = False
+    quiet: bool = False
+    verbose: int = 0
+    reporter: Reporter = field(default=SILENT)
+
+    def emit(
+        self, document: Mapping[str, Any] | Callable[[], Mapping[str, Any]], text: str | Callable[[], str]
+    ) -> None:
+        """Print the result: ``document`` as the one JSON document, or ``text`` for people."""
+        if self.json:
+            made = document() if callable(document) else document
+            click.echo(harmless_json(json.dumps(made, indent=2, sort_keys=False, ensure_ascii=False)))
+        else:
+            shown = text if isinstance(text, str) else text()
+            if shown:
+                click.echo(harmless(shown), color=_color())
+
+
+def common_options(function: Callable[P, R]) -> Callable[..., R]:
+    """Give a command ``--json``, ``-q`` and ``-v``; it receives one ``output: Output`` instead."""
+
+    @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else.")
+    @click.option("-q", "--quiet", is_flag=True, help="No notes, no progress; warnings and errors stay.")
+    @click.option("-v", "--verbose", count=True, help="More detail on stderr; twice for debugging.")
+    @wraps(function)
+    def wrapper(*args: Any, as_json: bool, quiet: bool, verbose: int, **kwargs: Any) -> R:
+        reporter = ConsoleReporter(quiet=quiet, verbose=verbose)
+        output = Output(json=as_json, quiet=quiet, verbose=verbose, reporter=reporter)
+        return function(*args, output=output, **kwargs)  # type: ignore[arg-type]
+
+    return wrapper

@@ -1,0 +1,42 @@
+"""Files that are being made, named so that those of a process that was killed are told from those at work.
+
+A folder of models may be shared by machines (a home on a network), so that a name holds machine and process.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from patcher.base.machine import machine_id
+
+_NAME = re.compile(r"\..*\.([0-9a-f]{12})-(\d+)\.draft")
+
+
+def beside(destination: Path) -> Path:
+    """Where ``destination`` is made before it is renamed: nobody else's draft has that name."""
+    return destination.with_name(f".{destination.name}.{machine_id()}-{os.getpid()}.draft")
+
+
+def sweep(folder: Path) -> list[Path]:
+    """Remove the drafts of this machine's processes that are gone; what was removed."""
+    removed = []
+    for place in folder.glob(".*.draft"):
+        found = _NAME.fullmatch(place.name)
+        if found and found[1] == machine_id() and not _is_alive(int(found[2])):
+            place.unlink(missing_ok=True)
+            removed.append(place)
+    return removed
+
+
+def _is_alive(pid: int) -> bool:
+    if os.name != "posix":
+        return True  # asking would end it there
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True

@@ -1,0 +1,90 @@
+"""Anchors in CMake lists: behind an argument of a call, behind a call."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from patcher.engine.anchors.conditions import Branch, uncovered
+from patcher.engine.anchors.site import AnchorError, Existing, Located, Place, Site
+from patcher.engine.anchors.source import Source, blank
+
+# brackets first: what looks like a comment or a quote in one is text
+_NOT_CODE = re.compile(rb'#?\[(?P<eq>=*)\[(?:.|\n)*?\](?P=eq)\]|#[^\n]*|"(?:\\(?:.|\n)|[^"\\])*"')
+
+
+def _code(source: Source) -> bytes:
+    """The bytes with comments, and arguments in quotes or brackets, blanked."""
+    return _NOT_CODE.sub(blank, source.data)
+
+
+_BLOCK = re.compile(
+    rb"^[ \t]*(?i:(?P<open>if|foreach|while|function|macro)|(?P<other>else|elseif)"
+    rb"|(?P<close>endif|endforeach|endwhile|endfunction|endmacro))\s*\(",
+    re.MULTILINE,
+)
+
+
+def _branches(code: bytes) -> Iterator[Branch]:
+    """What is done under a condition, in a loop, or when a function is called."""
+    opened: list[tuple[int, int]] = []
+    for found in _BLOCK.finditer(code):
+        if found["open"]:
+            opened.append((found.start(), found.end()))
+        elif opened:
+            first, start = opened.pop()
+            yield first, start, found.start()
+            if found["other"]:
+                opened.append((first, found.end()))
+
+
+def cmake_item(source: Source, *, variable: str, beside: list[str], ours: str) -> Located:
+    """Behind the line of the one of ``beside`` that ``list(APPEND variable ...)`` has.
+
+    ``beside`` are names that an argument has had in one version or another. It has to end its line.
+    ``ours`` is the argument that tells that the text is there.
+    """
+    code = _code(source)
+    call = rf"(?i:\blist)\s*\(\s*APPEND\s+{re.escape(variable)}\b[^()]*"
+    found = []
+    for block in re.finditer(call.encode(), code):
+        for name in (ours, *beside):
+            argument = re.compile(rb"(?<=\s)" + re.escape(name.encode()) + rb"(?=[\s)]|$)")
+            for match in argument.finditer(code, block.start(), block.end()):
+                found.append((name, *match.span()))
+    there = [start for name, start, _ in found if name == ours]
+    if there:
+        siblings = [start for name, start, _ in found if name != ours]
+        problem = uncovered(source, ours, there, siblings, _branches(code))
+        return Located(existing=(Existing(variable, there[0], there[0] + len(ours), problem),))
+    if len(found) != 1:
+        names = " or ".join(beside)
+        raise AnchorError(f"{names} in one list(APPEND {variable} ...)", f"{len(found)}")
+    _, start, end = found[0]
+    behind = source.line_end(end - 1)
+    if not source.starts_line(start) or code[end:behind].strip():
+        raise AnchorError(f"{found[0][0]} on a line of its own", f"'{source.line(start).strip()}'")
+    return Located((Site(variable, behind, behind, Place.LINES, source.indent(start)),))
+
+
+def cmake_call(source: Source, *, command: str, argument: str, ours: str) -> Located:
+    """Behind the line of the one call ``command(argument)``, at its indent.
+
+    ``ours`` is a pattern of a line that tells that the text is there; a comment doesn't.
+    """
+    code = _code(source)
+    there = list(re.finditer(ours.encode(), code, re.MULTILINE))
+    pattern = rf"(?i:\b{re.escape(command)})\s*\(\s*{re.escape(argument)}\s*\)"
+    calls = list(re.finditer(pattern.encode(), code))
+    if there:
+        # a pattern that starts with white space matches in the line before, too
+        places = [match.end() - len(match.group().lstrip()) for match in there]
+        name = source.text(places[0], there[0].end())
+        problem = uncovered(source, name, places, [call.start() for call in calls], _branches(code))
+        return Located(existing=(Existing(command, places[0], there[0].end(), problem),))
+    if len(calls) != 1:
+        raise AnchorError(f"one call {command}({argument})", f"{len(calls)}")
+    start, behind = calls[0].start(), source.line_end(calls[0].end() - 1)
+    if not source.starts_line(start) or code[calls[0].end() : behind].strip():
+        raise AnchorError(f"{command}({argument}) on a line of its own", f"'{source.line(start).strip()}'")
+    return Located((Site(command, behind, behind, Place.LINES, source.indent(start)),))

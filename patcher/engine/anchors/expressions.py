@@ -1,0 +1,173 @@
+"""Anchors inside functions and lists: comparisons, elements, statements."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from patcher.engine.anchors.conditions import uncovered
+from patcher.engine.anchors.site import AnchorError, Existing, Located, Place, Site, behind
+from patcher.engine.anchors.syntax import Syntax, ancestor
+
+if TYPE_CHECKING:
+    from tree_sitter import Node
+
+
+def comparison(
+    syntax: Syntax,
+    *,
+    right: str,
+    ours: str,
+    owners: Iterable[str],
+    maybe: Iterable[str] = (),
+    left: str = ".*",
+    operator: str = "==",
+    joined: str = "",
+    then: str = "",
+) -> Located:
+    """Every ``left operator right`` in the functions ``owners``, to be widened by the template.
+
+    ``ours`` is the pattern that tells, in the whole condition, that it has been widened. ``joined`` is
+    the operator that the template joins with; where the surrounding expression uses another one, the
+    template's ``open`` and ``close`` are parentheses. ``then`` restricts to conditions of an ``if``
+    whose consequence matches that pattern.
+    """
+    sites: list[Site] = []
+    existing: list[Existing] = []
+    seen: set[str] = set()
+    wanted = {*owners, *maybe}
+    joined = joined or {"==": "||", "!=": "&&"}[operator]
+    for token in syntax.tokens(rf"(?<![\w]){re.escape(right)}(?!\w)"):
+        node = ancestor(syntax.at(token.start(), token.end()), "binary_expression")
+        if node is None:
+            continue
+        first, second = node.child_by_field_name("left"), node.child_by_field_name("right")
+        sign = node.child_by_field_name("operator")
+        if first is None or second is None or sign is None:
+            continue
+        if syntax.text(sign) != operator or syntax.text(second) != right:
+            continue
+        owner = syntax.owner(node)
+        if owner not in wanted or not re.fullmatch(left, syntax.text(first)):
+            continue
+        if then and not re.search(then, _consequence(syntax, node)):
+            continue
+        seen.add(owner)
+        whole = _condition(node)
+        there = [token.start() for token in _within(syntax, whole, ours)]
+        if there:
+            problem = uncovered(syntax.source, ours, there, [node.start_byte])
+            existing.append(Existing(owner, whole.start_byte, whole.end_byte, problem))
+            continue
+        outer = node.parent.child_by_field_name("operator") if node.parent is not None else None
+        mixed = node.parent is not None and node.parent.type == "binary_expression"
+        mixed = mixed and outer is not None and syntax.text(outer) != joined
+        values = {
+            "expr": syntax.text(node),
+            "left": syntax.text(first),
+            "open": "(" if mixed else "",
+            "close": ")" if mixed else "",
+        }
+        sites.append(Site(owner, node.start_byte, node.end_byte, Place.INLINE, values=values))
+    missing = sorted(set(owners) - seen) or sorted(() if seen else maybe)
+    if missing:
+        raise AnchorError(f"'{left} {operator} {right}' in {', '.join(missing)}", "none")
+    return Located(tuple(sites), tuple(existing))
+
+
+def _within(syntax: Syntax, node: Node, pattern: str) -> list[re.Match[bytes]]:
+    """Where ``pattern`` stands in the code of ``node``."""
+    return list(re.compile(pattern.encode()).finditer(syntax.source.code, node.start_byte, node.end_byte))
+
+
+def _consequence(syntax: Syntax, node: Node) -> str:
+    """The text of what is done where the condition that holds ``node`` is true."""
+    branch = ancestor(node, "if_statement")
+    done = branch.child_by_field_name("consequence") if branch is not None else None
+    return syntax.text(done) if done is not None else ""
+
+
+def _condition(node: Node) -> Node:
+    """The largest expression that ``node`` is an operand of."""
+    while node.parent is not None and node.parent.type in ("binary_expression", "parenthesized_expression"):
+        node = node.parent
+    return node
+
+
+def element(syntax: Syntax, *, variable: str, mentions: str, ours: str) -> Located:
+    """Behind the element of the list ``variable`` that mentions the word ``mentions``."""
+    source = syntax.source
+
+    def elements(word: str) -> list[Node]:
+        found: dict[int, Node] = {}
+        for token in syntax.tokens(rf"\b{re.escape(word)}\b"):
+            node = syntax.at(token.start(), token.end())
+            if syntax.owner(node) != variable:
+                continue
+            while node.parent is not None and not (
+                node.parent.type == "initializer_list"
+                and node.parent.parent is not None
+                and node.parent.parent.type == "init_declarator"
+            ):
+                node = node.parent
+            if node.parent is not None:
+                found[node.start_byte] = node
+        return list(found.values())
+
+    there, found = elements(ours), elements(mentions)
+    if there:
+        places, siblings = ([node.start_byte for node in nodes] for nodes in (there, found))
+        problem = uncovered(source, ours, places, siblings)
+        return Located(existing=(Existing(variable, there[0].start_byte, there[0].end_byte, problem),))
+    if len(found) != 1:
+        raise AnchorError(f"one element of {variable} that mentions {mentions}", f"{len(found)}")
+    node = found[0]
+    comma = re.compile(rb"\s*,").match(source.code, node.end_byte)
+    alone = comma is not None and source.starts_line(node.start_byte) and source.ends_line(comma.end())
+    if alone:
+        at = source.line_end(node.end_byte)
+        line = source.line(node.start_byte)
+        site = Site(variable, at, at, Place.LINES, source.indent(node.start_byte), line)
+    else:
+        end = node.end_byte
+        site = Site(variable, end, end, Place.INLINE, values={"inline": True})
+    return Located((site,))
+
+
+def statement(
+    syntax: Syntax,
+    *,
+    function: str | Iterable[str],
+    mentions: str,
+    ours: str,
+    node_type: str = "if_statement",
+    blank: int = 0,
+    before: bool = False,
+) -> Located:
+    """Behind (or ``before``) the statement of ``node_type`` in ``function`` that matches ``mentions``.
+
+    Several names are those that the function has had in one version or another.
+    ``ours`` is the pattern that tells that the text is there; literals count in both.
+    """
+    source = syntax.source
+    names = [function] if isinstance(function, str) else list(function)
+    there = re.search(ours.encode(), source.spoken)
+    if there:
+        return Located(existing=(Existing(names[0], there.start(), there.end()),))
+    found: dict[int, Node] = {}
+    for token in re.finditer(mentions.encode(), source.spoken):
+        node = ancestor(syntax.at(token.start(), token.end()), node_type)
+        if node is not None and syntax.owner(node) in names:
+            found[node.start_byte] = node
+    if len(found) != 1:
+        raise AnchorError(f"one statement of {' or '.join(names)} that matches '{mentions}'", f"{len(found)}")
+    (node,) = found.values()
+    what = f"what matches '{mentions}' in {syntax.owner(node)}"
+    if not source.starts_line(node.start_byte):
+        raise AnchorError(f"{what} at the start of a line", f"'{source.line(node.start_byte).strip()[:60]}'")
+    at = source.line_start(node.start_byte) if before else behind(source, node.end_byte, what)
+    indent = source.indent(node.start_byte)
+    like = source.line(node.start_byte)
+    owner = syntax.owner(node)
+    return Located((Site(owner, at, at, Place.LINES, indent, like, blank_before=blank),))

@@ -1,0 +1,265 @@
+"""Anchors in Python files, through the standard library's ``ast``."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from itertools import pairwise
+
+from patcher.engine.anchors.constants import evaluate
+from patcher.engine.anchors.site import AnchorError, Existing, Located, Place, Site
+from patcher.engine.anchors.source import Source, blank_run
+
+_TOP = re.compile(rb"^(?:class|def|async def|@|if)\b|^@", re.MULTILINE)
+
+
+def sections(data: bytes, words: Iterable[str]) -> bytes:
+    """The file, same length, without the top-level definitions in which none of ``words`` stands.
+
+    The converters have 12,000 lines, of which a handful concern us.
+    """
+    starts = [0, *(found.start() for found in _TOP.finditer(data)), len(data)]
+    wanted = re.compile(b"|".join(re.escape(word.encode()) for word in words))
+    parts = [data[start:end] for start, end in pairwise(starts)]
+    return b"".join(part if wanted.search(part) else blank_run(part) for part in parts)
+
+
+class Module:
+    """A parsed Python file, of the sections that mention ``words`` alone where they are given.
+
+    Raises :class:`AnchorError` where it isn't Python.
+    """
+
+    def __init__(self, source: Source, words: Iterable[str] | None = None) -> None:
+        self.source = source
+        try:
+            self.tree = ast.parse(source.data if words is None else sections(source.data, words))
+        except (SyntaxError, ValueError) as why:
+            raise AnchorError("Python", str(why)) from why
+
+    @cached_property
+    def statements(self) -> list[ast.stmt]:
+        """Every statement at any depth; expressions are a hundred times as many and rarely asked for."""
+        found: list[ast.stmt] = []
+        todo: list[ast.AST] = [self.tree]
+        while todo:
+            node = todo.pop()
+            for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+                inner = getattr(node, field, ())
+                todo += inner if isinstance(inner, list) else ()
+            if isinstance(node, ast.stmt):
+                found.append(node)
+        return found
+
+    def start(self, node: ast.expr | ast.stmt) -> int:
+        """Offset of the node's first byte (``ast`` counts columns in UTF-8 bytes)."""
+        return self.source.starts[node.lineno - 1] + node.col_offset
+
+    def end(self, node: ast.expr | ast.stmt) -> int:
+        """Offset just behind the node."""
+        # both are None only for nodes that were made by hand
+        return self.source.starts[(node.end_lineno or 1) - 1] + (node.end_col_offset or 0)
+
+    def text(self, node: ast.expr | ast.stmt) -> str:
+        """The node as it is written."""
+        return self.source.text(self.start(node), self.end(node))
+
+    def classes(self, name: str) -> list[ast.ClassDef]:
+        """The classes of the module called ``name``."""
+        return [node for node in self.tree.body if isinstance(node, ast.ClassDef) and node.name == name]
+
+    def dicts(self, variable: str) -> Iterator[ast.Dict]:
+        """Every dict display that is assigned to ``variable``, at any depth."""
+        for node in self.statements:
+            if isinstance(node, ast.Assign):
+                targets, value = node.targets, node.value
+            elif isinstance(node, ast.AnnAssign) and node.value is not None:
+                targets, value = [node.target], node.value
+            else:
+                continue
+            if isinstance(value, ast.Dict) and any(
+                isinstance(target, ast.Name) and target.id == variable for target in targets
+            ):
+                yield value
+
+
+def py_member(
+    module: Module, *, name: str, ours: str, value: int, before: str | None = None, renumber: bool = False
+) -> Located:
+    """A member of the enum class ``name``: behind its last one, or the last one before ``before``.
+
+    With ``renumber`` another value of ours gives way to ``value``.
+    """
+    source = module.source
+    found = module.classes(name)
+    if len(found) != 1:
+        raise AnchorError(f"one class {name}", f"{len(found)}")
+    members: dict[str, tuple[ast.Assign | ast.AnnAssign, int | None]] = {}
+    for statement in found[0].body:
+        target = _target(statement)
+        if target is not None and isinstance(statement, ast.Assign | ast.AnnAssign):
+            written, said = target
+            known = {member: number for member, (_, number) in members.items()}
+            members[written] = (statement, evaluate(module.text(said), known))
+    for member, (node, number) in members.items():
+        if member == ours:
+            continue
+        if number == value:
+            raise AnchorError(f"{value} free in class {name}", f"it taken by {member}")
+        if number is None:
+            raise AnchorError(f"numbers in class {name}", f"'{module.text(node)[:60]}'")
+    if ours in members:
+        node, number = members[ours]
+        if node.value is None:  # _target() takes none without
+            raise AnchorError(f"a value of {ours} in class {name}", "none")
+        if number != value and renumber:
+            start, end = module.start(node.value), module.end(node.value)
+            return Located((Site(name, start, end, Place.INLINE, text=str(value)),))
+        contradiction = f"{name}.{ours} = {number!r}, not {value}" if number != value else None
+        return Located(existing=(Existing(name, module.start(node), module.end(node), contradiction),))
+    names = list(members)
+    if before is not None and before not in names:
+        raise AnchorError(f"{before} in class {name}", "none")
+    position = names.index(before) if before is not None else len(names)
+    if position == 0:
+        raise AnchorError(f"members of class {name}", "none")
+    last = members[names[position - 1]][0]
+    at = _behind(module, module.end(last), f"{name}.{names[position - 1]}")
+    start = module.start(last)
+    if not source.starts_line(start):
+        raise AnchorError(
+            f"{name}.{names[position - 1]} on a line of its own", source.line(start).strip()[:60]
+        )
+    return Located((Site(name, at, at, Place.LINES, source.indent(start), source.line(start)),))
+
+
+def _target(node: ast.stmt) -> tuple[str, ast.expr] | None:
+    """The name that a statement of a class body gives a value to, and the value."""
+    if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+        return node.targets[0].id, node.value
+    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
+        return node.target.id, node.value
+    return None
+
+
+def member_values(module: Module, name: str) -> dict[str, int | None]:
+    """Name -> value of the members of the enum class ``name``; None where it can't be told."""
+    values: dict[str, int | None] = {}
+    for found in module.classes(name):
+        for node in found.body:
+            target = _target(node)
+            if target is not None:
+                values[target[0]] = evaluate(module.text(target[1]), values)
+    return values
+
+
+_REST = re.compile(rb"[ \t]*(,?)[ \t]*(?:#[^\n]*)?\r?(?:\n|\Z)")
+
+
+def _behind(module: Module, end: int, what: str, *, comma: bool = False) -> int:
+    """Offset behind the line in which ``what`` ends at ``end``, with the comma that has to follow.
+
+    Raises :class:`AnchorError` where something else goes on in that line.
+    """
+    data = module.source.data
+    rest = _REST.match(data, end)
+    if rest is None or bool(rest.group(1)) != comma:
+        shown = module.source.text(end, module.source.line_end(end)).strip()[:60]
+        wanted = "a comma and the end of the line" if comma else "the end of the line"
+        raise AnchorError(f"{wanted} behind {what}", f"'{shown}'" if shown else "none")
+    return rest.end()
+
+
+def py_entry(module: Module, *, variable: str, key: str, ours: str) -> Located:
+    """Behind the entry ``key`` of the dict ``variable``; keys are compared as they are written."""
+    source = module.source
+    found: list[ast.expr] = []
+    for display in module.dicts(variable):
+        for written, value in zip(display.keys, display.values, strict=True):
+            if written is None:
+                continue
+            if module.text(written) == ours:
+                return Located(existing=(Existing(variable, module.start(written), module.end(value)),))
+            if module.text(written) == key:
+                found.append(value)
+    if len(found) != 1:
+        raise AnchorError(f"one entry {key} in {variable}", f"{len(found)}")
+    at = _behind(module, module.end(found[0]), f"the entry {key} of {variable}", comma=True)
+    line = module.start(found[0])
+    return Located((Site(variable, at, at, Place.LINES, source.indent(line), source.line(line)),))
+
+
+def py_definition(module: Module, *, name: str, ours: str) -> Located:
+    """Behind the class or function ``name`` of the module."""
+    definitions = {
+        node.name: node
+        for node in module.tree.body
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    if ours in definitions:
+        node = definitions[ours]
+        return Located(existing=(Existing(ours, module.start(node), module.end(node)),))
+    if name not in definitions:
+        raise AnchorError(f"the definition of {name}", "none")
+    at = _behind(module, module.end(definitions[name]), f"the definition of {name}")
+    return Located((Site(name, at, at, Place.LINES, blank_before=2),))
+
+
+def py_branch(module: Module, *, test: str, ours: str, mentions: str) -> Located:
+    """Behind the ``if``/``elif`` branch whose condition matches the pattern ``test``.
+
+    ``mentions`` is a word of that condition.
+    """
+    source = module.source
+    found: list[ast.If] = []
+    for node in module.statements:
+        if isinstance(node, ast.If):
+            condition = module.text(node.test)
+            if re.search(ours, condition):
+                return Located(existing=(Existing("", module.start(node), module.end(node.body[-1])),))
+            if mentions in condition and re.search(test, condition):
+                found.append(node)
+    if len(found) != 1:
+        raise AnchorError(f"one branch whose condition matches '{test}'", f"{len(found)}")
+    at = _behind(module, module.end(found[0].body[-1]), f"the branch that matches '{test}'")
+    return Located((Site("", at, at, Place.LINES, source.indent(module.start(found[0]))),))
+
+
+def py_string(module: Module, *, beside: str, ours: str, among: Iterable[str] = ()) -> Located:
+    """Behind the string ``beside`` in the one list, tuple or set that also holds all of ``among``."""
+    found: list[ast.Constant] = []
+    for node in ast.walk(module.tree):
+        if not isinstance(node, ast.List | ast.Tuple | ast.Set):
+            continue
+        strings = {
+            element.value: element
+            for element in node.elts
+            if isinstance(element, ast.Constant) and isinstance(element.value, str)
+        }
+        if beside not in strings or not set(among) <= set(strings):
+            continue
+        if ours in strings:
+            there = strings[ours]
+            return Located(existing=(Existing("", module.start(there), module.end(there)),))
+        found.append(strings[beside])
+    if len(found) != 1:
+        raise AnchorError(
+            f"one list that holds '{beside}' and {', '.join(among) or 'others'}", f"{len(found)}"
+        )
+    end = module.end(found[0])
+    return Located((Site("", end, end, Place.INLINE),))
+
+
+def py_prose(module: Module, *, behind: str, ours: str) -> Located:
+    """Behind the one match of the pattern ``behind``: for help texts, where there is no structure."""
+    data = module.source.data
+    there = re.search(ours.encode(), data)
+    if there:
+        return Located(existing=(Existing("", there.start(), there.end()),))
+    found = list(re.finditer(behind.encode(), data))
+    if len(found) != 1:
+        raise AnchorError(f"one text that matches '{behind}'", f"{len(found)}")
+    end = found[0].end()
+    return Located((Site("", end, end, Place.INLINE),))

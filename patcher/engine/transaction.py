@@ -1,0 +1,216 @@
+"""Writes a plan all or nothing, and takes it back to the byte."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from patcher.base.errors import TreeChangedError, UsageError
+from patcher.base.progress import SILENT, Reporter
+from patcher.engine.journal import Entry, Journal, Record, digest
+from patcher.engine.patchset import PatchSet
+from patcher.engine.plan import Plan, State, make_plan
+from patcher.engine.tree import WorkTree, require_llama
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What an apply did. ``written`` is empty where all was there already."""
+
+    plan: Plan
+    written: tuple[str, ...]
+
+
+def apply(
+    tree: WorkTree, patchset: PatchSet, *, dry_run: bool = False, reporter: Reporter = SILENT
+) -> Applied:
+    """Plan and write, all or nothing.
+
+    Raises :class:`ConflictError` where an edit can't be placed (nothing is written then),
+    :class:`TreeChangedError` where a file changes between planning and writing.
+    """
+    require_llama(tree)
+    journal = Journal(tree)
+    if dry_run:
+        plan = observed(tree, patchset, reporter)
+        plan.require_clean()
+        return Applied(plan, ())
+    with journal.lock():
+        heal(journal, reporter)
+        plan = make_plan(tree, patchset, reporter)
+        plan.require_clean()
+        if plan.files:
+            write(journal, plan)
+        plan = mark_ours(plan, journal)
+    return Applied(plan, tuple(file.path for file in plan.files))
+
+
+def write(journal: Journal, plan: Plan) -> None:
+    """Write the files of a conflict-free plan: journal first, then each file in one step."""
+    files = []
+    for file in plan.files:
+        after = file.after()
+        cuts = tuple((edit, cut.start, cut.end, cut.text) for edit, cut in file.splices)
+        there = None if file.is_new else file.before
+        files.append((Entry(file.path, digest(there), digest(after), cuts), there, after))
+    pending = journal.begin([(entry, before) for entry, before, _ in files], plan.patchset.name)
+    done: list[tuple[str, bytes | None]] = []
+    try:
+        for entry, before, after in files:
+            if digest(journal.tree.read(entry.path)) != entry.before:
+                message = f"{entry.path}: changed while the plan was made"
+                raise TreeChangedError(message, hint="nothing was kept; run apply again")
+            journal.write(entry.path, after)
+            done.append((entry.path, before))
+    except BaseException:
+        # only what we wrote: a file that somebody else changed meanwhile is theirs
+        for path, before in reversed(done):
+            journal.write(path, before)
+        journal.drop(pending)
+        raise
+    journal.finish()
+
+
+def heal(journal: Journal, reporter: Reporter = SILENT) -> None:
+    """Undo what an interrupted run left; every command that looks at a work tree begins with this."""
+    done = journal.recover()
+    if done is not None:
+        reporter.warn(done)
+
+
+def observed(tree: WorkTree, patchset: PatchSet, reporter: Reporter = SILENT) -> Plan:
+    """The plan of a tree as it is, with what we wrote ourselves told apart; for commands that only look."""
+    journal = Journal(tree)
+    if journal.pending is not None:
+        with journal.lock():
+            heal(journal, reporter)
+    return mark_ours(make_plan(tree, patchset, reporter), journal)
+
+
+def mark_ours(plan: Plan, journal: Journal) -> Plan:
+    """The plan with :attr:`State.APPLIED` for edits that the journal knows as ours."""
+    ours = {
+        edit
+        for record in journal.applied
+        if record.kind == plan.patchset.name
+        for entry in record.entries
+        for edit in entry.edits
+    }
+    written = {edit.edit.id for edit in plan.missing} & ours
+    edits = []
+    for edit in plan.edits:
+        if edit.edit.id in written and edit.state is State.MISSING:
+            edits.append(replace(edit, detail=edit.detail.replace("to add", "added", 1)))
+        elif edit.edit.id in ours and edit.state is State.PRESENT:
+            edits.append(replace(edit, state=State.APPLIED))
+        else:
+            edits.append(edit)
+    return replace(plan, edits=tuple(edits))
+
+
+@dataclass(frozen=True)
+class Reverted:
+    """What a revert did."""
+
+    files: tuple[str, ...]
+    transactions: int
+    types: tuple[str, ...]  # whose edits were taken away, by name
+
+
+def revert(tree: WorkTree, kind: str | None = None, *, reporter: Reporter = SILENT) -> Reverted:
+    """Undo every recorded apply, or those of the type ``kind``, newest first, to the byte.
+
+    What the user has changed elsewhere in the same files survives. Raises :class:`TreeChangedError`,
+    before anything is written, where a region that we wrote was edited since, or another type was
+    applied to the same files later; :class:`UsageError` where there is no record of an apply.
+    """
+    journal = Journal(tree)
+    with journal.lock():
+        heal(journal, reporter)
+        records = _of(kind, journal.applied, tree)
+        contents: dict[str, bytes | None] = {}
+        edited: list[str] = []
+        for record in reversed(records):
+            for number, entry in enumerate(record.entries):
+                now = contents[entry.path] if entry.path in contents else tree.read(entry.path)
+                undone, meets = _without(now, record.after(number), record.before(number))
+                if meets:
+                    edited.append(f"{entry.path} ({', '.join(entry.edits)})")
+                else:
+                    contents[entry.path] = undone
+        if edited:
+            raise TreeChangedError(
+                f"{tree.root}: edited since the apply, where we wrote: {'; '.join(edited)}",
+                hint="nothing was reverted; take those changes back, or undo ours there by hand",
+            )
+        before = {path: tree.read(path) for path in contents}
+        files = [
+            (Entry(path, digest(before[path]), digest(data)), before[path], data)
+            for path, data in contents.items()
+        ]
+        journal.begin([(entry, there) for entry, there, _ in files], records[-1].kind)
+        for entry, _, data in files:
+            journal.write(entry.path, data)
+        # in this order: a crash in between leaves records of what is gone, which a second revert drops
+        pending = journal.pending
+        for record in ([pending] if pending is not None else []) + records[::-1]:
+            journal.drop(record)
+    return Reverted(tuple(contents), len(records), tuple(dict.fromkeys(one.kind for one in records)))
+
+
+def _of(kind: str | None, records: list[Record], tree: WorkTree) -> list[Record]:
+    """The records of the type ``kind`` (of every one where None), as far as they can be taken away now.
+
+    Types stand side by side in the same places, and the number of types depends on all of them: one that
+    was applied later goes first.
+    """
+    mine = [record for record in records if kind in (None, record.kind)]
+    if not mine:
+        of = f" of {kind}" if kind is not None else ""
+        others = ", ".join(dict.fromkeys(record.kind for record in records))
+        hint = f"there are of: {others}" if others else "it was patched elsewhere? then use git to go back"
+        raise UsageError(f"{tree.root}: looked for a record of an apply{of}, found none", hint=hint)
+    files = {entry.path for record in mine for entry in record.entries}
+    above = records[records.index(mine[0]) :]
+    later = [
+        record for record in above if record not in mine and files & {one.path for one in record.entries}
+    ]
+    if later:
+        shared = files & {entry.path for record in later for entry in record.entries}
+        names = ", ".join(dict.fromkeys(record.kind for record in later))
+        raise TreeChangedError(
+            f"{tree.root}: {names} was applied after {kind}, to {len(shared)} of the same files",
+            hint=f"revert {names} first, or every type at once (without --type); nothing was reverted",
+        )
+    return mine
+
+
+def _without(now: bytes | None, after: bytes, before: bytes | None) -> tuple[bytes | None, bool]:
+    """``now`` with the change ``before`` -> ``after`` taken out, and whether the two meet.
+
+    None stands for a file that isn't there. One that we added and that was edited since is the user's too.
+    """
+    if now in (after, before):
+        return before, False
+    if now is None or before is None:
+        return None, True
+    from patcher import git
+
+    merged = git.merge(now, base=after, other=before)
+    return merged, merged is None
+
+
+def tree_at(path: Path) -> WorkTree:
+    """The work tree at ``path``, which has to be a llama.cpp checkout (:class:`UsageError` if not)."""
+    tree = WorkTree(path)
+    require_llama(tree)
+    return tree
+
+
+def explain(root: Path, path: Path, line: int) -> str | None:
+    """Which of our edits stands at ``line`` of ``path`` in the checkout ``root``: for build errors."""
+    root, path = root.resolve(), path.resolve()
+    if not path.is_relative_to(root):
+        return None
+    edit = Journal(WorkTree(root)).edit_at(path.relative_to(root).as_posix(), line)
+    return f"our edit '{edit}' stands there" if edit is not None else None

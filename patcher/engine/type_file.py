@@ -1,0 +1,223 @@
+"""A type's file, and the sets of edits that it extends, as one document of plain tables.
+
+What ships is ours and is trusted. A file of the user's own may come from anybody: its form is checked against
+``patches/type.schema.json``, and what it says may neither leave its folder nor reach into git's.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from patcher.base.errors import PatcherError, UsageError
+from patcher.base.resources import resource_dir
+from patcher.engine.quant_type import QuantType
+from patcher.engine.tree import inside
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+SHIPPED = ("q8_a8",)
+
+_ACTIVATIONS = {"q8_0": 32, "q8_1": 32, "q8_K": 256}  # upstream's types of activations, and their blocks
+
+Table = dict[str, Any]
+
+
+@dataclass
+class TypeFile:
+    """The document: the type, and every group, edit and waiver of its file and of the sets below it."""
+
+    where: str  # what messages call it
+    type: QuantType
+    home: Path | None  # the folder of a user's own file; None for what ships
+    known_good: tuple[str, ...] = ()
+    upstream_ids: dict[str, dict[str, str]] = field(default_factory=dict)
+    groups: dict[str, Table] = field(default_factory=dict)
+    edits: dict[str, Table] = field(default_factory=dict)
+    waivers: list[Table] = field(default_factory=list)
+
+
+def shipped(name: str) -> TypeFile:
+    """A type that ships. Raises :class:`PatcherError` where its file is malformed."""
+    place = resource_dir("patches") / f"{name}.toml"
+    where = f"patches/{place.name}"
+    return _composed(parsed(place, where), where, None)
+
+
+def own(place: Path) -> TypeFile:
+    """A type of the user's own. Raises :class:`UsageError`, one line, for whatever is wrong with the file."""
+    from patcher.engine import type_schema
+
+    if place.name in SHIPPED or not place.is_file():
+        raise UsageError(
+            f"--type {place}: looked for a type's file, found none",
+            hint=f"name a .toml file, or {', '.join(SHIPPED)}, which ships",
+        )
+    where = str(place)
+    table = parsed(place, where)
+    type_schema.check(table, place)
+    document = _composed(table, where, place.resolve().parent)
+    _check_numbers(document)
+    _check_texts(table, where)
+    for edit in document.edits.values():
+        type_schema.check_anchor(edit, where)
+        _check_paths(edit, where)
+    return document
+
+
+def parsed(place: Path, where: str) -> Table:
+    """The TOML file as plain tables. Raises :class:`UsageError`, :class:`PatcherError` for one that ships."""
+    failure = PatcherError if place.is_relative_to(resource_dir("patches")) else UsageError
+    try:
+        table: Table = tomllib.loads(place.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as why:
+        raise failure(f"{where}: {why}") from why
+    return table
+
+
+def _composed(table: Table, where: str, home: Path | None) -> TypeFile:
+    kind = QuantType.from_table(table.get("type", {}), where)
+    document = TypeFile(where, kind, home)
+    for layer, name in _layers(table, where):
+        _lay(document, layer, name, own=home is not None and layer is table)
+    order = _ordered(document)
+    document.groups = {name: document.groups[name] for name in order}
+    position = {name: number for number, name in enumerate(order)}
+    for edit in document.edits.values():
+        if edit["group"] not in position:
+            raise UsageError(f"{where}: edit {edit['id']}: unknown group {edit['group']}")
+        if "template" not in edit:
+            purpose = edit["purpose"]
+            raise UsageError(
+                f"{where}: [templates] lacks {edit['id']} ({purpose}): this text is every type's own"
+            )
+    ranked = sorted(document.edits.values(), key=lambda edit: position[edit["group"]])
+    document.edits = {edit["id"]: edit for edit in ranked}
+    return document
+
+
+def _layers(table: Table, where: str) -> Iterator[tuple[Table, str]]:
+    """The sets that the file extends, the lowest first, then the file itself."""
+    below = table.get("extends")
+    if below is not None:
+        place = resource_dir("patches") / "sets" / f"{below}.toml"
+        yield from _layers(parsed(place, f"patches/sets/{place.name}"), f"patches/sets/{place.name}")
+    yield table, where
+
+
+def _lay(document: TypeFile, layer: Table, where: str, *, own: bool) -> None:
+    """Put one layer over those below it: the same id replaces, in place."""
+    facts = document.type.facts
+    document.known_good = tuple(layer.get("known_good", document.known_good))
+    for fact, taken in layer.get("upstream_ids", {}).items():
+        document.upstream_ids.setdefault(fact, {}).update(taken)
+    for name in layer.get("without", ()):
+        gone = [edit for edit in document.edits.values() if name in (edit["id"], edit["group"])]
+        if not gone:
+            raise UsageError(f"{where}: without: no edit or group {name} in what it extends")
+        for edit in gone:
+            del document.edits[edit["id"]]
+    for group in layer.get("group", ()):
+        before = document.groups.get(group["id"], {})
+        after = {"after": before["after"]} if "after" in before else {}
+        document.groups[group["id"]] = after | _filled(group, facts, where)
+    seen: set[str] = set()
+    for edit in layer.get("edit", ()):
+        if edit.get("id") in seen:
+            raise UsageError(f"{where}: two edits have one id: {edit['id']}")
+        seen.add(edit["id"])
+        document.edits[edit["id"]] = _filled(edit, facts, where) | {"own": own}
+    for name, template in layer.get("templates", {}).items():
+        if name not in document.edits:
+            raise UsageError(f"{where}: [templates] names {name}: no such edit in what it extends")
+        document.edits[name] = document.edits[name] | {"template": template, "own": own}
+    document.waivers += [_filled(waiver, facts, where) for waiver in layer.get("waiver", ())]
+
+
+def _ordered(document: TypeFile) -> list[str]:
+    """The groups in the order of an export: as they are written, or ``after`` the one named."""
+    order: list[str] = []
+    for name, group in document.groups.items():
+        behind = group.pop("after", None)
+        if behind is not None and behind not in order:
+            raise UsageError(f"{document.where}: group {name}: after {behind}, which comes later or never")
+        order.insert(len(order) if behind is None else order.index(behind) + 1, name)
+    return order
+
+
+_FACT = re.compile(r"\$\{(\w+)\}")
+
+
+def _filled(value: Any, facts: Mapping[str, str | int], where: str, *, in_anchor: bool = False) -> Any:
+    """``value`` with every ``${fact}`` in it filled in.
+
+    A parameter of an anchor that is nothing but a fact becomes that: ``value = "${id}"`` is a number.
+    """
+    if isinstance(value, dict):
+        return {
+            key: _filled(item, facts, where, in_anchor=in_anchor or key == "anchor")
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [_filled(item, facts, where) for item in value]
+    if not isinstance(value, str) or "${" not in value:
+        return value
+    unknown = [name for name in _FACT.findall(value) if name not in facts]
+    if unknown:
+        raise UsageError(
+            f"{where}: ${{{unknown[0]}}} in '{value}': no such fact; there are {', '.join(facts)}"
+        )
+    alone = _FACT.fullmatch(value)
+    return facts[alone[1]] if alone and in_anchor else _FACT.sub(lambda found: str(facts[found[1]]), value)
+
+
+def _check_numbers(document: TypeFile) -> None:
+    """Refuse a name or a number that is upstream's or another type's: files in the wild carry them."""
+    kind, where = document.type, document.where
+    for name in SHIPPED:
+        other = QuantType.from_table(parsed(resource_dir("patches") / f"{name}.toml", name)["type"], name)
+        for fact in ("name", "upper", "id", "ftype", "ggml_ftype"):
+            found = getattr(kind, fact)
+            if found == getattr(other, fact):
+                raise UsageError(
+                    f"{where}: type.{fact}: found {found}, which is {other.upper}'s; take another"
+                )
+    values = _ACTIVATIONS[kind.activations]
+    if kind.block_size % values:
+        allowed = f"a multiple of {values}, the block of its activations ({kind.activations})"
+        raise UsageError(f"{where}: type.block_size: found {kind.block_size}; allowed: {allowed}")
+    for fact, taken in document.upstream_ids.items():
+        found = getattr(kind, fact)
+        if str(found) in taken:
+            raise UsageError(f"{where}: type.{fact}: found {found}, which is upstream's {taken[str(found)]}")
+
+
+def _check_texts(value: Any, where: str, key: str = "") -> None:
+    """Refuse what a terminal would obey: these texts are shown, and written into source files."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            _check_texts(name, where, "a key")
+            _check_texts(item, where, f"{key}.{name}" if key else name)
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            _check_texts(item, where, f"{key}[{number}]")
+    elif isinstance(value, str) and any(not char.isprintable() and char not in "\n\t" for char in value):
+        raise UsageError(f"{where}: {key}: found a control character; allowed: printable text")
+
+
+def _check_paths(edit: Table, where: str) -> None:
+    """Refuse files outside of the tree, and those of git: its hooks and its configuration are run."""
+    beside = edit["anchor"].get("beside", ()) if edit["anchor"].get("kind") == "new-file" else ()
+    for path in (*edit["files"], *([beside] if isinstance(beside, str) else beside)):
+        parts = [part.rstrip(". ").lower() for part in PurePosixPath(path).parts]
+        if not inside(path) or "\\" in path or ":" in path:
+            raise UsageError(f"{where}: edit {edit['id']}: {path} leads out of the tree")
+        if any(part == ".git" or part.startswith("git~") for part in parts):
+            raise UsageError(f"{where}: edit {edit['id']}: {path} is git's own")

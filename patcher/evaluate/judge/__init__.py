@@ -1,0 +1,1 @@
+"""Figures against each other and against what was asked for."""

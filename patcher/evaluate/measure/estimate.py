@@ -1,0 +1,149 @@
+"""How long an evaluation will take, told before it begins: a taste of the baseline's speed, and arithmetic.
+
+Every type is taken to be as slow as the baseline, so that the estimate errs on the long side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from patcher.base.errors import BuildError
+from patcher.base.machine import available_memory, machine_id
+from patcher.base.stages import StageCache
+from patcher.evaluate.measure import provenance, speed
+from patcher.evaluate.measure.accuracy import Accuracy
+from patcher.evaluate.measure.models import Model
+from patcher.programs import llama_bench
+from patcher.programs.folder import Programs
+
+_PROMPT, _GENERATE = 64, 4  # tokens of the taste: seconds even for a large model
+
+
+@dataclass(frozen=True)
+class Taste:
+    """The baseline's speeds in tokens/s, and the seconds that a process takes to load it."""
+
+    prompt: float
+    decode: float
+    load: float
+
+
+def taste(programs: Programs, cache: StageCache, model: Model, threads: int) -> Taste | None:
+    """A short run of ``model``, a stage like any other; None where it fails: the measurement will say why."""
+    inputs = {
+        "programs": programs.digest,
+        "launcher": list(programs.launcher),
+        "machine": machine_id(),
+        "model": model.sha256,
+        "threads": threads,
+    }
+    arguments = ["-p", str(_PROMPT), "-n", str(_GENERATE), "-r", "1", "-t", str(threads), "-o", "json"]
+
+    def run() -> dict[str, float]:
+        ran = programs.run("llama-bench", ["-m", model.path, *arguments])
+        rates = {row.kind: row.speed for row in llama_bench.parse(ran.out, "llama-bench")}
+        busy = 2 * _PROMPT / rates["pp"] + (_GENERATE + 1) / rates["tg"]  # each test is warmed up first
+        return {"prompt": rates["pp"], "decode": rates["tg"], "load": max(0.0, ran.seconds - busy)}
+
+    try:
+        return Taste(**cache.run("taste", inputs, run))
+    except (BuildError, KeyError):
+        return None
+
+
+class Budget:
+    """The seconds that each stage is expected to take; none for what was measured before.
+
+    ``unknown`` is what is still to be measured, by what the progress bar calls it.
+    """
+
+    def __init__(
+        self,
+        models: list[Model],
+        accuracy: Accuracy | None,
+        task: speed.Task,
+        rounds: int,
+        cache: StageCache,
+    ) -> None:
+        self._task = task
+        self._tokens = accuracy.task.tokens() if accuracy else 0
+        self._taste: Taste | None = None
+        self._accuracy = {
+            model.variant.label for model in models if accuracy and not accuracy.is_known(model)
+        }
+        self._rounds = {
+            (model.variant.label, number)
+            for model in models
+            for number in range(rounds)
+            if not speed.is_known(task, cache, model, number)
+        }
+        self.stages = len(models) * (rounds + (1 if accuracy else 0))
+
+    @property
+    def missing(self) -> int:
+        """How many stages are still to be measured."""
+        return len(self._accuracy) + len(self._rounds)
+
+    def learn(self, found: Taste | None) -> None:
+        """Take the baseline's speeds into account."""
+        self._taste = found
+
+    def accuracy(self, label: str) -> float:
+        """Seconds for the perplexity of one type."""
+        if label not in self._accuracy:
+            return 0.0
+        return self._tokens / self._taste.prompt + self._taste.load if self._taste else 1.0
+
+    def speed(self, label: str, number: int) -> float:
+        """Seconds for one round of one type."""
+        if (label, number) not in self._rounds:
+            return 0.0
+        if self._taste is None:
+            return 1.0
+        task, tasted = self._task, self._taste
+        one = sum(
+            2 * task.prompt / tasted.prompt + (task.generate + 1) / tasted.decode + 2 * depth / tasted.prompt
+            for depth in task.depths
+        )
+        first = task.threads[0]
+        return 2 * tasted.load + one * sum(max(1.0, first / threads) for threads in task.threads)
+
+    @property
+    def seconds(self) -> float:
+        """All of it."""
+        rounds = sum(self.speed(label, number) for label, number in self._rounds)
+        return rounds + sum(self.accuracy(label) for label in self._accuracy)
+
+    def text(self) -> str:
+        """One line for a person who is about to wait."""
+        there = self.stages - self.missing
+        kept = f"; {there} of {self.stages} stages are there already" if there else ""
+        if self._taste is None:
+            return f"{self.missing} stages to measure{kept}"
+        rates = f"{self._taste.prompt:.3g} t/s prompt, {self._taste.decode:.3g} t/s decode"
+        return f"about {duration(self.seconds)} to measure (the baseline: {rates}){kept}"
+
+
+def duration(seconds: float) -> str:
+    """``40 s``, ``12 min``, ``3 h 20 min``."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def doubts(models: list[Model], others: float | None) -> list[str]:
+    """What makes measurements on this machine worth less, as it is now: other programs, which take the part
+    ``others`` of the processors' time, and its memory.
+    """
+    found, free = [], available_memory()
+    if others is not None and others > provenance.BUSY:
+        found.append(f"other programs take {others:.0%} of the processors: speeds will be noisy")
+    for model in models:
+        size = model.header.tensor_bytes
+        if free is not None and size > free:
+            found.append(
+                f"{model.variant.label} takes {size / 1e9:.1f} GB, {free / 1e9:.1f} GB of memory are there:"
+                " it will be read from the disk again and again, and be slow"
+            )
+    return found

@@ -1,0 +1,53 @@
+"""Smoothed models for a comparison: calibrated on a text of their own, searched, folded into the weights."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from patcher.base import hashing
+from patcher.base.progress import SILENT, Reporter
+from patcher.programs.folder import Programs
+
+TOOL = "llama-q8a8-stats"
+CHUNKS = 64  # of 512 tokens; the largest activations hardly grow beyond
+
+
+def lacking(programs: Programs, calibration: Path | None) -> str:
+    """Why no smoothed model can be made here; empty where one can."""
+    if calibration is None:
+        return "smoothing wants a text to be calibrated on: name one with --calibration (not that of --text)"
+    if not calibration.is_file():
+        return f"{calibration}: looked for a text to calibrate on, found none"
+    if find_spec("numpy") is None:
+        return "smoothing wants numpy: pip install numpy"
+    if not (programs.folder / TOOL).is_file():
+        return f"{programs.folder}: looked for {TOOL}, found none; 'q8a8-patch build TREE --target {TOOL}'"
+    return ""
+
+
+def identity(programs: Programs, calibration: Path) -> list[object]:
+    """Everything besides the model that a smoothed model depends on, JSON-able."""
+    from patcher import __version__
+
+    tool = hashing.of_file(programs.folder / TOOL)
+    return [__version__, tool, programs.digest, hashing.of_file(calibration), CHUNKS]
+
+
+def smooth(
+    programs: Programs, source: Path, calibration: Path, destination: Path, reporter: Reporter = SILENT
+) -> None:
+    """Write the smoothed model of ``source`` to ``destination``; a run that was stopped goes on.
+
+    Raises what :func:`patcher.model.calibrate.calibrate` and :func:`patcher.model.smooth.smooth` raise.
+    """
+    from patcher.model import calibrate
+    from patcher.model import smooth as smoothing
+    from patcher.model.choose import Strength
+
+    stats = destination.with_suffix(".stats")
+    tool = calibrate.find_tool(programs.folder)
+    calibrate.calibrate(
+        calibrate.CalibrationRequest(tool, source, calibration, stats, chunks=CHUNKS), reporter
+    )
+    smoothing.smooth(source, stats, destination, Strength(), force=True, reporter=reporter)

@@ -1,0 +1,46 @@
+"""What is compared: a type by name, a smoothed one, or a file that is there already."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from patcher.base.errors import UsageError
+
+SMOOTH = "+smooth"
+DEFAULT = "F16,Q8_0,Q8_A8,Q8_A8+smooth"
+_NAME = re.compile(r"[A-Za-z0-9_]+(?:\+smooth)?")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One model to measure: ``label`` names it in reports, ``type`` is llama-quantize's name."""
+
+    label: str
+    type: str
+    smooth: bool = False
+    file: Path | None = None
+
+
+def parse(text: str) -> tuple[Variant, ...]:
+    """Read ``F16,Q8_A8,Q8_A8+smooth,mine=FILE.gguf``. Raises :class:`UsageError`."""
+    found: list[Variant] = []
+    for part in (part.strip() for part in text.split(",")):
+        label, equals, file = part.partition("=")
+        if equals and label.strip() and file.strip():
+            found.append(Variant(label.strip(), label.strip(), file=Path(file.strip()).expanduser()))
+        elif _NAME.fullmatch(part):
+            name = part.upper().removesuffix(SMOOTH.upper())
+            smooth = part.lower().endswith(SMOOTH)
+            found.append(Variant(name + (SMOOTH if smooth else ""), name, smooth))
+        else:
+            raise UsageError(
+                f"--types {part!r}: looked for a type",
+                hint="write it like F16,Q8_0,Q8_A8+smooth,mine=FILE.gguf",
+            )
+    labels = [variant.label for variant in found]
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice:
+        raise UsageError(f"--types: {', '.join(twice)} is named twice")
+    return tuple(found)

@@ -1,0 +1,1 @@
+"""An evaluation as text, Markdown, HTML and JSON."""

@@ -1,0 +1,1 @@
+"""llama.cpp's own programs: found in a folder, run and measured, their output read."""
