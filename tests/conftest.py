@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,16 @@ def git(folder: Path, *arguments: str) -> str:
     """Run git for a test and return what it prints."""
     done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
     return done.stdout.strip()
+
+
+def worktree_tree(repo: Path) -> str:
+    """Git's own hash of a work tree as it is, new files included; the index is not touched."""
+    with tempfile.TemporaryDirectory() as folder:
+        env = os.environ | {"GIT_INDEX_FILE": f"{folder}/index"}
+        for words in (["read-tree", "HEAD"], ["add", "--all", "."]):
+            subprocess.run(["git", *words], cwd=repo, env=env, capture_output=True, check=True)
+        done = subprocess.run(["git", "write-tree"], cwd=repo, env=env, capture_output=True, check=True)
+    return done.stdout.decode().strip()
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:

@@ -1,31 +1,381 @@
-"""Children that start children: ended together, first politely, then for good."""
+"""The one place that starts programs: how long, how much, with which environment, and ended on every way out.
+
+A program and all that it starts form a group. Whatever makes us leave (an error, Ctrl-C, a closed terminal,
+a cancelled job), the group is ended first, politely and then for good.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import queue
 import signal
 import subprocess
-from typing import Any
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
 
-GROUP = os.name == "posix"  # what Popen's start_new_session is to be, so that end() reaches all of them
+from patcher.base.environment import plain
+from patcher.base.errors import BuildError
+
+GROUP = os.name == "posix"
+OUTPUT = 512 << 20  # bytes that a program may say where all of it is wanted
+TAIL = 16 << 20  # bytes that are kept of a program whose lines are followed
+_LINE = 1 << 16  # bytes without an end of line that are handed on as a line
+_PIECE = 1 << 16
+_TICK = 0.05
+_LINGER = 2.0  # seconds that what a program left behind may hold its output open
 
 
-def end(child: subprocess.Popen[Any], *, first: int = signal.SIGTERM, seconds: float = 5.0) -> None:
-    """End ``child`` and all that it has started; ``seconds`` is how long it may take to each signal.
+class ProcessError(BuildError):
+    """A program that came to no end of its own. The message begins with a verb; callers say whose it is."""
 
-    ``first`` is what makes it tidy up: Ninja removes what it had half written at SIGINT.
+
+class NotStartedError(ProcessError):
+    """It isn't there, or can't be run."""
+
+
+class TimeUpError(ProcessError):
+    """It took longer than it may."""
+
+
+class TooMuchError(ProcessError):
+    """It said more than anybody wants to keep."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A program that has ended. ``code`` is negative for a signal; ``peak_rss`` is bytes, 0 if unknown."""
+
+    code: int
+    out: bytes
+    err: bytes
+    seconds: float
+    peak_rss: int
+
+    @property
+    def text(self) -> str:
+        """Its stdout."""
+        return self.out.decode("utf-8", "replace")
+
+    @property
+    def errors(self) -> str:
+        """Its stderr."""
+        return self.err.decode("utf-8", "replace")
+
+
+@dataclass(frozen=True)
+class Politeness:
+    """How a program is asked to end: by which signal, and the seconds that it has for it.
+
+    Ninja removes what it had half written at SIGINT; a calibration saves what it has.
     """
+
+    number: int = signal.SIGTERM
+    seconds: float = 5.0
+
+
+def run(
+    command: Sequence[str | Path],
+    *,
+    folder: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: bytes | None = None,
+    seconds: float | None = None,
+    memory: int | None = None,
+    output: int = OUTPUT,
+    on_line: Callable[[str], None] | None = None,
+    on_text: Callable[[str], None] | None = None,
+    merged: bool = False,
+    pass_fds: Sequence[int] = (),
+    ending: Politeness = Politeness(),
+) -> Ended:
+    """Run ``command`` to its end, in ``folder``, with the environment ``env`` (:func:`plain` for None).
+
+    ``on_line`` gets every line (``on_text`` every piece) of its output as it comes, without the end of line;
+    of what is followed so, the last :data:`TAIL` bytes are kept, else more than ``output`` bytes are an
+    error. ``merged`` sends stderr to stdout. ``memory`` limits the address space in bytes (Linux).
+
+    Raises :class:`NotStartedError`, :class:`TimeUpError` after ``seconds``, :class:`TooMuchError`.
+    """
+    words = [os.fspath(word) for word in command]
+    start = time.monotonic()
+    with _interruptible():
+        child = _started(words, folder, plain() if env is None else env, stdin, merged, pass_fds)
+        try:
+            if memory is not None:
+                _limit_memory(child.pid, memory)
+            follow = on_line is not None or on_text is not None
+            streams = _Streams(child, TAIL if follow else output, forget=follow)
+            _feed(child, stdin)
+            seen = streams.empty(_Listener(on_line, on_text), _until(start, seconds), seconds)
+            peak = _reaped(child, _until(start, seconds), seconds)
+        except BaseException:
+            end(child, ending)
+            raise
+        finally:
+            _LIVING.pop(child.pid, None)
+            _close(child)
+    # Linux counts what stood at the fork, which was our own memory: for a smaller child, /proc has told
+    peak = peak if peak > _own_peak() or not seen else seen
+    return Ended(child.returncode, streams.text(0), streams.text(1), time.monotonic() - start, peak)
+
+
+def end(child: subprocess.Popen[Any], how: Politeness = Politeness()) -> None:
+    """End ``child`` and all that it has started."""
     if child.returncode is not None:
         return
-    for number in (first, getattr(signal, "SIGKILL", signal.SIGTERM)):
+    for number in (how.number, getattr(signal, "SIGKILL", signal.SIGTERM)):
         try:
             if GROUP:
                 os.killpg(child.pid, number)
             else:
                 child.terminate()
-            child.wait(timeout=seconds)
+            child.wait(timeout=how.seconds)
         except ProcessLookupError:
             child.wait()
         except subprocess.TimeoutExpired:
             continue
+        break
+    if GROUP:  # what it had started and didn't end
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)
+
+
+# ---------------------------------------------------------------- the start
+
+_LIVING: dict[int, subprocess.Popen[bytes]] = {}
+
+
+def _started(
+    words: list[str],
+    folder: Path | None,
+    env: Mapping[str, str],
+    stdin: bytes | None,
+    merged: bool,
+    pass_fds: Sequence[int],
+) -> subprocess.Popen[bytes]:
+    try:
+        child = subprocess.Popen(
+            words,
+            cwd=folder,
+            env=dict(env),
+            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT if merged else subprocess.PIPE,
+            start_new_session=GROUP,
+            pass_fds=tuple(pass_fds),
+        )
+    except OSError as why:
+        raise NotStartedError(f"can't be run ({why.strerror or why})") from why
+    except ValueError as why:  # a NUL in a word
+        raise NotStartedError(f"can't be run ({why})") from why
+    _LIVING[child.pid] = child
+    return child
+
+
+def _limit_memory(pid: int, memory: int) -> None:
+    if sys.platform == "linux":
+        import resource
+
+        with contextlib.suppress(OSError, ValueError):  # it has ended, or has a lower limit already
+            resource.prlimit(pid, resource.RLIMIT_AS, (memory, memory))
+
+
+def _feed(child: subprocess.Popen[bytes], stdin: bytes | None) -> None:
+    pipe = child.stdin
+    if pipe is None or stdin is None:
         return
+
+    def write() -> None:
+        with contextlib.suppress(OSError, ValueError), pipe:  # it doesn't want all of it
+            pipe.write(stdin)
+
+    threading.Thread(target=write, daemon=True).start()
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """While a program runs, a signal that would end us at once ends the program first.
+
+    Only where nobody has said what such a signal is to do; whoever has (the command line) raises, and an
+    exception ends the program just as well.
+    """
+    if not GROUP or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        for child in list(_LIVING.values()):
+            end(child, Politeness(seconds=1.0))
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    ours = [one for one in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) is signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
+
+
+# ---------------------------------------------------------------- what it says
+
+
+class _Listener:
+    """Cuts pieces into lines, each stream's by itself."""
+
+    def __init__(self, on_line: Callable[[str], None] | None, on_text: Callable[[str], None] | None) -> None:
+        self._on_line, self._on_text = on_line, on_text
+        self._rest = [b"", b""]
+
+    def take(self, which: int, piece: bytes) -> None:
+        if self._on_text is not None:
+            self._on_text(piece.decode("utf-8", "replace"))
+        if self._on_line is None:
+            return
+        *lines, rest = (self._rest[which] + piece).split(b"\n")
+        for line in lines:
+            self._on_line(line.decode("utf-8", "replace").removesuffix("\r"))
+        if len(rest) >= _LINE:
+            self._on_line(rest.decode("utf-8", "replace"))
+            rest = b""
+        self._rest[which] = rest
+
+    def finish(self) -> None:
+        for rest in self._rest:
+            if rest and self._on_line is not None:
+                self._on_line(rest.decode("utf-8", "replace"))
+        self._rest = [b"", b""]
+
+
+class _Streams:
+    """A program's two outputs, emptied by a thread each, so that it never waits for us."""
+
+    def __init__(self, child: subprocess.Popen[bytes], limit: int, *, forget: bool) -> None:
+        self._child, self._limit, self._forget = child, limit, forget
+        self._parts = [bytearray(), bytearray()]
+        self._pieces: queue.Queue[tuple[int, bytes]] = queue.Queue(maxsize=64)
+        self._open = 0
+        self._left = threading.Event()  # nobody listens any more
+        for which, stream in enumerate((child.stdout, child.stderr)):
+            if stream is not None:
+                self._open += 1
+                threading.Thread(target=self._read, args=(which, stream), daemon=True).start()
+
+    def _read(self, which: int, stream: IO[bytes]) -> None:
+        piece = b"first"
+        while piece and not self._left.is_set():
+            try:
+                piece = os.read(stream.fileno(), _PIECE)
+            except (OSError, ValueError):  # closed behind our back: it lingered
+                piece = b""
+            while not self._left.is_set():
+                with contextlib.suppress(queue.Full):
+                    self._pieces.put((which, piece), timeout=_TICK)
+                    break
+
+    def empty(self, listener: _Listener, until: float, seconds: float | None) -> int:
+        """Hand on all that comes until both are closed; return the most memory that was seen in use."""
+        peak, ended = 0, None
+        try:
+            while self._open:
+                now = time.monotonic()
+                if now > until:
+                    raise TimeUpError(f"gave no answer in {seconds:g} s")
+                if ended is None and _has_ended(self._child):
+                    ended = now
+                if ended is not None and now > ended + _LINGER:
+                    break  # a daemon that it has started holds its output open
+                try:
+                    which, piece = self._pieces.get(timeout=_TICK)
+                except queue.Empty:
+                    peak = max(peak, _high_water(self._child.pid))
+                    continue
+                if not piece:
+                    self._open -= 1
+                    continue
+                self._keep(which, piece)
+                listener.take(which, piece)
+            listener.finish()
+        finally:
+            self._left.set()
+        return peak
+
+    def _keep(self, which: int, piece: bytes) -> None:
+        part = self._parts[which]
+        part += piece
+        if len(part) <= self._limit:
+            return
+        if not self._forget:
+            raise TooMuchError(f"says more than {self._limit >> 20} MB")
+        if len(part) > 2 * self._limit:
+            del part[: -self._limit]
+
+    def text(self, which: int) -> bytes:
+        return bytes(self._parts[which])
+
+
+# ---------------------------------------------------------------- the end
+
+
+def _until(start: float, seconds: float | None) -> float:
+    return float("inf") if seconds is None else start + seconds
+
+
+def _has_ended(child: subprocess.Popen[bytes]) -> bool:
+    """Whether it has, without reaping it: its number stays its own."""
+    if not hasattr(os, "waitid"):
+        return child.poll() is not None
+    try:
+        return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
+
+
+def _reaped(child: subprocess.Popen[bytes], until: float, seconds: float | None) -> int:
+    """Wait for the end; the peak of resident memory in bytes."""
+    pause = 0.0005
+    while True:
+        if hasattr(os, "wait4"):
+            pid, status, usage = os.wait4(child.pid, os.WNOHANG)
+            if pid:
+                child.returncode = os.waitstatus_to_exitcode(status)
+                return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        elif child.poll() is not None:
+            return 0
+        if time.monotonic() > until:
+            raise TimeUpError(f"did not end in {seconds:g} s")
+        time.sleep(pause)
+        pause = min(2 * pause, _TICK)
+
+
+def _own_peak() -> int:
+    if not hasattr(os, "wait4"):
+        return 0
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _high_water(pid: int) -> int:
+    try:
+        text = Path(f"/proc/{pid}/status").read_bytes()
+    except OSError:
+        return 0  # not Linux, or it has just ended
+    _, found, rest = text.partition(b"VmHWM:")
+    return int(rest.split(None, 1)[0]) * 1024 if found else 0
+
+
+def _close(child: subprocess.Popen[bytes]) -> None:
+    for stream in (child.stdout, child.stderr):
+        if stream is not None:
+            with contextlib.suppress(OSError):
+                stream.close()

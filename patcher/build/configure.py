@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from patcher.base.cache import cache_dir
+from patcher.base.environment import building
 from patcher.base.errors import UsageError
 from patcher.build.toolchain import Toolchain
 
@@ -170,9 +171,8 @@ def remember(folder: Path, command: list[str]) -> None:
 
 
 def environment(request: BuildRequest, folder: Path) -> dict[str, str]:
-    """The environment of a build: with ccache told that two copies of a tree are the same."""
-    values = dict(os.environ)
-    values.pop("NINJA_STATUS", None)
+    """The environment of a build: allowed names, and ccache told that two copies of a tree are the same."""
+    values = building()
     common = os.path.commonpath([request.root.resolve(), folder])
     if Path(common).parent != Path(common):
         values.setdefault("CCACHE_BASEDIR", common)

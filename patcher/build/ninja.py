@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import re
 import signal
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from patcher.base.processes import GROUP, end
+from patcher.base import processes
+from patcher.base.errors import BuildError
 from patcher.base.progress import Step
 
 # done, total, seconds so far, then what is being made; the leading byte never starts a compiler's line
 _STATUS = "\x1e%f/%t\x1e"
 _LINE = re.compile(r"\x1e(\d+)/(\d+)\x1e(.*)")
-_END_SECONDS = 10.0
+_ENDING = processes.Politeness(signal.SIGINT, 10.0)  # it removes what it had half written
+_SAID = 64 << 20  # characters of what compilers say, for the diagnosis; the log has all
 
 
 @dataclass
@@ -37,33 +38,29 @@ def run(command: list[str], folder: Path, *, env: Mapping[str, str], log: IO[str
     """
     tally = Tally()
     said: list[str] = []
-    with subprocess.Popen(
-        command,
-        cwd=folder,
-        env={**env, "NINJA_STATUS": _STATUS, "CLICOLOR_FORCE": "0", "LC_ALL": "C"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=GROUP,
-    ) as child:
-        try:
-            for line in child.stdout or ():
-                found = _LINE.match(line)
-                if found is None:
-                    said.append(line)
-                    log.write(line)
-                    continue
-                log.write(f"[{found[1]}/{found[2]}] {found[3]}\n")
-                _count(tally, found[3])
-                step.update(done=int(found[1]), total=int(found[2]), detail=_short(found[3]))
-            tally.code = child.wait()
-        except BaseException:
-            end(child, first=signal.SIGINT, seconds=_END_SECONDS)
-            raise
-        finally:
-            log.flush()
+    room = _SAID
+
+    def take(line: str) -> None:
+        nonlocal room
+        found = _LINE.match(line)
+        if found is None:
+            if room > 0:
+                said.append(f"{line}\n")
+                room -= len(line)
+            log.write(f"{line}\n")
+            return
+        log.write(f"[{found[1]}/{found[2]}] {found[3]}\n")
+        _count(tally, found[3])
+        step.update(done=int(found[1]), total=int(found[2]), detail=_short(found[3]))
+
+    values = {**env, "NINJA_STATUS": _STATUS, "CLICOLOR_FORCE": "0", "LC_ALL": "C"}
+    try:
+        done = processes.run(command, folder=folder, env=values, merged=True, on_line=take, ending=_ENDING)
+    except processes.ProcessError as why:
+        raise BuildError(f"{command[0]}: {why.message}") from why
+    finally:
+        log.flush()
+    tally.code = done.code
     tally.output = "".join(said)
     return tally
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from patcher.base import processes
 from patcher.base.cache import cache_dir
+from patcher.base.environment import asked, networked
 from patcher.base.errors import BuildError, UsageError
 from patcher.base.packages import install_hint
 from patcher.base.progress import SILENT, Reporter
@@ -94,10 +95,10 @@ def find_tool(name: str) -> Path | None:
 def cmake_version(cmake: Path) -> tuple[int, ...]:
     """Its version; (0,) where it doesn't say."""
     try:
-        said = subprocess.run([cmake, "--version"], capture_output=True, text=True, timeout=60, check=False)
-    except (OSError, subprocess.TimeoutExpired):
+        said = processes.run([cmake, "--version"], env=asked(), seconds=60.0, output=1 << 20)
+    except processes.ProcessError:
         return (0,)
-    numbers = re.search(r"version (\d+)\.(\d+)", said.stdout)
+    numbers = re.search(r"version (\d+)\.(\d+)", said.text)
     return tuple(map(int, numbers.groups())) if numbers else (0,)
 
 
@@ -141,8 +142,11 @@ def _program(folder: Path, name: str) -> Path | None:
 def _pip_install(name: str, folder: Path) -> None:
     command = [sys.executable, "-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     command += ["--only-binary", ":all:", "--target", str(folder), name]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        said = lines[-1] if lines else f"pip ended with {done.returncode}"
+    try:
+        done = processes.run(command, env=networked("PIP_.*"), seconds=1800.0)
+        lines = [line for line in done.errors.splitlines() if line.strip()]
+        said = lines[-1] if lines else f"pip ended with {done.code}"
+    except processes.ProcessError as why:
+        raise BuildError(f"no {name} on PATH, and pip {why.message}", hint=install_hint(name)) from why
+    if done.code != 0:
         raise BuildError(f"no {name} on PATH, and none from PyPI ({said})", hint=install_hint(name))

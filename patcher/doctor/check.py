@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any
 
+from patcher.base import processes
+from patcher.base.environment import networked
 from patcher.base.packages import install_commands
 
 PROBE_SECONDS = 20.0
@@ -59,11 +59,13 @@ def version(place: str) -> str:
 def said(*command: str, seconds: float = PROBE_SECONDS, stdin: str | None = None) -> str:
     """What a program says on stdout; nothing where it fails, isn't there or takes too long."""
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=seconds, check=False,
-            env=os.environ | {"LC_ALL": "C"},
-            **({"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}),
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
+        done = processes.run(
+            command,
+            env=networked("PIP_.*|npm_config_.*", LC_ALL="C"),
+            stdin=None if stdin is None else stdin.encode(),
+            seconds=seconds,
+            output=16 << 20,
+        )
+    except processes.ProcessError:
         return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    return done.text.strip() if done.code == 0 else ""

@@ -7,7 +7,6 @@ compiler is affected is found out by asking it, and whether a tree still needs t
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -15,6 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from patcher.base import processes
+from patcher.base.environment import asked
 from patcher.base.errors import PatcherError, UsageError
 from patcher.base.machine import cpu_flags
 from patcher.base.resources import resource_dir
@@ -46,13 +47,10 @@ class Probe:
             place.write_text(self.source, encoding="utf-8")
             command = [compiler, "-std=c++17", *self.flags, "-S", "-o", "-", str(place)]
             try:
-                done = subprocess.run(
-                    command, capture_output=True, text=True, errors="replace", timeout=PROBE_SECONDS,
-                    check=False, stdin=subprocess.DEVNULL,
-                )  # fmt: skip
-            except (OSError, subprocess.TimeoutExpired):
+                done = processes.run(command, env=asked(), seconds=PROBE_SECONDS, output=16 << 20)
+            except processes.ProcessError:
                 return None
-        return re.search(self.keeps, done.stdout) is None if done.returncode == 0 else None
+        return re.search(self.keeps, done.text) is None if done.code == 0 else None
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,6 @@ from patcher.git.repository import (
     read_file,
     record_base,
     resolve,
-    worktree_tree,
 )
 
 __all__ = [
@@ -51,5 +50,4 @@ __all__ = [
     "resolve",
     "run",
     "update_branch_commit",
-    "worktree_tree",
 ]

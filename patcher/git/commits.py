@@ -9,20 +9,30 @@ from pathlib import Path
 
 from patcher.git.process import line, run
 from patcher.git.repository import resolve
+from patcher.git.shadow import shadow, small_text
 
 
 def init_with_commit(folder: Path, message: str) -> str:
     """Make ``folder`` a repository with one commit of all of it. The same bytes give the same commit."""
-    run(folder, "init", "--quiet", "--initial-branch=main", "--object-format=sha1", "--template=", ".")
-    run(folder, "config", "core.autocrlf", "false")
+    run(
+        folder,
+        "init",
+        "--quiet",
+        "--initial-branch=main",
+        "--object-format=sha1",
+        "--template=",
+        ".",
+        own=True,
+    )
+    run(folder, "config", "core.autocrlf", "false", own=True)
     # The files are what they are: neither the tree's own attributes nor the user's turn line ends or
     # run filters, now or later.
     info = folder / ".git" / "info"
     info.mkdir(exist_ok=True)
     (info / "attributes").write_text("* -text -filter -ident -working-tree-encoding\n", encoding="ascii")
-    run(folder, "add", "--all", "--force", ".")
+    run(folder, "add", "--all", "--force", ".", own=True)
     who = _identity("q8a8-patch", "q8a8-patch@localhost", "0 +0000")
-    run(folder, "commit", "--quiet", "--allow-empty", "--no-verify", "-m", message, env=who)
+    run(folder, "commit", "--quiet", "--allow-empty", "--no-verify", "-m", message, env=who, own=True)
     return resolve(folder, "HEAD")
 
 
@@ -72,5 +82,10 @@ def update_branch_commit(repo: Path, commit: str) -> None:
     The index follows; the work tree is left as it is.
     """
     before = resolve(repo, "HEAD")
-    run(repo, "update-ref", "-m", "q8a8-patch apply", "HEAD", commit, before)
-    run(repo, "reset", "--quiet", "--mixed", commit)
+    where = shadow(repo)
+    branch = small_text(where.real / "HEAD").strip().removeprefix("ref: ")
+    # HEAD itself is a link where git looks: what moves is the branch that it names
+    moved = branch if branch.startswith("refs/heads/") else "HEAD"
+    detached = {} if moved != "HEAD" else {"GIT_DIR": str(where.real)}
+    run(repo, "update-ref", "-m", "q8a8-patch apply", moved, commit, before, env=detached)
+    run(repo, "read-tree", "--reset", commit)

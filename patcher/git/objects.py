@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from patcher.base.errors import UsageError
-from patcher.git.process import ENVIRONMENT, run
+from patcher.git.process import ENVIRONMENT
+from patcher.git.shadow import shadow
 
 if TYPE_CHECKING:
     from git import Git
@@ -36,15 +37,12 @@ def _shell(repo: Path) -> Git:
 def _started(repo: Path) -> Git:
     import git
 
-    folder = run(repo, "rev-parse", "--absolute-git-dir").decode("utf-8", "surrogateescape").strip()
-    shared = run(repo, "rev-parse", "--path-format=absolute", "--git-common-dir")
-    objects = Path(shared.decode("utf-8", "surrogateescape").strip()) / "objects"
     shell = git.Git(str(repo))
-    # GitPython hands the whole environment on: what could lead to other objects is set to what is meant
+    # GitPython hands the whole environment on: what could lead elsewhere is set to what is meant
     shell.update_environment(
         **ENVIRONMENT,
-        GIT_DIR=folder,
-        GIT_OBJECT_DIRECTORY=str(objects),
+        **shadow(repo).environment(worktree=False),
+        GIT_OBJECT_DIRECTORY=str(shadow(repo).folder / "objects"),
         GIT_ALTERNATE_OBJECT_DIRECTORIES="",
         GIT_NO_REPLACE_OBJECTS="1",
     )

@@ -40,6 +40,9 @@ _OPTIONS = (
 )
 
 
+_NOWHERE = {"GIT_DIR": os.devnull}  # a repository above the temporary folder is nobody's business
+
+
 def format_patches(repo: Path, base: str, tip: str, folder: Path) -> list[Path]:
     """The commits ``base``..``tip`` as numbered files that ``git am`` takes; the same bytes every time."""
     folder = folder.absolute()
@@ -56,5 +59,6 @@ def merge(now: bytes, *, base: bytes, other: bytes) -> bytes | None:
         files = [Path(folder) / name for name in ("now", "base", "other")]
         for path, data in zip(files, (now, base, other), strict=True):
             path.write_bytes(data)
-        status, out, _ = complete(Path(folder), "merge-file", "-p", "--quiet", *(path.name for path in files))
+        words = ("-p", "--quiet", *(path.name for path in files))
+        status, out, _ = complete(Path(folder), "merge-file", *words, own=True, env=_NOWHERE)
     return out if status == 0 else None

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from patcher.base import processes
+from patcher.base.environment import networked
 from patcher.base.errors import PatcherError, UsageError
-from patcher.base.processes import GROUP, end
+from patcher.git.shadow import git_folder, require_readable_tree, shadow
 
-# What a repository's own configuration may not decide for us.
+LOCAL_SECONDS = 900.0  # for a command that reaches no network: what waits for longer waits for a trap
+MEMORY = 8 << 30  # bytes of address space: git maps packs
+# What not even the user's own settings decide for us: they may name programs for their own work.
 _HARDENED = (
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
     "core.autocrlf=false",
     "core.safecrlf=false",
     "core.quotePath=true",
+    "core.alternateRefsCommand=true",
     "protocol.ext.allow=never",
     "commit.gpgSign=false",
     "log.showSignature=false",  # it would run the repository's gpg.program
-    "diff.ignoreSubmodules=dirty",  # no git in a submodule, which has settings of its own
+    "diff.ignoreSubmodules=all",  # no git in a submodule, which has settings of its own
+    "submodule.recurse=false",
+    "fetch.recurseSubmodules=false",
+    "status.submoduleSummary=false",
     "i18n.commitEncoding=UTF-8",
     "gc.auto=0",
     "maintenance.auto=false",
@@ -32,25 +40,28 @@ ENVIRONMENT = {
     "GIT_LFS_SKIP_SMUDGE": "1",
     "GIT_NO_LAZY_FETCH": "1",  # a missing object isn't fetched with a command that the repository names
     "GIT_OPTIONAL_LOCKS": "0",  # who only looks does not write the index
+    "GIT_PAGER": "cat",
+    "GIT_EDITOR": "true",
     "LC_ALL": "C",
     "LANGUAGE": "C",
 }
 # Of git's variables, those that say where the user's settings lie and how the network is reached. The
-# others point git at another repository, index or identity: hooks and aliases leave them behind.
-_KEPT = re.compile(
-    r"GIT_(CONFIG_(GLOBAL|SYSTEM|NOSYSTEM|COUNT|KEY_\d+|VALUE_\d+)|SSH(_COMMAND|_VARIANT)?|SSL_\w+|PROXY_\w+"
-    r"|HTTP_\w+|ALLOW_PROTOCOL|EXEC_PATH|ATTR_NOSYSTEM)"
+# others point git at another repository, index or identity, or make it run something: hooks and aliases
+# leave them behind.
+_KEPT = (
+    r"GIT_(?:CONFIG_(?:GLOBAL|SYSTEM|NOSYSTEM|COUNT|KEY_\d+|VALUE_\d+)|SSH(?:_COMMAND|_VARIANT)?|SSL_\w+"
+    r"|PROXY_\w+|HTTP_\w+|ALLOW_PROTOCOL|EXEC_PATH|ATTR_NOSYSTEM)|SSH_AUTH_SOCK|SSH_AGENT_PID|LD_LIBRARY_PATH"
 )
-# Commands that never look at the work tree, and so pass no file through filters. (write-tree does: it
-# refreshes the index.)
-_NEVER_FILTERING = frozenset(
-    {"cat-file", "commit-tree", "config", "init", "ls-tree", "merge-file", "rev-parse", "show", "update-ref"}
-)
+# Commands that want to know where the work tree is; those that look at it. Nested repositories are no part
+# of what they look at.
+_IN_THE_TREE = frozenset({"read-tree", "status"})
+_LOOKING = {"status": ("--ignore-submodules=all",)}
 
 
 def run(
     folder: Path | None,
     *arguments: str,
+    own: bool = False,
     env: Mapping[str, str] | None = None,
     stdin: bytes | None = None,
     failure: type[PatcherError] = UsageError,
@@ -58,10 +69,14 @@ def run(
 ) -> bytes:
     """Run git in ``folder`` and return what it prints; in no repository at all where that is None.
 
-    ``env`` is added to an environment in which nothing leads to another repository. Raises ``failure``
-    with git's own word where it fails, is not there, or gives no answer in ``timeout`` seconds.
+    The repository is read through its :func:`~patcher.git.shadow.shadow`, unless it is ``own``: one that we
+    have just made, with settings of ours. ``env`` is added to an environment in which nothing leads to
+    another one. Raises ``failure`` with git's own word where it fails, is not there, or gives no answer in
+    ``timeout`` seconds.
     """
-    status, out, err = complete(folder, *arguments, env=env, stdin=stdin, failure=failure, timeout=timeout)
+    status, out, err = complete(
+        folder, *arguments, own=own, env=env, stdin=stdin, failure=failure, timeout=timeout
+    )
     if status != 0:
         where = f"{folder}: " if folder is not None else ""
         raise failure(f"{where}git: {_reason(err) or f'exit status {status}'}")
@@ -78,92 +93,63 @@ def line(
 def complete(
     folder: Path | None,
     *arguments: str,
+    own: bool = False,
     env: Mapping[str, str] | None = None,
     stdin: bytes | None = None,
     failure: type[PatcherError] = UsageError,
     timeout: float | None = None,
 ) -> tuple[int, bytes, bytes]:
     """Exit status, output and errors of one git process. Raises ``failure`` only where there is no end."""
-    settings = [part for setting in _HARDENED for part in ("-c", setting)]
-    environment = {**environment_without_repository(), **(env or {})}
-    if folder is not None and arguments[0] not in _NEVER_FILTERING:
-        environment = _without_filters(folder, environment, failure)
-    return _spawn(["git", *settings, *arguments], folder, environment, stdin, failure, timeout)
-
-
-def environment_without_repository() -> dict[str, str]:
-    """The process's own environment, less what would lead git to another repository, index or identity."""
-    mine = {name: value for name, value in os.environ.items() if _keeps(name)}
-    return {**mine, **ENVIRONMENT}
-
-
-def _keeps(name: str) -> bool:
-    return not name.startswith("GIT_") or _KEPT.fullmatch(name) is not None
-
-
-def _without_filters(
-    folder: Path, environment: dict[str, str], failure: type[PatcherError]
-) -> dict[str, str]:
-    """Switch off the filter drivers that the repository's own configuration brings.
-
-    Together with a ``.gitattributes`` they are commands that run when a file is looked at. The user's
-    own (LFS, say) stay. By environment, because ``-c`` can't name a driver with a ``=`` in it.
-    """
-    command = ["git", "config", "--show-scope", "--name-only", "-z", "--get-regexp", r"^filter\..*\."]
-    _, out, _ = _spawn(command, folder, environment, None, failure, None)
-    fields = out.decode("utf-8", "surrogateescape").split("\0")
-    drivers = {
-        name.rpartition(".")[0]
-        for scope, name in zip(fields[::2], fields[1::2], strict=False)
-        if scope in ("local", "worktree")
-    }
-    pairs = [
-        (f"{driver}.{key}", "false" if key == "required" else "")
-        for driver in sorted(drivers)
-        for key in ("clean", "smudge", "process", "required")
-    ]
-    known = environment.get("GIT_CONFIG_COUNT", "")
-    first = int(known) if known.isdigit() else 0
-    added = {"GIT_CONFIG_COUNT": str(first + len(pairs))} if pairs else {}
-    for number, (key, value) in enumerate(pairs, first):
-        added |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
-    return {**environment, **added}
-
-
-def _spawn(
-    command: list[str],
-    folder: Path | None,
-    environment: dict[str, str],
-    stdin: bytes | None,
-    failure: type[PatcherError],
-    timeout: float | None,
-) -> tuple[int, bytes, bytes]:
+    verb = arguments[0]
+    environment = environment_without_repository()
     # Without a repository git runs at the root: the settings of one around us are not asked for.
     place = folder if folder is not None else Path(os.path.abspath(os.sep))  # noqa: PTH100 - a drive's root
     if not place.is_dir():
         raise failure(f"{place}: looked for a folder, found none")
+    if folder is not None and not own:
+        seen = shadow(folder, failure)
+        if verb in _LOOKING and seen.top is not None:
+            require_readable_tree(seen.top)
+            arguments = (verb, *_LOOKING[verb], *arguments[1:])
+        environment |= seen.environment(worktree=verb in _IN_THE_TREE)
+        timeout = timeout or LOCAL_SECONDS
+    settings = [part for setting in _HARDENED for part in ("-c", setting)]
+    command = [program(failure), *settings, *arguments]
+    environment |= env or {}
     try:
-        child = subprocess.Popen(
-            command,
-            cwd=place,
-            env=environment,
-            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=GROUP,
+        done = processes.run(
+            command, folder=place, env=environment, stdin=stdin, seconds=timeout, memory=MEMORY
         )
-    except OSError as why:
-        raise failure(f"git: can't be run ({os.strerror(why.errno or 0)})", hint="install git") from why
-    with child:
-        try:
-            out, err = child.communicate(stdin, timeout=timeout)
-        except subprocess.TimeoutExpired as why:
-            end(child)
-            raise failure(f"git {command[-1]}: gave no answer in {timeout:g} s") from why
-        except BaseException:
-            end(child)
-            raise
-    return child.returncode, out, err
+    except processes.NotStartedError as why:
+        raise failure(f"git: {why.message}", hint="install git") from why
+    except processes.ProcessError as why:
+        raise failure(f"git {arguments[-1]}: {why.message}") from why
+    return done.code, done.out, done.err
+
+
+def program(failure: type[PatcherError] = UsageError) -> str:
+    """Git's own path: the folder that it is run in doesn't choose it."""
+    found = shutil.which("git")
+    if found is None:
+        raise failure("git: can't be run (No such file or directory)", hint="install git")
+    return os.path.abspath(found)  # noqa: PTH100 - links stay: git finds its other programs by its name
+
+
+def environment_without_repository() -> dict[str, str]:
+    """What git is given, less what would lead it to another repository, index or identity."""
+    return networked(_KEPT, **ENVIRONMENT)
+
+
+def local_repository(source: str, failure: type[PatcherError] = UsageError) -> str:
+    """``source``, or the shadow of a repository of this disk: none of its settings counts."""
+    text = re.sub(r"^file://(?=/)", "", source)
+    place = Path(text)
+    if not place.is_dir():
+        return source
+    found = git_folder(place)
+    if found is None or found[0] not in (None, place.resolve()):
+        return source  # git says that it is none
+    return str(shadow(place, failure).folder)
 
 
 def _reason(said: bytes) -> str:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from patcher.base.errors import SourceError
-from patcher.git.process import run
+from patcher.git.process import local_repository, run
 
 _NEW = re.compile(r"v(\d+)\.(\d+)\.(\d+)", re.ASCII)
 _OLD = re.compile(r"b(\d+)", re.ASCII)
@@ -35,7 +35,8 @@ def newest_release_tag(url: str, timeout: float = 20.0) -> str:
 
     Raises :class:`SourceError`.
     """
-    out = run(None, "ls-remote", "--tags", "--refs", "--", url, failure=SourceError, timeout=timeout)
+    seen = local_repository(url, SourceError)
+    out = run(None, "ls-remote", "--tags", "--refs", "--", seen, failure=SourceError, timeout=timeout)
     tags = [entry.rsplit(b"/", 1)[-1].decode("utf-8", "replace") for entry in out.splitlines()]
     newest = newest_of(tags)
     if newest is None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from patcher.base.errors import SourceError, UsageError
 from patcher.base.progress import SILENT, Reporter
-from patcher.git.process import line, run
+from patcher.git.process import line, local_repository, run
 from patcher.git.repository import head, resolve
 
 
@@ -25,14 +25,21 @@ def clone(source: str, destination: Path, ref: str | None = None, reporter: Repo
     named = ref is not None and not local and re.fullmatch(r"[0-9a-f]{7,40}", ref) is None
     if not local:
         arguments += ["--depth", "1", "--branch", ref] if named and ref else []
+    seen = local_repository(source, SourceError)
+    arguments += ["--no-local"] if seen != source else []
     with reporter.step(f"Cloning {Path(source).name if local else source}"):
-        run(None, *arguments, "--", source, str(destination), failure=SourceError)
+        try:
+            run(None, *arguments, "--", seen, str(destination), failure=SourceError)
+        except SourceError as why:
+            raise SourceError(why.message.replace(seen, source), hint=why.hint) from why
+        if seen != source:
+            run(destination, "config", "remote.origin.url", source, own=True)
         try:
             if ref is not None and not named:
                 commit = (
                     resolve(Path(source), ref) if local and Path(source).is_dir() else _find(destination, ref)
                 )
-                run(destination, "checkout", "--quiet", "--detach", commit, failure=SourceError)
+                run(destination, "checkout", "--quiet", "--detach", commit, own=True, failure=SourceError)
             elif head(destination) is None:
                 _check_out_only_ref(source, destination)
         except UsageError as why:
@@ -47,12 +54,13 @@ def mirror(source: str, place: Path, *, since: str, reporter: Reporter = SILENT)
     source = str(Path(source).absolute()) if Path(source).exists() else source
     if not (place / "objects").is_dir():
         place.mkdir(parents=True, exist_ok=True)
-        run(place, "init", "--quiet", "--bare", "--initial-branch=upstream", "--template=", ".")
+        run(place, "init", "--quiet", "--bare", "--initial-branch=upstream", "--template=", ".", own=True)
     arguments = ["--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", "--force"]
+    seen = local_repository(source, SourceError)
     with reporter.step(f"Fetching {source}"):
         run(
-            place, "fetch", *arguments, f"--shallow-since={since}", "--", source, "+HEAD:refs/heads/upstream",
-            failure=SourceError,
+            place, "fetch", *arguments, f"--shallow-since={since}", "--", seen, "+HEAD:refs/heads/upstream",
+            own=True, failure=SourceError,
         )  # fmt: skip
 
 
@@ -74,4 +82,5 @@ def _check_out_only_ref(source: str, destination: Path) -> None:
         found = f"{len(names)} refs ({short})" if names else "no commit at all"
         hint = "name one with --ref" if names else None
         raise SourceError(f"{source}: looked for a HEAD to check out, found none and {found}", hint=hint)
-    run(destination, "checkout", "--quiet", "--detach", resolve(destination, names[0]), failure=SourceError)
+    commit = resolve(destination, names[0])
+    run(destination, "checkout", "--quiet", "--detach", commit, own=True, failure=SourceError)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from functools import lru_cache
 from pathlib import Path
 
 from patcher.base.errors import UsageError
 from patcher.git.objects import read_blob
 from patcher.git.process import line, run
+from patcher.git.shadow import git_folder
 
 BASE_REF = "refs/q8a8-patch/base"
 
@@ -28,17 +28,10 @@ def find_toplevel(path: Path) -> Path | None:
 
 def git_dir(path: Path) -> Path | None:
     """The git folder of the work tree that ``path`` lies in (of this work tree, where there are several)."""
-    top = find_toplevel(path)
-    if top is None:
+    if find_toplevel(path) is None:
         return None
-    place = top / ".git"
-    if place.is_dir():
-        return place
-    # a file: a worktree or a submodule, whose git folder is elsewhere
-    found = re.match(r"gitdir:\s*(.+)", place.read_text(encoding="utf-8", errors="replace"))
-    if found is None:
-        raise UsageError(f"{place}: looked for 'gitdir:', found something else")
-    return (top / found.group(1).strip()).resolve()
+    found = git_folder(path)
+    return found[1] if found is not None else None
 
 
 def resolve(repo: Path, ref: str) -> str:
@@ -104,16 +97,6 @@ def _entries(repo: Path, commit: str) -> dict[str, tuple[str, str]]:
             mode, _, blob = facts.decode("ascii").split(" ")
             entries[name.decode("utf-8", "surrogateescape")] = (mode, blob)
     return entries
-
-
-def worktree_tree(repo: Path) -> str:
-    """The git tree hash of the work tree as it is, new files included; the index is not touched."""
-    with tempfile.TemporaryDirectory(prefix="q8a8-patch-") as folder:
-        index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
-        if head(repo) is not None:
-            run(repo, "read-tree", "HEAD", env=index)
-        run(repo, "add", "--all", ".", env=index)
-        return line(repo, "write-tree", env=index)
 
 
 def is_dirty(repo: Path) -> list[str]:

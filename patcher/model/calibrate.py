@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 import signal
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from patcher.base import processes
+from patcher.base.environment import building
 from patcher.base.errors import BuildError, UsageError
 from patcher.base.progress import SILENT, Reporter
 from patcher.model.gguf_format import TYPE_NUMBERS, ValueType
@@ -20,6 +21,7 @@ from patcher.model.model_file import model_hash, open_model
 from patcher.model.stats import TYPE, VERSION, Stats, merged_arrays, open_stats
 
 TOOL = "llama-q8a8-stats"
+_SAVING = processes.Politeness(signal.SIGINT, 120.0)  # it saves what it has
 _CHUNK = re.compile(r"chunk (\d+) of (\d+)\s*")
 
 
@@ -83,37 +85,26 @@ def calibrate(request: CalibrationRequest, reporter: Reporter = SILENT) -> Stats
             raise UsageError(f"{path}: looked for a file, found none")
     hashed = model_hash(open_model(request.model), reporter)
     said: list[str] = []
-    with (
-        reporter.step("Calibrating", total=None) as step,
-        subprocess.Popen(
-            request.command(hashed),
-            stdout=subprocess.DEVNULL,  # ours is for the result alone
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            bufsize=1,
-        ) as child,
-    ):
+    with reporter.step("Calibrating", total=None) as step:
+
+        def take(line: str) -> None:
+            nonlocal said
+            found = _CHUNK.fullmatch(line)
+            if found:
+                step.update(done=int(found[1]), total=int(found[2]), detail="chunks")
+            else:
+                said = [*said[-9:], line.rstrip()]
+
         try:
-            assert child.stderr is not None  # noqa: S101 - it is a pipe, as asked for
-            for line in child.stderr:
-                found = _CHUNK.fullmatch(line)
-                if found:
-                    step.update(done=int(found[1]), total=int(found[2]), detail="chunks")
-                else:
-                    said = [*said[-9:], line.rstrip()]
-        except KeyboardInterrupt:
-            child.send_signal(signal.SIGINT)  # it saves what it has
-            child.wait()
-            raise
-    if child.returncode:
-        if child.returncode < 0:
+            done = processes.run(request.command(hashed), env=building(), on_line=take, ending=_SAVING)
+        except processes.ProcessError as why:
+            raise UsageError(f"{request.tool}: {why.message}") from why
+    if done.code:
+        if done.code < 0:
             words = f"its last words: {said[-1]}" if said else None
-            raise BuildError(f"{request.tool}: was killed by signal {-child.returncode}", hint=words)
+            raise BuildError(f"{request.tool}: was killed by signal {-done.code}", hint=words)
         error = next((line for line in reversed(said) if line.startswith("error:")), said[-1] if said else "")
-        raise UsageError(
-            error.removeprefix("error:").strip() or f"{request.tool}: exit code {child.returncode}"
-        )
+        raise UsageError(error.removeprefix("error:").strip() or f"{request.tool}: exit code {done.code}")
     return open_stats(request.output)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from patcher.base import hashing
+from patcher.base.environment import building
 from patcher.base.errors import UsageError
 from patcher.build import compiler_name
 from patcher.programs import measured
@@ -113,7 +113,7 @@ class Programs:
 
     def _environment(self) -> dict[str, str]:
         """The child's environment: the folder's own libraries first, plain words, no colours."""
-        values = dict(os.environ)
+        values = building()
         values |= {"LC_ALL": "C", "NO_COLOR": "1", "LLAMA_ARG_LOG_COLORS": "off"}
         if not self.launcher and sys.platform.startswith("linux"):
             inherited = values.get("LD_LIBRARY_PATH", "")

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
+from patcher.base import processes
+from patcher.base.environment import building
 from patcher.base.errors import BuildError, UsageError
-from patcher.base.processes import GROUP, end
 
-POLL_SECONDS = 0.05
 _SIGNALS = {
     "SIGKILL": "most likely for want of memory: close other programs, or lower --prompt and --depths",
     "SIGILL": "the program was built for another processor: build it here, or with -DGGML_NATIVE=OFF",
@@ -81,90 +75,21 @@ def run(
     it fails, with the signal by name; :class:`UsageError` where it can't be started.
     """
     words = [str(word) for word in command]
-    start = time.monotonic()
     try:
-        child = subprocess.Popen(
-            words,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=dict(env) if env is not None else None,
-            start_new_session=GROUP,
-            pass_fds=tuple(pass_fds),
+        done = processes.run(
+            words, env=building() if env is None else env, on_text=on_text, seconds=seconds, pass_fds=pass_fds
         )
-    except OSError as why:
-        raise UsageError(f"{words[0]}: can't be started ({why.strerror or why})") from why
-    streams = [_Reader(stream, on_text) for stream in (child.stdout, child.stderr) if stream is not None]
-    try:
-        code, peak = _wait(child, Path(words[0]).name, start, seconds)
-    except BaseException:
-        end(child)
-        raise
-    finally:
-        for stream in streams:
-            stream.join()
-    took = time.monotonic() - start
-    out, err = (stream.text for stream in streams)
-    if code != 0:
-        error = diagnose(words, code, out, err)
-        error.output = f"{out}\n{err}"
+    except processes.NotStartedError as why:
+        raise UsageError(f"{words[0]}: {why.message}") from why
+    except processes.ProcessError as why:
+        raise ChildError(
+            f"{Path(words[0]).name}: {why.message}", hint="the machine is too slow for this"
+        ) from why
+    if done.code != 0:
+        error = diagnose(words, done.code, done.text, done.errors)
+        error.output = f"{done.text}\n{done.errors}"
         raise error
-    return Ran(out, err, took, peak)
-
-
-class _Reader(threading.Thread):
-    """Empties a pipe, so that the child never waits for us."""
-
-    def __init__(self, stream: IO[bytes], on_text: Callable[[str], None] | None) -> None:
-        super().__init__(daemon=True)
-        self._stream, self._on_text, self._parts = stream, on_text, bytearray()
-        self.start()
-
-    def run(self) -> None:
-        with self._stream as stream:
-            while piece := os.read(stream.fileno(), 1 << 16):
-                self._parts += piece
-                if self._on_text is not None:
-                    self._on_text(piece.decode("utf-8", "replace"))
-
-    @property
-    def text(self) -> str:
-        return self._parts.decode("utf-8", "replace")
-
-
-def _wait(child: subprocess.Popen[bytes], name: str, start: float, seconds: float | None) -> tuple[int, int]:
-    """The exit code (negative: the signal) and the peak of resident memory."""
-    if not hasattr(os, "wait4"):
-        return child.wait(timeout=seconds), 0
-    seen = 0
-    while True:
-        pid, status, usage = os.wait4(child.pid, os.WNOHANG)
-        if pid:
-            child.returncode = os.waitstatus_to_exitcode(status)
-            peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-            # Linux counts what stood at the fork, which was our own memory: for a smaller child, ask /proc
-            return child.returncode, peak if peak > _own_peak() or not seen else seen
-        if seconds is not None and time.monotonic() - start > seconds:
-            raise ChildError(
-                f"{name}: did not end in {seconds:.0f} s", hint="the machine is too slow for this"
-            )
-        seen = max(seen, _high_water(child.pid))
-        time.sleep(POLL_SECONDS)
-
-
-def _own_peak() -> int:
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def _high_water(pid: int) -> int:
-    try:
-        text = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return 0  # not Linux, or it has just ended
-    found = re.search(r"^VmHWM:\s+(\d+) kB", text, re.MULTILINE)
-    return int(found[1]) * 1024 if found else 0
+    return Ran(done.text, done.errors, done.seconds, done.peak_rss)
 
 
 def diagnose(command: Sequence[str], code: int, out: str, err: str) -> ChildError:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from patcher import git as patcher_git
+from tests.conftest import worktree_tree
 from tests.integration.conftest import NEWEST, copy_of, environment, q8a8_patch, stock_tree
 from tests.pages import walk
 
@@ -50,9 +50,9 @@ print((python != mine).sum(), (back != again).sum(), mine.size)
 
 
 def test_the_example_is_placed_and_taken_back_beside_the_type_that_ships(tree: Path) -> None:
-    before = patcher_git.worktree_tree(tree)
+    before = worktree_tree(tree)
     assert q8a8_patch("apply", tree).returncode == 0
-    with_one = patcher_git.worktree_tree(tree)
+    with_one = worktree_tree(tree)
     done = q8a8_patch("apply", tree, "--type", Q6_X, "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
@@ -63,9 +63,9 @@ def test_the_example_is_placed_and_taken_back_beside_the_type_that_ships(tree: P
     assert refused.returncode == 6
     assert "q6_x was applied after q8_a8" in refused.stderr
     assert q8a8_patch("revert", tree, "--type", Q6_X).returncode == 0
-    assert patcher_git.worktree_tree(tree) == with_one
+    assert worktree_tree(tree) == with_one
     assert q8a8_patch("revert", tree).returncode == 0
-    assert patcher_git.worktree_tree(tree) == before
+    assert worktree_tree(tree) == before
 
 
 def test_the_page_that_explains_it(tmp_path: Path) -> None:

@@ -13,10 +13,9 @@ from pathlib import Path
 import pytest
 
 from patcher import cli
-from patcher import git as patcher_git
 from patcher.engine.patchset import NEW_FILE, Edit, load
 from tests.breaking import gone, place_of
-from tests.conftest import git
+from tests.conftest import git, worktree_tree
 from tests.integration.conftest import RELEASES, copy_of, q8a8_patch, stock_tree
 
 pytestmark = [pytest.mark.llama, pytest.mark.network]
@@ -24,19 +23,19 @@ PATCHSET = load()
 
 
 def test_apply_apply_revert_gives_the_same_tree(tree: Path) -> None:
-    before = patcher_git.worktree_tree(tree)
+    before = worktree_tree(tree)
     first = q8a8_patch("apply", tree, "--json")
     assert first.returncode == 0, first.stderr
     report = json.loads(first.stdout)
     assert {edit["state"] for edit in report["edits"]} <= {"applied", "not-needed"}
-    after = patcher_git.worktree_tree(tree)
+    after = worktree_tree(tree)
     assert after != before
     second = q8a8_patch("apply", tree)
     assert "there already" in second.stdout
-    assert patcher_git.worktree_tree(tree) == after
+    assert worktree_tree(tree) == after
     assert json.loads(q8a8_patch("status", tree, "--json").stdout)["state"] == "applied"
     assert q8a8_patch("revert", tree).returncode == 0
-    assert patcher_git.worktree_tree(tree) == before
+    assert worktree_tree(tree) == before
     assert git(tree, "status", "--porcelain", "--ignored") == ""
 
 
@@ -50,15 +49,15 @@ def test_diff_and_export_give_what_apply_gives(tree: Path, tmp_path: Path) -> No
         path.read_bytes() for path in sorted((tmp_path / "two").iterdir())
     ]
     q8a8_patch("apply", tree)
-    wanted = patcher_git.worktree_tree(tree)
+    wanted = worktree_tree(tree)
     git(tree, "checkout", "-q", ".")
     git(tree, "clean", "-qfd")
     git(tree, "apply", str(tmp_path / "plan.diff"))
-    assert patcher_git.worktree_tree(tree) == wanted
+    assert worktree_tree(tree) == wanted
     git(tree, "checkout", "-q", ".")
     git(tree, "clean", "-qfd")
     git(tree, "am", "-q", *map(str, series))
-    assert patcher_git.worktree_tree(tree) == wanted
+    assert worktree_tree(tree) == wanted
 
 
 @pytest.fixture(scope="module", params=sorted(RELEASES), ids=RELEASES.get)
@@ -86,11 +85,11 @@ def test_an_anchor_that_is_gone_refuses_it_all(
         assert count, "the test took nothing away"
         path.write_text(text, encoding="utf-8")
     try:
-        before = patcher_git.worktree_tree(broken_tree)
+        before = worktree_tree(broken_tree)
         assert cli.run(["apply", str(broken_tree)]) == 3
         said = capsys.readouterr().err
         assert f"{edit.id}: {name}: looked for" in said
-        assert patcher_git.worktree_tree(broken_tree) == before
+        assert worktree_tree(broken_tree) == before
     finally:
         path.write_bytes(whole)
 
@@ -113,9 +112,9 @@ def test_all_conflicts_are_named_at_once(tree: Path) -> None:
 def test_a_kill_in_the_middle_of_the_writing(stock: Path, tmp_path: Path) -> None:
     """SIGKILL as soon as the first file has changed; what the next commands see is never half a tree."""
     whole, tree = copy_of(stock, tmp_path / "whole"), copy_of(stock, tmp_path / "tree")
-    before = patcher_git.worktree_tree(tree)
+    before = worktree_tree(tree)
     assert q8a8_patch("apply", whole).returncode == 0
-    wanted = patcher_git.worktree_tree(whole)
+    wanted = worktree_tree(whole)
     manifest = tree / ".git" / "q8a8-patch" / "top" / "pending" / "manifest.json"
     killed = 0
     for _ in range(4):
@@ -129,14 +128,14 @@ def test_a_kill_in_the_middle_of_the_writing(stock: Path, tmp_path: Path) -> Non
         killed += manifest.exists()
         healed = q8a8_patch("status", tree, "--json")
         assert healed.returncode == 0, healed.stderr
-        assert patcher_git.worktree_tree(tree) in (before, wanted)
-        if patcher_git.worktree_tree(tree) == wanted:
+        assert worktree_tree(tree) in (before, wanted)
+        if worktree_tree(tree) == wanted:
             assert q8a8_patch("revert", tree).returncode == 0
     assert killed, "no kill hit the writing: the test proves nothing"
     assert q8a8_patch("apply", tree).returncode == 0
-    assert patcher_git.worktree_tree(tree) == wanted
+    assert worktree_tree(tree) == wanted
     assert q8a8_patch("revert", tree).returncode == 0
-    assert patcher_git.worktree_tree(tree) == before
+    assert worktree_tree(tree) == before
 
 
 def test_two_runs_at_once_on_one_tree(tree: Path) -> None:

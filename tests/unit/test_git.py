@@ -152,20 +152,6 @@ def test_dirty(repo: Path) -> None:
     assert sorted(patcher_git.is_dirty(repo)) == ["d/new one", "d/renamed", "d/run", "text"]
 
 
-def test_worktree_tree_does_not_touch_the_index(repo: Path) -> None:
-    committed = git(repo, "rev-parse", "HEAD^{tree}")
-    assert patcher_git.worktree_tree(repo) == committed
-    (repo / "text").write_bytes(b"staged")
-    git(repo, "add", "text")
-    (repo / "text").write_bytes(b"and then more")
-    (repo / "new").write_bytes(b"x")
-    index = (repo / ".git" / "index").read_bytes()
-    tree = patcher_git.worktree_tree(repo)
-    assert (repo / ".git" / "index").read_bytes() == index
-    git(repo, "add", "-A")
-    assert tree == git(repo, "write-tree") != committed
-
-
 def test_looking_writes_nothing(repo: Path) -> None:
     os.utime(repo / "text", (1, 1))  # git would refresh what it has noted about the file
     before = {path: path.read_bytes() for path in (repo / ".git").rglob("*") if path.is_file()}
@@ -404,7 +390,6 @@ def test_nothing_that_a_repository_names_is_run(repo: Path, tmp_path: Path, trap
     tip = git(repo, "hash-object", "-t", "commit", "-w", str(tmp_path / "signed"))
     (repo / "text").write_bytes(b"changed\n")
     patcher_git.is_dirty(repo)
-    patcher_git.worktree_tree(repo)
     patcher_git.commit_date(repo, tip)
     made = commit(repo, {"text": b"changed\n"}, parent=tip)
     patcher_git.format_patches(repo, base, made, tmp_path / "series")

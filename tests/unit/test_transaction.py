@@ -18,7 +18,7 @@ from patcher.engine import transaction
 from patcher.engine.journal import Journal
 from patcher.engine.patchset import load
 from patcher.engine.tree import WorkTree
-from tests.conftest import git, snapshot
+from tests.conftest import git, snapshot, worktree_tree
 from tests.unit.test_plan import FILES
 
 PATCHSET = load()
@@ -38,12 +38,12 @@ def test_apply_twice_is_apply_once(mini_repo: Path) -> None:
 
 
 def test_revert_gives_the_identical_tree(mini_repo: Path) -> None:
-    before = patcher_git.worktree_tree(mini_repo)
+    before = worktree_tree(mini_repo)
     modes = {path: path.stat().st_mode for path in mini_repo.rglob("*.py")}
     apply(mini_repo)
-    assert patcher_git.worktree_tree(mini_repo) != before
+    assert worktree_tree(mini_repo) != before
     transaction.revert(WorkTree(mini_repo))
-    assert patcher_git.worktree_tree(mini_repo) == before
+    assert worktree_tree(mini_repo) == before
     assert {path: path.stat().st_mode for path in mini_repo.rglob("*.py")} == modes
     assert git(mini_repo, "status", "--porcelain") == ""
 

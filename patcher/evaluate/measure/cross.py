@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from patcher.base import hashing
+from patcher.base import hashing, processes
 from patcher.base.cache import cache_dir
+from patcher.base.environment import asked
 from patcher.base.errors import BuildError, UsageError
 from patcher.base.files import write_whole
 from patcher.base.packages import install_hint
@@ -61,9 +61,7 @@ def emulator() -> Emulator:
                 f"--cross aarch64: looked for {name} on PATH, found none", hint=install_hint(name)
             )
     program = Path(shutil.which("qemu-aarch64") or shutil.which("qemu-aarch64-static") or "")
-    said = subprocess.run(
-        [program, "--version"], capture_output=True, text=True, check=False, timeout=60
-    ).stdout
+    said = _asked([program, "--version"], 60.0).text
     numbers = re.search(r"version (\d+)\.", said)
     major = int(numbers[1]) if numbers else 0
     version = max([1, *(api for since, api in _API_SINCE.items() if major >= since)])
@@ -71,7 +69,7 @@ def emulator() -> Emulator:
     plugin = cache_dir("evaluate") / f"count-{version}-{hashing.of_file(source)[:12]}.so"
     if not plugin.is_file():
         draft = plugin.with_suffix(".draft")
-        command = [
+        command: list[str | Path] = [
             "cc",
             "-O2",
             "-shared",
@@ -81,11 +79,18 @@ def emulator() -> Emulator:
             "-o",
             str(draft),
         ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-        if done.returncode != 0:
-            raise BuildError(f"{source}: does not compile ({done.stderr.strip().splitlines()[:1]})")
+        done = _asked(command, 120.0)
+        if done.code != 0:
+            raise BuildError(f"{source}: does not compile ({done.errors.strip().splitlines()[:1]})")
         draft.replace(plugin)
     return Emulator(program, plugin)
+
+
+def _asked(command: list[str | Path], seconds: float) -> processes.Ended:
+    try:
+        return processes.run(command, env=asked(), seconds=seconds)
+    except processes.ProcessError as why:
+        raise BuildError(f"{command[0]}: {why.message}") from why
 
 
 def cross_build(

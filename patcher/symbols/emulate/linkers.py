@@ -8,11 +8,12 @@ on 2.42.
 from __future__ import annotations
 
 import re
-import subprocess
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 
+from patcher.base import processes
+from patcher.base.environment import asked
 from patcher.base.errors import UsageError
 
 
@@ -119,12 +120,10 @@ def _at(rows: list[Linker], version: tuple[int, int]) -> Linker:
 def installed(family: str) -> tuple[int, int] | None:
     """The version of the family's linker on the PATH; None where there is none."""
     try:
-        done = subprocess.run(
-            [_PROGRAMS[family], "--version"], capture_output=True, text=True, timeout=20, check=False
-        )
-    except (OSError, subprocess.SubprocessError):
+        done = processes.run([_PROGRAMS[family], "--version"], env=asked(), seconds=20.0, output=1 << 20)
+    except processes.ProcessError:
         return None
-    return parse_version(family, done.stdout.partition("\n")[0])
+    return parse_version(family, done.text.partition("\n")[0])
 
 
 def parse_version(family: str, line: str) -> tuple[int, int] | None:

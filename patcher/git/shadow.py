@@ -1,0 +1,300 @@
+"""A stranger's repository, seen through a git folder of ours: its objects and refs, none of its settings.
+
+Git has dozens of settings that name a program (filters, monitors, helpers, pagers, hooks, drivers of
+differences), gets more with each release, and has no option to read no settings of a repository. So each
+repository that we look at gets another folder, a temporary one of our own, in which objects and refs are
+links to the real ones, HEAD is a copy, and the configuration is written by us: the few keys that say how
+objects and files are stored, each with a value that is checked. Git reads that folder and no other.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import re
+import shutil
+import stat
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from patcher.base import processes
+from patcher.base.environment import asked
+from patcher.base.errors import PatcherError, UsageError
+
+MAX_TEXT = 4 << 20  # bytes of a configuration, a list of ignored files or of attributes
+MAX_REFS = 500_000
+
+# What the repository's own configuration may say, and in which words.
+_BOOLEAN = r"true|false|yes|no|on|off|1|0"
+_KEYS = {
+    "core.repositoryformatversion": r"[01]",
+    "core.filemode": _BOOLEAN,
+    "core.symlinks": _BOOLEAN,
+    "core.ignorecase": _BOOLEAN,
+    "core.precomposeunicode": _BOOLEAN,
+    "core.sparsecheckout": _BOOLEAN,
+    "core.sparsecheckoutcone": _BOOLEAN,
+    "core.sharedrepository": rf"umask|group|all|world|everybody|0[0-7]{{3}}|{_BOOLEAN}",
+    "extensions.objectformat": r"sha1|sha256",
+    "extensions.refstorage": r"files|reftable",
+}
+_LINKED = ("objects", "refs", "packed-refs", "reftable")  # of the repository, shared by its work trees
+
+
+@dataclass(frozen=True)
+class Shadow:
+    """``folder`` is what git is told is the git folder; ``real`` is it; ``top`` None for a bare one."""
+
+    folder: Path
+    real: Path
+    top: Path | None
+
+    def environment(self, *, worktree: bool) -> dict[str, str]:
+        """What leads git here. Without ``worktree`` it reads no file of the tree, its attributes neither."""
+        values = {"GIT_DIR": str(self.folder), "GIT_INDEX_FILE": str(self.real / "index")}
+        if worktree and self.top is not None:
+            values["GIT_WORK_TREE"] = str(self.top)
+        return values
+
+
+def git_folder(path: Path) -> tuple[Path | None, Path] | None:
+    """The top of the work tree that ``path`` lies in, and its git folder; None where it lies in none.
+
+    A bare repository has no top. Raises :class:`UsageError` for a ``.git`` that is neither folder nor file.
+    """
+    path = path.resolve()
+    if is_repository(path):
+        return None, path
+    for top in (path, *path.parents):
+        place = top / ".git"
+        if place.is_dir():
+            return top, place
+        if os.path.lexists(place):
+            return top, _led_to(place)
+    return None
+
+
+def is_repository(folder: Path) -> bool:
+    """Whether ``folder`` is itself a git folder."""
+    return (folder / "HEAD").is_file() and (folder / "objects").is_dir()
+
+
+def _led_to(place: Path) -> Path:
+    """The git folder that the file ``.git`` of a worktree or a submodule names."""
+    text = small_text(place)
+    found = re.match(r"gitdir:\s*(.+)", text)
+    if found is None or "\0" in text:
+        raise UsageError(f"{place}: looked for 'gitdir:', found something else")
+    return (place.parent / found.group(1).strip()).resolve()
+
+
+def small_text(place: Path) -> str:
+    """A regular file's text. Raises :class:`UsageError` for a pipe, a device, or more than any such file has.
+
+    Nothing is waited for: whoever opens a pipe waits for a writer.
+    """
+    try:
+        handle = os.open(place, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except OSError as why:
+        raise UsageError(f"{place}: can't be read ({os.strerror(why.errno or 0)})") from why
+    with os.fdopen(handle, "rb") as file:
+        facts = os.fstat(file.fileno())
+        if not stat.S_ISREG(facts.st_mode):
+            raise UsageError(f"{place}: looked for a file of git's, found {_kind(facts.st_mode)}")
+        if facts.st_size > MAX_TEXT:
+            raise UsageError(f"{place}: is larger than {MAX_TEXT >> 20} MB")
+        return file.read(MAX_TEXT).decode("utf-8", "surrogateescape")
+
+
+_KNOWN: dict[tuple[object, ...], Shadow] = {}
+
+
+def shadow(folder: Path, failure: type[PatcherError] = UsageError) -> Shadow:
+    """The shadow of the repository that ``folder`` lies in, made once for each.
+
+    Raises ``failure`` where it lies in none, and for pipes and devices in the place of git's files.
+    """
+    if not folder.is_dir():
+        raise failure(f"{folder}: looked for a folder, found none")
+    try:
+        found = git_folder(folder)
+        if found is None:
+            raise failure(f"{folder}: git: fatal: not a git repository (or any of the parent directories)")
+        top, real = found
+        common = _common(real)
+        key = (str(real), str(top), _state(real), _state(common / "config"), _state(common / "refs"))
+        if key not in _KNOWN:
+            _KNOWN[key] = _made(top, real, common)
+        _follow_head(_KNOWN[key])
+        return _KNOWN[key]
+    except OSError as why:
+        raise failure(f"{folder}: its repository can't be read ({why})") from why
+    except UsageError as why:
+        if failure is UsageError:
+            raise
+        raise failure(str(why)) from why
+
+
+def _common(real: Path) -> Path:
+    """The git folder that several work trees share."""
+    place = real / "commondir"
+    if not os.path.lexists(place):
+        return real
+    return (real / small_text(place).strip()).resolve()
+
+
+def _state(place: Path) -> tuple[int, ...]:
+    """What tells a repository from another one that later has its name."""
+    try:
+        facts = place.stat()
+    except OSError:
+        return ()
+    return (facts.st_dev, facts.st_ino, 0 if stat.S_ISDIR(facts.st_mode) else facts.st_mtime_ns)
+
+
+def _made(top: Path | None, real: Path, common: Path) -> Shadow:
+    if not is_repository(real) and not (os.path.lexists(real / "HEAD") and (common / "objects").is_dir()):
+        raise UsageError(f"{real}: git: fatal: not a git repository: looked for HEAD and objects")
+    for place in (real / "HEAD", real / "index"):
+        _require_file(place)
+    for name in ("shallow", "config", "packed-refs"):
+        _require_file(common / name)
+    _require_sound(common / "refs")
+    _require_sound(common / "objects" / "info")
+    _require_sound(common / "objects" / "pack")
+    folder = Path(tempfile.mkdtemp(prefix="q8a8-patch-git-"))  # ours alone: 0700
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for name in _LINKED:
+        if name in ("objects", "refs") or (common / name).exists() or name == "packed-refs":
+            (folder / name).symlink_to(common / name)
+    (folder / "shallow").symlink_to(common / "shallow")
+    for index in real.glob("sharedindex.*"):
+        _require_file(index)
+        (folder / index.name).symlink_to(index)
+    (folder / "info").mkdir()
+    for name in ("exclude", "attributes", "sparse-checkout"):
+        with suppress(UsageError):
+            text = small_text((real if name.startswith("sparse") else common) / "info" / name)
+            (folder / "info" / name).write_text(text, encoding="utf-8", errors="surrogateescape")
+    logged = _link_logs(folder, real, common)
+    settings = {**_settings(common / "config"), "core.bare": "true", "core.logallrefupdates": logged}
+    text = "".join("[{}]\n\t{} = {}\n".format(*key.split("."), value) for key, value in settings.items())
+    (folder / "config").write_text(text, encoding="ascii")
+    return Shadow(folder, real, top)
+
+
+def _follow_head(shadow: Shadow) -> None:
+    """HEAD is no link: git takes none that leads elsewhere. It is what the real one is now."""
+    text = small_text(shadow.real / "HEAD")
+    place = shadow.folder / "HEAD"
+    if not place.is_file() or place.read_text(encoding="utf-8", errors="surrogateescape") != text:
+        draft = shadow.folder / "HEAD.new"
+        draft.write_text(text, encoding="utf-8", errors="surrogateescape")
+        draft.replace(place)
+
+
+def _settings(place: Path) -> dict[str, str]:
+    """What the configuration says that we let it say. Its includes are not followed: nothing is run."""
+    if not place.is_file():
+        return {}
+    command = ["git", "config", "--file", str(place), "--no-includes", "--list", "-z"]
+    env = asked(GIT_CONFIG_NOSYSTEM="1", GIT_CONFIG_GLOBAL=os.devnull, GIT_DIR=os.devnull)
+    try:
+        done = processes.run(command, folder=place.parent, env=env, seconds=60.0, output=16 << 20)
+    except processes.ProcessError as why:
+        raise UsageError(f"git: {why.message}", hint="install git") from why
+    if done.code != 0:
+        raise UsageError(f"{place}: git can't read it ({(done.errors.strip().splitlines() or ['?'])[-1]})")
+    found: dict[str, str] = {}
+    for entry in done.out.decode("utf-8", "replace").split("\0"):
+        key, _, value = entry.partition("\n")
+        allowed = _KEYS.get(key.lower())
+        if allowed is not None and re.fullmatch(allowed, value):
+            found[key.lower()] = value
+    if "extensions.objectformat" in found or "extensions.refstorage" in found:
+        found["core.repositoryformatversion"] = "1"
+    return found
+
+
+def _link_logs(folder: Path, real: Path, common: Path) -> str:
+    """Let git note what it moves where it did before; a log that is a link stays untouched."""
+    head, refs = real / "logs" / "HEAD", common / "logs" / "refs"
+    plain = stat.S_ISREG(_mode(head)) and stat.S_ISDIR(_mode(refs)) and stat.S_ISDIR(_mode(head.parent))
+    if not plain or any(path.is_symlink() for path in _below(refs)):
+        return "false"
+    (folder / "logs").mkdir()
+    (folder / "logs" / "HEAD").symlink_to(head)
+    (folder / "logs" / "refs").symlink_to(refs)
+    return "true"
+
+
+def _mode(place: Path) -> int:
+    try:
+        return place.lstat().st_mode
+    except OSError:
+        return 0
+
+
+def _require_file(place: Path) -> None:
+    try:
+        mode = place.stat().st_mode
+    except OSError:
+        return  # it isn't there, or leads nowhere: git says so
+    if not stat.S_ISREG(mode):
+        raise UsageError(f"{place}: looked for a file of git's, found {_kind(mode)}")
+
+
+def _below(folder: Path) -> list[Path]:
+    found: list[Path] = []
+    todo = [folder]
+    while todo:
+        try:
+            with os.scandir(todo.pop()) as entries:
+                for entry in entries:
+                    found.append(Path(entry.path))
+                    if entry.is_dir(follow_symlinks=False):
+                        todo.append(Path(entry.path))
+        except OSError:
+            continue
+        if len(found) > MAX_REFS:
+            raise UsageError(f"{folder}: holds more than {MAX_REFS} files")
+    return found
+
+
+def _require_sound(folder: Path) -> None:
+    """No pipe, socket or device, at which git would wait, and no end."""
+    for place in _below(folder):
+        mode = _mode(place)
+        if stat.S_ISLNK(mode):
+            try:
+                mode = place.stat().st_mode
+            except OSError:
+                continue
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise UsageError(f"{place}: looked for a file of git's, found {_kind(mode)}")
+
+
+def require_readable_tree(top: Path) -> None:
+    """Raise :class:`UsageError` for a ``.gitignore`` or ``.gitattributes`` that git would wait at."""
+    todo = [str(top)]
+    while todo:
+        try:
+            entries = list(os.scandir(todo.pop()))
+        except OSError:
+            continue
+        for entry in entries:
+            if entry.name in (".gitignore", ".gitattributes"):
+                mode = _mode(Path(entry.path))
+                if stat.S_ISREG(mode) and entry.stat(follow_symlinks=False).st_size > MAX_TEXT:
+                    raise UsageError(f"{entry.path}: is larger than {MAX_TEXT >> 20} MB")
+                if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode) and not stat.S_ISLNK(mode):
+                    raise UsageError(f"{entry.path}: looked for a file, found {_kind(mode)}")
+            elif entry.name != ".git" and entry.is_dir(follow_symlinks=False):
+                todo.append(entry.path)
+
+
+def _kind(mode: int) -> str:
+    kinds = {stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket", stat.S_ISDIR: "a folder"}
+    return next((word for is_kind, word in kinds.items() if is_kind(mode)), "a device")
