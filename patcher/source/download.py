@@ -1,22 +1,25 @@
-"""Packages from the registries that the user's own pip and npm are set up for, cached and hashed."""
+"""Packages from the registries that the user's own pip and npm are set up for, cached and hashed.
+
+Nothing of a package is run, neither to learn what it depends on nor to pack it.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from patcher.base import processes
 from patcher.base.cache import cache_dir
+from patcher.base.environment import networked
 from patcher.base.errors import SourceError
-from patcher.base.processes import GROUP, end
 from patcher.base.progress import SILENT, Reporter
+from patcher.source import index
+from patcher.source.pip_settings import PipSettings, pip_settings
 
 LOCK_SECONDS = 1800.0
 VERSION_SECONDS = 60.0
@@ -59,55 +62,37 @@ def npm(name: str, version: str | None, reporter: Reporter = SILENT) -> Download
 
 
 def pypi(name: str, version: str | None, reporter: Reporter = SILENT) -> Download:
-    """The sdist of a PyPI package, through ``pip download``. Raises :class:`SourceError`."""
-    if version is None:
-        version = _newest_on_pypi(name)
-
-    def get(folder: Path) -> None:
-        command = [
-            *_pip(),
-            "download",
-            "--no-deps",
-            "--no-binary",
-            name,
-            f"{name}=={version}",
-            "-d",
-            str(folder),
-        ]
-        _run([*command, "--disable-pip-version-check", "--quiet"], f"pypi:{name}=={version}")
-
-    return _cached(f"pypi-{name}-{version}", f"pypi:{name}=={version}", version, get, reporter)
+    """The source archive of a PyPI package; nothing of it is run. Raises :class:`SourceError`."""
+    return _from_index(name, version, wheels=False, reporter=reporter)
 
 
 def wheel(name: str, reporter: Reporter = SILENT) -> Download:
-    """The newest wheel of a PyPI package, through ``pip download``. Raises :class:`SourceError`."""
-    version = _newest_on_pypi(name)
+    """The newest wheel of a PyPI package that fits any machine. Raises :class:`SourceError`."""
+    return _from_index(name, None, wheels=True, reporter=reporter)
+
+
+def _from_index(name: str, version: str | None, *, wheels: bool, reporter: Reporter) -> Download:
+    prefix = "wheel" if wheels else "pypi"
+    settings: PipSettings | None = None
+    chosen: index.File | None = None
+
+    def choose() -> tuple[index.File, PipSettings]:
+        nonlocal settings, chosen
+        settings = settings or pip_settings()
+        chosen = chosen or index.pick(name, version, index.files(name, settings, wheels=wheels))
+        return chosen, settings
+
+    if version is None:
+        version = choose()[0].version(name) or ""
+    what = f"pypi:{name}=={version}"
 
     def get(folder: Path) -> None:
-        options = ["--no-deps", "--only-binary", ":all:", "-d", str(folder)]
-        quiet = ["--disable-pip-version-check", "--quiet"]
-        _run([*_pip(), "download", *options, *quiet, f"{name}=={version}"], f"pypi:{name}=={version}")
+        file, known = choose()
+        if not file.hashes:
+            reporter.note(f"{what}: the index gives no hash of {file.name}")
+        index.save(file, folder / re.sub(r"[^\w.+!-]", "_", file.name), known)
 
-    return _cached(f"wheel-{name}-{version}", f"pypi:{name}=={version}", version, get, reporter)
-
-
-def _pip() -> list[str]:
-    # -I: a pip.py in the folder that we are in is not pip
-    own = [sys.executable, "-I", "-m", "pip"]
-    if subprocess.run([*own, "--version"], capture_output=True, check=False).returncode == 0:
-        return own
-    program = shutil.which("pip") or shutil.which("pip3")
-    if program is None:
-        raise SourceError("pip: not found", hint="python3 -m ensurepip, or use another --source")
-    return [program]
-
-
-def _newest_on_pypi(name: str) -> str:
-    said = _run([*_pip(), "index", "versions", name], f"pypi:{name}", VERSION_SECONDS)
-    found = re.search(rf"^{re.escape(name)}\s+\(([^)]+)\)", said, re.MULTILINE | re.IGNORECASE)
-    if found is None:
-        raise SourceError(f"pypi:{name}: looked for its newest version, found none in pip's answer")
-    return found.group(1)
+    return _cached(f"{prefix}-{name}-{version}", what, version, get, reporter)
 
 
 def _json_string(said: str, what: str) -> str:
@@ -127,37 +112,19 @@ def _run(command: list[str], what: str, seconds: float | None = None) -> str:
     Its last word becomes the error; an interruption ends it and its children.
     """
     seconds = DOWNLOAD_SECONDS if seconds is None else seconds
-    environment = os.environ | {"NO_COLOR": "1", "npm_config_update_notifier": "false"}
-    client = "pip" if command[1] == "-I" else Path(command[0]).name
+    environment = networked("npm_config_.*", NO_COLOR="1", npm_config_update_notifier="false")
+    client = Path(command[0]).name
     try:
-        child = subprocess.Popen(
-            command,
-            cwd=cache_dir(),  # not where we are: npm takes settings from a .npmrc of the folder
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            env=environment,
-            start_new_session=GROUP,
-        )
-    except OSError as why:
-        raise SourceError(f"{what}: {command[0]} can't be run ({os.strerror(why.errno or 0)})") from why
-    with child:
-        try:
-            out, err = child.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired as why:
-            end(child)
-            raise SourceError(f"{what}: {client} gave no answer in {seconds:g} s") from why
-        except BaseException:
-            end(child)
-            raise
-    if child.returncode != 0:
-        raise SourceError(
-            f"{what}: {client}: {_reason(err) or _reason(out) or f'exit status {child.returncode}'}"
-        )
-    return out
+        # not where we are: npm takes settings from a .npmrc of the folder
+        done = processes.run(command, folder=cache_dir(), env=environment, seconds=seconds)
+    except processes.NotStartedError as why:
+        raise SourceError(f"{what}: {command[0]} {why.message}") from why
+    except processes.ProcessError as why:
+        raise SourceError(f"{what}: {client} {why.message}") from why
+    if done.code != 0:
+        said = _reason(done.errors) or _reason(done.text) or f"exit status {done.code}"
+        raise SourceError(f"{what}: {client}: {said}")
+    return done.text
 
 
 def _reason(said: str) -> str:

@@ -147,7 +147,7 @@ def test_objects_of_link_time_optimization(family: str, uses: str, inputs: str, 
     shop.compile("main.c", obj("main", "", uses).text() + "int main(void){return main_uses_0();}", "-flto")
     words = ["gcc", "-flto", "-O0", f"-fuse-ld={family}", "-o", "out", "main.o", *inputs.split()]
     try:
-        arguments = linker_arguments(Command(tuple(words), tmp_path))
+        arguments, _ = linker_arguments(Command(tuple(words), tmp_path))
     except UsageError as why:
         pytest.skip(str(why))
     ours = refusals(parse(arguments, tmp_path), linker_named(family), Library(Search()))

@@ -26,12 +26,6 @@ NPM = """
     pack) printf 'bytes of %s' "$2" > "$4/package.tgz" ;;
     esac
 """
-PIP = """
-    case "$1" in
-    index) printf 'Some-Package (1.2.0)\\nAvailable versions: 1.2.0, 1.1.0\\n' ;;
-    download) printf 'sdist' > "$7/some_package-1.2.0.tar.gz" ;;
-    esac
-"""
 
 
 class Notes:
@@ -111,31 +105,6 @@ def test_npm_names_no_version(programs: Make, answer: str, says: str) -> None:
         download.npm("node-llama-cpp", None)
 
 
-def test_pip(programs: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "executable", "/bin/false")  # a Python without pip: the one on PATH is taken
-    calls = programs("pip", PIP)
-    made = download.pypi("some-package", None)
-    assert (made.path.name, made.path.read_bytes(), made.version) == (
-        "some_package-1.2.0.tar.gz",
-        b"sdist",
-        "1.2.0",
-    )
-    assert download.pypi("some-package", "1.2.0") == made
-    (call,) = calls_of(calls, "download")
-    assert "--no-deps --no-binary some-package some-package==1.2.0 -d" in call
-
-
-def test_pip_of_the_own_python_comes_first(
-    programs: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls = programs("python", '[ "$4" = --version ] && exit 0\nshift 3\n' + PIP)
-    other = programs("pip", "exit 1")
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
-    assert download.pypi("some-package", None).version == "1.2.0"
-    assert calls.read_text().startswith("-I -m pip --version")
-    assert not other.exists()
-
-
 def test_nothing_to_download_with(programs: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setattr(sys, "executable", "/bin/false")
@@ -144,13 +113,6 @@ def test_nothing_to_download_with(programs: Make, tmp_path: Path, monkeypatch: p
     with pytest.raises(SourceError, match="pip: not found; python3 -m ensurepip"):
         download.pypi("some-package", "1.0.0")
     assert cached(tmp_path) == []
-
-
-def test_pip_names_no_version(programs: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "executable", "/bin/false")
-    programs("pip", "echo another-package '(1.0)'")
-    with pytest.raises(SourceError, match="found none in pip's answer"):
-        download.pypi("some-package", None)
 
 
 def test_corrupted_in_the_cache(programs: Make) -> None:

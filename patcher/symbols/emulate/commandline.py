@@ -122,6 +122,7 @@ class LinkLine:
     version_script: Path | None = None
     excluded_archives: set[str] = field(default_factory=set)
     options: list[str] = field(default_factory=list)  # all other options, by name
+    left_out: list[str] = field(default_factory=list)  # what a compiler driver would have obeyed
 
 
 def parse(arguments: list[str], folder: Path) -> LinkLine:

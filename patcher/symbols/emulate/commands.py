@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from patcher.base import processes
+from patcher.base.environment import asked
 from patcher.base.errors import UsageError
+from patcher.base.packages import install_hint
 from patcher.symbols.emulate.commandline import LinkLine, parse
-from patcher.symbols.installed import is_installed
+from patcher.symbols.emulate.driver import MEMORY, TIMEOUT, linker_words, take_apart
+from patcher.symbols.installed import installed_program
 
-TIMEOUT = 60  # seconds for a program that only prints
 _DRIVER = re.compile(r"(?:^|[-/])(?:g?cc|[gc]\+\+|clang|clang\+\+|c\+\+|cc)(?:-[\d.]+)?$")
 _LINKER = re.compile(r"^(?:.*-)?(?:ld(?:\.(?:bfd|gold|lld))?|mold|ld\.mold)(?:-\d+)?$")
 
@@ -35,7 +37,10 @@ def link_line(target: Path) -> LinkLine:
             f"{target}: looked for its link command in a build folder above it; found none",
             hint="name files in the folder that they were built in",
         )
-    return parse(linker_arguments(command), command.folder)
+    arguments, left_out = linker_arguments(command)
+    line = parse(arguments, command.folder)
+    line.left_out += left_out
+    return line
 
 
 def find(target: Path) -> Command | None:
@@ -57,12 +62,15 @@ def find(target: Path) -> Command | None:
 
 def _from_ninja(folder: Path, target: Path) -> Iterator[Command]:
     """``ninja -t commands`` prints and runs nothing."""
-    arguments = ["ninja", "-C", str(folder), "-t", "commands", str(target.relative_to(folder))]
+    ninja = installed_program("ninja", folder)
+    if ninja is None:
+        raise UsageError(f"{folder}: looked for ninja on PATH, found none", hint=install_hint("ninja"))
+    command = [ninja, "-C", str(folder), "-t", "commands", "--", str(target.relative_to(folder))]
     try:
-        done = subprocess.run(arguments, capture_output=True, text=True, timeout=TIMEOUT, check=False)
-    except (OSError, subprocess.SubprocessError) as why:
-        raise UsageError(f"{folder}: looked for link commands with ninja ({why})") from why
-    for line in done.stdout.splitlines():
+        done = processes.run(command, env=asked(), seconds=TIMEOUT, memory=MEMORY)
+    except processes.ProcessError as why:
+        raise UsageError(f"{folder}: looked for link commands with ninja ({why.message})") from why
+    for line in done.text.splitlines():
         yield from _split(line, folder)
 
 
@@ -99,10 +107,10 @@ def _output(command: Command) -> Path | None:
     return Path(os.path.realpath(command.folder / command.words[at])) if at < len(command.words) else None
 
 
-def linker_arguments(command: Command) -> list[str]:
-    """The arguments that the linker gets from the compiler driver (``-###`` prints them and runs nothing).
+def linker_arguments(command: Command) -> tuple[list[str], list[str]]:
+    """The arguments that the linker gets from the compiler driver, and what of the command was left out.
 
-    Raises :class:`UsageError` where the driver isn't there or prints something else.
+    Raises :class:`UsageError` where the driver isn't there, came with the build, or won't say.
     """
     words = list(command.words)
     while words and not _DRIVER.search(words[0]) and not _LINKER.match(Path(words[0]).name):
@@ -110,33 +118,12 @@ def linker_arguments(command: Command) -> list[str]:
     if not words:
         raise UsageError(f"{command.words[0]}: looked for a compiler or linker, found something else")
     if _LINKER.match(Path(words[0]).name):
-        return words[1:]
-    if not is_installed(words[0]):
+        return words[1:], []
+    driver = installed_program(words[0], command.folder)
+    if driver is None:
         raise UsageError(
             f"{words[0]}: the link's compiler is none that is installed; what came with a build is not run",
             hint="put its folder on PATH if it is yours",
         )
-    try:
-        done = subprocess.run(
-            [words[0], "-###", *words[1:]],
-            cwd=command.folder,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT,
-            check=False,
-            env={**os.environ, "LC_ALL": "C"},
-        )
-    except (OSError, subprocess.SubprocessError) as why:
-        raise UsageError(
-            f"{words[0]}: looked for the compiler of the link command ({why})",
-            hint="run it where it was built",
-        ) from why
-    for line in reversed(done.stderr.splitlines()):
-        try:
-            printed = shlex.split(line)
-        except ValueError:
-            continue
-        if printed and (Path(printed[0]).name == "collect2" or _LINKER.match(Path(printed[0]).name)):
-            return printed[1:]
-    said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
-    raise UsageError(f"{words[0]} -###: looked for the linker's arguments, found: {said}")
+    taken = take_apart(words[1:], command.folder)
+    return linker_words(driver, taken), taken.left_out

@@ -49,7 +49,13 @@ def emulate(
     with reporter.step(f"Asking {linker.name}", total=len(objects)) as step:
         for number, item in enumerate(objects):
             step.update(done=number, detail=item.path.name)
-            for refusal in refusals(link_line(item.path), linker, library):
+            line = link_line(item.path)
+            if line.left_out:
+                words = " ".join(line.left_out)
+                reporter.warn(
+                    f"{item.path}: {words} of its link command is not obeyed; libraries may be missed"
+                )
+            for refusal in refusals(line, linker, library):
                 finding = _finding(refusal, item.path, linker.name, fatal)
                 findings.setdefault((finding.rule, finding.symbol, finding.object), finding)
     kept = ignores.apply(findings.values())

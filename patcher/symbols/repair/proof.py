@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-import subprocess
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from patcher.base import processes
+from patcher.base.environment import building
 from patcher.symbols.demangle import demangle
-from patcher.symbols.installed import is_installed
+from patcher.symbols.installed import installed_program
 from patcher.symbols.relocatable import members
 from patcher.symbols.repair.database import Compilation
 
-TIMEOUT = 600  # seconds for one source file
+TIMEOUT = 600.0  # seconds for one source file
+
+_LAUNCHERS = ("ccache", "sccache", "distcc", "icecc")  # not needed for a file that is compiled once
+_FOLDERS = "-I -isystem -iquote -idirafter -include -imacros -isysroot --sysroot"
+_PAIRS = frozenset(f"{_FOLDERS} -D -U -x -arch -target --param".split())
+# With a value of its own; a path where the option is one of folders, files that are read, or names of them.
+_JOINED = re.compile(
+    r"-[IDU].*|-(?:isystem|iquote|idirafter|isysroot).+|--sysroot=.+|-std=[\w+:.]+|-[Og][\w=.-]*|-w|-W(?![alp],)[\w+=,.-]*"
+    r"|-m(?!llvm)[\w.=+,-]+|-f(?:debug|file|macro|profile)-prefix-map=.+"
+    r"|-f(?!plugin|pass-plugin|use-ld|module-mapper|profile-use|offload)[\w.+-]+(?:=[\w.,:+-]*)?"
+    r"|-pthread|-pipe|-ansi|-pedantic(?:-errors)?|-nostdinc(?:\+\+)?|-stdlib=[\w+]+|--target=[\w.-]+"
+    r"|--param=[\w=-]+|-undef|-E[BL]",
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True)
@@ -52,40 +67,47 @@ def defined_by(directive: str, compilation: Compilation) -> set[bytes] | Proof:
         source = folder / f"proof{compilation.source.suffix}"
         source.write_text(f'#include "{compilation.source}"\n{directive}\n', encoding="utf-8")
         out = folder / "proof.o"
-        arguments = _without_outputs(compilation, source)
-        foreign = next((word for word in _programs(arguments) if not is_installed(word)), None)
-        if foreign is not None:
-            return Proof(False, f"{foreign} is none that is installed; what came with a build is not run")
+        arguments = _understood(compilation)
+        if isinstance(arguments, Proof):
+            return arguments
         command = [*arguments, "-w", "-g0", "-c", str(source), "-o", str(out)]
         try:
-            done = subprocess.run(
-                command, cwd=compilation.folder, capture_output=True, text=True, timeout=TIMEOUT, check=False
-            )
-        except (OSError, subprocess.SubprocessError) as why:
-            return Proof(False, f"the compiler can't be run ({why})")
-        if done.returncode:
-            error = next((line for line in done.stderr.splitlines() if "error" in line), "without a word")
+            done = processes.run(command, folder=compilation.folder, env=building(), seconds=TIMEOUT)
+        except processes.ProcessError as why:
+            return Proof(False, f"the compiler {why.message}")
+        if done.code:
+            error = next((line for line in done.errors.splitlines() if "error" in line), "without a word")
             return Proof(False, f"the compiler refuses it: {error.strip()}")
         return {symbol.name for unit in members(out) for symbol in unit.symbols if symbol.defined}
 
 
-def _programs(arguments: list[str]) -> list[str]:
-    """What a compile command would run: a launcher and a compiler, or what ``-wrapper`` and ``-B`` name."""
-    first = [word for word in arguments[:2] if not word.startswith("-")]
-    odd = [word for word in arguments if word.startswith(("-wrapper", "-B", "-fplugin", "-specs", "--specs"))]
-    return [*first, *odd]
+def _understood(compilation: Compilation) -> list[str] | Proof:
+    """The compiler, and those of its arguments that are in a list; without input, output, dependencies.
 
-
-def _without_outputs(compilation: Compilation, source: Path) -> list[str]:
-    """The command without its input, its output and dependency files."""
-    kept: list[str] = []
+    A failed proof for a compiler that isn't this machine's, and for an argument that nobody here knows:
+    there are many by which a compiler runs something else (``-wrapper``, ``-B``, ``-fplugin``, ``-specs``,
+    ``@FILE``, ``-fmodule-mapper``).
+    """
     words = list(compilation.arguments)
-    while words:
-        word = words.pop(0)
+    while words and Path(words[0]).name in _LAUNCHERS:
+        words.pop(0)
+    program = installed_program(words[0], compilation.folder) if words else None
+    if program is None:
+        named = words[0] if words else "nothing"
+        return Proof(False, f"{named} is none that is installed; what came with a build is not run")
+    kept, rest = [program], words[1:]
+    while rest:
+        word = rest.pop(0)
         if word in ("-o", "-MF", "-MT", "-MQ"):
-            words = words[1:]
-        elif word not in ("-c", "-MD", "-MMD", "-MP", "-Winvalid-pch") and not _is_source(word, compilation):
+            rest = rest[1:]
+        elif word in ("-c", "-MD", "-MMD", "-MP", "-Winvalid-pch", "--") or _is_source(word, compilation):
+            continue
+        elif word in _PAIRS and rest:
+            kept += [word, rest.pop(0)]
+        elif _JOINED.fullmatch(word):
             kept.append(word)
+        else:
+            return Proof(False, f"{word}: an argument of its compile command that is not known here")
     # quoted includes of the source are looked for beside it, as ever: it is included by its own path
     return kept
 

@@ -1,0 +1,328 @@
+"""Packages from the indexes that pip is set up for, without pip: pip builds what it downloads.
+
+``pip download`` runs a source package's ``setup.py``, or its build backend, to learn its dependencies. Here
+nothing of a package is run: the index is asked (the "simple" interface, as JSON or HTML, PEP 503, 691 and
+700), the file is taken, and its hash compared with what the index says.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import json
+import netrc
+import re
+import ssl
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit, urlunsplit
+from urllib.request import (
+    HTTPRedirectHandler,
+    HTTPSHandler,
+    OpenerDirector,
+    ProxyHandler,
+    Request,
+    build_opener,
+)
+
+from patcher import __version__
+from patcher.base.errors import SourceError
+from patcher.source.pip_settings import PipSettings
+
+MAX_PAGE = 64 << 20  # bytes of an index's page
+MAX_FILE = 8 << 30
+_ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
+_SDISTS = (".tar.gz", ".zip", ".tar.bz2", ".tgz", ".tar.xz", ".tar")
+_HASHES = ("sha512", "sha384", "sha256")
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of a package. ``hashes`` is algorithm -> hexadecimal digits, as the index says."""
+
+    name: str
+    url: str
+    hashes: dict[str, str] = field(default_factory=dict)
+    yanked: bool = False
+
+    def version(self, package: str) -> str | None:
+        """The version in the file's name; None where it is no source or wheel of ``package``."""
+        if self.is_wheel:
+            parts = self.name[:-4].split("-")
+            return parts[1] if len(parts) >= 5 and normal(parts[0]) == normal(package) else None
+        ending = next((one for one in _SDISTS if self.name.endswith(one)), None)
+        if ending is None:
+            return None
+        stem = self.name[: -len(ending)]
+        # older names keep their dashes: the version is what stands behind a name that is the package's
+        for at in (found.start() for found in re.finditer("-", stem)):
+            if normal(stem[:at]) == normal(package):
+                return stem[at + 1 :]
+        return None
+
+    @property
+    def is_wheel(self) -> bool:
+        return self.name.endswith(".whl")
+
+
+def normal(name: str) -> str:
+    """A package's name as indexes write it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def files(package: str, settings: PipSettings, *, wheels: bool) -> list[File]:
+    """Every source (or wheel that fits any machine) of ``package``.
+
+    Raises :class:`SourceError` where no index can be read, or none has one.
+    """
+    found: list[File] = []
+    failures: list[str] = []
+    asked: list[str] = []
+    for place, is_index in settings.places():
+        url = f"{place.rstrip('/')}/{normal(package)}/" if is_index else place
+        asked.append(without_password(url))
+        try:
+            found += _listed(url, settings)
+        except SourceError as why:
+            failures.append(why.message)
+    fitting = [
+        file
+        for file in found
+        if file.is_wheel == wheels and file.version(package) and (not wheels or "-none-any" in file.name)
+    ]
+    if not fitting:
+        what = "a wheel for any machine" if wheels else "a source archive"
+        where = "; ".join(failures) or f"found none in {', '.join(asked) or 'no index (PIP_NO_INDEX)'}"
+        raise SourceError(f"pypi:{package}: looked for {what}, {where}")
+    return fitting
+
+
+def pick(package: str, version: str | None, found: Iterable[File]) -> File:
+    """The file of ``version``, or of the newest that is neither withdrawn nor a preview. Raises
+    :class:`SourceError` with the versions that there are."""
+    versions: dict[str, File] = {}
+    for file in found:
+        of = file.version(package)
+        if of is not None and (of not in versions or (versions[of].yanked and not file.yanked)):
+            versions[of] = file
+    if version is not None:
+        for text, file in versions.items():
+            if order(text) == order(version):
+                return file
+        newest = sorted(versions, key=order)[-5:]
+        raise SourceError(f"pypi:{package}=={version}: looked for that version, found {', '.join(newest)}")
+    kept = [text for text, file in versions.items() if not file.yanked] or list(versions)
+    final = [text for text in kept if not _PREVIEW.search(text)] or kept
+    return versions[max(final, key=order)]
+
+
+_PREVIEW = re.compile(r"(?i)[-_.]?(?:a|b|c|rc|alpha|beta|pre|preview|dev)[-_.]?\d*(?:\D|$)")
+_VERSION = re.compile(
+    r"(?i)v?(?:(\d+)!)?(\d+(?:\.\d+)*)(?:[-_.]?(alpha|a|beta|b|preview|pre|c|rc)[-_.]?(\d*))?"
+    r"(?:(?:-(\d+))|[-_.]?(?:post|rev|r)[-_.]?(\d*))?(?:[-_.]?dev[-_.]?(\d*))?(?:\+([a-z0-9._-]+))?"
+)
+
+
+def order(version: str) -> tuple[object, ...]:
+    """What sorts versions as PEP 440 does; what is none comes first."""
+    found = _VERSION.fullmatch(version.strip())
+    if found is None or len(version) > 200:
+        return (-1,)
+    epoch, release, stage, stage_number, implicit, post, dev, local = found.groups()
+    numbers = [int(part) for part in release.split(".")]
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    ranks = {"a": 0, "alpha": 0, "b": 1, "beta": 1}
+    if stage:
+        pre: tuple[int, int] = (ranks.get(stage.lower(), 2), int(stage_number or 0))
+    else:
+        only_dev = dev is not None and implicit is None and post is None
+        pre = (-1, 0) if only_dev else (3, 0)
+    has_post = implicit is not None or re.search(r"(?i)post|rev|\dr\d*$", version) is not None
+    after = int(implicit or post or 0) if has_post else -1
+    before = int(dev or 0) if dev is not None else 1 << 62
+    return (int(epoch or 0), tuple(numbers), pre, after, before, local or "")
+
+
+# ---------------------------------------------------------------- what an index says
+
+
+def _listed(url: str, settings: PipSettings) -> list[File]:
+    """The files that a page, or a folder, names."""
+    folder = local_path(url)
+    if folder is not None and folder.is_dir():
+        page = folder / "index.html"
+        if not page.is_file():
+            return [File(place.name, place.as_uri()) for place in sorted(folder.iterdir()) if place.is_file()]
+        url = page.as_uri()
+        folder = page
+    if folder is not None and not folder.is_file():
+        raise SourceError(f"{folder}: looked for a package index, found none")
+    data, kind, url = read(url, settings)
+    if "json" in kind:
+        found = list(_from_json(data, url))
+    else:
+        reader = _Page(url)
+        reader.feed(data.decode("utf-8", "replace"))
+        found = reader.files
+    if folder is None and any(local_path(file.url) is not None for file in found):
+        raise SourceError(f"{without_password(url)}: leads to a file of this machine")
+    return found
+
+
+def _from_json(data: bytes, url: str) -> Iterator[File]:
+    try:
+        entries = json.loads(data)["files"]
+        for entry in entries:
+            hashes = {str(name): str(value) for name, value in dict(entry.get("hashes") or {}).items()}
+            yield File(
+                str(entry["filename"]),
+                urljoin(url, str(entry["url"])),
+                hashes,
+                bool(entry.get("yanked", False)),
+            )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as why:
+        raise SourceError(f"{without_password(url)}: looked for a package index, found {why!r}") from why
+
+
+class _Page(HTMLParser):
+    """The links of an HTML page."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self.files: list[File] = []
+        self._base = url
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        if tag == "base" and values.get("href"):
+            self._base = urljoin(self._base, values["href"])
+        if tag != "a" or not values.get("href"):
+            return
+        with contextlib.suppress(ValueError):
+            url, fragment = urldefrag(urljoin(self._base, values["href"]))
+            name = unquote(urlsplit(url).path.rpartition("/")[2])
+            algorithm, _, digits = fragment.partition("=")
+            hashes = {algorithm: digits} if algorithm in _HASHES else {}
+            self.files.append(File(name, url, hashes, "data-yanked" in values))
+
+
+# ---------------------------------------------------------------- the network
+
+
+def local_path(url: str) -> Path | None:
+    """The path that a ``file:`` URL, or a text that is no URL, names."""
+    parts = urlsplit(url)
+    if parts.scheme == "file":
+        return Path(unquote(parts.path))
+    return None if parts.scheme in ("http", "https") else Path(url).expanduser().absolute()
+
+
+def without_password(url: str) -> str:
+    """``url`` as it may be shown."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=host))
+
+
+def read(url: str, settings: PipSettings) -> tuple[bytes, str, str]:
+    """A page: its bytes, its kind, and where it was in the end."""
+    path = local_path(url)
+    if path is not None:
+        try:
+            data = path.read_bytes() if path.stat().st_size <= MAX_PAGE else b""
+        except OSError as why:
+            raise SourceError(f"{path}: can't be read ({why})") from why
+        return data, "json" if path.suffix == ".json" else "html", url
+    with _open(url, settings) as answer:
+        data = answer.read(MAX_PAGE + 1)
+        if len(data) > MAX_PAGE:
+            raise SourceError(f"{without_password(url)}: says more than {MAX_PAGE >> 20} MB")
+        return data, answer.headers.get_content_type(), answer.geturl()
+
+
+def save(file: File, place: Path, settings: PipSettings) -> None:
+    """Write a file of a package to ``place``, which doesn't exist.
+
+    Raises :class:`SourceError`, also where the index gave another hash of it.
+    """
+    name = next((one for one in _HASHES if one in file.hashes), None)
+    digest = hashlib.new(name or "sha256")
+    path = local_path(file.url)
+    with contextlib.ExitStack() as stack:
+        try:
+            source = stack.enter_context(path.open("rb") if path is not None else _open(file.url, settings))
+            size = 0
+            with place.open("xb") as out:
+                while block := source.read(1 << 20):
+                    size += len(block)
+                    if size > MAX_FILE:
+                        raise SourceError(f"{without_password(file.url)}: is larger than {MAX_FILE >> 30} GB")
+                    digest.update(block)
+                    out.write(block)
+        except (OSError, ValueError) as why:
+            raise SourceError(f"{without_password(file.url)}: can't be had ({why})") from why
+    if name is not None and digest.hexdigest() != file.hashes[name].lower():
+        said = f"the index says {name} {file.hashes[name][:16]}…, found {digest.hexdigest()[:16]}…"
+        raise SourceError(f"{without_password(file.url)}: {said}")
+
+
+class _Redirects(HTTPRedirectHandler):
+    """A password for one host goes to no other, and no page leads to a file of this machine."""
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):  # type: ignore[no-untyped-def]
+        if urlsplit(newurl).scheme not in ("http", "https"):
+            raise HTTPError(newurl, code, "leads to no address of the web", headers, fp)
+        new = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if new is not None and urlsplit(newurl).netloc != urlsplit(req.full_url).netloc:
+            new.remove_header("Authorization")
+        return new
+
+
+def _open(url: str, settings: PipSettings):  # type: ignore[no-untyped-def]
+    parts = urlsplit(url)
+    headers = {"Accept": _ACCEPT, "User-Agent": f"q8a8-patch/{__version__}"}
+    user, password = _login(url)
+    if user:
+        word = base64.b64encode(f"{user}:{password}".encode()).decode()
+        headers["Authorization"] = f"Basic {word}"
+    bare = without_password(url)
+    try:
+        return _opener(parts.hostname or "", parts.port, settings).open(
+            Request(bare, headers=headers),  # noqa: S310 - http or https: local_path has taken the others
+            timeout=settings.timeout,
+        )
+    except HTTPError as why:
+        hint = "name a user in pip's index-url, or in ~/.netrc" if why.code in (401, 403) else None
+        raise SourceError(f"{bare}: HTTP {why.code} {why.reason}", hint=hint) from why
+    except (URLError, OSError, ValueError) as why:
+        reason = getattr(why, "reason", why)
+        raise SourceError(f"{bare}: can't be reached ({reason})") from why
+
+
+def _login(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    if parts.username:
+        return unquote(parts.username), unquote(parts.password or "")
+    with contextlib.suppress(OSError, netrc.NetrcParseError, ValueError):
+        known = netrc.netrc().authenticators(parts.hostname or "")
+        if known is not None:
+            return known[0], known[2] or ""
+    return "", ""
+
+
+def _opener(host: str, port: int | None, settings: PipSettings) -> OpenerDirector:
+    context = ssl.create_default_context(cafile=settings.cert)
+    if settings.client_cert:
+        context.load_cert_chain(settings.client_cert)
+    if host in settings.trusted_hosts or f"{host}:{port}" in settings.trusted_hosts:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    handlers: list[object] = [HTTPSHandler(context=context), _Redirects()]
+    if settings.proxy:
+        handlers.append(ProxyHandler({"http": settings.proxy, "https": settings.proxy}))
+    return build_opener(*handlers)  # type: ignore[arg-type]
