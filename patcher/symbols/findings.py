@@ -17,6 +17,7 @@ class Finding(NamedTuple):
     chain: tuple[str, ...]
     detail: str = ""
     suggestion: str | None = None
+    paths: tuple[str, ...] = ()  # the files of the chain
 
     @property
     def severity(self) -> str:
@@ -53,6 +54,7 @@ class Finding(NamedTuple):
             "demangled": readable(self.demangled),
             "object": readable(self.object),
             "chain": [readable(name) for name in self.chain],
+            "paths": [readable(path) for path in self.paths],
             "detail": readable(self.detail),
             "suggestion": readable(self.suggestion) if self.suggestion else None,
         }
