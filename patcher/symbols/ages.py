@@ -12,7 +12,7 @@ from patcher.symbols.elf import ElfObject
 FAMILIES = ("GLIBC", "GLIBCXX", "CXXABI")  # what is told of every folder
 _VERSION = re.compile(r"([A-Za-z][A-Za-z0-9_]*?)_(\d+(?:\.\d+)*)")
 # versions that are features: the release that brought them
-_FEATURES = {"GLIBC_ABI_DT_RELR": "GLIBC_2.36", "GLIBC_ABI_GNU2_TLS": "GLIBC_2.42", "GLIBC_ABI_GNU_TLS": "GLIBC_2.42"}
+_FEATURES = {"GLIBC_ABI_DT_RELR": "GLIBC_2.36"}
 
 
 class Age(NamedTuple):

@@ -42,4 +42,7 @@ def _why(item: ElfObject, name: str) -> tuple[str, str]:
     start = f"_Z{len(name)}{name}"
     if any(other.startswith(start) for other in item.exports):
         return f"{item.name} exports it with C++ linkage", f'declare it extern "C": the name is {name} then'
-    return f"{item.name} doesn't define it", "link the object that defines it (from an archive: --whole-archive, or -u)"
+    return (
+        f"{item.name} doesn't define it",
+        "link the object that defines it (from an archive: --whole-archive, or -u)",
+    )

@@ -78,22 +78,22 @@ _ALL = (
         "not-exported",
         "error",
         "A library doesn't export a name that it has to (--must-export).",
-        "Whoever opens it looks the name up and finds nothing. Its definition is hidden, has C++ linkage, is\n"
-        "in an object that the linker left out of an archive, or isn't there.",
+        "Whoever opens it looks the name up and finds nothing. Its definition is hidden, has C++ linkage,\n"
+        "is in an object that the linker left out of an archive, or isn't there.",
     ),
     Rule(
         "too-new",
         "error",
         "A newer version of a system's library is needed than --at-most allows.",
-        "The loader of an older system refuses it: 'version GLIBC_2.34 not found'. Build on a system as old as\n"
-        "the oldest that it has to run on (an image of manylinux), or ship that library along.",
+        "The loader of an older system refuses it: 'version GLIBC_2.34 not found'. Build on a system as old\n"
+        "as the oldest that it has to run on (an image of manylinux), or ship that library along.",
     ),
     Rule(
         "readers-disagree",
         "error",
         "Two readers of ELF files that know nothing of each other read a file differently.",
-        "The fast one, whose findings these are, and one that is built on pyelftools. One of them is wrong, so\n"
-        "nothing is proven. Please report it, with the file if it may be shown.",
+        "The fast one, whose findings these are, and one that is built on pyelftools. One of them is wrong,\n"
+        "so nothing is proven. Please report it, with the file if it may be shown.",
     ),
     Rule(
         "underlinked",
@@ -121,7 +121,7 @@ _ALL = (
         "static-tls",
         "note",
         "A library that is opened at run time uses static TLS.",
-        "Room for it is set aside when a program starts, and there is little to spare (some 1,600 bytes with\n"
+        "Room for it is set aside when a program starts, and there is little to spare (some 1,600 bytes in\n"
         "glibc; musl has none): 'cannot allocate memory in static TLS block'. Compile it with\n"
         "-ftls-model=global-dynamic, link the program against it, preload it, or raise\n"
         "GLIBC_TUNABLES=glibc.rtld.optional_static_tls.",

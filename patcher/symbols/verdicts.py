@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from patcher.symbols.elf import ElfObject, Reference
+from patcher.symbols.elf.constants import DF_STATIC_TLS
 from patcher.symbols.findings import Finding
 from patcher.symbols.inputs import Inputs
 from patcher.symbols.leaks import leaks
 from patcher.symbols.mismatches import tls_mismatches
 from patcher.symbols.scope import Scope, has_lost_versions, provides
 from patcher.symbols.search import MUSL, Search
+
+# of the C library, which every program has from its start
+_C_LIBRARY = ("libc.", "ld-", "libpthread.", "libm.", "libdl.", "librt.")
 
 
 class Closures:
@@ -86,6 +90,7 @@ class Verdicts:
         # what a plugin's host would have brought along may serve the plugin
         lost_company = not gaps.isdisjoint(scope.company)
         self._interpreter(scope)
+        self._static_tls(scope)
         for item in scope.objects:
             self._paths(scope, item)
             untold = self._versions(scope, item)
@@ -220,6 +225,20 @@ class Verdicts:
             if why:
                 detail = f"{root.name} is started by {root.interpreter}: {why}"
                 self.add(scope, root, "interpreter-not-found", root.interpreter, detail)
+
+    def _static_tls(self, scope: Scope) -> None:
+        """Libraries that somebody opens at run time, and that want room set aside before it."""
+        if scope.root.executable:
+            return
+        for item in scope.objects:
+            if (
+                item.flags & DF_STATIC_TLS
+                and item not in scope.company
+                and not item.name.startswith(_C_LIBRARY)
+            ):
+                detail = f"{item.name} uses static TLS, for which little room is left when it is opened"
+                advice = "compile it with -ftls-model=global-dynamic, or link the program against it"
+                self.add(scope, item, "static-tls", item.name, detail, advice)
 
     def _paths(self, scope: Scope, item: ElfObject) -> None:
         if item not in self._given:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,7 @@ def _system(place: Path) -> None:
     place.write_bytes(data)
 
 
-FIRST = {
+FIRST: dict[str, tuple[Callable[[Path], object], bool, bool]] = {
     "empty": (lambda place: place.write_bytes(b""), True, True),
     "lost link": (lambda place: place.write_text("libf.so.1.0"), True, True),
     "linker script": (
@@ -135,7 +136,8 @@ def test_the_interpreter(shop: Workshop, interpreter: str, word: str) -> None:
         interpreter = str(shop.source("ld.so", "#!/bin/sh\n" * 20))
     elif interpreter == "foreign":
         interpreter = str(Elf(machine=AARCH64).write(shop.folder / "ld.so"))
-    Path(interpreter).exists() and Path(interpreter).chmod(0o755)
+    if Path(interpreter).exists():
+        Path(interpreter).chmod(0o755)
     good = shop.program("good", "int main(void){return 0;}")
     assert starts(good)
     assert errors(good) == set()
@@ -209,6 +211,8 @@ def test_a_program_lends_its_rpath_to_what_it_opens(tmp_path: Path, cc: str, tag
 
 
 def test_folders_that_are_not_there_are_refused(tmp_path: Path) -> None:
-    for options in ({"library_path": (tmp_path / "no",)}, {"sysroot": tmp_path / "no"}):
-        with pytest.raises(UsageError, match="looked for a folder, found nothing"):
-            SearchOptions.from_environment(**options)  # type: ignore[arg-type]
+    gone = tmp_path / "no"
+    with pytest.raises(UsageError, match=r"--library-path .*no: looked for a folder, found nothing"):
+        SearchOptions.from_environment((gone,))
+    with pytest.raises(UsageError, match=r"--sysroot .*no: looked for a folder, found nothing"):
+        SearchOptions.from_environment(sysroot=gone)
