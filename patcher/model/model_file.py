@@ -132,7 +132,7 @@ def parts_of(first: _D, read_part: Callable[[Path], _D]) -> tuple[_D, ...]:
                 f" {part.get('split.count', 1)}",
                 hint="a part was copied to the wrong name: get it again",
             )
-        if part.get("split.tensors.count") != total:
+        if part.get("split.tensors.count") not in (None, total):
             raise GgufError(
                 f"{place}: is a part of another model: it announces {part.get('split.tensors.count')} tensors"
                 f" over all parts, {path.name} announces {total}"
