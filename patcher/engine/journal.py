@@ -21,10 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from patcher.base.bounded import MAX_SOURCE, inflated, regular_file
 from patcher.base.errors import TreeChangedError, UsageError
 from patcher.engine.tree import WorkTree
 
 FORMAT = 1
+MAX_MANIFEST = 32 << 20  # bytes; what we write has a few hundred thousand, the texts of all edits
 LOCK_SECONDS = 60.0
 
 
@@ -62,15 +64,25 @@ class Record:
     kind: str = "q8_a8"  # the type whose edits were written
 
     def before(self, number: int) -> bytes | None:
-        """The bytes of entry ``number`` before the transaction; None where it wasn't there."""
+        """The bytes of entry ``number`` before the transaction; None where it wasn't there.
+
+        Raises :class:`UsageError` for a record that is damaged, or longer than a source may be.
+        """
         if not self.entries[number].before:
             return None
-        return zlib.decompress((self.folder / f"{number}.before").read_bytes())
+        place = self.folder / f"{number}.before"
+        try:
+            return inflated(regular_file(place, MAX_SOURCE), MAX_SOURCE)
+        except (OSError, ValueError, zlib.error) as why:
+            raise _not_a_record(place, why) from why
 
     def after(self, number: int) -> bytes:
-        """The bytes of entry ``number`` as an apply left them."""
+        """The bytes of entry ``number`` as an apply left them. Raises as before() does."""
         before, out, position = self.before(number) or b"", [], 0
-        for _, start, end, text in self.entries[number].cuts:
+        for edit, start, end, text in self.entries[number].cuts:
+            # cuts that go backwards would repeat the file as often as there are cuts
+            if not position <= start <= end <= len(before):
+                raise _not_a_record(self.folder, f"edit {edit} cuts from {start} to {end}")
             out += [before[position:start], text]
             position = end
         return b"".join([*out, before[position:]])
@@ -115,7 +127,7 @@ class Journal:
         if not manifest.is_file():
             return None
         try:
-            document = json.loads(manifest.read_text(encoding="utf-8"))
+            document = json.loads(regular_file(manifest, MAX_MANIFEST))
             entries = tuple(
                 Entry(
                     item["path"],
@@ -130,8 +142,8 @@ class Journal:
             )
             if document["format"] != FORMAT:
                 raise UsageError(f"{manifest}: written by another release ({document['tool']})")
-        except (ValueError, KeyError, TypeError) as why:
-            raise UsageError(f"{manifest}: not a journal ({why!r})") from why
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as why:
+            raise _not_a_record(manifest, why) from why
         # records of before there were other types don't say whose they are
         return Record(folder, entries, document["tool"], str(document.get("type", "q8_a8")))
 
@@ -242,6 +254,14 @@ class Journal:
         return f"an interrupted run was undone: {len(undo)} of {len(record.entries)} files had been written"
 
 
+def _not_a_record(place: Path, why: object) -> UsageError:
+    reason = f"{type(why).__name__}: {why}" if isinstance(why, Exception) else str(why)
+    return UsageError(
+        f"{place}: looked for a record of an apply, found none that makes sense ({reason})",
+        hint="where it isn't yours, remove the folder; git knows how the files were",
+    )
+
+
 def _beside(place: Path) -> Path:
     """The draft of ``place`` where the state folder lies on another file system."""
     return place.with_name(f".{place.name}.q8a8-patch")
@@ -254,11 +274,13 @@ def _document(entry: Entry) -> dict[str, Any]:
 
 def _lines(entry: Entry, tree: WorkTree) -> Iterator[tuple[str, int, int]]:
     """(edit id, first line, last line) of every text that was added, counted from 1."""
-    data, shift = tree.read(entry.path) or b"", 0
+    data, shift, line, counted = tree.read(entry.path) or b"", 0, 1, 0
     for edit, start, end, text in entry.cuts:
         body = text.strip(b"\r\n")
-        first = data.count(b"\n", 0, start + shift + text.index(body)) + 1
-        yield edit, first, first + body.count(b"\n")
+        at = start + shift + text.index(body)
+        line += data.count(b"\n", counted, at)  # onwards from the cut before: the file is counted once
+        counted = max(counted, at)
+        yield edit, line, line + body.count(b"\n")
         shift += len(text) - (end - start)
 
 
