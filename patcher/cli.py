@@ -10,7 +10,7 @@ import click
 
 from patcher import __version__
 from patcher.base.errors import ExitCode, PatcherError
-from patcher.base.printable import harmless
+from patcher.base.printable import harmless, one_line
 
 # verb -> (module below patcher.commands, one line of help); kept here so that --help imports none of them
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -85,9 +85,9 @@ def run(argv: list[str] | None = None) -> int:
         return error.exit_code
     except click.UsageError as error:
         where = f" (see '{error.ctx.command_path} --help')" if error.ctx else ""
-        return _fail(error.format_message() + where, ExitCode.USAGE)
+        return _fail(one_line(error.format_message() + where), ExitCode.USAGE)
     except click.ClickException as error:
-        return _fail(error.format_message(), ExitCode.USAGE)
+        return _fail(one_line(error.format_message()), ExitCode.USAGE)
     except (click.Abort, KeyboardInterrupt):
         return _fail("interrupted", ExitCode.INTERRUPTED)
     except BrokenPipeError:
@@ -95,7 +95,7 @@ def run(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OK
     except Exception as error:  # noqa: BLE001 - the outermost layer: a bug becomes one line and a log
-        return _fail(_unexpected(error), ExitCode.INTERNAL)
+        return _fail(one_line(_unexpected(error)), ExitCode.INTERNAL)
     return result if isinstance(result, int) else ExitCode.OK
 
 

@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import click
 
-from patcher.base.printable import harmless, harmless_json
+from patcher.base.printable import harmless, harmless_json, one_line
 from patcher.base.progress import SILENT, Reporter, SilentStep, Step
 
 P = ParamSpec("P")
@@ -33,7 +33,7 @@ class _RichStep:
         if total is not None:
             fields["total"] = total
         if detail is not None:
-            fields["detail"] = harmless(detail)
+            fields["detail"] = one_line(detail)
         self._progress.update(self._task, **fields)
 
 
@@ -47,10 +47,10 @@ class ConsoleReporter:
 
     def note(self, message: str) -> None:
         if not self._quiet:
-            click.echo(harmless(message), err=True)
+            click.echo(one_line(message), err=True)
 
     def warn(self, message: str) -> None:
-        text = click.style("warning: ", fg="yellow", bold=True) + harmless(message)
+        text = click.style("warning: ", fg="yellow", bold=True) + one_line(message)
         click.echo(text, err=True, color=_color())
 
     @contextmanager
@@ -80,7 +80,7 @@ class ConsoleReporter:
         )
         console = Console(stderr=True, no_color="NO_COLOR" in os.environ, highlight=False)
         with Progress(*columns, console=console, transient=True) as progress:
-            yield _RichStep(progress, progress.add_task(harmless(label), total=total, detail=""))
+            yield _RichStep(progress, progress.add_task(one_line(label), total=total, detail=""))
 
 
 def shown(path: Path) -> str:

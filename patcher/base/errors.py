@@ -2,13 +2,17 @@
 
 The library raises these and never prints; the command line prints the one line that
 :meth:`PatcherError.__str__` gives and leaves with :attr:`PatcherError.exit_code`.
-A message names the file, what was looked for, what was found; ``hint`` says what to do next.
+A message names the file, what was looked for, what was found; ``hint`` says what to do next. It is one
+line whatever is in the names: what doesn't print is written as escapes here, for all of them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import ClassVar
+
+from patcher.base.printable import readable
 
 
 class ExitCode(IntEnum):
@@ -30,15 +34,18 @@ class PatcherError(Exception):
 
     exit_code: ClassVar[ExitCode] = ExitCode.INTERNAL
 
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+    def __init__(self, message: str, *, hint: str | None = None, details: Sequence[str] = ()) -> None:
+        # names in it are anybody's: whatever they hold, it stays one line, and says itself
+        self.message = readable(message)
+        self.hint = readable(hint) if hint else None
+        self.details = tuple(map(readable, details))  # a line each, below the message
+        super().__init__(self.message)
 
     def __str__(self) -> str:
-        if not self.hint:
-            return self.message
-        return f"{self.message}\n{self.hint}" if "\n" in self.message else f"{self.message}; {self.hint}"
+        if not self.details:
+            return f"{self.message}; {self.hint}" if self.hint else self.message
+        lines = [self.message, *(f"  {line}" for line in self.details)]
+        return "\n".join([*lines, self.hint] if self.hint else lines)
 
 
 class UsageError(PatcherError):

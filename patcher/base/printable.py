@@ -1,7 +1,9 @@
-"""Text from trees, objects, models and commits, made harmless to a terminal.
+"""Text from trees, objects, models and commits, made harmless: to terminals, CI services and Markdown.
 
 Names may be anybody's: an escape sequence in one can rewrite the screen, set the title or answer a
-question in the user's stead, and a change of writing direction can make one name look like another.
+question in the user's stead, a change of writing direction can make one name look like another, a line end
+lets a name begin a line of its own, which a CI service may take as a command, and in a comment it may be a
+link or call somebody by name. Whatever says a name says it by one of these functions.
 """
 
 from __future__ import annotations
@@ -17,9 +19,42 @@ _EITHER = re.compile(f"{_COLOR}|(?P<unsafe>{_UNSAFE})")
 _EACH = re.compile(_UNSAFE)
 
 
+# What GitHub's and Azure's runners take as a command, at the start of a line
+_COMMAND = re.compile(r"(?m)^([^\S\n]*)(::|##(?=\[))")
+_LINE_ENDS = re.compile("[\n\u2028\u2029]")
+_MARKDOWN = re.compile(
+    r"(?P<char>[\\`*{}\[\]<>|~&$]|(?<!\w)_|_(?!\w))|(?P<call>@|\#(?=\d))|(?P<link>(?i:(?<=www)(?=\.))|:(?=//))"
+)
+
+
 def harmless(text: str) -> str:
-    """``text`` with what would do more than show itself written as escapes."""
-    return _EITHER.sub(lambda found: _escape(found["unsafe"]) if found["unsafe"] else found[0], text)
+    """``text``, of several lines, with what would do more than show itself written as escapes."""
+    shown = _EITHER.sub(lambda found: _escape(found["unsafe"]) if found["unsafe"] else found[0], text)
+    return _COMMAND.sub(lambda found: f"{found[1]}\\x{ord(found[2][0]):02x}{found[2][1:]}", shown)
+
+
+def one_line(text: str) -> str:
+    """``text`` as :func:`harmless` has it, and in one line whatever is in it."""
+    return harmless(_LINE_ENDS.sub(lambda found: _escape(found[0]), text))
+
+
+def readable(text: str) -> str:
+    """``text`` in one line, with all that doesn't print, colours too, written as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else _escape(one) for one in text)
+
+
+def markdown(text: str) -> str:
+    """``text`` as Markdown that says just that, in one line: no markup, no link, nobody called by name."""
+    return _MARKDOWN.sub(_inert, readable(text))
+
+
+def _inert(found: re.Match[str]) -> str:
+    if found["char"]:
+        return f"&#{ord(found[0])};"
+    # nothing that is seen, and no name follows the sign any more, no address the colon
+    return f"{found[0] if found['link'] is not None else f'&#{ord(found[0])};'}&#8203;"
 
 
 def harmless_json(document: str) -> str:

@@ -352,7 +352,7 @@ def _reaped(child: subprocess.Popen[bytes], until: float, seconds: float | None)
         elif child.poll() is not None:
             return 0
         if time.monotonic() > until:
-            raise TimeUpError(f"did not end in {seconds:g} s")
+            raise TimeUpError(f"gave no answer in {seconds:g} s")
         time.sleep(pause)
         pause = min(2 * pause, _TICK)
 

@@ -111,6 +111,10 @@ def _repaired(request: Request, report: symbols.Report, reporter: Reporter) -> s
     """The report with the fixes that were found, which are written if that was asked for."""
     from patcher.symbols import repair
 
+    if request.prove or request.fix is not None:
+        reporter.note(
+            "to prove is to trust the build, as to build is: its sources are compiled as its commands say"
+        )
     made = repair.fixes(report, proven=request.prove or request.fix is not None, reporter=reporter)
     report = repair.suggested(report, made)
     if request.fix is not None and made:

@@ -53,13 +53,16 @@ FORMATS = ("text", "json", "sarif", "junit", "github", "gitlab")
     "--fail-on", type=click.Choice(["error", "warning", "note"]), default="error", show_default=True
 )
 @click.option(
-    "--prove", is_flag=True, help="Compile what is suggested for templates, and say whether it helps."
+    "--prove",
+    is_flag=True,
+    help="Compile what is suggested for templates, and say whether it helps. Trusts the build: its compile"
+    " commands are run.",
 )
 @click.option(
     "--fix",
     type=click.Path(path_type=Path),
     metavar="TREE",
-    help="Write what was proven into this checkout; 'revert' takes it back.",
+    help="Write what was proven into this checkout; 'revert' takes it back. Trusts the build, too.",
 )
 @click.option(
     "--must-export",

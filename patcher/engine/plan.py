@@ -119,7 +119,7 @@ class Plan:
             ours = "--renumber moves the number to the reserved one, --adopt-id keeps theirs"
             other = f"where {self.patchset.type.upper} is a type of upstream's own, neither will do"
             hint = f"{ours}; {other}; {hint}"
-        raise ConflictError("\n  ".join([f"{self.tree}: {count}", *lines]), hint=hint)
+        raise ConflictError(f"{self.tree}: {count}", hint=hint, details=lines)
 
     def diff(self) -> str:
         """The plan as a unified diff that ``git apply`` takes."""

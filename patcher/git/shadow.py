@@ -291,8 +291,20 @@ def require_readable_tree(top: Path) -> None:
                     raise UsageError(f"{entry.path}: is larger than {MAX_TEXT >> 20} MB")
                 if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode) and not stat.S_ISLNK(mode):
                     raise UsageError(f"{entry.path}: looked for a file, found {_kind(mode)}")
-            elif entry.name != ".git" and entry.is_dir(follow_symlinks=False):
+            elif entry.name == ".git":
+                _require_nested(Path(entry.path))
+            elif entry.is_dir(follow_symlinks=False):
                 todo.append(entry.path)
+
+
+def _require_nested(place: Path) -> None:
+    """What git reads of a nested repository to learn that it is one, and what it has checked out."""
+    with suppress(UsageError):
+        place = place if place.is_dir() else _led_to(place)
+    if place.is_dir():
+        for name in ("HEAD", "config", "config.worktree", "commondir", "packed-refs"):
+            _require_file(place / name)
+        _require_sound(place / "refs")
 
 
 def _kind(mode: int) -> str:

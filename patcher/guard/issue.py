@@ -6,11 +6,11 @@ import re
 from dataclasses import dataclass
 from typing import Protocol
 
+from patcher.base.printable import markdown as inert
+from patcher.base.printable import readable
 from patcher.drift.cause import Cause
 from patcher.engine.patchset import PatchSet
-from patcher.guard.outputs import escaped
 from patcher.guard.watch import Watched
-from patcher.symbols.findings import readable
 
 MARKER = "<!-- q8a8-patch guard: upstream drift -->"
 _MARKER_OF = "<!-- q8a8-patch guard: upstream drift of {} -->"
@@ -97,14 +97,14 @@ def body_of(watched: Watched) -> str:
     far = f"the last {watched.days} days" if watched.days else "all of its history"
     kept = f"{_commit(watched, good.commit)} ({good.date})" if good else f"none in {far}; releases: {known}"
     broke = (
-        f"{_commit(watched, first.commit)} ({first.date}) {escaped(first.subject)}"
+        f"{_commit(watched, first.commit)} ({first.date}) {inert(first.subject)}"
         if first
         else f"before {far}"
     )
     lines = [
         marker_of(watched.patchset),
         f"{len(newest.conflicts)} of {len(watched.patchset.edits)} edits of {watched.patchset.type.upper}"
-        f" can't be placed in the newest commit of {escaped(watched.upstream)}; 'apply' writes nothing.",
+        f" can't be placed in the newest commit of {inert(watched.upstream)}; 'apply' writes nothing.",
         "",
         f"- last good: {kept}",
         f"- broken by: {broke}",
@@ -113,11 +113,11 @@ def body_of(watched: Watched) -> str:
     causes = {cause.edit: cause for cause in found.causes}
     purposes = {edit.id: edit.purpose for edit in watched.patchset.edits}
     for conflict in newest.conflicts:
-        lines += [f"### {escaped(conflict.edit)}", "", f"{escaped(purposes.get(conflict.edit, ''))}", ""]
-        lines += [f"{escaped(conflict.file)}: {escaped(conflict.detail)}", ""]
+        lines += [f"### {inert(conflict.edit)}", "", f"{inert(purposes.get(conflict.edit, ''))}", ""]
+        lines += [f"{inert(conflict.file)}: {inert(conflict.detail)}", ""]
         cause = causes.get(conflict.edit)
         if cause is not None:
-            lines += [f"Since {_commit(watched, cause.commit)} ({cause.date}) {escaped(cause.subject)}:", ""]
+            lines += [f"Since {_commit(watched, cause.commit)} ({cause.date}) {inert(cause.subject)}:", ""]
             lines += [*_fenced(cause.hunk), ""]
     chosen = "" if watched.patchset.home is None else " --type FILE"
     again = f"q8a8-patch drift CLONE{chosen} --refs {good.commit[:12] if good else 'A'}..HEAD --bisect"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from typing import Any
 from urllib.parse import quote
@@ -11,8 +10,9 @@ from urllib.parse import quote
 import click
 
 from patcher import __version__
+from patcher.base.printable import markdown as inert
+from patcher.base.printable import readable
 from patcher.guard.problem import OWN_RULES, Check, Problem
-from patcher.symbols.findings import readable
 from patcher.symbols.formats.annotations import SHOWN, annotation
 from patcher.symbols.formats.sarif import SCHEMA
 from patcher.symbols.rules import RULES
@@ -135,12 +135,12 @@ def gitlab(check: Check) -> str:
 def markdown(check: Check) -> str:
     """The job's summary."""
     what = check.release or (check.commit or "")[:12]
-    head = f"## {'❌ Red' if check.failing else '✅ Green'}: {escaped(check.source)} {escaped(what)}".rstrip()
+    head = f"## {'❌ Red' if check.failing else '✅ Green'}: {inert(check.source)} {inert(what)}".rstrip()
     lines = [head, "", "| step | | time | |", "|---|---|---|---|"]
     for stage in check.stages:
         seconds = f"{stage.seconds:.1f} s" if stage.state != "skipped" else ""
         lines.append(
-            f"| {stage.name} | {_MARKS[stage.state]} {stage.state} | {seconds} | {escaped(stage.detail)} |"
+            f"| {stage.name} | {_MARKS[stage.state]} {stage.state} | {seconds} | {inert(stage.detail)} |"
         )
     if check.problems:
         lines += ["", "| | where | what | what to do |", "|---|---|---|---|"]
@@ -148,13 +148,5 @@ def markdown(check: Check) -> str:
             file = check.seen_from_here(one)
             place = f"{file}:{one.line}" if file and one.line else file or ""
             cells = (f"{one.severity}: {one.rule}", place, one.message, one.hint)
-            lines.append(f"| {' | '.join(escaped(cell) for cell in cells)} |")
+            lines.append(f"| {' | '.join(inert(cell) for cell in cells)} |")
     return "\n".join(lines) + "\n"
-
-
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~@&$])")
-
-
-def escaped(words: str) -> str:
-    """``words`` as Markdown that says just that, in one line: names come from trees that may be anybody's."""
-    return _MARKDOWN.sub(lambda found: f"&#{ord(found[1])};", readable(words))

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from patcher.symbols.findings import readable
+from patcher.base.printable import readable
 from patcher.symbols.rules import RULES, SEVERITIES
 
 FAIL_ON = (*SEVERITIES, "never")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from patcher.base.errors import UsageError
 from patcher.base.files import write_wanted
-from patcher.symbols.findings import Report, readable
+from patcher.base.printable import readable
+from patcher.symbols.findings import Report
 
 FORMAT = 1
 

@@ -7,6 +7,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from patcher.base.printable import readable
 from patcher.symbols.rules import RULES, SEVERITIES
 
 
@@ -71,16 +72,6 @@ def _demangled(symbol: str) -> str:
 
     name, at, version = symbol.partition("@")
     return tidy(demangle(name)) + at + version
-
-
-def readable(text: str) -> str:
-    """``text`` with what is no UTF-8, and what would move a terminal's cursor, written as escapes.
-
-    Names come from the files that are inspected, and those may be anybody's.
-    """
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 class Report(NamedTuple):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from patcher.symbols.findings import Finding, Report, readable
+from patcher.base.printable import readable
+from patcher.symbols.findings import Finding, Report
 from patcher.symbols.rules import Rule
 
 _BOLD, _GREEN, _PLAIN = "\x1b[1m", "\x1b[32m", "\x1b[0m"

@@ -20,7 +20,7 @@ import pytest
 from patcher import cli
 from patcher.base.console import ConsoleReporter, Output
 from patcher.base.errors import UsageError
-from patcher.base.printable import harmless, harmless_json
+from patcher.base.printable import harmless, harmless_json, markdown
 from patcher.symbols.emulate.commands import Command, linker_arguments
 from tests.conftest import git
 
@@ -201,6 +201,63 @@ def test_an_error_with_a_name_from_the_tree(mini_repo: Path, capsys: pytest.Capt
     assert not RAW.search(
         capsys.readouterr().err.replace("\x1b[31m", "").replace("\x1b[1m", "").replace("\x1b[0m", "")
     )
+
+
+LINES = "x\n::add-mask::y\r##[group]z\u2028\x1b[2J\u202e"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["status"], ["apply"], ["revert"], ["diff"], ["build"], ["audit"], ["drift"], ["verify-symbols"], ["evaluate"],
+     ["export", "-o"], ["gguf"], ["calibrate"], ["fetch", "--source"], ["guard", "check", "--source"],
+     ["apply", "--type"], ["status", "--no-such"], ["verify-symbols", "--ignore"], ["smooth"], ["quantize"], ["type"]],
+)  # fmt: skip
+def test_an_error_is_one_line_whatever_the_name(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A line end in a name would begin a line of its own, which a CI service takes as a command."""
+    monkeypatch.chdir(tmp_path)
+    assert cli.run([*arguments, LINES]) != 0
+    said = capsys.readouterr()
+    lines = [*said.err.splitlines(), *said.out.splitlines()]
+    assert lines
+    assert not [line for line in lines if line.lstrip().startswith(("::", "##["))]
+    assert said.err.count("\n") == 1
+    assert not RAW.search(re.sub(r"\x1b\[\d*m", "", said.err))
+
+
+def test_errors_of_a_folder_with_lines_in_its_name(
+    mini_repo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "a\n::add-mask::b"
+    mini_repo.rename(folder)
+    header = folder / "include/llama.h"
+    header.write_text(
+        header.read_text(encoding="utf-8").replace("enum llama_ftype {", "enum x {"), encoding="utf-8"
+    )
+    (folder / "c\n::set-output name=x::y.so").write_bytes(b"\x7fELF")
+    for verb in (
+        ["status"],
+        ["apply"],
+        ["diff"],
+        ["audit"],
+        ["verify-symbols"],
+        ["guard", "check", "--static", "--source"],
+    ):
+        cli.run([*verb, str(folder)])
+        said = capsys.readouterr()
+        for line in (said.out + "\n" + said.err).splitlines():
+            # guard's own annotations are commands, and name files in the form that commands have
+            assert not re.match(r"\s*(::(?!error |warning |notice )|##\[)", line), (verb, line)
+
+
+def test_names_in_markdown_are_inert() -> None:
+    evil = "@me #12 [a](http://x) https://evil.example www.evil.example <img> `x` **b** |\n# h $x$ &amp; \\ ~~s~~"
+    said = markdown(evil)
+    assert "\n" not in said
+    assert not re.search(r"[@<>\[\]`*|~$\\]|://|www\.|(?<!&)#\d", said)
+    assert markdown("Q8_A8, 1.5 GB (97.3 %): yes") == "Q8_A8, 1.5 GB (97.3 %): yes"
+    assert markdown("_a_") == "&#95;a&#95;"
 
 
 def test_subjects_of_commits(mini_repo: Path, capsys: pytest.CaptureFixture[str]) -> None:

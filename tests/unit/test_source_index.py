@@ -181,7 +181,8 @@ def test_pip_names_its_own_index_and_its_settings(monkeypatch: pytest.MonkeyPatc
 
 def test_the_order_of_versions() -> None:
     rising = ["0.9", "1.0.dev1", "1.0a1", "1.0b2", "1.0rc1", "1.0", "1.0.post1", "1.0.1", "1.10", "1!0.1"]
-    assert sorted(rising[::-1], key=order) == rising
+    shuffled = rising[5:] + rising[:5][::-1]
+    assert sorted(shuffled, key=order) == rising
     assert order("1.0") == order("1.0.0")
     files = [File(f"a_b-{version}.tar.gz", "") for version in rising[:-1]]
     assert pick("a-b", None, files).name == "a_b-1.10.tar.gz"

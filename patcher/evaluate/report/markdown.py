@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from patcher.base import units
+from patcher.base.printable import markdown as inert
+from patcher.base.printable import readable
 from patcher.evaluate.judge import metric as metrics
 from patcher.evaluate.judge import verdict_table
 from patcher.evaluate.judge.compare import Difference
@@ -65,18 +67,18 @@ def answer(report: Report, verdicts: Sequence[Verdict]) -> list[str]:
 
 def closing(report: Report, more: Sequence[str] = ()) -> str:
     """How it was measured and by which command, in one sentence; ``more`` is said before the command."""
-    command = str(report.settings.get("command") or "").replace("`", "")
-    words = [report.title, how(report), *more, f"by `{command}`" if command else ""]
-    return _cell(", ".join(word for word in words if word) + ".")
+    command = readable(" ".join(str(report.settings.get("command") or "").replace("`", "").split()))
+    words = [*map(_cell, [report.title, how(report), *more]), f"by `{command}`" if command else ""]
+    return ", ".join(word for word in words if word) + "."
 
 
-def _answer(verdict: Verdict, value: str) -> str:
+def _answer(verdict: Verdict, value: str) -> Marked:
     said = "yes" if verdict.kept else "no"
     if verdict.ratio is None:
-        return f"not measured: **{said}**"
+        return Marked(f"not measured: **{said}**")
     ratio = f"{figures.short(verdict.ratio)} ({figures.percent(verdict.ratio)})"
-    shown = value if verdict.requirement.metric in ABSOLUTE else f"{value}, {ratio}"
-    return f"{shown}: **{said}**" + (f", {verdict.doubt}" if verdict.doubt else "")
+    shown = _cell(value if verdict.requirement.metric in ABSOLUTE else f"{value}, {ratio}")
+    return Marked(f"{shown}: **{said}**" + (f", {_cell(verdict.doubt)}" if verdict.doubt else ""))
 
 
 def how(report: Report) -> str:
@@ -195,10 +197,16 @@ def _list(value: object) -> str | None:
 
 
 def table(header: list[str], rows: list[list[str]]) -> list[str]:
-    """A Markdown table; the cells' own bars and line ends can't break it."""
+    """A Markdown table. A cell says what it is, unless it is :class:`Marked`: names may be anybody's."""
     lines = [f"| {' | '.join(map(_cell, header))} |", f"|{'|'.join('---' for _ in header)}|"]
     return lines + [f"| {' | '.join(map(_cell, row))} |" for row in rows]
 
 
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+class Marked(str):
+    """Text that is Markdown already, its names made inert."""
+
+    __slots__ = ()
+
+
+def _cell(text: str) -> Marked:
+    return text if isinstance(text, Marked) else Marked(inert(" ".join(text.split())))

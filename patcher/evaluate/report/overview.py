@@ -85,13 +85,14 @@ def rows(judged: Sequence[Judged]) -> list[list[str]]:
 
 def markdown(judged: Sequence[Judged]) -> str:
     """The table, and each evaluation's answer below it."""
+    from patcher.base.printable import markdown as inert
     from patcher.evaluate.report.markdown import answer, table
 
     parts = ["# Evaluations", "", *table(header(), rows(judged)), ""]
     for item in judged:
         if item.verdicts:
             parts += [
-                f"## {' '.join(item.report.title.split())}",
+                f"## {inert(' '.join(item.report.title.split()))}",
                 "",
                 *answer(item.report, item.verdicts),
                 "",

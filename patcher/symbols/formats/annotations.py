@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from patcher.symbols.findings import Report, readable
+from patcher.base.printable import readable
+from patcher.symbols.findings import Report
 from patcher.symbols.formats.paths import relative
 
 _LEVELS = {"error": "error", "warning": "warning", "note": "notice"}

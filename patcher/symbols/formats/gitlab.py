@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections import Counter
 
-from patcher.symbols.findings import Report, readable
+from patcher.base.printable import readable
+from patcher.symbols.findings import Report
 from patcher.symbols.formats.paths import relative
 
 _SEVERITIES = {"error": "critical", "warning": "minor", "note": "info"}

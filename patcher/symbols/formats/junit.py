@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as Tree
 
-from patcher.symbols.findings import Finding, Report, readable
+from patcher.base.printable import readable
+from patcher.symbols.findings import Finding, Report
 from patcher.symbols.formats.paths import relative
 
 

@@ -8,7 +8,8 @@ from typing import Any
 from urllib.parse import quote
 
 from patcher import __version__
-from patcher.symbols.findings import Finding, Report, readable
+from patcher.base.printable import readable
+from patcher.symbols.findings import Finding, Report
 from patcher.symbols.formats.paths import relative
 from patcher.symbols.rules import RULES, Rule
 
