@@ -77,6 +77,8 @@ def command(
     document = done.document() | ({"rounded": refined.document()} if refined else {})
     how = f", square error {refined.error_ratio:.2f} of rounding to nearest's" if refined else ""
     seconds = done.seconds + (refined.seconds if refined else 0)
+    for line in done.notes():
+        output.reporter.note(line)
     output.emit(
         document,
         f"{out}: {done.type}, {number(done.header.size, 'bytes')} ({share:.1f} % of {model.name}), "

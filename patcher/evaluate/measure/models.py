@@ -16,7 +16,8 @@ from patcher.evaluate.measure.variant import Variant
 from patcher.model import gguf_header
 from patcher.model.gguf_header import Header
 from patcher.programs.folder import Programs
-from patcher.programs.llama_quantize import FLOATS, quantize
+from patcher.programs.llama_quantize import quantize
+from patcher.programs.quantized_types import FLOATS
 
 
 @dataclass(frozen=True)
