@@ -24,6 +24,7 @@ Picks: TypeAlias = npt.NDArray[np.int64]
 WHOLE = 1 << 18  # weights: of a tensor with at most so many, all are compared
 BLOCKS = 1024  # of 256 weights, of larger ones
 UNIT = 256  # weights compared at once; the longest block
+HALF_MAX = 65504.0  # the largest half float
 SLACK = 1e-5  # what a value may always be off: scales are half floats, which end at 6e-8
 # relative to the value, where a type rounds each alone
 _RELATIVE = {"F32": 1e-6, "F64": 1e-6, "F16": 2.0**-10, "BF16": 2.0**-7}
@@ -124,6 +125,8 @@ def _require_close(made: TensorInfo, wanted: Array, found: Array, at: Picks) -> 
     if lost.any():
         unit, place = np.unravel_index(int(lost.argmax()), lost.shape)
         value = float(wanted[unit, place])
+        if abs(value) <= HALF_MAX:
+            raise _unlike(made, f"{float(found[unit, place])} stands for {value:.6g}", int(at[unit]))
         raise UnlikeError(
             f"tensor '{made.name}' holds {value:.6g}, which is too large for {kind}",
             hint="use BF16 or F32, which hold it; 'evaluate' takes --baseline BF16"

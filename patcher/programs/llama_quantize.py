@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -77,12 +77,14 @@ def quantize(
     allow_requantize: bool = False,
     arguments: Sequence[str] = (),
     threads: int | None = None,
+    finish: Callable[[Path], None] | None = None,
     reporter: Reporter = SILENT,
 ) -> Quantized:
     """Make ``destination`` from ``source``; it appears only when it is complete and its data were compared.
 
     ``source`` may be the first of several parts; with ``--keep-split`` there are as many of ``destination``.
-    ``arguments`` are handed to ``llama-quantize``. Raises :class:`UsageError` for a model that can't be
+    ``arguments`` are handed to ``llama-quantize``; ``finish`` gets the first part of what was made, to change
+    it before it appears. Raises :class:`UsageError` for a model that can't be
     read, a destination that is there (without ``force``), a type that the build doesn't know and a full
     disk; :class:`BuildError` where the program fails or what it made is wrong.
     """
@@ -120,6 +122,9 @@ def quantize(
                 _require_room(destination, drafts, needed, why)
                 raise
         after = _checked(model, before, drafts[0], name, arguments, reporter)
+        if finish is not None:
+            finish(drafts[0])
+            after = gguf_header.read(drafts[0])
         with disk_errors(destination.parent):
             for made, place in zip(drafts, places, strict=True):
                 made.replace(place)
