@@ -26,7 +26,7 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def compared(pair: tuple[Path, Path]) -> int:
-    return compare(*map(open_model, pair)).tensors
+    return compare(open_model(pair[0]), open_model(pair[1])).tensors
 
 
 def test_the_same_model_in_another_type(pair: tuple[Path, Path]) -> None:
