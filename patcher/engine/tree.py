@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from patcher.base.errors import UsageError
+from patcher.base.os_errors import refused
 
 
 class Tree(Protocol):
@@ -63,7 +64,7 @@ class WorkTree:
         try:
             return place.read_bytes() if place.is_file() else None
         except OSError as why:
-            raise UsageError(f"{place}: can't be read ({os.strerror(why.errno or 0)})") from why
+            raise refused(place, why, what="read") from why
 
     def files(self) -> list[str]:
         """Every file below the root; those of git's own folder and of a nested repository left out."""
