@@ -240,9 +240,11 @@ def require_free(journal: Journal, changes: Sequence[tuple[Entry, bytes | None]]
 
 def _lines(entry: Entry, tree: WorkTree) -> Iterator[tuple[str, int, int]]:
     """(edit id, first line, last line) of every text that was added, counted from 1."""
-    data, shift = tree.read(entry.path) or b"", 0
+    data, shift, line, counted = tree.read(entry.path) or b"", 0, 1, 0
     for edit, start, end, text in entry.cuts:
         body = text.strip(b"\r\n")
-        first = data.count(b"\n", 0, start + shift + text.index(body)) + 1
-        yield edit, first, first + body.count(b"\n")
+        at = start + shift + text.index(body)
+        line += data.count(b"\n", counted, at)  # onwards from the cut before: the file is counted once
+        counted = max(counted, at)
+        yield edit, line, line + body.count(b"\n")
         shift += len(text) - (end - start)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from patcher.base.errors import ConflictError
 from patcher.base.progress import SILENT, Reporter
+from patcher.engine.anchors import ANCHORS
 from patcher.engine.anchors.source import Source
 from patcher.engine.patchset import Edit, PatchSet
 from patcher.engine.tree import Tree
@@ -22,7 +23,6 @@ _FACTS = {
     "llama_ftype": "ftype",
     "LlamaFileType": "ftype",
 }
-_NUMBERED = ("enumerator", "enum-count", "py-member")
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def numbers(tree: Tree, patchset: PatchSet) -> list[Number]:
     found: list[Number] = []
     for edit in patchset.edits:
         enum = _enum(edit)
-        if enum is None or edit.kind == "enum-count":
+        if enum is None or not is_numbered(edit):
             continue
         path = next((path for path in edit.files if tree.read(path) is not None), None)
         if path is None:
@@ -55,9 +55,13 @@ def numbers(tree: Tree, patchset: PatchSet) -> list[Number]:
 
 
 def _enum(edit: Edit) -> str | None:
-    if edit.kind not in _NUMBERED:
-        return None
-    return str(edit.anchor.get("enum", edit.anchor.get("name")))
+    kind = ANCHORS.get(edit.kind)
+    return str(edit.anchor[kind.enum]) if kind is not None and kind.enum else None
+
+
+def is_numbered(edit: Edit) -> bool:
+    """Whether ``edit`` puts the type's own number into an enum: only a tree with the type has it."""
+    return edit.kind in ANCHORS and ANCHORS[edit.kind].is_member
 
 
 def adopt(patchset: PatchSet, tree: Tree, reporter: Reporter = SILENT) -> PatchSet:
@@ -115,9 +119,7 @@ def renumber(patchset: PatchSet, tree: Tree, reporter: Reporter = SILENT) -> Pat
             " 'q8a8-patch gguf retag'"
         )
     edits = tuple(
-        replace(edit, anchor={**edit.anchor, "renumber": True})
-        if edit.kind in ("enumerator", "py-member")
-        else edit
+        replace(edit, anchor={**edit.anchor, "renumber": True}) if is_numbered(edit) else edit
         for edit in patchset.edits
     )
     return replace(patchset, edits=edits)

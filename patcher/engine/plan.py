@@ -15,6 +15,7 @@ from typing import Any
 from patcher.base.errors import ConflictError
 from patcher.base.progress import SILENT, Reporter
 from patcher.engine.anchors import (
+    ANCHORS,
     AnchorError,
     Existing,
     Located,
@@ -239,12 +240,9 @@ def _plan_edit(tree: Tree, patchset: PatchSet, edit: Edit, file: ParsedFile) -> 
     return EditPlan(edit, State.MISSING, path, detail, splices, owners)
 
 
-_WHOLE = ("function", "table", "py-definition")  # kinds whose template is all that stands there
-
-
 def _differs(tree: Tree, patchset: PatchSet, edit: Edit, source: Source, located: Located) -> bool:
     """Whether a part that is there does not say what ours would: no contradiction, but worth knowing."""
-    if edit.kind not in _WHOLE or len(located.existing) != 1:
+    if not ANCHORS[edit.kind].is_whole or len(located.existing) != 1:
         return False
     there = located.existing[0]
     return _tokens(patchset.render(edit, tree, {}).encode()) not in _tokens(

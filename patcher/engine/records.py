@@ -1,7 +1,7 @@
 """One transaction as it is kept: a sealed list of files, and what each was before.
 
 A record is a folder: ``record`` (a line with format and seal, then JSON) and ``N.before``, what file number N
-was before, packed by zlib. ``docs/reference/records.md`` has the format.
+was before, packed by zlib. ``docs/explanation/records.md`` has the format.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from patcher.base.bounded import MAX_SOURCE, inflated
 from patcher.base.errors import UsageError
 from patcher.base.folder import Folder
 from patcher.engine import seal
 
 FORMAT = 2
 FILE = "record"
-_LARGEST = 64 << 20  # bytes of a record that is read at all
+MAX_RECORD = 32 << 20  # bytes; what we write has a few hundred thousand, the texts of all edits
 _HEAD = re.compile(rb"q8a8-patch record (\d+) ([0-9a-f]{64})\n")
 
 
@@ -67,7 +68,6 @@ class Record:
     name: str
     folder: Folder
     entries: tuple[Entry, ...]
-    sizes: tuple[int, ...]
     facts: Facts
 
     @property
@@ -87,24 +87,31 @@ class Record:
         entry, place = self.entries[number], f"{number}.before"
         if not entry.before:
             return None
-        packed = self.folder.read(place, self.sizes[number] + (self.sizes[number] >> 3) + 64) or b""
         try:
-            data = zlib.decompressobj().decompress(packed, self.sizes[number] + 1)
-        except zlib.error:
-            data = b""
+            data = inflated(self.folder.read(place, MAX_SOURCE) or b"", MAX_SOURCE)
+        except (OSError, ValueError, zlib.error) as why:
+            raise self._senseless(place, f"{type(why).__name__}: {why}") from why
         if digest(data) != entry.before:
-            raise UsageError(
-                f"{self.folder.path / place}: is not what was kept there", hint="go back with git instead"
-            )
+            raise self._senseless(place, "it is not what was kept there")
         return data
 
     def after(self, number: int) -> bytes:
-        """The bytes of entry ``number`` as an apply left them."""
+        """The bytes of entry ``number`` as an apply left them. Raises as before() does."""
         before, out, position = self.before(number) or b"", [], 0
-        for _, start, end, text in self.entries[number].cuts:
+        for edit, start, end, text in self.entries[number].cuts:
+            # cuts that go backwards would repeat the file as often as there are cuts
+            if not position <= start <= end <= len(before):
+                raise self._senseless(FILE, f"edit {edit} cuts from {start} to {end}")
             out += [before[position:start], text]
             position = end
         return b"".join([*out, before[position:]])
+
+    def _senseless(self, name: str, why: str) -> UsageError:
+        place = self.folder.path / name
+        return UsageError(
+            f"{place}: looked for a record of an apply, found none that makes sense ({why})",
+            hint="where it isn't yours, remove the folder; git knows how the files were",
+        )
 
 
 def write(folder: Folder, name: str, files: Sequence[tuple[Entry, bytes | None]], facts: Facts) -> Record:
@@ -112,7 +119,6 @@ def write(folder: Folder, name: str, files: Sequence[tuple[Entry, bytes | None]]
     for number, (_, before) in enumerate(files):
         if before is not None:
             folder.create(f"{number}.before", zlib.compress(before, 1), mode=0o600)
-    sizes = tuple(len(before or b"") for _, before in files)
     entries = tuple(entry for entry, _ in files)
     document = {
         "tool": facts.tool,
@@ -125,19 +131,18 @@ def write(folder: Folder, name: str, files: Sequence[tuple[Entry, bytes | None]]
                 "path": entry.path,
                 "before": entry.before,
                 "after": entry.after,
-                "size": size,
                 "cuts": [
                     [edit, start, end, b64encode(text).decode()] for edit, start, end, text in entry.cuts
                 ],
             }
-            for entry, size in zip(entries, sizes, strict=True)
+            for entry in entries
         ],
     }
     body = json.dumps(document, indent=1).encode()
     head = f"q8a8-patch record {FORMAT} {seal.seal(body)}\n".encode()
     folder.create(FILE, head + body, mode=0o600)
     folder.sync()
-    return Record(name, folder, entries, sizes, facts)
+    return Record(name, folder, entries, facts)
 
 
 def read(folder: Folder, name: str) -> Record | None:
@@ -145,7 +150,7 @@ def read(folder: Folder, name: str) -> Record | None:
 
     Raises :class:`UsageError` for one of ours in another release's format.
     """
-    data = folder.read(FILE, _LARGEST)
+    data = folder.read(FILE, MAX_RECORD)
     found = _HEAD.match(data) if data is not None else None
     if data is None or found is None or not seal.is_ours(data[found.end() :], found[2].decode()):
         return None
@@ -171,4 +176,4 @@ def read(folder: Folder, name: str) -> Record | None:
         tuple(document["undoes"]),
         document["tool"],
     )
-    return Record(name, folder, entries, tuple(item["size"] for item in document["entries"]), facts)
+    return Record(name, folder, entries, facts)

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from patcher.base import interrupt
+from patcher.base.bounded import MAX_SOURCE
 from patcher.base.errors import PatcherError, TreeChangedError
 from patcher.base.folder import Folder
 from patcher.base.os_errors import reason, refused
@@ -105,7 +106,7 @@ def _swap(root: Folder, record: Record, number: int, before: bytes | None, after
     path = record.entries[number].path
     try:
         with root.parent_of(path) as (folder, name):
-            if folder.read(name) != before:
+            if folder.read(name, MAX_SOURCE + 1) != before:
                 return False
             if after is None:
                 folder.remove(name)
@@ -215,7 +216,7 @@ def _put_back(root: Folder, record: Record, number: int) -> None:
 def _now(root: Folder, path: str) -> str:
     try:
         with root.parent_of(path) as (folder, name):
-            return digest(folder.read(name))
+            return digest(folder.read(name, MAX_SOURCE + 1))
     except FileNotFoundError:
         return ""
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from patcher.base.bounded import MAX_SOURCE, TooLongError, regular_file
 from patcher.base.errors import UsageError
 from patcher.base.os_errors import refused
 
@@ -62,7 +63,9 @@ class WorkTree:
     def read(self, path: str) -> bytes | None:
         place = self.locate(path)
         try:
-            return place.read_bytes() if place.is_file() else None
+            return regular_file(place, MAX_SOURCE) if place.is_file() else None
+        except TooLongError as why:
+            raise UsageError(f"{place}: looked for a source file, found none: {why}") from why
         except OSError as why:
             raise refused(place, why, what="read") from why
 

@@ -17,6 +17,7 @@ from patcher.base.errors import UsageError
 from patcher.base.progress import SILENT, Reporter
 from patcher.build import BuildFailedError, BuildRequest, build
 from patcher.engine import transaction
+from patcher.engine.numbering import is_numbered
 from patcher.engine.patchset import PatchSet, load
 from patcher.engine.plan import EditPlan, Plan, State, make_plan
 from patcher.engine.tree import WorkTree
@@ -24,9 +25,7 @@ from patcher.guard.place import carried_tree, copy_to
 from patcher.guard.problem import Check, Problem, Stage
 from patcher.symbols import repair
 
-EXPECT = ("auto", "stock", "carried")
 TARGETS = ("llama-quantize",)  # links all that the type is in: libggml-base, libggml-cpu, libllama
-_NUMBERS = ("enumerator", "py-member")  # edits that only a tree with the type has
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ def check(request: CheckRequest, *, reporter: Reporter = SILENT, patchset: Patch
 def carries(plan: Plan) -> bool:
     """Whether the tree has the type of its own: a number for it, or the most of its parts."""
     there = [edit for edit in plan.edits if edit.state in (State.PRESENT, State.APPLIED)]
-    return any(edit.edit.kind in _NUMBERS for edit in there) or len(there) > len(plan.missing)
+    return any(is_numbered(edit.edit) for edit in there) or len(there) > len(plan.missing)
 
 
 def edit_problems(plan: Plan, *, carried: bool) -> Iterator[Problem]:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from patcher.engine.anchors.focus import Wanted
+from patcher.engine.anchors.kind import AnchorKind, Language
 from patcher.engine.anchors.site import AnchorError, Existing, Located, Place, Site, behind
 from patcher.engine.anchors.syntax import Syntax, ancestor
 
@@ -205,6 +207,17 @@ def case(
     return Located(tuple(sites), tuple(existing))
 
 
+CASE = AnchorKind(
+    "case",
+    case,
+    Language.C,
+    hangs_on=lambda at: rf"(?<=case ){at['label']}\b",
+    bodies=lambda at: [Wanted(tuple(at.get("only", ())), (at["label"],))],
+    shows="label",
+    example='label = "GGML_TYPE_Q8_0", ours = "GGML_TYPE_Q8_A8", owners = ["ggml_quantize_chunk"]',
+)
+
+
 def macro_case(syntax: Syntax, *, macro: str, label: str, ours: str) -> Located:
     """A label above ``case label:`` in the body of ``#define macro``: text to the parser, lines to us."""
     source = syntax.source
@@ -234,3 +247,13 @@ def macro_case(syntax: Syntax, *, macro: str, label: str, ours: str) -> Located:
         macro, start, start, Place.LINES, source.indent(found[0].start()), source.line(found[0].start())
     )
     return Located((site,))
+
+
+MACRO_CASE = AnchorKind(
+    "macro-case",
+    macro_case,
+    Language.C,
+    hangs_on=lambda at: rf"(?<=case ){at['label']}\b",
+    shows="macro",
+    example='macro = "FOR_TYPES", label = "GGML_TYPE_Q8_0", ours = "GGML_TYPE_Q8_A8"',
+)

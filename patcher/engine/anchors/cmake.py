@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from patcher.engine.anchors.conditions import Branch, uncovered
+from patcher.engine.anchors.kind import AnchorKind, Language
 from patcher.engine.anchors.site import AnchorError, Existing, Located, Place, Site
 from patcher.engine.anchors.source import Source, blank
 
@@ -67,6 +68,17 @@ def cmake_item(source: Source, *, variable: str, beside: list[str], ours: str) -
     return Located((Site(variable, behind, behind, Place.LINES, source.indent(start)),))
 
 
+CMAKE_ITEM = AnchorKind(
+    "cmake-item",
+    cmake_item,
+    Language.CMAKE,
+    hangs_on=lambda at: "|".join(re.escape(name) for name in at["beside"]),
+    shows="variable",
+    example='variable = "GGML_CPU_SOURCES", beside = ["ggml-cpu/traits.h"], '
+    'ours = "ggml-cpu/q8-a8/q8-a8.cpp"',
+)
+
+
 def cmake_call(source: Source, *, command: str, argument: str, ours: str) -> Located:
     """Behind the line of the one call ``command(argument)``, at its indent.
 
@@ -88,3 +100,14 @@ def cmake_call(source: Source, *, command: str, argument: str, ours: str) -> Loc
     if not source.starts_line(start) or code[calls[0].end() : behind].strip():
         raise AnchorError(f"{command}({argument}) on a line of its own", f"'{source.line(start).strip()}'")
     return Located((Site(command, behind, behind, Place.LINES, source.indent(start)),))
+
+
+CMAKE_CALL = AnchorKind(
+    "cmake-call",
+    cmake_call,
+    Language.CMAKE,
+    hangs_on=lambda at: rf"\b{at['command']}\({at['argument']}\)",
+    patterns=("ours",),
+    shows="argument",
+    example='command = "add_subdirectory", argument = "imatrix", ours = "q8a8-stats"',
+)
