@@ -7,21 +7,23 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 from pathlib import Path
 
 from patcher.base.machine import machine_id
 
-_NAME = re.compile(r"\..*\.([0-9a-f]{12})-(\d+)\.draft(?:-\d{5}-of-\d{5})?(?:\.gguf)?")
+_NAME = re.compile(r"\..*\.([0-9a-f]{12})-(\d+)-[0-9a-f]{32}\.draft(?:-\d{5}-of-\d{5})?(?:\.gguf)?")
 
 
 def beside(destination: Path) -> Path:
-    """Where ``destination`` is made before it is renamed: nobody else's draft has that name.
+    """Where ``destination`` is made before it is renamed: nobody else's draft is called so, nor can be.
 
     A model's keeps its ending, by which llama.cpp's programs name the parts of one that is split.
     """
     ending = ".gguf" if destination.name.endswith(".gguf") else ""
-    stem = destination.name.removesuffix(ending)
-    return destination.with_name(f".{stem}.{machine_id()}-{os.getpid()}.draft{ending}")
+    stem = destination.name.removesuffix(ending)[:100]
+    mine = f"{machine_id()}-{os.getpid()}-{secrets.token_hex(16)}"
+    return destination.with_name(f".{stem}.{mine}.draft{ending}")
 
 
 def sweep(folder: Path) -> list[Path]:
