@@ -9,7 +9,8 @@ from patcher.base.errors import TreeChangedError, UsageError
 from patcher.base.progress import SILENT, Reporter
 from patcher.engine.journal import Entry, Journal, Record, digest
 from patcher.engine.patchset import PatchSet
-from patcher.engine.plan import Plan, State, make_plan
+from patcher.engine.plan import Plan, State
+from patcher.engine.planning import make_plan
 from patcher.engine.tree import WorkTree, require_llama
 
 
