@@ -72,6 +72,7 @@ def proof(
 def canonical(text: str, patchset: PatchSet) -> str:
     """Tokens with what computes nothing left out and local names numbered as they come."""
     text = _DROPPED.sub("", text)
+    text = re.sub(r"(?<=\* \) )\( (\w+) \)", r"\1", text)
     head, brace, body = text.partition("{")
     # a block may come by void *, under a second name
     head = re.sub(rf"\bblock_{patchset.type.name} \*", "void *", head)

@@ -157,7 +157,7 @@ def _c_places(
     source: Source, hits: list[re.Match[bytes]], calls: dict[str, set[str]], patchset: PatchSet
 ) -> Iterator[Foreign]:
     syntax = Syntax(source)
-    seen: set[tuple[int, str]] = set()
+    seen: set[tuple[object, str]] = set()
     for hit in hits:
         node = syntax.at(hit.start(), hit.end())
         name, line = hit[0].decode(), source.line_number(hit.start())
@@ -165,9 +165,11 @@ def _c_places(
         if kind in ("call", "field"):
             calls.setdefault(name, set()).add(owner or source.path)
         inside = kind != "definition" and (patchset.type.name in owner or patchset.type.upper in owner)
-        if inside or (line, owner) in seen:
-            continue  # said of the function as a whole, or of the line
-        seen.add((line, owner))
+        # one line for each place; that a function merely names the type is said once
+        key = (kind if kind in ("call", "field", "name") else line, owner)
+        if inside or key in seen or (line, owner) in seen:
+            continue
+        seen |= {key, (line, owner)}
         yield Foreign(source.path, line, kind, owner, name, _consequence(source, kind, owner, name, patchset))
 
 

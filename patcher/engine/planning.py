@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from patcher.base.progress import SILENT, Reporter
@@ -58,11 +57,13 @@ def _parsed(tree: Tree, patchset: PatchSet, paths: Mapping[str, str | None]) -> 
     return {path: ParsedFile(Source(path, tree.read(path) or b""), asked) for path, asked in anchors.items()}
 
 
-def _refused(edit: Edit, path: str, detail: str, *, choosable: bool = False) -> EditPlan:
+def _refused(
+    edit: Edit, path: str, detail: str, *, choosable: bool = False, there: tuple[tuple[int, int], ...] = ()
+) -> EditPlan:
     """A conflict; of an optional edit a note, unless somebody's own is in the way of it."""
     if edit.optional is not None and not choosable:
         return EditPlan(edit, State.UNPLACED, path, f"{detail}; optional: {edit.optional}")
-    return EditPlan(edit, State.CONFLICT, path, detail, choosable=choosable)
+    return EditPlan(edit, State.CONFLICT, path, detail, choosable=choosable, there=there)
 
 
 def _without_file(edit: Edit) -> EditPlan:
@@ -146,7 +147,8 @@ class _Editor:
         if said and self.patchset.keeps(edit):
             return self._kept(located, said, second)
         if hard and edit.optional is None:
-            return _refused(edit, self.path, "looked for ours; found " + "; ".join(hard), choosable=True)
+            detail = "looked for ours; found " + "; ".join(hard)
+            return _refused(edit, self.path, detail, choosable=True, there=_spans(located))
         return self._as_it_is(located, "; ".join(said), proofs)
 
     def _judged(self, located: Located) -> tuple[list[str], list[str], list[str], list[tuple[int, int]]]:

@@ -119,9 +119,7 @@ def _there(syntax: Syntax, owner: str, node: Node, there: Node, problem: str | N
     own = mine is not None and wanted is not None and mine != wanted
     # a label that shares the arm of the next one is the label alone
     end = there.end_byte if _first_statement(there) is not None else there.start_byte
-    if end == there.start_byte:
-        end = syntax.source.code.index(b":", there.start_byte) + 1
-    elif not own:
+    if end == there.start_byte or not own:
         end = syntax.source.code.index(b":", there.start_byte) + 1
     twin = (wanted.start_byte, wanted.end_byte) if own and wanted is not None else None
     return Existing(owner, there.start_byte, end, problem, twin=twin)
