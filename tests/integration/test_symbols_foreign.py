@@ -14,7 +14,7 @@ from patcher.symbols import SearchOptions, check
 from patcher.symbols.elf import read
 from tests.linking import Workshop, found, have, without_sections
 
-pytestmark = pytest.mark.compiler
+pytestmark = [pytest.mark.system, pytest.mark.compiler]
 
 # what "use" is in an assembler, where there is no compiler: it calls "f"
 ARM = ".syntax unified\n.globl {0}\n.type {0},%function\n{0}: push {{lr}}\n{1}\n pop {{pc}}\n"
