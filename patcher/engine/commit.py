@@ -8,6 +8,7 @@ from patcher.engine.export import AUTHOR
 from patcher.engine.patchset import PatchSet
 from patcher.engine.transaction import Applied, apply
 from patcher.engine.tree import WorkTree
+from patcher.engine.tree_record import PLACE
 
 
 def apply_and_commit(tree: WorkTree, patchset: PatchSet, *, reporter: Reporter = SILENT) -> Applied:
@@ -35,7 +36,11 @@ def apply_and_commit(tree: WorkTree, patchset: PatchSet, *, reporter: Reporter =
         name = patchset.type.upper
         groups = [group.subject for group in patchset.groups]
         message = f"add the {name} type\n\n" + "\n".join(f"- {subject}" for subject in groups) + "\n"
-        changes: dict[str, bytes | None] = {prefix + path: tree.read(path) for path in applied.written}
+        changes: dict[str, bytes | None] = {
+            prefix + path: tree.read(path)
+            for path in (*applied.written, PLACE)
+            if tree.read(path) is not None
+        }
         commit = git.commit_files(
             top, parent=head, changes=changes, message=message, author=AUTHOR, date=git.commit_date(top, head)
         )

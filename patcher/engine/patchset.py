@@ -73,7 +73,7 @@ class PatchSet:
     source: str = "q8_a8"  # what load() takes to make this set once more
     home: Path | None = None  # the folder of a user's own file
     waivers: tuple[Mapping[str, str], ...] = ()  # sites of the sibling that need nothing of this type's
-    choices: Choices = Choices()  # what was decided for the tree that it is meant for
+    choices: Choices = field(default_factory=Choices)  # what was decided for the tree that it is meant for
     wrote: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # edit -> hashes of what we put there
 
     def render(self, edit: Edit, tree: Tree, values: Mapping[str, object]) -> str:
