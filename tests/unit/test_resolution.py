@@ -69,7 +69,8 @@ def applied(mini_repo: Path) -> Path:
         (
             "src/llama-quant.cpp",
             "return GGML_TYPE_Q8_A8;",
-            "return GGML_TYPE_Q4_0;default-type",
+            "return GGML_TYPE_Q4_0;",
+            "default-type",
             "Q4_0",
         ),
         (
