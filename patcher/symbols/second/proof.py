@@ -52,6 +52,24 @@ def prove(scopes: Iterable[Scope], given: Iterable[ElfObject], findings: Iterabl
     return Proof(len(second.read), tuple(told))
 
 
+def differences(item: ElfObject, theirs: Reading) -> Iterator[Finding]:
+    """Where the fast reading of one file, and another's, differ."""
+    path = str(item.path)
+    for what, ours, other in (
+        ("soname", item.soname, theirs.soname), ("NEEDED", item.needed, theirs.needed),
+        ("RPATH", item.rpath, theirs.rpath), ("RUNPATH", item.runpath, theirs.runpath),
+        ("versions", item.versions, theirs.versions),
+        ("wanted versions", {tuple(one) for one in item.wants}, set(theirs.wants)),
+    ):  # fmt: skip
+        if ours != other:
+            yield _disagreement(path, what, f"{what}: the fast reader says {ours!r}, pyelftools {other!r}")
+    wanted = {Wanted(one.name, one.weak, one.version, one.file) for one in item.references}
+    yield from _differing(path, "wants", wanted, set(theirs.references))
+    exported = {(name, one.version, one.hidden) for name in item.exports for one in item.exports.of(name)}
+    other_exports = {(name, *one) for name, every in theirs.definitions.items() for one in every}
+    yield from _differing(path, "defines", exported, other_exports)
+
+
 def _disagreement(path: str, symbol: str, detail: str) -> Finding:
     return Finding("readers-disagree", symbol, path, (Path(path).name,), detail, REPORT, (path,))
 
@@ -73,26 +91,11 @@ class _Second:
     def compared(self, item: ElfObject) -> Iterator[Finding]:
         """Where the two readings of one file differ."""
         theirs = self.of(item)
-        path = str(item.path)
         if theirs is None:
             detail = "the fast reader takes it for a sound file, pyelftools can't read it"
-            yield _disagreement(path, item.path.name, detail)
-            return
-        for what, ours, other in (
-            ("soname", item.soname, theirs.soname), ("NEEDED", item.needed, theirs.needed),
-            ("RPATH", item.rpath, theirs.rpath), ("RUNPATH", item.runpath, theirs.runpath),
-            ("versions", item.versions, theirs.versions),
-            ("wanted versions", {tuple(one) for one in item.wants}, set(theirs.wants)),
-        ):  # fmt: skip
-            if ours != other:
-                yield _disagreement(
-                    path, what, f"{what}: the fast reader says {ours!r}, pyelftools {other!r}"
-                )
-        wanted = {Wanted(one.name, one.weak, one.version, one.file) for one in item.references}
-        yield from _differing(path, "wants", wanted, set(theirs.references))
-        exported = {(name, one.version, one.hidden) for name in item.exports for one in item.exports.of(name)}
-        other_exports = {(name, *one) for name, every in theirs.definitions.items() for one in every}
-        yield from _differing(path, "defines", exported, other_exports)
+            yield _disagreement(str(item.path), item.path.name, detail)
+        else:
+            yield from differences(item, theirs)
 
     def lacking(self, scope: Scope) -> Iterator[tuple[ElfObject, Wanted]]:
         """What nothing that is loaded serves, as far as all that is needed is there."""

@@ -22,6 +22,7 @@ from elftools.elf.sections import StringTableSection, SymbolTableSection
 MOST = 65_536  # versions of a file, and tags, that are believed
 _SHARED = ("STB_GLOBAL", "STB_WEAK", "STB_LOOS")  # LOOS: GNU_UNIQUE's number
 _NO_NAMES = ("STT_SECTION", "STT_FILE")
+_SERVING = ("STT_NOTYPE", "STT_OBJECT", "STT_FUNC", "STT_COMMON", "STT_TLS", "STT_LOOS")  # LOOS: IFUNC's
 _CLOSED = ("STV_HIDDEN", "STV_INTERNAL")
 # what it raises of broken files, and what Python raises of what it believed
 _BROKEN = (
@@ -55,6 +56,7 @@ class Reading(NamedTuple):
     versions: frozenset[str]  # that it defines
     wants: frozenset[tuple[str, str, bool]]  # file, version, whether a warning will do
     versioned: bool
+    symbols: int = 0  # entries of its table
 
 
 class _Strings(StringTableSection):
@@ -108,23 +110,24 @@ class _Reader:
         own = self._own(strings)
         references: set[Wanted] = set()
         definitions: dict[str, set[tuple[str | None, bool]]] = {}
+        number = -1
         for number, symbol in enumerate(self._symbols(strings)):
             entry, name = symbol.entry, symbol.name
             kind, binding = entry["st_info"]["type"], entry["st_info"]["bind"]
-            if not name or binding not in _SHARED or kind in _NO_NAMES:
+            if not entry["st_name"] or binding == "STB_LOCAL":
                 continue
             raw = self._version(number)
             index, hidden = raw & 0x7FFF, bool(raw & 0x8000)
             section = entry["st_shndx"]
             if section == "SHN_UNDEF":
+                if kind in _NO_NAMES:
+                    continue
                 file, version = needs.get(index, (None, None)) if index != 1 else (None, None)
                 references.add(Wanted(name, binding == "STB_WEAK", version, file))
-            elif entry["st_other"]["visibility"] not in _CLOSED and (
-                entry["st_value"] or kind == "STT_TLS" or section == "SHN_ABS"
-            ):
+            elif self._is_offered(entry):
                 definitions.setdefault(name, set()).add((own.get(index), hidden))
         return Reading(
-            sonames[0] if sonames else None,
+            sonames[-1] if sonames else None,
             tuple(strings.get_string(value) for value in self.tags.get("DT_NEEDED", ())),
             self._paths("DT_RPATH", strings),
             self._paths("DT_RUNPATH", strings),
@@ -133,18 +136,28 @@ class _Reader:
             frozenset(own.values()),
             frozenset(wants),
             "DT_VERSYM" in self.tags,
+            number + 1,
         )
 
+    @staticmethod
+    def _is_offered(entry: Any) -> bool:
+        """Whether others may bind to a definition: what elf/dl-lookup.c of glibc asks of it."""
+        kind = entry["st_info"]["type"]
+        if entry["st_info"]["bind"] not in _SHARED or kind not in _SERVING:
+            return False
+        there = entry["st_value"] or kind == "STT_TLS" or entry["st_shndx"] == "SHN_ABS"
+        return bool(there) and entry["st_other"]["visibility"] not in _CLOSED
+
     def _offset(self, tag: str) -> int:
-        return int(next(iter(self.file.address_offsets(self.tags[tag][0]))))
+        return int(next(iter(self.file.address_offsets(self.tags[tag][-1]))))
 
     def _paths(self, tag: str, strings: _Strings) -> tuple[str, ...]:
-        text = strings.get_string(self.tags[tag][0]) if tag in self.tags else ""
+        text = strings.get_string(self.tags[tag][-1]) if tag in self.tags else ""
         return tuple(text.split(":")) if text else ()
 
     def _symbols(self, strings: _Strings) -> Iterator[Any]:
         """The dynamic symbols. Only a section header says outright how many there are."""
-        address, offset = self.tags["DT_SYMTAB"][0], self._offset("DT_SYMTAB")
+        address, offset = self.tags["DT_SYMTAB"][-1], self._offset("DT_SYMTAB")
         size = self.file.structs.Elf_Sym.sizeof()
         count = None
         for section in self.file.iter_sections():
@@ -176,7 +189,7 @@ class _Reader:
         by_number: dict[int, tuple[str, str]] = {}
         wants = set()
         if "DT_VERNEED" in self.tags:
-            count = min(self.tags.get("DT_VERNEEDNUM", [MOST])[0], MOST)
+            count = min(self.tags.get("DT_VERNEEDNUM", [MOST])[-1], MOST)
             header = Container(
                 sh_offset=self._offset("DT_VERNEED"), sh_info=count, sh_size=0, sh_flags=0, sh_addralign=1
             )
@@ -195,7 +208,7 @@ class _Reader:
     def _own(self, strings: _Strings) -> dict[int, str]:
         names: dict[int, str] = {}
         if "DT_VERDEF" in self.tags:
-            count = min(self.tags.get("DT_VERDEFNUM", [MOST])[0], MOST)
+            count = min(self.tags.get("DT_VERDEFNUM", [MOST])[-1], MOST)
             header = Container(
                 sh_offset=self._offset("DT_VERDEF"), sh_info=count, sh_size=0, sh_flags=0, sh_addralign=1
             )
