@@ -23,6 +23,7 @@ Picks: TypeAlias = npt.NDArray[np.int64]
 
 WHOLE = 1 << 18  # weights: of a tensor with at most so many, all are compared
 BLOCKS = 1024  # of 256 weights, of larger ones
+_PIECE = 1 << 22  # weights read at once
 UNIT = 256  # weights compared at once; the longest block
 HALF_MAX = 65504.0  # the largest half float
 SLACK = 1e-5  # what a value may always be off: scales are half floats, which end at 6e-8
@@ -73,6 +74,29 @@ def compare(before: ModelFile, after: ModelFile, reporter: Reporter = SILENT) ->
             done.tensors += 1
             done.weights += _compare(source, made)
     return done
+
+
+def find_unfit(model: ModelFile, kind: str) -> str:
+    """What of ``model`` no quantization takes, or ``kind`` can't hold: tensor and value; else nothing.
+
+    Reads all of it, for the reason of a failure.
+    """
+    for tensor in model.tensors.values():
+        if not is_readable(tensor.type_name):
+            continue
+        unit = block_of(tensor.type_name)[0]
+        count = tensor.row * tensor.rows // unit
+        for first in range(0, count, _PIECE // unit):
+            found = _floats(tensor, unit, np.arange(first, min(count, first + _PIECE // unit)))
+            bad = ~np.isfinite(found)
+            if bad.any():
+                at = first * unit + int(bad.argmax())
+                value = float(found.reshape(-1)[int(bad.argmax())])
+                return f"tensor '{tensor.name}' holds {value} at weight {at}: the model is damaged"
+            top = float(np.abs(found).max(initial=0.0))
+            if kind == "F16" and len(tensor.dims) > 1 and top > HALF_MAX:
+                return f"tensor '{tensor.name}' holds {top:.6g}, F16 ends at {HALF_MAX:.0f}"
+    return ""
 
 
 def _kinds(*tensors: TensorInfo) -> list[str]:

@@ -19,7 +19,7 @@ from patcher.model.gguf_format import DEFAULT_ALIGNMENT
 from patcher.model.gguf_head import read_head
 from patcher.model.gguf_header import Header
 from patcher.model.gguf_writer import make_value
-from patcher.model.likeness import Compared, UnlikeError, compare
+from patcher.model.likeness import Compared, UnlikeError, compare, find_unfit
 from patcher.model.model_file import ModelFile, open_model, part_path
 from patcher.programs.folder import Programs
 from patcher.programs.measured import ChildError
@@ -120,6 +120,7 @@ def quantize(
                 ran = programs.run("llama-quantize", command, on_text=follow)
             except ChildError as why:
                 _require_room(destination, drafts, needed, why)
+                _require_fit(model, name, why)
                 raise
         after = _checked(model, before, drafts[0], name, arguments, reporter)
         if finish is not None:
@@ -151,6 +152,16 @@ def require_free(
         if place.exists() and not force:
             raise UsageError(f"{place}: is there already", hint="name another file, or use --force")
     return places
+
+
+def _require_fit(model: ModelFile, name: str, why: ChildError) -> None:
+    """Raise :class:`UsageError` where the model's own values are why ``llama-quantize`` gave up."""
+    if not re.search(r"invalid data|validation failed|ggml_validate_row_data", why.output):
+        return
+    unfit = find_unfit(model, name)
+    if unfit:
+        hint = "get the model again" if "damaged" in unfit else "take BF16; 'evaluate' has --baseline BF16"
+        raise UsageError(f"{model.path}: {unfit}", hint=hint) from why
 
 
 def _require_room(destination: Path, drafts: Sequence[Path], needed: int, why: ChildError) -> None:

@@ -15,7 +15,8 @@ from patcher.evaluate.measure import estimate, speed, variant
 from patcher.evaluate.measure.accuracy import Accuracy, Task
 from patcher.evaluate.measure.estimate import Budget, Taste
 from patcher.evaluate.measure.models import Factory, Model
-from tests.unit.evaluate_fakes import fake_programs, write_gguf
+from patcher.programs.llama_bench import Row
+from tests.unit.evaluate_fakes import calls, fake_programs, write_gguf
 
 pytestmark = pytest.mark.skipif("sys.platform == 'win32'", reason="the fakes are scripts")
 
@@ -50,6 +51,13 @@ def test_the_budget_is_arithmetic(tmp_path: Path, models: list[Model]) -> None:
     assert budget.speed("F16", 0) == 2 * 3 + one * (1 + 2)  # half the threads take twice as long
     assert budget.seconds == pytest.approx(2 * budget.accuracy("F16") + 6 * budget.speed("F16", 0))
     assert budget.text() == "about 19 min to measure (the baseline: 10 t/s prompt, 2 t/s decode)"
+    disturbed = Taste(prompt=10.0, decode=2.0, load=3.0, spread=20.0)
+    budget.learn(disturbed)
+    assert budget.text().startswith("about 19 min to 6 h 1")
+    assert budget.pace == 1.0
+    budget.mend(10.0, 40.0)
+    budget.mend(0.0, 5.0)  # a stage that was there
+    assert budget.pace == 4.0
     accuracy.measure(models[0], lambda share: None)
     speed.measure_round(task, cache, models[1], 2)
     rest = Budget(models, accuracy, task, 3, cache)
@@ -59,9 +67,28 @@ def test_the_budget_is_arithmetic(tmp_path: Path, models: list[Model]) -> None:
 
 
 def test_a_taste_that_fails_is_none(tmp_path: Path, models: list[Model]) -> None:
-    assert estimate.taste(Programs(tmp_path / "bin"), StageCache(), models[0], 1) is not None
+    assert estimate.taste(Programs(tmp_path / "bin"), models[0], 1) is not None
     fake_programs(tmp_path / "bin", die={"bench Q8_A8": "SIGSEGV"})
-    assert estimate.taste(Programs(tmp_path / "bin"), StageCache(), models[1], 1) is None
+    assert estimate.taste(Programs(tmp_path / "bin"), models[1], 1) is None
+
+
+def test_of_two_tastes_the_better_counts_and_none_is_kept(
+    tmp_path: Path, models: list[Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs, speeds = Programs(tmp_path / "bin"), iter((5.8, 348.0))
+
+    def bench(text: str, source: str) -> list[Row]:
+        speed = next(speeds)
+        return [Row(64, 0, 0, 1, speed, 0.0), Row(0, 4, 0, 1, speed / 10, 0.0)]
+
+    monkeypatch.setattr(estimate.llama_bench, "parse", bench)
+    found = estimate.taste(programs, models[0], 1)
+    assert found is not None
+    assert (found.prompt, found.decode, found.spread) == (348.0, 34.8, pytest.approx(60))
+    monkeypatch.undo()
+    before = calls(tmp_path / "bin").count("bench F16")
+    estimate.taste(programs, models[0], 1)
+    assert calls(tmp_path / "bin").count("bench F16") == before + 2
 
 
 @pytest.mark.parametrize(

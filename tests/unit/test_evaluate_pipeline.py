@@ -42,7 +42,7 @@ def test_everything_is_measured_in_turn(tmp_path: Path) -> None:
     fake_programs(tmp_path / "bin")
     report = evaluate(request(tmp_path))
     assert calls(tmp_path / "bin") == [
-        "quantize Q8_0", "quantize Q8_A8", "bench F16",  # a taste, to tell how long it will take
+        "quantize Q8_0", "quantize Q8_A8", "bench F16", "bench F16",  # tastes, to tell how long it will take
         "perplexity F16", "perplexity Q8_0 kld", "perplexity Q8_A8 kld",
         "bench F16 load", "bench F16", "bench Q8_0 load", "bench Q8_0", "bench Q8_A8 load", "bench Q8_A8",
         "bench Q8_0 load", "bench Q8_0", "bench Q8_A8 load", "bench Q8_A8", "bench F16 load", "bench F16",
