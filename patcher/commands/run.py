@@ -45,10 +45,10 @@ def command(
     Run it again to go on where it stopped. Exit code 1 where a symbol is undefined.
     Example: q8a8-patch run --source npm:node-llama-cpp@3.22.1 --work ./work
     """
-    from patcher import symbols
     from patcher.build import BuildRequest, build, default_targets
     from patcher.build.proof import without_elf
     from patcher.build.toolchain import require_compiler
+    from patcher.commands.verification import proven
     from patcher.engine import build_fixes, plan_report, transaction
     from patcher.engine.patchset import load
     from patcher.source import fetch
@@ -83,7 +83,7 @@ def command(
     built = build(request, reporter=reporter, explain=partial(transaction.explain, tree.root))
     reporter.note(f"built     {', '.join(built.targets)} in {built.seconds:.0f} s")
     instead = without_elf(built.bin_dir, strict=built.strict)
-    checked = None if instead else symbols.check([built.bin_dir], reporter=reporter)
+    checked = None if instead else proven(built.bin_dir, reporter)
     proof = instead.text() if instead else summary(checked) if checked else ""
     reporter.note(f"{'linked' if instead else 'verified':<10}{proof}")
     document: dict[str, Any] = {

@@ -72,6 +72,13 @@ def check(
     findings += [
         Finding("unreadable-file", path.name, str(path), (path.name,), why) for path, why in inputs.unreadable
     ]
+    readers = 1
+    if demands.second_reader:
+        from patcher.symbols.second import prove
+
+        with reporter.step("Proving by the second reader"):
+            findings += prove(scopes, inputs.objects, findings).disagreements
+        readers = 2
     for age_item, version, why in ages.too_new(inputs.objects, limits):
         findings.append(_of(age_item, "too-new", version, why))
     if demands.must_export:
@@ -89,7 +96,7 @@ def check(
     kept = ignores.apply(findings)
     return Report(
         len(inputs.objects) + len(parts), verdicts.symbols, in_order(kept.findings), kept.ignored,
-        needs=ages.oldest(inputs.objects),
+        readers=readers, needs=ages.oldest(inputs.objects),
     )  # fmt: skip
 
 
