@@ -16,6 +16,7 @@ from patcher.base.cache import cache_dir
 from patcher.base.errors import UsageError
 from patcher.base.progress import SILENT, Reporter
 from patcher.build import BuildFailedError, BuildRequest, build
+from patcher.build.proof import without_elf
 from patcher.engine import transaction
 from patcher.engine.numbering import is_numbered
 from patcher.engine.patchset import PatchSet, load
@@ -202,6 +203,10 @@ def _build(course: _Course, request: CheckRequest, tree: WorkTree, work: Path, r
         course.stages.append(Stage("symbols", "skipped", 0.0, "there is no build"))
         return
     with course.stage("symbols") as say:
+        instead = without_elf(made.bin_dir, strict=made.strict)
+        if instead is not None:
+            say(instead.text())
+            return
         demands = symbols.Demands(second_reader=True)
         report = symbols.check([made.bin_dir], demands=demands, reporter=reporter)
         report = repair.suggested(report, repair.fixes(report, reporter=reporter))

@@ -78,7 +78,7 @@ def test_a_second_run_measures_nothing(tmp_path: Path) -> None:
     assert len(calls(tmp_path / "bin")) == before
     assert [model.series for model in second.models] == [model.series for model in first.models]
     evaluate(request(tmp_path, rounds=4))
-    assert len(calls(tmp_path / "bin")) == before + 6  # the fourth round of three types, load and speed
+    assert len(calls(tmp_path / "bin")) == before + 8  # two tastes, the fourth round of three types
 
 
 def test_another_build_or_text_is_measured_again(tmp_path: Path) -> None:
@@ -87,13 +87,13 @@ def test_another_build_or_text_is_measured_again(tmp_path: Path) -> None:
     before = len(calls(tmp_path / "bin"))
     changed = request(tmp_path, rounds=0)
     assert changed.text is not None
-    changed.text.write_text("other words", encoding="utf-8")
+    changed.text.write_text("other words " * 100, encoding="utf-8")
     evaluate(changed)
-    assert len(calls(tmp_path / "bin")) == before + 3
+    assert len(calls(tmp_path / "bin")) == before + 5  # two tastes
     (tmp_path / "bin" / "libggml.so").write_bytes(b"a new build")
     evaluate(replace(changed, programs=Programs(tmp_path / "bin")))
     assert (
-        len(calls(tmp_path / "bin")) == before + 3 + 6
+        len(calls(tmp_path / "bin")) == before + 5 + 7
     )  # two models are made again too, and the taste is had
 
 
