@@ -80,11 +80,6 @@ def evaluate(request: Request, *, cache: StageCache | None = None, reporter: Rep
         )
     if request.baseline not in [item.label for item in request.variants]:
         raise UsageError(f"--baseline {request.baseline}: is not among the types", hint="add it to --types")
-    if len(request.variants) < 2:
-        raise UsageError(
-            f"--types {request.variants[0].label}: there is nothing to compare the baseline with",
-            hint="name more --types",
-        )
     if request.text is not None:
         accuracy.Task(
             request.programs, request.text, request.chunks, request.context, 1, request.divergence
