@@ -50,13 +50,17 @@ def check(
             loaded.update(scope.objects)
             verdicts.check(scope)
         verdicts.finish()
-    findings = list(verdicts.findings.values())
-    findings += [
-        Finding("unreadable-file", path.name, str(path), (path.name,), why) for path, why in inputs.unreadable
-    ]
+    for path, why in inputs.unreadable:
+        verdicts.findings.add(Finding("unreadable-file", path.name, str(path), (path.name,), why))
     ignores = ignore if isinstance(ignore, Ignores) else Ignores.of(ignore)
-    kept = ignores.apply(findings)
-    return Report(len(inputs.objects), verdicts.symbols, in_order(kept.findings), kept.ignored)
+    kept = ignores.apply(verdicts.findings)
+    return Report(
+        len(inputs.objects),
+        verdicts.symbols,
+        in_order(kept.findings),
+        kept.ignored,
+        omitted=verdicts.findings.omitted,
+    )
 
 
 def _in_order(given: list[ElfObject]) -> list[ElfObject]:
