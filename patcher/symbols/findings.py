@@ -23,6 +23,7 @@ class Finding(NamedTuple):
     chain: tuple[str, ...]
     detail: str = ""
     suggestion: str | None = None
+    paths: tuple[str, ...] = ()  # the files of the chain
 
     @property
     def severity(self) -> str:
@@ -59,6 +60,7 @@ class Finding(NamedTuple):
             "demangled": readable(self.demangled),
             "object": readable(self.object),
             "chain": [readable(name) for name in self.chain],
+            "paths": [readable(path) for path in self.paths],
             "detail": readable(self.detail),
             "suggestion": readable(self.suggestion) if self.suggestion else None,
         }
@@ -109,7 +111,7 @@ class Collection:
         if key in self._kept:
             return
         severity = finding.severity
-        parts = (*key, finding.detail, finding.suggestion or "", *finding.chain)
+        parts = (*key, finding.detail, finding.suggestion or "", *finding.chain, *finding.paths)
         length = self._length[severity] + sum(map(len, parts))
         if self._count[severity] and (self._count[severity] >= MOST or length > LONGEST):
             self.omitted[severity] += 1
@@ -131,6 +133,7 @@ class Report(NamedTuple):
     findings: tuple[Finding, ...] = ()
     ignored: int = 0
     known: int = 0
+    needs: Mapping[str, str] = MappingProxyType({})  # family -> the oldest version that serves all of them
     omitted: Mapping[str, int] = MappingProxyType({})
 
     def fails(self, severity: str) -> bool:
@@ -158,6 +161,7 @@ class Report(NamedTuple):
             "ignored": self.ignored,
             "known": self.known,
             "omitted": sum(self.omitted.values()),
+            "needs": dict(self.needs),
             "findings": [finding.document() for finding in self.findings],
         }
 

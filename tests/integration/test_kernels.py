@@ -15,7 +15,7 @@ from patcher.base.machine import cpu_flags
 from patcher.base.resources import resource_dir
 from tests.integration.conftest import Work
 
-pytestmark = [pytest.mark.compiler, pytest.mark.slow]
+pytestmark = [pytest.mark.system, pytest.mark.compiler, pytest.mark.slow]
 
 HERE = Path(__file__).parent / "kernels"
 FOLDER = "ggml/src/ggml-cpu/q8-a8"

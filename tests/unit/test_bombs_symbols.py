@@ -74,7 +74,7 @@ def test_a_small_file_prints_little(tmp_path: Path, capsys: pytest.CaptureFixtur
     file = Elf(uses=[doubling(20)]).write(tmp_path / "libx.so")
     for form in (*FORMATS, "text"):
         assert cli.run(["verify-symbols", "--format", form, str(file)]) == 1
-        assert len(capsys.readouterr().out) < 20 * file.stat().st_size
+        assert len(capsys.readouterr().out) < 32_000  # SARIF alone has 17,000 for the rules
 
 
 @pytest.mark.parametrize("shape", [
