@@ -103,4 +103,4 @@ def command(
         return "\n".join([*([findings_text(checked), ""] if bad else []), *lines])
 
     output.emit(document, text)
-    return ExitCode.FINDINGS if checked.at_least("error") else ExitCode.OK
+    return ExitCode.FINDINGS if checked.fails("error") else ExitCode.OK
