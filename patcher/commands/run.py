@@ -45,9 +45,9 @@ def command(
     Run it again to go on where it stopped. Exit code 1 where a symbol is undefined.
     Example: q8a8-patch run --source npm:node-llama-cpp@3.22.1 --work ./work
     """
-    from patcher import symbols
     from patcher.build import BuildRequest, build, default_targets
     from patcher.build.toolchain import require_compiler
+    from patcher.commands.verification import proven
     from patcher.engine import build_fixes, plan_report, transaction
     from patcher.engine.patchset import load
     from patcher.source import fetch
@@ -81,7 +81,7 @@ def command(
     )
     built = build(request, reporter=reporter, explain=partial(transaction.explain, tree.root))
     reporter.note(f"built     {', '.join(built.targets)} in {built.seconds:.0f} s")
-    checked = symbols.check([built.bin_dir], reporter=reporter)
+    checked = proven(built.bin_dir, reporter)
     reporter.note(f"verified  {summary(checked)}")
     document: dict[str, Any] = {
         "checkout": checkout.document(),

@@ -42,6 +42,11 @@ class Outcome(NamedTuple):
     shown: Callable[[], str]
 
 
+def proven(folder: Path, reporter: Reporter) -> symbols.Report:
+    """What was built, checked by both readers: what ``run`` and ``build`` end with."""
+    return symbols.check([folder], demands=symbols.Demands(second_reader=True), reporter=reporter)
+
+
 def verify(request: Request, *, verbose: bool = False, reporter: Reporter = SILENT) -> Outcome:
     """Check, repair and compare as asked. Raises what the library raises."""
     if not request.paths:

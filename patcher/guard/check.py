@@ -189,14 +189,15 @@ def _build(course: _Course, request: CheckRequest, tree: WorkTree, work: Path, r
         course.stages.append(Stage("symbols", "skipped", 0.0, "there is no build"))
         return
     with course.stage("symbols") as say:
-        report = symbols.check([made.bin_dir], reporter=reporter)
+        demands = symbols.Demands(second_reader=True)
+        report = symbols.check([made.bin_dir], demands=demands, reporter=reporter)
         report = repair.suggested(report, repair.fixes(report, reporter=reporter))
         for finding in report.findings:
             if finding.severity != "note":
                 name = Path(finding.object).relative_to(made.build_dir).as_posix()
                 message = f"{finding.rule}: {finding.demangled}: {finding.detail}".rstrip(": ")
                 course.problems.append(Problem(finding.rule, message, name, None, finding.suggestion or ""))
-        say(f"{report.objects} objects, {report.symbols} references")
+        say(f"{report.objects} objects, {report.symbols} references, read by two readers")
 
 
 def _failed(why: BuildFailedError, root: Path) -> Problem:

@@ -71,6 +71,14 @@ def check(
     findings = verdicts.findings
     for path, why in inputs.unreadable:
         findings.add(Finding("unreadable-file", path.name, str(path), (path.name,), why))
+    readers = 1
+    if demands.second_reader:
+        from patcher.symbols.second import prove
+
+        with reporter.step("Proving by the second reader"):
+            for one in prove(scopes, inputs.objects, list(findings)).disagreements:
+                findings.add(one)
+        readers = 2
     for age_item, version, why in ages.too_new(inputs.objects, limits):
         findings.add(_of(age_item, "too-new", version, why))
     if demands.must_export:
@@ -89,7 +97,7 @@ def check(
     kept = ignores.apply(findings)
     return Report(
         len(inputs.objects) + len(parts), verdicts.symbols, in_order(kept.findings), kept.ignored,
-        needs=ages.oldest(inputs.objects), omitted=findings.omitted,
+        readers=readers, needs=ages.oldest(inputs.objects), omitted=findings.omitted,
     )  # fmt: skip
 
 

@@ -133,6 +133,7 @@ class Report(NamedTuple):
     findings: tuple[Finding, ...] = ()
     ignored: int = 0
     known: int = 0
+    readers: int = 1  # how many read every file: 2 where pyelftools proved it as well
     needs: Mapping[str, str] = MappingProxyType({})  # family -> the oldest version that serves all of them
     omitted: Mapping[str, int] = MappingProxyType({})
 
@@ -161,6 +162,7 @@ class Report(NamedTuple):
             "ignored": self.ignored,
             "known": self.known,
             "omitted": sum(self.omitted.values()),
+            "readers": self.readers,
             "needs": dict(self.needs),
             "findings": [finding.document() for finding in self.findings],
         }
