@@ -35,8 +35,7 @@ def gather(paths: list[Path], library: Library) -> Inputs:
     file or no sound one; the same below a folder is a finding. A folder without any is an error too.
     """
     paths = [
-        Path(library.search.inside(os.path.abspath(path) if library.search.root else str(path)))
-        for path in paths
+        Path(library.search.inside(str(path.absolute() if library.search.root else path))) for path in paths
     ]
     inputs = Inputs([path.resolve() for path in paths if path.is_dir()])
     seen: set[tuple[int, int]] = set()
