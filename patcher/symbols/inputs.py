@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -34,9 +35,9 @@ def gather(paths: list[Path], library: Library) -> Inputs:
     Raises :class:`UsageError` for a path that isn't there, and for one named outright that is no ELF
     file or no sound one; the same below a folder is a finding. A folder without any is an error too.
     """
-    paths = [
-        Path(library.search.inside(str(path.absolute() if library.search.root else path))) for path in paths
-    ]
+    search = library.search
+    if search.root is not None:
+        paths = [Path(search.inside(os.path.normpath(path.absolute()))) for path in paths]
     inputs = Inputs([path.resolve() for path in paths if path.is_dir()])
     seen: set[tuple[int, int]] = set()
     for path in paths:
@@ -57,6 +58,12 @@ def gather(paths: list[Path], library: Library) -> Inputs:
         names, others = ", ".join(map(str, paths)), inputs.debug
         raise UsageError(f"{names}: looked for ELF programs or libraries, found {others} other ELF files")
     return inputs
+
+
+def roots_first(given: list[ElfObject]) -> list[ElfObject]:
+    """Programs first, then libraries, those that nobody names before others: what they load is no root."""
+    users = Counter(name for item in given for name in item.needed)
+    return sorted(given, key=lambda item: (not item.executable, users[item.name]))
 
 
 def parts_of_a_link(inputs: Inputs) -> list[Path]:
