@@ -8,7 +8,6 @@ named as host. Each object counts once per company; a finding names the first ro
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +17,7 @@ from patcher.symbols import ages
 from patcher.symbols.elf import ElfObject
 from patcher.symbols.findings import Finding, Report, in_order
 from patcher.symbols.ignores import Ignores
-from patcher.symbols.inputs import gather, parts_of_a_link
+from patcher.symbols.inputs import gather, parts_of_a_link, roots_first
 from patcher.symbols.scope import Library, Scope
 from patcher.symbols.search import Search, SearchOptions
 from patcher.symbols.verdicts import Verdicts
@@ -59,7 +58,7 @@ def check(
     loaded: set[ElfObject] = set()
     scopes: list[Scope] = []
     with reporter.step("Checking symbols", total=len(inputs.objects)) as step:
-        for number, item in enumerate(_in_order(inputs.objects)):
+        for number, item in enumerate(roots_first(inputs.objects)):
             step.update(done=number, detail=item.path.name)
             if item in loaded:
                 continue
@@ -103,9 +102,3 @@ def check(
 
 def _of(item: ElfObject, rule: str, symbol: str, detail: str, advice: str | None = None) -> Finding:
     return Finding(rule, symbol, str(item.path), (item.name,), detail, advice, (str(item.path),))
-
-
-def _in_order(given: list[ElfObject]) -> list[ElfObject]:
-    """Programs first, then libraries, those that nobody names before others: what they load is no root."""
-    users = Counter(name for item in given for name in item.needed)
-    return sorted(given, key=lambda item: (not item.executable, users[item.name]))
