@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from importlib import import_module
 
 import click
 
 from patcher import __version__
+from patcher.base import interrupt
 from patcher.base.errors import ExitCode, PatcherError
 from patcher.base.printable import harmless
 
@@ -70,11 +70,6 @@ def cli() -> None:
     """
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Run the command line and leave the process with the contract's exit code."""
-    sys.exit(run(argv))
-
-
 def run(argv: list[str] | None = None) -> int:
     """Run one command; return its exit code. Every failure is one line on stderr."""
     try:
@@ -88,18 +83,14 @@ def run(argv: list[str] | None = None) -> int:
         return _fail(error.format_message() + where, ExitCode.USAGE)
     except click.ClickException as error:
         return _fail(error.format_message(), ExitCode.USAGE)
-    except (click.Abort, KeyboardInterrupt):
-        return _fail("interrupted", ExitCode.INTERRUPTED)
-    except BrokenPipeError:
-        # the reader of our output has gone (| head): not an error of ours, and stdout is unusable
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.OK
+    except (click.Abort, KeyboardInterrupt) as error:
+        return _fail("interrupted", interrupt.exit_code(error))
     except Exception as error:  # noqa: BLE001 - the outermost layer: a bug becomes one line and a log
         return _fail(_unexpected(error), ExitCode.INTERNAL)
     return result if isinstance(result, int) else ExitCode.OK
 
 
-def _fail(message: str, code: ExitCode) -> int:
+def _fail(message: str, code: int) -> int:
     color = False if os.environ.get("NO_COLOR") else None
     click.echo(click.style("error: ", fg="red", bold=True) + harmless(message), err=True, color=color)
     return code

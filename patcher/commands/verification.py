@@ -28,6 +28,10 @@ class Request(NamedTuple):
     fail_on: str = "error"
     prove: bool = False
     fix: Path | None = None
+    assume_library: tuple[str, ...] = ()
+    must_export: tuple[str, ...] = ()
+    at_most: tuple[str, ...] = ()
+    second_reader: bool = False
 
 
 class Outcome(NamedTuple):
@@ -72,9 +76,24 @@ def _checked(request: Request, reporter: Reporter) -> symbols.Report:
     if request.ignore_file is not None:
         ignores.read(request.ignore_file)
     options = symbols.SearchOptions.from_environment(request.library_path, request.sysroot)
+    if request.assume_library:
+        from patcher.symbols.assumed import assumed
+
+        options = options._replace(assumed=assumed(request.assume_library))
+    demands = symbols.Demands(request.must_export, request.at_most, request.second_reader)
     if request.emulate is None:
         return symbols.check(
-            request.paths, options=options, hosts=request.host, ignore=ignores, reporter=reporter
+            request.paths,
+            options=options,
+            hosts=request.host,
+            ignore=ignores,
+            demands=demands,
+            reporter=reporter,
+        )
+    if demands != symbols.Demands():
+        raise UsageError(
+            "--emulate: asks a linker, which knows nothing of --must-export, --at-most and --second-reader",
+            hint="ask for these in a call without --emulate",
         )
     from patcher.symbols.emulate import emulate
 

@@ -1,17 +1,24 @@
-"""``apply --commit``: what was written, as one commit on top of HEAD."""
+"""``apply --commit``: what we wrote, as one commit on top of HEAD."""
 
 from __future__ import annotations
 
+from itertools import pairwise
+from pathlib import Path
+
+from patcher.base import interrupt
 from patcher.base.errors import TreeChangedError, UsageError
 from patcher.base.progress import SILENT, Reporter
 from patcher.engine.export import AUTHOR
+from patcher.engine.journal import Journal
 from patcher.engine.patchset import PatchSet
+from patcher.engine.records import Entry, digest
 from patcher.engine.transaction import Applied, apply
 from patcher.engine.tree import WorkTree
 
 
 def apply_and_commit(tree: WorkTree, patchset: PatchSet, *, reporter: Reporter = SILENT) -> Applied:
-    """Apply, and commit only what was written. The commit's files must be unchanged since HEAD.
+    """Apply, and commit only what was written, by this run or one before it that did not come so far. The
+    commit's files must be otherwise unchanged since HEAD.
 
     Raises as :func:`patcher.engine.transaction.apply` does, and :class:`UsageError` without git,
     :class:`TreeChangedError` where a file to be written has changes that aren't committed.
@@ -26,19 +33,45 @@ def apply_and_commit(tree: WorkTree, patchset: PatchSet, *, reporter: Reporter =
     prefix = "" if prefix == "." else prefix + "/"
     planned = apply(tree, patchset, dry_run=True, reporter=reporter)
     dirty = set(git.is_dirty(top)) & {prefix + file.path for file in planned.plan.files}
+    dirty -= {prefix + path for path in _ours_since(tree, top, head, prefix, patchset.type.name)}
     if dirty:
         raise TreeChangedError(
             f"{tree.root}: {sorted(dirty)[0]} has changes that aren't committed", hint="commit or stash them"
         )
     applied = apply(tree, patchset, reporter=reporter)
-    if applied.written:
+    # all that is ours and not in HEAD: what was just written, and what a run wrote that was cut off behind it
+    ours = _ours_since(tree, top, head, prefix, patchset.type.name)
+    if ours:
         name = patchset.type.upper
         groups = [group.subject for group in patchset.groups]
         message = f"add the {name} type\n\n" + "\n".join(f"- {subject}" for subject in groups) + "\n"
-        changes: dict[str, bytes | None] = {prefix + path: tree.read(path) for path in applied.written}
+        changes: dict[str, bytes | None] = {prefix + path: tree.read(path) for path in ours}
         commit = git.commit_files(
             top, parent=head, changes=changes, message=message, author=AUTHOR, date=git.commit_date(top, head)
         )
-        git.update_branch_commit(top, commit)
+        with interrupt.held():  # between branch and index
+            git.update_branch_commit(top, commit)
         reporter.note(f"{top}: committed as {commit[:12]}")
     return applied
+
+
+def _ours_since(tree: WorkTree, top: Path, head: str, prefix: str, kind: str) -> list[str]:
+    """The files that differ from the commit ``head`` by what we wrote of the type ``kind``, no more."""
+    from patcher import git
+
+    written: dict[str, list[tuple[str, Entry]]] = {}
+    for record in Journal(tree).applied:
+        for entry in record.entries:
+            written.setdefault(entry.path, []).append((record.kind, entry))
+    ours = []
+    for path, entries in written.items():
+        if digest(tree.read(path)) != entries[-1][1].after:
+            continue
+        committed = digest(git.read_file(top, head, prefix + path))
+        # from what is committed to what is there, step by step
+        first = next((n for n, (_, entry) in enumerate(entries) if entry.before == committed), None)
+        steps = entries[first:] if first is not None else []
+        unbroken = all(one.after == other.before for (_, one), (_, other) in pairwise(steps))
+        if steps and unbroken and all(name == kind for name, _ in steps):
+            ours.append(path)
+    return ours

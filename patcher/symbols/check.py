@@ -11,15 +11,28 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from patcher.base.progress import SILENT, Reporter
+from patcher.symbols import ages
 from patcher.symbols.elf import ElfObject
 from patcher.symbols.findings import Finding, Report, in_order
 from patcher.symbols.ignores import Ignores
-from patcher.symbols.inputs import gather
-from patcher.symbols.scope import Library
+from patcher.symbols.inputs import gather, parts_of_a_link
+from patcher.symbols.scope import Library, Scope
 from patcher.symbols.search import Search, SearchOptions
 from patcher.symbols.verdicts import Verdicts
+
+
+class Demands(NamedTuple):
+    """What is asked beyond that no symbol is lacking."""
+
+    must_export: tuple[str, ...] = ()  # NAME, or FILE!NAME
+    at_most: tuple[str, ...] = ()  # GLIBC_2.28
+    second_reader: bool = False  # prove it by pyelftools as well
+
+
+NOTHING_MORE = Demands()
 
 
 def check(
@@ -28,19 +41,23 @@ def check(
     options: SearchOptions | None = None,
     hosts: Iterable[Path] = (),
     ignore: Iterable[str] | Ignores = (),
+    demands: Demands = NOTHING_MORE,
     reporter: Reporter = SILENT,
 ) -> Report:
     """Check every ELF program and library at or below ``paths``.
 
+    Object files and archives that are given without a program are checked as one link: what would it lack?
     ``ignore`` are patterns ``[FILE!]SYMBOL`` or a whole :class:`Ignores`. Raises :class:`UsageError`
-    for a path that isn't there, for a folder without ELF files, and for a file that is named and can't
-    be read as one.
+    for a path that isn't there, for a folder without ELF files, for a file that is named and can't
+    be read as one, and for demands that make no sense.
     """
     library = Library(Search(options or SearchOptions.from_environment()))
+    limits = ages.limits(demands.at_most)
     inputs = gather([Path(path) for path in paths], library)
     company = tuple(library.read(Path(host)) for host in hosts)
     verdicts = Verdicts(inputs, library.search)
     loaded: set[ElfObject] = set()
+    scopes: list[Scope] = []
     with reporter.step("Checking symbols", total=len(inputs.objects)) as step:
         for number, item in enumerate(_in_order(inputs.objects)):
             step.update(done=number, detail=item.path.name)
@@ -49,14 +66,35 @@ def check(
             scope = library.load(item, () if item.executable else company)
             loaded.update(scope.objects)
             verdicts.check(scope)
+            scopes.append(scope)
         verdicts.finish()
     findings = list(verdicts.findings.values())
     findings += [
         Finding("unreadable-file", path.name, str(path), (path.name,), why) for path, why in inputs.unreadable
     ]
+    for age_item, version, why in ages.too_new(inputs.objects, limits):
+        findings.append(_of(age_item, "too-new", version, why))
+    if demands.must_export:
+        from patcher.symbols.entries import not_exported
+
+        plugins = [scope.root for scope in scopes if not scope.root.executable]
+        for item, name, why, advice in not_exported(demands.must_export, inputs.objects, plugins):
+            findings.append(_of(item, "not-exported", name, why, advice))
+    parts = parts_of_a_link(inputs)
+    if parts:
+        from patcher.symbols.linking import lacking
+
+        findings += lacking(parts, inputs.objects, library)
     ignores = ignore if isinstance(ignore, Ignores) else Ignores.of(ignore)
     kept = ignores.apply(findings)
-    return Report(len(inputs.objects), verdicts.symbols, in_order(kept.findings), kept.ignored)
+    return Report(
+        len(inputs.objects) + len(parts), verdicts.symbols, in_order(kept.findings), kept.ignored,
+        needs=ages.oldest(inputs.objects),
+    )  # fmt: skip
+
+
+def _of(item: ElfObject, rule: str, symbol: str, detail: str, advice: str | None = None) -> Finding:
+    return Finding(rule, symbol, str(item.path), (item.name,), detail, advice, (str(item.path),))
 
 
 def _in_order(given: list[ElfObject]) -> list[ElfObject]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from patcher.symbols.rules import RULES, SEVERITIES
@@ -17,6 +19,7 @@ class Finding(NamedTuple):
     chain: tuple[str, ...]
     detail: str = ""
     suggestion: str | None = None
+    paths: tuple[str, ...] = ()  # the files of the chain
 
     @property
     def severity(self) -> str:
@@ -53,6 +56,7 @@ class Finding(NamedTuple):
             "demangled": readable(self.demangled),
             "object": readable(self.object),
             "chain": [readable(name) for name in self.chain],
+            "paths": [readable(path) for path in self.paths],
             "detail": readable(self.detail),
             "suggestion": readable(self.suggestion) if self.suggestion else None,
         }
@@ -87,6 +91,7 @@ class Report(NamedTuple):
     findings: tuple[Finding, ...] = ()
     ignored: int = 0
     known: int = 0
+    needs: Mapping[str, str] = MappingProxyType({})  # family -> the oldest version that serves all of them
 
     def at_least(self, severity: str) -> list[Finding]:
         """The findings of ``severity`` or worse."""
@@ -100,6 +105,7 @@ class Report(NamedTuple):
             "symbols": self.symbols,
             "ignored": self.ignored,
             "known": self.known,
+            "needs": dict(self.needs),
             "findings": [finding.document() for finding in self.findings],
         }
 

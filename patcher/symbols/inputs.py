@@ -23,6 +23,7 @@ class Inputs:
         self.folders = folders  # real paths
         self.objects: list[ElfObject] = []
         self.hints: list[Path] = []
+        self.named_parts: list[Path] = []  # of the hints, those that were named outright
         self.unreadable: list[tuple[Path, str]] = []
         self.debug = 0  # split-off debug files, which nothing loads
 
@@ -42,14 +43,25 @@ def gather(paths: list[Path], library: Library) -> Inputs:
             for file in _below(path, inputs):
                 _take(file, library, inputs, seen, named=False)
         elif path.is_file():
-            if not _take(str(path), library, inputs, seen, named=True):
+            before = len(inputs.hints)
+            taken = _take(str(path), library, inputs, seen, named=True)
+            inputs.named_parts += inputs.hints[before:]
+            if not taken:
                 raise UsageError(f"{path}: looked for an ELF file, found something else")
         else:
             raise UsageError(f"{path}: looked for an ELF file, found a device or a pipe")
-    if not inputs.objects and not inputs.unreadable:
-        names, others = ", ".join(map(str, paths)), len(inputs.hints) + inputs.debug
+    if not inputs.objects and not inputs.unreadable and not inputs.hints:
+        names, others = ", ".join(map(str, paths)), inputs.debug
         raise UsageError(f"{names}: looked for ELF programs or libraries, found {others} other ELF files")
     return inputs
+
+
+def parts_of_a_link(inputs: Inputs) -> list[Path]:
+    """The object files and archives whose link is asked about: those that were named, unless programs
+    were given, too, which are linked already; or all of them, where there is nothing else."""
+    if any(item.executable for item in inputs.objects):
+        return []
+    return inputs.named_parts or ([] if inputs.objects else inputs.hints)
 
 
 def _take(file: str, library: Library, inputs: Inputs, seen: set[tuple[int, int]], *, named: bool) -> bool:

@@ -44,6 +44,7 @@ class Reference(NamedTuple):
     version: str | None = None
     file: str | None = None  # the soname that the version is wanted from
     hidden: bool = False
+    tls: bool = False  # of a variable that each thread has for itself
 
 
 class Needed(NamedTuple):
@@ -63,6 +64,7 @@ _KINDS = bytes(
     else _TLS if info & 15 == STT_TLS else _DATA
     for info in range(256)
 )  # fmt: skip
+_IS_TLS = bytes(info & 15 == STT_TLS and info >> 4 != STB_LOCAL for info in range(256))
 _VISIBLE = bytes(_NOTHING if other & 3 in (STV_HIDDEN, STV_INTERNAL) else 255 for other in range(256))
 
 
@@ -85,6 +87,7 @@ class Exports:
         self._patience = table.count // 2  # so many lookups cost about as much as the dictionary
         self._names: dict[bytes, int | tuple[int, ...]] = {}
         self._asked: dict[bytes, int | tuple[int, ...] | None] = {}
+        self.tls = frozenset(_thread_local(table))  # names of variables that each thread has for itself
 
     @property
     def names(self) -> Mapping[bytes, int | tuple[int, ...]]:
@@ -175,6 +178,15 @@ class Exports:
         return isinstance(number, int) and self._versions.get(number & 0x7FFF) == version
 
 
+def _thread_local(table: Columns) -> Iterator[bytes]:
+    marks = table.infos.translate(_IS_TLS)
+    at = marks.find(1)
+    while at >= 0:
+        if table.sections[at] and _VISIBLE[table.others[at]]:
+            yield table.name(at)
+        at = marks.find(1, at + 1)
+
+
 class ElfObject:
     """One file. Two are equal only if they are the same object: each file is read once.
 
@@ -195,6 +207,7 @@ class ElfObject:
         rpath: tuple[str, ...] = (),
         runpath: tuple[str, ...] = (),
         flags_1: int = 0,
+        flags: int = 0,
         versioned: bool = False,
         versions: frozenset[str] = frozenset(),
         wants: tuple[Needed, ...] = (),
@@ -203,7 +216,7 @@ class ElfObject:
     ) -> None:
         self.path, self.abi, self.type, self.interpreter = path, abi, type, interpreter
         self.dynamic, self.debug, self.soname, self.needed = dynamic, debug, soname, needed
-        self.rpath, self.runpath, self.flags_1 = rpath, runpath, flags_1
+        self.rpath, self.runpath, self.flags_1, self.flags = rpath, runpath, flags_1, flags
         self.versioned, self.versions, self.wants = versioned, versions, wants
         self.exports = Exports(Columns(b"", 64, True, b""), None, {}) if exports is None else exports
         self.references = references

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from patcher.symbols.elf import versions
 from patcher.symbols.elf.constants import (
+    DT_FLAGS,
     DT_FLAGS_1,
     DT_NEEDED,
     DT_RPATH,
@@ -22,6 +23,7 @@ from patcher.symbols.elf.constants import (
     STB_WEAK,
     STT_FILE,
     STT_SECTION,
+    STT_TLS,
     VERSYM_HIDDEN,
 )
 from patcher.symbols.elf.count import symbol_count
@@ -98,6 +100,7 @@ def _object(image: Image) -> ElfObject:
         rpath=paths(DT_RPATH),
         runpath=paths(DT_RUNPATH),
         flags_1=tags.get(DT_FLAGS_1, [0])[0],
+        flags=tags.get(DT_FLAGS, [0])[0],
         versioned=versyms is not None,
         versions=frozenset(defined.values()),
         wants=wants,
@@ -140,10 +143,10 @@ def _references(
             continue
         name = strings[at : find(b"\0", at)].decode("utf-8", "surrogateescape")
         number = versyms[index] if versyms is not None else 1
-        weak, hidden = info >> 4 == STB_WEAK, number >= VERSYM_HIDDEN
+        weak, hidden, tls = info >> 4 == STB_WEAK, number >= VERSYM_HIDDEN, info & 15 == STT_TLS
         need = wanted(number & 0x7FFF) if number != 1 else None
         if need is not None:
-            found.append(Reference(name, weak, need.version, need.file, hidden))
+            found.append(Reference(name, weak, need.version, need.file, hidden, tls))
         else:
-            found.append(Reference(name, weak, None, None, hidden))
+            found.append(Reference(name, weak, None, None, hidden, tls))
     return found
