@@ -24,7 +24,7 @@ from patcher.engine.tree import WorkTree, require_llama
 from patcher.git import changes
 from patcher.git.changes import Version, Written
 from patcher.move import state
-from patcher.move.contents import Contents, Objects
+from patcher.git.contents import Contents, Objects
 from patcher.move.replay import Meeting, Own, marked, own_commits, replay, stripped_changes
 from patcher.move.state import State
 from patcher.move.stripping import Stripping

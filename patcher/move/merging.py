@@ -18,7 +18,7 @@ from patcher.engine.planning import make_plan
 from patcher.engine.tree import WorkTree
 from patcher.git import changes
 from patcher.git.changes import Version
-from patcher.move.contents import Contents, Objects
+from patcher.git.contents import Contents, Objects
 from patcher.move.stripping import Stripping
 
 _NEXT = {

@@ -9,7 +9,7 @@ from pathlib import Path
 from patcher import git
 from patcher.git import changes
 from patcher.git.changes import Version, Written
-from patcher.move.contents import Contents
+from patcher.git.contents import Contents
 from patcher.move.stripping import Stripping
 
 Change = tuple[Version | None, Version | None]  # before, after

@@ -17,7 +17,7 @@ from patcher.engine.patchset import PatchSet
 from patcher.engine.planning import make_plan
 from patcher.engine.tree_record import PLACE
 from patcher.git.changes import Version
-from patcher.move.contents import Contents, Objects
+from patcher.git.contents import Contents, Objects
 
 
 class Stripping:

@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from patcher import git
-from patcher.engine.tree import inside
 from patcher.git import changes
 from patcher.git.changes import Version
+from patcher.git.objects import read_blob
+from patcher.git.repository import entries, resolve
 
 NEW_FILE_MODE = "100644"
 
@@ -20,14 +20,14 @@ class Objects:
     def __init__(self, repo: Path) -> None:
         self.repo = repo
         self._made: dict[str, bytes] = {}
-        self._algorithm = "sha1" if len(git.resolve(repo, "HEAD")) == 40 else "sha256"
+        self._algorithm = "sha1" if len(resolve(repo, "HEAD")) == 40 else "sha256"
 
     def read(self, version: Version | None) -> bytes | None:
         """The bytes of ``version``; None for none."""
         if version is None:
             return None
         known = self._made.get(version.blob)
-        return known if known is not None else git.read_blob(self.repo, version.blob)
+        return known if known is not None else read_blob(self.repo, version.blob)
 
     def made(self, data: bytes | None, like: Version | None) -> Version | None:
         """The version that holds ``data``, with the mode of ``like``; it is in memory alone."""
@@ -53,11 +53,11 @@ class Contents:
 
     def __init__(self, objects: Objects, commit: str, prefix: str = "") -> None:
         self.objects = objects
-        self.commit = git.resolve(objects.repo, commit)
+        self.commit = resolve(objects.repo, commit)
         self.prefix = prefix
         self._there = {
             path: Version(mode, blob)
-            for path, (mode, blob) in git.entries(objects.repo, self.commit).items()
+            for path, (mode, blob) in entries(objects.repo, self.commit).items()
         }
         self.over: dict[str, Version | None] = {}
 
@@ -74,7 +74,7 @@ class Contents:
         self.over[path] = version
 
     def read(self, path: str) -> bytes | None:
-        version = self.version(self.prefix + path) if inside(path) else None
+        version = self.version(self.prefix + path) if not path.startswith("/") else None
         return self.objects.read(version) if version is not None and version.is_file else None
 
     def files(self) -> list[str]:
