@@ -121,7 +121,7 @@ def require_type(tree: Tree, kind: str, reporter: Reporter) -> None:
     Raises :class:`UsageError`.
     """
     from patcher.engine.patchset import load
-    from patcher.engine.plan import make_plan
+    from patcher.engine.planning import make_plan
 
     plan = make_plan(tree, load(kind), reporter)
     lacking = [edit.edit.id for edit in (*plan.conflicts, *plan.missing)]

@@ -42,11 +42,12 @@ def take(
     *,
     undoes: Sequence[str] = (),
     folders: Sequence[str] = (),
+    forget: bool = False,
 ) -> None:
     """Make every change. The journal's lock is held.
 
     ``kind`` is the type whose edits are written or taken away, ``undoes`` names the records that this takes
-    back, ``folders`` those that such records made (they go where nothing is left in them).
+    back, ``folders`` those that such records made (they go where nothing is left in them). With ``forget`` nothing is kept to take this back with.
     Raises :class:`TreeChangedError` where a file changed since it was looked at, or can't be written; it says
     what the tree is then.
     """
@@ -63,7 +64,7 @@ def take(
             raise refused(journal.place.path, why, kind=TreeChangedError) from why
         try:
             _carry_out(journal, record, changes, hold)
-            journal.finish(record)
+            journal.finish(record, forget=forget)
         except BaseException as why:
             if isinstance(why, OSError) and journal.pending is None:
                 return  # it has happened: what could not be swept is, by the next command

@@ -9,7 +9,8 @@ from patcher.base.errors import TreeChangedError, UsageError
 from patcher.base.progress import SILENT, Reporter
 from patcher.engine.journal import Journal
 from patcher.engine.patchset import PatchSet
-from patcher.engine.plan import FilePlan, Plan, State, make_plan
+from patcher.engine.plan import FilePlan, Plan, State
+from patcher.engine.planning import make_plan
 from patcher.engine.records import Entry, Record, digest
 from patcher.engine.step import Change, recover, take
 from patcher.engine.tree import WorkTree, require_llama

@@ -19,7 +19,8 @@ from patcher.build import BuildFailedError, BuildRequest, build
 from patcher.engine import transaction
 from patcher.engine.numbering import is_numbered
 from patcher.engine.patchset import PatchSet, load
-from patcher.engine.plan import EditPlan, Plan, State, make_plan
+from patcher.engine.plan import EditPlan, Plan, State
+from patcher.engine.planning import make_plan
 from patcher.engine.tree import WorkTree
 from patcher.guard.place import carried_tree, copy_to
 from patcher.guard.problem import Check, Problem, Stage

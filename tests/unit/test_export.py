@@ -103,7 +103,7 @@ def test_commit_refuses_a_file_that_has_changes(mini_repo: Path) -> None:
 
 
 def test_the_plan_of_a_commit_is_the_plan_of_its_checkout(mini_repo: Path) -> None:
-    from patcher.engine.plan import make_plan
+    from patcher.engine.planning import make_plan
     from patcher.engine.tree import CommitTree
 
     there = make_plan(WorkTree(mini_repo), PATCHSET)

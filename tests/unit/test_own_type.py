@@ -25,7 +25,7 @@ from patcher.engine import transaction, type_file, type_schema
 from patcher.engine.anchors import ANCHORS
 from patcher.engine.build_fixes import catalogue
 from patcher.engine.patchset import NEW_FILE, load
-from patcher.engine.plan import make_plan
+from patcher.engine.planning import make_plan
 from patcher.engine.tree import WorkTree
 from patcher.guard.issue import MARKER
 from tests.conftest import git, snapshot
