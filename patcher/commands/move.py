@@ -14,11 +14,12 @@ from patcher.commands.arguments import type_option
 if TYPE_CHECKING:
     from patcher.engine.patchset import PatchSet
     from patcher.engine.tree import WorkTree
+    from patcher.move import Moved
 
 
 @click.command("move")
 @click.argument("ref", required=False, metavar="[RELEASE]")
-@click.argument("tree", type=click.Path(path_type=Path), default=".")
+@click.argument("tree", required=False, type=click.Path(path_type=Path), metavar="[TREE]")
 @click.option("--onto", metavar="BRANCH", help="Put the result on this new branch; yours stays where it is.")
 @click.option(
     "--base",
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 @common_options
 def command(
     ref: str | None,
-    tree: Path,
+    tree: Path | None,
     onto: str | None,
     base: str | None,
     go_on: bool,
@@ -43,9 +44,9 @@ def command(
 ) -> int:
     """Move TREE to another release of llama.cpp, with the type and your own commits.
 
-    RELEASE is a tag, branch or commit of TREE's repository. The type is taken out, your commits are done
-    again on RELEASE, and the type is put in as this version writes it; where it was committed, it is one
-    commit of yours again. All of it is tried in memory first: where the type can't be placed, nothing changes.
+    RELEASE is a tag, branch or commit of TREE's repository. The type is taken out, your commits are made
+    again on RELEASE, and the type is put in as this version writes it; where it was committed, it becomes
+    one commit again. All of it is tried in memory first: where the type can't be placed, nothing changes.
 
     Without RELEASE, a merge, rebase or stash that stopped in the type's own lines is settled.
 
@@ -58,9 +59,9 @@ def command(
 
     if go_on and abort:
         raise UsageError("--continue and --abort: one of them, not both")
-    if (go_on or abort) and ref is not None:
+    if ref is not None and tree is None and (go_on or abort or Path(ref).is_dir()):
         tree, ref = Path(ref), None  # the only argument is the tree
-    work = transaction.tree_at(tree)
+    work = transaction.tree_at(tree or Path())
     patchset = load(kind)
     if abort:
         return _abort(work, patchset, output)
@@ -82,7 +83,7 @@ def _abort(tree: WorkTree, patchset: PatchSet, output: Output) -> int:
 
     commit = move.abort(tree, patchset, reporter=output.reporter)
     output.emit(
-        {"tree": str(tree.root), "state": "aborted", "commit": commit},
+        {"tree": str(tree.root), "state": "aborted", "old": commit},
         f"{tree.root}: is at {commit[:12]} again, as before the move",
     )
     return ExitCode.OK
@@ -93,20 +94,19 @@ def _settle(tree: WorkTree, patchset: PatchSet, output: Output) -> int:
 
     done = settle(tree, patchset, reporter=output.reporter)
     name = patchset.type.upper
-    lines = [f"{tree.root}: {done.operation}: {len(done.files)} files settled, {name} taken out of both sides first"]
-    lines += [f"  unmerged still, by changes that aren't the type's: {path}" for path in done.left]
-    lines.append(f"{name} is in; now: {done.next}" if done.applied else f"now: {done.next}")
-    output.emit(
-        {
-            "tree": str(tree.root),
-            "state": "settled" if done.applied else "stopped",
-            "operation": done.operation,
-            "files": list(done.files),
-            "conflicts": list(done.left),
-            "next": done.next,
-        },
-        "\n".join(lines),
-    )
+    files = f"{len(done.files)} file{'s' * (len(done.files) != 1)}"
+    lines = [f"{tree.root}: {done.operation}: {files} settled, with {name} taken out of both sides"]
+    lines += [f"  still unmerged, for changes that aren't the type's: {path}" for path in done.left]
+    lines.append(f"{name} is in again. Next: {done.next}" if done.applied else f"Next: {done.next}")
+    document = {
+        "tree": str(tree.root),
+        "state": "settled" if done.applied else "stopped",
+        "operation": done.operation,
+        "files": list(done.files),
+        "conflicts": list(done.left),
+        "next": done.next,
+    }
+    output.emit(document, "\n".join(lines))
     return ExitCode.OK if done.applied else ExitCode.CONFLICT
 
 
@@ -121,17 +121,16 @@ def _renew(
             hint=f"name its release as a source: q8a8-patch move {source} {tree.root} --base SOURCE",
         )
     done = vendored.move(tree, source, base, patchset, dry_run=dry_run, reporter=output.reporter)
+    document = {
+        "tree": str(tree.root),
+        "state": "planned" if dry_run else "moved",
+        "release": done.release,
+        "files": list(done.files),
+        "conflicts": [],
+    }
     verb = "would be" if dry_run else "is"
-    output.emit(
-        {
-            "tree": str(tree.root),
-            "state": "planned" if dry_run else "moved",
-            "release": done.release,
-            "files": list(done.files),
-            "edits": len(done.plan.edits),
-        },
-        f"{tree.root}: {verb} {done.release} with {patchset.type.upper}; {len(done.files)} files change besides",
-    )
+    said = f"{tree.root}: {verb} {done.release} with {patchset.type.upper}; {len(done.files)} files differ"
+    output.emit(document, said)
     return ExitCode.OK
 
 
@@ -149,36 +148,28 @@ def _move(
     if ref is None:
         done = move.go_on(tree, patchset, reporter=output.reporter)
     else:
-        done = move.move(
-            tree, ref, patchset, onto=onto, base=base, dry_run=dry_run, reporter=output.reporter
-        )
-    state = "planned" if dry_run else "moved" if done.new is not None else "stopped"
-    output.emit(
-        {
-            "tree": str(done.tree),
-            "state": state,
-            "old": done.old,
-            "base": done.base,
-            "new": done.new,
-            "commits": list(done.own),
-            "conflicts": list(done.conflicts),
-            "stopped_at": done.stopped_at or None,
-        },
-        lambda: _text(done, state, patchset.type.upper),
-    )
+        done = move.move(tree, ref, patchset, onto=onto, base=base, dry_run=dry_run, reporter=output.reporter)
+    document = {
+        "tree": str(done.tree),
+        "state": "planned" if dry_run else "moved" if done.new is not None else "stopped",
+        "old": done.old,
+        "base": done.base,
+        "new": done.new,
+        "commits": list(done.own),
+        "conflicts": list(done.conflicts),
+        "stopped_at": done.stopped_at or None,
+    }
+    output.emit(document, lambda: _text(done, dry_run, patchset.type.upper))
     return ExitCode.CONFLICT if done.conflicts else ExitCode.OK
 
 
-def _text(done: object, state: str, name: str) -> str:
-    from patcher.move import Moved
-
-    assert isinstance(done, Moved)  # noqa: S101
+def _text(done: Moved, dry_run: bool, name: str) -> str:
     own = f"{len(done.own)} commit{'s' * (len(done.own) != 1)} of your own"
     if done.conflicts:
         files = "\n".join(f"  {path}" for path in done.conflicts)
-        would = "would stop" if state == "planned" else "stopped"
-        rest = "" if state == "planned" else "\nsettle them, 'git add' them, then: q8a8-patch move --continue"
-        return f"{done.tree}: {would} at '{done.stopped_at}', which meets upstream's changes in\n{files}{rest}"
-    verb = "would be" if state == "planned" else "is"
-    where = f" as {done.new[:12]}" if done.new else ""
+        did = "would stop" if dry_run else "stopped"
+        rest = "" if dry_run else "\nsettle them, 'git add' them, then: q8a8-patch move --continue"
+        return f"{done.tree}: {did} at '{done.stopped_at}', which meets upstream's changes in\n{files}{rest}"
+    verb = "would be" if dry_run else "is"
+    where = f", at {done.new[:12]}" if done.new else ""
     return f"{done.tree}: {verb} on {done.base[:12]} with {own} and {name}{where}"

@@ -46,9 +46,7 @@ def apply_and_commit(tree: WorkTree, patchset: PatchSet, *, reporter: Reporter =
     if ours:
         objects = Objects(top)
         there = Contents(objects, head)
-        made = {
-            prefix + path: objects.made(tree.read(path), there.version(prefix + path)) for path in ours
-        }
+        made = {prefix + path: objects.made(tree.read(path), there.version(prefix + path)) for path in ours}
         objects.keep(made)
         commit = changes.write_commit(top, on=head, changes=made, message=message(patchset))
         with interrupt.held():  # between branch and index

@@ -28,6 +28,7 @@ class Change:
     before: bytes | None
     after: bytes | None
     cuts: tuple[tuple[str, int, int, bytes], ...] = ()
+    executable: bool | None = None  # None: as it is
 
     @property
     def entry(self) -> Entry:
@@ -83,7 +84,11 @@ def _carry_out(journal: Journal, record: Record, changes: Sequence[Change], hold
             if change.after is not None:
                 with journal.root.parent_of(place, make=0o777) as (folder, name):
                     like = folder.look(name) if folder.kind(name) is not None else None
-                    folder.create(record.draft(number), change.after, like=like)
+                    if change.executable is not None:
+                        mode = 0o777 if change.executable else 0o666
+                        folder.create(record.draft(number), change.after, mode=mode)
+                    else:
+                        folder.create(record.draft(number), change.after, like=like)
             hold.check()
         for number, change in enumerate(changes):
             place = change.path

@@ -253,7 +253,9 @@ def _set_aside(journal: Journal, reporter: Reporter) -> None:
     ]
     if stale:
         journal.forget(stale)
-        reporter.note(f"{tree.root}: the record of an apply was set aside: nothing of it is in the tree any more")
+        reporter.note(
+            f"{tree.root}: the record of an apply was set aside: nothing of it is in the tree any more"
+        )
 
 
 def tree_at(path: Path) -> WorkTree:

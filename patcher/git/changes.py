@@ -46,7 +46,9 @@ class Written:
 
 def merge_base(repo: Path, one: str, other: str) -> str | None:
     """The newest commit that both have; None where they have none in common."""
-    status, out, _ = complete(repo, "merge-base", "--end-of-options", resolve(repo, one), resolve(repo, other))
+    status, out, _ = complete(
+        repo, "merge-base", "--end-of-options", resolve(repo, one), resolve(repo, other)
+    )
     return out.decode("ascii").strip() if status == 0 else None
 
 
@@ -62,7 +64,9 @@ def branch_commits(repo: Path, base: str, tip: str) -> list[Written]:
         one = read_commit(repo, at)
         found.append(one)
         if not one.parents:
-            raise UsageError(f"{repo}: looked for {base[:12]} among the first parents of {tip[:12]}, found none")
+            raise UsageError(
+                f"{repo}: looked for {base[:12]} among the first parents of {tip[:12]}, found none"
+            )
         at = one.parents[0]
     return found[::-1]
 
@@ -186,6 +190,9 @@ def switch(repo: Path, old: str, new: str) -> None:
 
     Raises :class:`UsageError`, nothing changed, where a file with other changes is in the way.
     """
+    complete(
+        repo, "update-index", "-q", "--refresh"
+    )  # times alone may differ; what else does, read-tree says
     run(repo, "read-tree", "-m", "-u", resolve(repo, old), resolve(repo, new))
 
 
@@ -201,7 +208,8 @@ def stage(repo: Path, changes: Mapping[str, Version | None]) -> None:
         lines.append(b"0 " + b"0" * 40 + b"\t" + os.fsencode(path))  # the stages of a merge go with it
         if version is not None:
             lines.append(f"{version.mode} {version.blob}\t".encode("ascii") + os.fsencode(path))
-    run(repo, "update-index", "-z", "--index-info", stdin=b"\0".join(lines) + b"\0")
+    if lines:
+        run(repo, "update-index", "-z", "--index-info", stdin=b"\0".join(lines) + b"\0")
 
 
 def branch(repo: Path) -> str | None:
@@ -238,7 +246,9 @@ def require_branch_name(repo: Path, name: str) -> None:
         raise UsageError(f"{name}: git allows no branch of that name")
 
 
-def stage_sides(repo: Path, sides: Mapping[str, tuple[Version | None, Version | None, Version | None]]) -> None:
+def stage_sides(
+    repo: Path, sides: Mapping[str, tuple[Version | None, Version | None, Version | None]]
+) -> None:
     """Put three stages (base, ours, theirs) of each path into the index, as a merge that stopped leaves them."""
     lines = []
     for path, versions in sides.items():
@@ -253,7 +263,9 @@ def commit_index(repo: Path, *, on: str, message: bytes, author: tuple[str, str,
     """What the index holds, as a commit on ``on`` by ``author``; no ref is touched."""
     keys = ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_AUTHOR_DATE")
     who = dict(zip(keys, (author[0], author[1], f"@{author[2]}"), strict=True))
-    return line(repo, "commit-tree", line(repo, "write-tree"), "-p", resolve(repo, on), env=who, stdin=message)
+    return line(
+        repo, "commit-tree", line(repo, "write-tree"), "-p", resolve(repo, on), env=who, stdin=message
+    )
 
 
 def check_out_paths(repo: Path, paths: Sequence[str]) -> None:
@@ -273,4 +285,11 @@ def stage_files(repo: Path, paths: Sequence[str]) -> None:
     """``git add`` of ``paths`` as they are in the work tree."""
     if paths:
         names = b"\0".join(os.fsencode(path) for path in paths)
-        run(repo, "add", "--pathspec-from-file=-", "--pathspec-file-nul", env={"GIT_LITERAL_PATHSPECS": "1"}, stdin=names)
+        run(
+            repo,
+            "add",
+            "--pathspec-from-file=-",
+            "--pathspec-file-nul",
+            env={"GIT_LITERAL_PATHSPECS": "1"},
+            stdin=names,
+        )

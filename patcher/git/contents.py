@@ -56,8 +56,7 @@ class Contents:
         self.commit = resolve(objects.repo, commit)
         self.prefix = prefix
         self._there = {
-            path: Version(mode, blob)
-            for path, (mode, blob) in entries(objects.repo, self.commit).items()
+            path: Version(mode, blob) for path, (mode, blob) in entries(objects.repo, self.commit).items()
         }
         self.over: dict[str, Version | None] = {}
 
@@ -78,9 +77,7 @@ class Contents:
         return self.objects.read(version) if version is not None and version.is_file else None
 
     def files(self) -> list[str]:
-        return sorted(
-            path.removeprefix(self.prefix) for path in self._all() if path.startswith(self.prefix)
-        )
+        return sorted(path.removeprefix(self.prefix) for path in self._all() if path.startswith(self.prefix))
 
     def _all(self) -> Iterator[str]:
         for path in {**self._there, **self.over}:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from patcher import git
-from patcher.base.errors import ConflictError, TreeChangedError, UsageError
+from patcher.base.errors import PatcherError, TreeChangedError, UsageError
 from patcher.base.progress import SILENT, Reporter
 from patcher.engine import commit as committing
 from patcher.engine import settled, transaction
@@ -23,8 +23,8 @@ from patcher.engine.records import digest
 from patcher.engine.tree import WorkTree, require_llama
 from patcher.git import changes
 from patcher.git.changes import Version, Written
-from patcher.move import state
 from patcher.git.contents import Contents, Objects
+from patcher.move import state
 from patcher.move.replay import Meeting, Own, marked, own_commits, replay, stripped_changes
 from patcher.move.state import State
 from patcher.move.stripping import Stripping
@@ -48,7 +48,7 @@ class Moved:
 class _Course:
     """What is to be done, all of it known before anything is."""
 
-    top: Path
+    objects: Objects
     prefix: str
     old: str
     base: str
@@ -78,17 +78,16 @@ def move(
     """
     course = _course(tree, ref, patchset, base, reporter)
     if onto is not None:
-        _require_new_branch(course.top, onto)
+        _require_new_branch(course.objects.repo, onto)
     if dry_run:
         return _tried(tree, course, reporter)
     if state.read(tree) is not None:
         raise UsageError(
             f"{tree.root}: a move was begun and not ended", hint="'q8a8-patch move --continue' or '--abort'"
         )
-    changes.require_identity(course.top)
+    changes.require_identity(course.objects.repo)
     _tried(tree, course, reporter)  # raises where the type can't be placed
-    objects = Objects(course.top)
-    stripped = _written_row(course, objects)
+    stripped = _written_row(course)
     begun = State(
         old=course.old, branch=course.branch, onto=onto, base=course.base, tip=course.base, rest=stripped,
         carried=course.carried, kind=course.patchset.source, parents=list(course.parents or ()),
@@ -96,7 +95,11 @@ def move(
     state.write(tree, begun)
     if course.carried == "uncommitted":
         transaction.revert(tree, course.patchset.name, reporter=reporter)
-    return _go_on(tree, begun, at=course.old, patchset=course.patchset, reporter=reporter)
+    try:
+        return _go_on(tree, begun, at=course.old, patchset=course.patchset, reporter=reporter)
+    except PatcherError:
+        abort(tree, patchset, reporter=reporter)
+        raise
 
 
 def go_on(tree: WorkTree, patchset: PatchSet, *, reporter: Reporter = SILENT) -> Moved:
@@ -110,8 +113,7 @@ def go_on(tree: WorkTree, patchset: PatchSet, *, reporter: Reporter = SILENT) ->
         raise UsageError(f"{top}: {left[0]} is unmerged", hint="settle it, 'git add' it, then --continue")
     tip, at = begun.tip, begun.tip
     if begun.stopped:
-        old, new = begun.rest[0]
-        written = changes.read_commit(top, new)
+        written = changes.read_commit(top, begun.rest[0][1])
         tip = changes.commit_index(top, on=begun.tip, message=written.message, author=written.author)
         begun = begun.past_stop(tip)
         state.write(tree, begun)
@@ -140,9 +142,7 @@ def _begun(tree: WorkTree) -> State:
     return begun
 
 
-def _course(
-    tree: WorkTree, ref: str, patchset: PatchSet, base: str | None, reporter: Reporter
-) -> _Course:
+def _course(tree: WorkTree, ref: str, patchset: PatchSet, base: str | None, reporter: Reporter) -> _Course:
     require_llama(tree)
     top = _top(tree)
     prefix = _prefix(tree, top)
@@ -171,9 +171,11 @@ def _course(
         sum_ = stripped_changes(top, old_base, old, stripping)
         message = f"Merge {ref} into {(changes.branch(top) or old[:12]).removeprefix('refs/heads/')}\n"
         whole = Own(Written(old, (old_base,), changes.read_commit(top, old).author, message.encode()), sum_)
-        return _Course(top, prefix, old, new_base, changes.branch(top), patchset, carried, (whole,), (old, new_base))
+        return _Course(
+            objects, prefix, old, new_base, changes.branch(top), patchset, carried, (whole,), (old, new_base)
+        )
     own = tuple(own_commits(top, row, stripping))
-    return _Course(top, prefix, old, new_base, changes.branch(top), patchset, carried, own, None)
+    return _Course(objects, prefix, old, new_base, changes.branch(top), patchset, carried, own, None)
 
 
 def _top(tree: WorkTree) -> Path:
@@ -231,8 +233,7 @@ def _is_untracked(top: Path, path: str) -> bool:
 
 def _tried(tree: WorkTree, course: _Course, reporter: Reporter) -> Moved:
     """The whole course in memory. Raises :class:`ConflictError` where the type can't be placed."""
-    objects = Objects(course.top)
-    contents = Contents(objects, course.base, course.prefix)
+    contents = Contents(course.objects, course.base, course.prefix)
     subjects = tuple(own.written.subject for own in course.own)
     meetings: list[Meeting] = []
     stopped = ""
@@ -246,19 +247,23 @@ def _tried(tree: WorkTree, course: _Course, reporter: Reporter) -> Moved:
     return Moved(tree.root, course.old, course.base, None, subjects, plan, paths, stopped)
 
 
-def _written_row(course: _Course, objects: Objects) -> list[tuple[str, str]]:
+def _written_row(course: _Course) -> list[tuple[str, str]]:
     """The user's commits without the type, as objects: (before, after) of each, in their order."""
-    row = []
+    objects, row = course.objects, []
     for own in course.own:
         before = {path: pair[0] for path, pair in own.changes.items()}
         after = {path: pair[1] for path, pair in own.changes.items()}
         objects.keep(before)
         objects.keep(after)
         one = changes.write_commit(
-            course.top, on=own.written.parents[0], changes=before, message=b"before\n", author=own.written.author
+            course.objects.repo,
+            on=own.written.parents[0],
+            changes=before,
+            message=b"before\n",
+            author=own.written.author,
         )
         other = changes.write_commit(
-            course.top, on=one, changes=after, message=own.written.message, author=own.written.author
+            course.objects.repo, on=one, changes=after, message=own.written.message, author=own.written.author
         )
         row.append((one, other))
     return row
@@ -286,7 +291,12 @@ def _go_on(tree: WorkTree, begun: State, *, at: str, patchset: PatchSet, reporte
             objects.keep(contents.over)
             parents = begun.parents if begun.parents else [tip]
             tip = changes.write_commit(
-                top, on=tip, changes=contents.over, message=written.message, parents=parents, author=written.author
+                top,
+                on=tip,
+                changes=contents.over,
+                message=written.message,
+                parents=parents,
+                author=written.author,
             )
     plan = make_plan(Contents(objects, tip, prefix), patchset, reporter)
     plan.require_clean()
@@ -311,7 +321,9 @@ def _with_mode(version: Version | None, like: Version | None) -> Version | None:
     return Version(like.mode, version.blob) if version is not None and like is not None else version
 
 
-def _stop(tree: WorkTree, stopped: State, contents: Contents, meetings: Sequence[Meeting], *, at: str) -> None:
+def _stop(
+    tree: WorkTree, stopped: State, contents: Contents, meetings: Sequence[Meeting], *, at: str
+) -> None:
     """Leave the commit's other changes staged, and both sides of the files where it meets upstream's."""
     top, objects = contents.objects.repo, contents.objects
     labels = ("upstream", "before", "your commit")
@@ -340,4 +352,4 @@ def _require_new_branch(top: Path, name: str) -> None:
         raise UsageError(f"{top}: there is a branch {name} already", hint="name a new one with --onto")
 
 
-__all__ = ["ConflictError", "Moved", "abort", "go_on", "move"]
+__all__ = ["Moved", "abort", "go_on", "move"]

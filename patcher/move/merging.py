@@ -49,14 +49,17 @@ def settle(tree: WorkTree, patchset: PatchSet, *, reporter: Reporter = SILENT) -
     sides = changes.unmerged(top) if top is not None else {}
     if top is None or not sides:
         raise UsageError(
-            f"{tree.root}: no merge is in progress here", hint="name the release to move to: q8a8-patch move REF"
+            f"{tree.root}: no merge is in progress here",
+            hint="name the release to move to: q8a8-patch move REF",
         )
     prefix = tree.root.relative_to(top.resolve()).as_posix()
     prefix = "" if prefix == "." else prefix + "/"
     doing = changes.operation(top) or "stash"
     objects = Objects(top)
     base = _base(top, doing)
-    stripping = _stripping(objects, prefix, settled.remembered(patchset, Contents(objects, "HEAD", prefix)), base, sides)
+    stripping = _stripping(
+        objects, prefix, settled.remembered(patchset, Contents(objects, "HEAD", prefix)), base, sides
+    )
     done: dict[str, Version | None] = {}
     for path, stages in sides.items():
         try:
@@ -72,7 +75,9 @@ def settle(tree: WorkTree, patchset: PatchSet, *, reporter: Reporter = SILENT) -
     changes.check_out_paths(top, list(done))
     left = tuple(path for path in sides if path not in done)
     if left:
-        return Settled(doing, tuple(done), left, False, f"settle {left[0]}, 'git add' it, then 'q8a8-patch apply'")
+        return Settled(
+            doing, tuple(done), left, False, f"settle {left[0]}, 'git add' it, then 'q8a8-patch apply'"
+        )
     applied = transaction.apply(tree, settled.remembered(patchset, tree), reporter=reporter)
     changes.stage_files(top, [prefix + path for path in applied.written])
     return Settled(doing, tuple(done), (), True, _NEXT.get(doing, "git stash drop"))
@@ -107,7 +112,12 @@ def _merged(
         return ours, True
     if ours == base:
         return theirs, True
-    if base is None or ours is None or theirs is None or not (ours.is_file and theirs.is_file and base.is_file):
+    if (
+        base is None
+        or ours is None
+        or theirs is None
+        or not (ours.is_file and theirs.is_file and base.is_file)
+    ):
         return None, False
     read = objects.read
     data = git.merge(read(ours) or b"", base=read(base) or b"", other=read(theirs) or b"")

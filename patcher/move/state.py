@@ -23,7 +23,9 @@ class State:
     onto: str | None  # the new branch that was asked for
     base: str  # the new release
     tip: str  # how far the result has come
-    rest: list[tuple[str, str]]  # the user's commits that are still to be done: (before, after), without the type
+    rest: list[
+        tuple[str, str]
+    ]  # the user's commits that are still to be done: (before, after), without the type
     carried: str  # how the old state had the type: "committed", "uncommitted" or ""
     kind: str  # what patchset.load takes
     parents: list[str] = field(default_factory=list)  # of the one commit, where the result is a merge

@@ -47,7 +47,8 @@ class Stripping:
         """Path from the top -> the base's file with today's edits, and without."""
         plan = make_plan(self._base, self._patchset)
         return {
-            self._prefix + file.path: (file.after(), None if file.is_new else file.before) for file in plan.files
+            self._prefix + file.path: (file.after(), None if file.is_new else file.before)
+            for file in plan.files
         }
 
     @property
@@ -65,15 +66,15 @@ class Stripping:
             return version
         if path == self._prefix + PLACE:
             return self._objects.made(_without_type(data, self._patchset.name), version)
-        if not self._mentions(data):
-            return version
         is_known = False
         for carried, stock in self._known(path):
             is_known = True
-            if data == carried:
+            if data in (carried, stock):
                 return self._objects.made(stock, version)
             if carried is None or stock is None:
                 continue
+            if not holds(data, carried, stock):
+                return version
             merged = git.merge(data, base=carried, other=stock)
             if merged is not None:
                 return self._objects.made(merged, version)
@@ -84,12 +85,6 @@ class Stripping:
             )
         return version  # what is said there of the type is somebody's own
 
-    def _mentions(self, data: bytes) -> bool:
-        kind = self._patchset.type
-        lower = data.lower()
-        names = (kind.name, kind.upper.lower(), kind.name.replace("_", "-"), "get_key", "no_init")
-        return any(name.encode() in lower for name in names)
-
     def _known(self, path: str) -> Iterator[tuple[bytes | None, bytes | None]]:
         below = path.removeprefix(self._prefix)
         for carried, stock in self._pairs:
@@ -98,6 +93,12 @@ class Stripping:
                 yield pair
         if path in self._computed:
             yield self._computed[path]
+
+
+def holds(data: bytes, carried: bytes, stock: bytes) -> bool:
+    """Whether ``data`` has a line that the type brings: one of ``carried`` that ``stock`` hasn't."""
+    ours = {line.strip() for line in carried.splitlines()} - {line.strip() for line in stock.splitlines()}
+    return any(line.strip() in ours for line in data.splitlines())
 
 
 def _without_type(data: bytes, name: str) -> bytes | None:

@@ -21,6 +21,7 @@ from patcher.engine.plan import Plan
 from patcher.engine.planning import make_plan
 from patcher.engine.tree import CommitTree, Tree, WorkTree, require_llama
 from patcher.engine.tree_record import PLACE
+from patcher.move.stripping import holds
 from patcher.source import fetch
 
 
@@ -34,7 +35,13 @@ class Renewed:
 
 
 def move(
-    tree: WorkTree, source: str, base: str, patchset: PatchSet, *, dry_run: bool = False, reporter: Reporter = SILENT
+    tree: WorkTree,
+    source: str,
+    base: str,
+    patchset: PatchSet,
+    *,
+    dry_run: bool = False,
+    reporter: Reporter = SILENT,
 ) -> Renewed:
     """Bring the copy ``tree``, which grew from the source ``base``, to ``source`` (as ``fetch`` takes them).
 
@@ -48,7 +55,7 @@ def move(
         new = fetch(source, Path(folder) / "new", reporter=reporter)
         before, after = CommitTree(old.path, old.base), CommitTree(new.path, new.base)
         patchset = settled.remembered(patchset, tree)
-        merged = _merged(tree, before, after, patchset)
+        merged = _merged(tree, before, after, patchset, reporter)
         plan = make_plan(_Over(tree, merged), patchset, reporter)
         plan.require_clean()
         release = new.release or new.base[:12]
@@ -58,13 +65,18 @@ def move(
             with journal.lock():
                 transaction.heal(journal, reporter)
                 records = [one.name for one in journal.applied if one.kind == patchset.name]
-                changes = [step.Change(path, tree.read(path), data) for path, data in changed.items()]
+                changes = [
+                    step.Change(path, tree.read(path), data, executable=_is_executable(before, after, path))
+                    for path, data in changed.items()
+                ]
                 step.take(journal, changes, patchset.name, undoes=records, forget=True)
             plan = transaction.apply(tree, patchset, reporter=reporter).plan
     return Renewed(release, tuple(sorted(changed)), plan)
 
 
-def _merged(tree: WorkTree, before: CommitTree, after: CommitTree, patchset: PatchSet) -> dict[str, bytes | None]:
+def _merged(
+    tree: WorkTree, before: CommitTree, after: CommitTree, patchset: PatchSet, reporter: Reporter
+) -> dict[str, bytes | None]:
     """Path -> what the copy's file is to be without the type; those that stay as they are without it, too."""
     carried = {
         file.path: (file.after(), None if file.is_new else file.before)
@@ -72,8 +84,12 @@ def _merged(tree: WorkTree, before: CommitTree, after: CommitTree, patchset: Pat
     }
     found: dict[str, bytes | None] = {}
     meetings: list[str] = []
-    for path in sorted({*before.files(), *after.files(), *carried}):
-        if path == PLACE:
+    blobs = [git.entries(one.repo, one.commit) for one in (before, after)]
+    folders = {str(folder) for path in blobs[0] for folder in PurePosixPath(path).parents}
+    changed = {path for path in {**blobs[0], **blobs[1]} if blobs[0].get(path) != blobs[1].get(path)}
+    for path in sorted({*changed, *carried} - {PLACE}):
+        if any(not blob.get(path, ("100",))[0].startswith("100") for blob in blobs):
+            reporter.warn(f"{path}: is a link or a submodule in one of the releases, and stays as it is")
             continue
         mine, base, other = tree.read(path), before.read(path), after.read(path)
         if path in carried and mine is not None:
@@ -81,9 +97,8 @@ def _merged(tree: WorkTree, before: CommitTree, after: CommitTree, patchset: Pat
         if mine is None and base is not None:
             found[path] = None  # the copy goes without it
         elif mine is None:
-            there = (tree.root / PurePosixPath(path).parent).is_dir()
-            found[path] = other if there else None
-        elif mine == base or mine == other:
+            found[path] = other if _wants(tree, path, folders) else None
+        elif mine in (base, other):
             found[path] = other
         elif base == other:
             found[path] = mine
@@ -103,9 +118,23 @@ def _merged(tree: WorkTree, before: CommitTree, after: CommitTree, patchset: Pat
     return found
 
 
+def _is_executable(before: CommitTree, after: CommitTree, path: str) -> bool | None:
+    """What the new release says, where it says something else than the old one."""
+    old, new = (git.entries(one.repo, one.commit).get(path, ("",))[0] for one in (before, after))
+    return new == "100755" if new and old != new else None
+
+
+def _wants(tree: WorkTree, path: str, folders: set[str]) -> bool:
+    """Whether a new file belongs to the copy: the folder of the old release that it comes into is there."""
+    home = next(folder for folder in PurePosixPath(path).parents if str(folder) in folders)
+    return (tree.root / home).is_dir()
+
+
 def _without(mine: bytes, carried: bytes, stock: bytes | None, path: str) -> bytes | None:
-    if mine == carried or mine == stock:
+    if mine in (carried, stock):
         return stock
+    if stock is not None and not holds(mine, carried, stock):
+        return mine
     merged = git.merge(mine, base=carried, other=stock) if stock is not None else None
     if merged is None:
         raise TreeChangedError(
