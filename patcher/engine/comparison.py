@@ -9,6 +9,7 @@ named everywhere, and stands.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from patcher.engine.anchors import ANCHORS, Existing, Located, Source
@@ -69,6 +70,10 @@ def differences(
     """How what is there under our name differs from ours, place by place."""
     if edit.kind == "case" and not edit.anchor.get("arm"):
         return [_other_arm(source, there) for there in located.existing if _has_other_arm(source, there)]
+    if edit.kind == "cmake-item":
+        return list(_lacking(patchset.render(edit, tree, {}), source, located))
+    if edit.kind == "statement":
+        return list(_other_statements(patchset.render(edit, tree, {}), source, located))
     compares = edit.exact or edit.compare or edit.signature or _is_compared(edit)
     if not compares or not located.existing:
         return []
@@ -83,6 +88,32 @@ def differences(
             detail, hard = said
             found.append(Difference(there, line, f"{there.owner} in line {line}, {detail}", hard))
     return found
+
+
+def _lacking(rendered: str, source: Source, located: Located) -> Iterator[Difference]:
+    """The arguments of ours that the file's list has lost."""
+    code = source.data.decode("utf-8", "replace")
+    words = set(re.sub(r"(?m)#[^\n]*", "", code).replace(")", " ").split())
+    lost = [word for word in rendered.split() if word not in words]
+    for there in located.existing[:1] if lost else ():
+        yield Difference(
+            there, source.line_number(there.start), f"{there.owner} without {', '.join(lost)}", True
+        )
+
+
+_ROOM = 400  # bytes around what tells that a statement is there
+
+
+def _other_statements(rendered: str, source: Source, located: Located) -> Iterator[Difference]:
+    """Statements of ours of which the pattern is there, and not all the rest."""
+    ours = tokens(rendered.encode())
+    for there in located.existing:
+        room = 2 * len(rendered) + _ROOM
+        around = source.data[max(0, there.start - room) : there.end + room]
+        if ours not in tokens(around):
+            line = source.line_number(there.start)
+            detail = f"{there.owner} in line {line}, in another form than '{' '.join(ours.split()[:8])} ...'"
+            yield Difference(there, line, detail, False)
 
 
 def _has_other_arm(source: Source, there: Existing) -> bool:

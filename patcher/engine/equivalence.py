@@ -27,8 +27,11 @@ _DROPPED = re.compile(
     r"|\b(?:assert|GGML_UNUSED|UNUSED) \( [^;]* \) ; ?|\( void \) \w+ ; ?"
 )
 _VALUE = r"(?:int|int64_t|size_t|unsigned|uint32_t|int32_t|uint64_t)"
+# a name for a constant, which nothing can change
+_CONSTANT = re.compile(rf"(?:\bstatic )?\bconst {_VALUE} (\w+) = (QK\w+|\d+) ; ?")
 _DECLARED = re.compile(
-    rf"\b(?:{_VALUE}|float|double|bool|char|void|u?int8_t|u?int16_t|ggml_half|block_\w+) (?:\* ?)*(\w+)(?= [=;,)\[])"
+    rf"\b(?:{_VALUE}|float|double|bool|char|void|u?int8_t|u?int16_t|ggml_half|block_\w+)"
+    r" (?:\* ?)*(\w+)(?= [=;,)\[])"
 )
 
 
@@ -71,27 +74,16 @@ def proof(
 
 def canonical(text: str, patchset: PatchSet) -> str:
     """Tokens with what computes nothing left out and local names numbered as they come."""
+    for found in list(_CONSTANT.finditer(text)):
+        text = re.sub(rf"\b{found[1]}\b", found[2], text.replace(found[0], "", 1))
     text = _DROPPED.sub("", text)
     text = re.sub(r"(?<=\* \) )\( (\w+) \)", r"\1", text)
     head, brace, body = text.partition("{")
     # a block may come by void *, under a second name
-    head = re.sub(rf"\bblock_{patchset.type.name} \*", "void *", head)
-    for _ in range(4):
-        alias = re.search(rf"\bblock_{patchset.type.name} \* (\w+) = (?:\( [\w *]+ \) )?(\w+) ; ?", body)
-        if alias is None:
-            break
-        body = body[: alias.start()] + body[alias.end() :]
-        body = re.sub(rf"\b{alias[1]}\b", alias[2], body)
-    for _ in range(4):
-        plain = re.search(rf"\b{_VALUE} (\w+) = (QK\w+|\d+) ; ?", body)
-        if (
-            plain is None
-            or f"{plain[1]} +" in body
-            or re.search(rf"\b{plain[1]} =(?! =)", body[plain.end() :])
-        ):
-            break
-        body = body[: plain.start()] + body[plain.end() :]
-        body = re.sub(rf"\b{plain[1]}\b", plain[2], body)
+    block = rf"\bblock_{patchset.type.name} \*"
+    head = re.sub(block, "void *", head)
+    for alias in list(re.finditer(rf"{block} (\w+) = (?:\( [\w *]+ \) )?(\w+) ; ?", body)):
+        body = re.sub(rf"\b{alias[1]}\b", alias[2], body.replace(alias[0], "", 1))
     text = head + brace + body
     text = re.sub(r"(?<![\w)] )\( (\w+) \)(?! [\w(])", r"\1", text)
     numbered: dict[str, str] = {}

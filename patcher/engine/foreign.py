@@ -86,7 +86,7 @@ def second_definitions(
                     continue
                 edit = symbols[name]
                 line = syntax.source.line_number(node.start_byte)
-                said = f"a second definition beside the one that belongs in {homes[edit]}: they don't link together"
+                said = f"a second definition beside the one that belongs in {homes[edit]}: the two don't link"
                 found.setdefault(edit, []).append(
                     Foreign(path, line, "definition", name, name, said, edit, node.start_byte, node.end_byte)
                 )

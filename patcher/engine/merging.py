@@ -16,7 +16,8 @@ def progress(source: Source) -> str | None:
     found = _MARK.search(source.data)
     if found is None:
         return None
-    return f"{MERGE}: '{found[0].decode('utf-8', 'replace').strip()[:40]}' in line {source.line_number(found.start())}"
+    mark, line = found[0].decode("utf-8", "replace").strip(), source.line_number(found.start())
+    return f"{MERGE}: '{mark[:40]}' in line {line}"
 
 
 def unmerged(root: Path) -> list[str]:

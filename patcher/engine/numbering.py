@@ -96,7 +96,7 @@ def adopt(patchset: PatchSet, tree: Tree, reporter: Reporter = SILENT) -> PatchS
 
 
 def with_numbers(patchset: PatchSet, values: Mapping[str, int]) -> PatchSet:
-    """The patch set with other numbers for the type: ``id``, ``ftype`` and ``ggml_ftype``, as far as given."""
+    """The patch set with other numbers for the type: ``id``, ``ftype``, ``ggml_ftype``, as far as given."""
     edits = []
     for edit in patchset.edits:
         enum = _enum(edit)

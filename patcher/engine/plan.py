@@ -130,7 +130,8 @@ class Plan:
         names = [edit.edit.id for edit in conflicts if edit.choosable]
         if names:
             ways.append(
-                f"for each of {', '.join(names)}: --keep {names[0]} leaves theirs, --replace {names[0]} puts ours there"
+                f"for each of {', '.join(names)}: --keep {names[0]} leaves theirs,"
+                f" --replace {names[0]} puts ours there"
             )
         if conflicts:
             ways.append(

@@ -23,7 +23,7 @@ from patcher.engine import seal
 FORMAT = 2
 FILE = "record"
 MAX_RECORD = 32 << 20  # bytes; what we write has a few hundred thousand, the texts of all edits
-_HEAD = re.compile(rb"q8a8-patch record (\d+) ([0-9a-f]{64})\n")
+_HEAD = re.compile(rb"record-of-q8a8-patch (\d+) ([0-9a-f]{64})\n")
 
 
 def digest(data: bytes | None) -> str:
@@ -139,7 +139,7 @@ def write(folder: Folder, name: str, files: Sequence[tuple[Entry, bytes | None]]
         ],
     }
     body = json.dumps(document, indent=1).encode()
-    head = f"q8a8-patch record {FORMAT} {seal.seal(body)}\n".encode()
+    head = f"record-of-q8a8-patch {FORMAT} {seal.seal(body)}\n".encode()
     folder.create(FILE, head + body, mode=0o600)
     folder.sync()
     return Record(name, folder, entries, facts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from patcher.base.errors import UsageError
 from patcher.engine import tree_record
@@ -24,20 +23,34 @@ def remembered(patchset: PatchSet, tree: Tree) -> PatchSet:
     return replace(made, waivers=(*made.waivers, *record.waivers))
 
 
-def chosen(patchset: PatchSet, tree: Tree, **options: Any) -> PatchSet:
+def chosen(
+    patchset: PatchSet,
+    tree: Tree | None,
+    *,
+    only: tuple[str, ...] = (),
+    without: tuple[str, ...] = (),
+    everything: bool = False,
+    fixes: tuple[str, ...] = (),
+    keep: tuple[str, ...] = (),
+    replaced: tuple[str, ...] = (),
+) -> PatchSet:
     """:func:`remembered`, with what a command line says over it (:meth:`Choices.merged`).
 
-    Raises :class:`UsageError` for a name that is no edit or group.
+    Raises :class:`UsageError` for a name that is no edit, group or fix.
     """
-    for name in (item for value in options.values() if isinstance(value, tuple) for item in value):
-        if name not in _names(patchset) and name not in options.get("fixes", ()):
-            raise UsageError(f"{name}: no such edit or group", hint="'q8a8-patch status' lists them")
-    both = set(options.get("keep", ())) & set(options.get("replaced", ()))
+    known = _names(patchset) | set(fixes)
+    unknown = [name for name in (*only, *without, *keep, *replaced) if name not in known]
+    if unknown:
+        raise UsageError(f"{unknown[0]}: no such edit or group", hint="'q8a8-patch status' lists them")
+    both = sorted(set(keep) & set(replaced))
     if both:
-        raise UsageError(f"{sorted(both)[0]}: --keep and --replace, of which one is meant")
-    record = tree_record.read(tree)
+        raise UsageError(f"{both[0]}: --keep and --replace, of which one is meant")
+    record = tree_record.read(tree) if tree is not None else tree_record.TreeRecord()
     part = record.of(patchset.name)
-    made = settled(patchset, part, part.choices.merged(**options))
+    choices = part.choices.merged(
+        only=only, without=without, everything=everything, fixes=fixes, keep=keep, replaced=replaced
+    )
+    made = settled(patchset, part, choices)
     return replace(made, waivers=(*made.waivers, *record.waivers))
 
 

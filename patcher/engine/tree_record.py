@@ -96,7 +96,7 @@ class TypeRecord:
     """What the tree's file says of one type."""
 
     tool: str = ""
-    choices: Choices = Choices()
+    choices: Choices = field(default_factory=Choices)
     wrote: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # edit -> hashes (:func:`text_hash`)
 
 

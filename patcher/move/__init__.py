@@ -19,6 +19,7 @@ from patcher.engine.journal import Journal
 from patcher.engine.patchset import PatchSet
 from patcher.engine.plan import Plan
 from patcher.engine.planning import make_plan
+from patcher.engine.recording import decided, recorded
 from patcher.engine.records import digest
 from patcher.engine.tree import WorkTree, require_llama
 from patcher.git import changes
@@ -301,9 +302,12 @@ def _go_on(tree: WorkTree, begun: State, *, at: str, patchset: PatchSet, reporte
     plan = make_plan(Contents(objects, tip, prefix), patchset, reporter)
     plan.require_clean()
     if begun.carried == "committed":
-        made = {prefix + file.path: objects.made(file.after(), None) for file in plan.files}
-        modes = Contents(objects, tip, prefix)
-        made = {path: _with_mode(version, modes.version(path)) for path, version in made.items()}
+        there = Contents(objects, tip, prefix)
+        record = recorded(there, plan, decided(patchset, plan, reporter))
+        made = {
+            prefix + file.path: objects.made(file.after(), there.version(prefix + file.path))
+            for file in (*plan.files, *([record] if record is not None else []))
+        }
         objects.keep(made)
         tip = changes.write_commit(top, on=tip, changes=made, message=committing.message(patchset))
     state.write(tree, begun.ending(tip))
@@ -315,10 +319,6 @@ def _go_on(tree: WorkTree, begun: State, *, at: str, patchset: PatchSet, reporte
         plan = transaction.apply(tree, patchset, reporter=reporter).plan
     state.drop(tree)
     return Moved(tree.root, begun.old, begun.base, tip, tuple(subjects), plan)
-
-
-def _with_mode(version: Version | None, like: Version | None) -> Version | None:
-    return Version(like.mode, version.blob) if version is not None and like is not None else version
 
 
 def _stop(
