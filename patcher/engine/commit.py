@@ -59,7 +59,7 @@ TRAILER = "Q8A8-Patch"  # in the message of a commit that we wrote: the type, an
 
 
 def message(patchset: PatchSet) -> bytes:
-    """The message of the commit that puts the type in: the user is its author, the tool signs in a trailer."""
+    """The message of the commit that puts the type in: the user is its author, a trailer names the tool."""
     from patcher import __version__
 
     kind = patchset.type

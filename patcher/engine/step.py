@@ -48,7 +48,8 @@ def take(
     """Make every change. The journal's lock is held.
 
     ``kind`` is the type whose edits are written or taken away, ``undoes`` names the records that this takes
-    back, ``folders`` those that such records made (they go where nothing is left in them). With ``forget`` nothing is kept to take this back with.
+    back, ``folders`` those that such records made (they go where nothing is left in them).
+    With ``forget`` nothing is kept to take this back with.
     Raises :class:`TreeChangedError` where a file changed since it was looked at, or can't be written; it says
     what the tree is then.
     """

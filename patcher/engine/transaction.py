@@ -170,8 +170,8 @@ def revert(tree: WorkTree, kind: str | None = None, *, reporter: Reporter = SILE
             )
         if gone:
             reporter.warn(
-                f"{tree.root}: {gone[0]}{f' and {len(gone) - 1} more files' * (len(gone) > 1)} hold nothing of"
-                " what was recorded (another commit was checked out?): they stay as they are"
+                f"{tree.root}: {', '.join(gone[:3])}{', ...' * (len(gone) > 3)}: nothing of what was recorded"
+                " is there (was another commit checked out?), so that they stay as they are"
             )
         changes = [Change(path, tree.read(path), data) for path, data in contents.items()]
         take(

@@ -91,8 +91,8 @@ def read_commit(repo: Path, commit: str) -> Written:
 def changed(repo: Path, old: str, new: str) -> dict[str, tuple[Version | None, Version | None]]:
     """Path -> what it was in the commit ``old`` and what it is in ``new``, where that differs."""
     out = run(
-        repo, "diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-abbrev", "--no-ext-diff", "--no-textconv",
-        "--end-of-options", resolve(repo, old), resolve(repo, new),
+        repo, "diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-abbrev", "--no-ext-diff",
+        "--no-textconv",         "--end-of-options", resolve(repo, old), resolve(repo, new),
     )  # fmt: skip
     fields = out.split(b"\0")
     found = {}
@@ -135,7 +135,7 @@ def write_commit(
 ) -> str:
     """A commit with the files of ``on`` and ``changes`` (None deletes); no ref, index or file is touched.
 
-    ``parents`` is ``on`` where left out; the committer is the user, who is the author too where none is given.
+    ``parents`` is ``on`` where left out; the committer is the user, and the author where none is given.
     """
     on = resolve(repo, on)
     nothing = "0" * len(on)
@@ -249,7 +249,7 @@ def require_branch_name(repo: Path, name: str) -> None:
 def stage_sides(
     repo: Path, sides: Mapping[str, tuple[Version | None, Version | None, Version | None]]
 ) -> None:
-    """Put three stages (base, ours, theirs) of each path into the index, as a merge that stopped leaves them."""
+    """Put three stages (base, ours, theirs) of each path into the index, as a merge that stopped does."""
     lines = []
     for path, versions in sides.items():
         lines.append(b"0 " + b"0" * 40 + b"\t" + os.fsencode(path))
@@ -269,7 +269,7 @@ def commit_index(repo: Path, *, on: str, message: bytes, author: tuple[str, str,
 
 
 def check_out_paths(repo: Path, paths: Sequence[str]) -> None:
-    """Write the index's version of ``paths`` into the work tree; one that the index lacks is removed there."""
+    """Write the index's version of ``paths`` into the work tree; one that it lacks is removed there."""
     if not paths:
         return
     there = run(repo, "ls-files", "-z", "--full-name", "--", *(f":(top,literal){path}" for path in paths))

@@ -23,7 +23,7 @@ from patcher.engine.recording import decided, recorded
 from patcher.engine.records import digest
 from patcher.engine.tree import WorkTree, require_llama
 from patcher.git import changes
-from patcher.git.changes import Version, Written
+from patcher.git.changes import Written
 from patcher.git.contents import Contents, Objects
 from patcher.move import state
 from patcher.move.replay import Meeting, Own, marked, own_commits, replay, stripped_changes

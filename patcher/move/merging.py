@@ -43,7 +43,8 @@ class Settled:
 def settle(tree: WorkTree, patchset: PatchSet, *, reporter: Reporter = SILENT) -> Settled:
     """Settle what is unmerged in ``tree`` because of the type; apply the type where nothing is left.
 
-    Raises :class:`UsageError` where nothing is unmerged, :class:`ConflictError` where the type can't be placed.
+    Raises :class:`UsageError` where nothing is unmerged, :class:`ConflictError` where the type can't be
+    placed.
     """
     top = git.find_toplevel(tree.root)
     sides = changes.unmerged(top) if top is not None else {}
@@ -98,7 +99,7 @@ def _base(top: Path, doing: str) -> str | None:
 def _stripping(
     objects: Objects, prefix: str, patchset: PatchSet, base: str | None, sides: dict[str, dict[int, Version]]
 ) -> Stripping:
-    """Pairs for what is unmerged: of the base that git names, else of HEAD with the base's side of each file."""
+    """Pairs for what is unmerged: of the base that git names, else of HEAD with each file's base side."""
     if base is not None and not make_plan(Contents(objects, base, prefix), patchset).conflicts:
         return Stripping(objects, prefix, patchset, base)
     over = {path: stages.get(1) for path, stages in sides.items()}

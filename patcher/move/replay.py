@@ -58,7 +58,7 @@ def replay(contents: Contents, own: Own) -> list[Meeting]:
     meetings = []
     for path, (before, after) in own.changes.items():
         now = contents.version(path)
-        if now == before or now == after:
+        if now in (before, after):
             contents.put(path, after)
             continue
         merged = _merged(contents, now, before, after)

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from patcher import git
 from patcher.base.errors import ConflictError, TreeChangedError
 from patcher.base.progress import SILENT, Reporter
-from patcher.engine import settled, step, transaction
+from patcher.engine import settled, step, transaction, tree_record
 from patcher.engine.journal import Journal
 from patcher.engine.patchset import PatchSet
 from patcher.engine.plan import Plan
@@ -46,8 +46,8 @@ def move(
     """Bring the copy ``tree``, which grew from the source ``base``, to ``source`` (as ``fetch`` takes them).
 
     Files of the old release that the copy lacks stay away; new ones come where their folder is there.
-    Raises :class:`ConflictError` where a change of the copy's own meets upstream's or the type can't be placed,
-    nothing written then; :class:`SourceError` where a release can't be had.
+    Raises :class:`ConflictError` where a change of the copy's own meets upstream's or the type can't be
+    placed, nothing written then; :class:`SourceError` where a release can't be had.
     """
     require_llama(tree)
     with tempfile.TemporaryDirectory(prefix="q8a8-patch-") as folder:
@@ -59,6 +59,9 @@ def move(
         plan = make_plan(_Over(tree, merged), patchset, reporter)
         plan.require_clean()
         release = new.release or new.base[:12]
+        merged[PLACE] = (
+            tree_record.read(tree).with_type(patchset.name, None).text()
+        )  # written by the apply anew
         changed = {path: data for path, data in merged.items() if tree.read(path) != data}
         if not dry_run:
             journal = Journal(tree)
@@ -111,8 +114,7 @@ def _merged(
     if meetings:
         names = "\n  ".join(meetings)
         raise ConflictError(
-            f"{tree.root}: {len(meetings)} files were changed here and upstream in the same lines, nothing was"
-            f" written\n  {names}",
+            f"{tree.root}: changed here and upstream in the same lines, so that nothing was written:\n  {names}",
             hint="take your changes of those lines out, move, and make them again",
         )
     return found

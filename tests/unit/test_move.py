@@ -20,8 +20,16 @@ def forked(mini_repo: Path) -> Path:
     """Two releases, tagged, the later one with changes right where the type goes; a branch on the first."""
     git(mini_repo, "tag", "r1")
     for name, old, new in (
-        (OPS, "case GGML_TYPE_Q8_0:\n        case GGML_TYPE_Q2_0:", "case GGML_TYPE_Q8_0:\n        case GGML_TYPE_Q1_0:"),
-        ("gguf-py/gguf/constants.py", "class GGMLQuantizationType(IntEnum):\n", "class GGMLQuantizationType(IntEnum):\n    # numbers\n"),
+        (
+            OPS,
+            "case GGML_TYPE_Q8_0:\n        case GGML_TYPE_Q2_0:",
+            "case GGML_TYPE_Q8_0:\n        case GGML_TYPE_Q1_0:",
+        ),
+        (
+            "gguf-py/gguf/constants.py",
+            "class GGMLQuantizationType(IntEnum):\n",
+            "class GGMLQuantizationType(IntEnum):\n    # numbers\n",
+        ),
         ("include/llama.h", "enum llama_ftype {", "// file types\nenum llama_ftype {"),
     ):
         place = mini_repo / name
@@ -94,7 +102,12 @@ def test_a_merge_that_stopped_in_the_types_lines(forked: Path, way: str) -> None
     assert changes.unmerged(forked)
     run("move", forked)
     assert not changes.unmerged(forked)
-    git(forked, "-c", "core.editor=true", *(["commit", "--no-edit"] if way == "merge" else ["rebase", "--continue"]))
+    git(
+        forked,
+        "-c",
+        "core.editor=true",
+        *(["commit", "--no-edit"] if way == "merge" else ["rebase", "--continue"]),
+    )
     assert git(forked, "status", "--porcelain") == ""
     assert without_own_file(snapshot(forked)) == without_own_file(fresh(forked))
     assert (forked / "notes.txt").read_text(encoding="utf-8") == "mine\n"
@@ -132,7 +145,11 @@ def test_it_stops_where_an_own_commit_meets_upstream_and_goes_on(
     capsys.readouterr()
     run("move", "r2", forked, "--json", code=3)
     said = json.loads(capsys.readouterr().out)
-    assert (said["state"], said["conflicts"], said["stopped_at"]) == ("stopped", ["include/llama.h"], "mine: a header")
+    assert (said["state"], said["conflicts"], said["stopped_at"]) == (
+        "stopped",
+        ["include/llama.h"],
+        "mine: a header",
+    )
     assert list(changes.unmerged(forked)) == ["include/llama.h"]
     run("move", "r2", forked, code=2)  # one is under way
     run("move", "--continue", forked, code=2)  # unmerged still
@@ -158,7 +175,9 @@ def test_abort_goes_back_to_the_byte(forked: Path, committed: bool) -> None:
     else:
         git(forked, "checkout", "-q", "r1")
         text = (forked / "include/llama.h").read_text(encoding="utf-8")
-        (forked / "include/llama.h").write_text(text.replace("enum llama_ftype {", "enum llama_ftype { // me"))
+        (forked / "include/llama.h").write_text(
+            text.replace("enum llama_ftype {", "enum llama_ftype { // me")
+        )
         git(forked, "commit", "-qam", "mine")
         run("apply", forked)
     before, head = snapshot(forked), git(forked, "rev-parse", "HEAD")
