@@ -155,10 +155,9 @@ class Journal:
                 hint="look at the tree, put right what is half done (git can), then remove that folder",
             )
 
-    def finish(self, record: Record, *, forget: bool = False) -> None:
-        """Make a pending transaction one that has happened: an applied one, or one that takes others back, or
-        (``forget``) one that nobody takes back."""
-        if record.facts.undoes or forget:
+    def finish(self, record: Record) -> None:
+        """Make a pending transaction one that has happened: an applied one, or one that takes others back."""
+        if record.facts.undoes:
             self.drop(record)
             return
         with self.state.enter("applied", make=0o700) as applied:

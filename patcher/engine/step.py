@@ -66,7 +66,10 @@ def take(
             raise refused(journal.place.path, why, kind=TreeChangedError) from why
         try:
             _carry_out(journal, record, changes, hold)
-            journal.finish(record, forget=forget)
+            if forget:
+                journal.drop(record)
+            else:
+                journal.finish(record)
         except BaseException as why:
             if isinstance(why, OSError) and journal.pending is None:
                 return  # it has happened: what could not be swept is, by the next command

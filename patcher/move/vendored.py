@@ -114,7 +114,7 @@ def _merged(
     if meetings:
         names = "\n  ".join(meetings)
         raise ConflictError(
-            f"{tree.root}: changed here and upstream in the same lines, so that nothing was written:\n  {names}",
+            f"{tree.root}: changed here and upstream in the same lines, nothing was written:\n  {names}",
             hint="take your changes of those lines out, move, and make them again",
         )
     return found

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from patcher import cli, move
+from patcher import cli
 from patcher.git import changes
 from tests.conftest import git, snapshot
 
@@ -247,8 +247,39 @@ def test_a_move_that_was_cut_off_goes_on(forked: Path, monkeypatch: pytest.Monke
     def cut(repo: Path, old: str, new: str) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(move.changes, "switch", cut)
+    monkeypatch.setattr(changes, "switch", cut)
     run("move", "r2", forked, code=130)
-    monkeypatch.setattr(move.changes, "switch", real)
+    monkeypatch.setattr(changes, "switch", real)
     run("move", "--continue", forked)
     assert without_own_file(snapshot(forked)) == without_own_file(fresh(forked))
+
+
+def test_an_update_of_the_tool_itself(mini_repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an earlier version wrote is known as ours, said, and brought to today's; the user's stays."""
+    from patcher.engine import rendering
+
+    real = rendering.ours
+
+    def earlier(template: str, *rest: object) -> str:
+        text: str = real(template, *rest)  # type: ignore[arg-type]
+        return text.replace("GGML_UNUSED", "(void)").replace("#pragma once", "#pragma once\nint old;")
+
+    monkeypatch.setattr(rendering, "ours", earlier)
+    run("apply", mini_repo)
+    old = snapshot(mini_repo)
+    monkeypatch.setattr(rendering, "ours", real)
+    run("status", mini_repo)
+    run("apply", mini_repo)
+    assert snapshot(mini_repo) == old
+    with (mini_repo / OPS).open("a", encoding="utf-8") as file:
+        file.write("// mine\n")
+    run("apply", mini_repo, "--update")
+    changed = {path for path, data in snapshot(mini_repo).items() if data != old.get(path)} - {
+        OPS,
+        ".q8a8-patch.toml",
+    }
+    assert changed
+    assert not any(b"int old;" in data for data in snapshot(mini_repo).values())
+    assert (mini_repo / OPS).read_text(encoding="utf-8").endswith("// mine\n")
+    run("revert", mini_repo)
+    assert git(mini_repo, "status", "--porcelain") == f"M {OPS}"
