@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from manual.commands import Command, Option, commands, program
 from manual.exit_codes import EXIT_CODES
+from patcher.engine.anchors import ANCHORS
 from patcher.engine.patchset import Edit, load
 from patcher.symbols.rules import RULES
 
@@ -21,9 +23,11 @@ def reference_pages() -> dict[str, str]:
     """Every page by its path below ``docs/reference``."""
     return {
         "commands.md": _NOTE.format(source="the commands themselves") + _commands(),
-        "exit-codes.md": _NOTE.format(source="patcher/errors.py and manual/exit_codes.py") + _exit_codes(),
+        "exit-codes.md": _NOTE.format(source="patcher/base/errors.py and manual/exit_codes.py")
+        + _exit_codes(),
         "rules.md": _NOTE.format(source="patcher/symbols/rules.py") + _rules(),
         "edits.md": _NOTE.format(source="patches/q8_a8.toml") + _edits(),
+        "anchors.md": _NOTE.format(source="patcher/engine/anchors") + _anchors(),
         "documents.md": _NOTE.format(source="docs/reference/schemas") + _documents(),
     }
 
@@ -117,22 +121,62 @@ def _edits() -> str:
 
 def _edit(edit: Edit) -> str:
     files = "<br>".join(f"`{name}`" for name in edit.files)
-    why = edit.purpose
+    why = _escaped(edit.purpose)
     if edit.unless_missing:
-        why += f" *The file may be missing: {edit.unless_missing.rstrip('.')}.*"
+        why += f" *The file may be missing: {_escaped(edit.unless_missing.rstrip('.'))}.*"
     if edit.when:
         why += " *Only where the file has what it is about.*"
-    return f"| `{edit.id}` | {files} | {_cell(_where(edit))} | {_cell(_escaped(why))} |"
+    return f"| `{edit.id}` | {files} | {_cell(_where(edit))} | {_cell(why)} |"
 
 
 def _where(edit: Edit) -> str:
-    """The anchor in a few words: its kind, and what it hangs on."""
-    names = [
-        key for key in ("enum", "table", "name", "function", "macro", "owner", "beside") if key in edit.anchor
+    return ANCHORS[edit.kind].where(edit.anchor) if edit.kind in ANCHORS else edit.kind
+
+
+def _anchors() -> str:
+    used: dict[str, list[str]] = {}
+    for edit in load().edits:
+        used.setdefault(edit.kind, []).append(edit.id)
+    lines = [
+        "# Anchors",
+        "",
+        "An edit says where it belongs by an anchor: a table with the anchor's `kind` and the parameters",
+        "below. Each kind is one object, beside the function that finds it.",
+        "[Why anchors](../explanation/anchors.md).",
     ]
-    said = edit.anchor[names[0]] if names else ""
-    said = ", ".join(said) if isinstance(said, list | tuple) else str(said)
-    return f"{edit.kind} `{said}`" if said else edit.kind
+    for kind in ANCHORS.values():
+        lines += ["", f"## {kind.name}", "", f"*{kind.language.value}.* {_plain(kind.explains)}", ""]
+        lines += ["```toml", f'anchor = {{ kind = "{kind.name}", {kind.example} }}', "```", ""]
+        lines += ["| parameter | is | |", "|---|---|---|"]
+        parameters = list(inspect.signature(kind.locate).parameters.values())[1:]
+        for parameter in parameters:
+            type_ = _CALLED[str(parameter.annotation)]
+            if parameter.name in kind.patterns:
+                type_ = "a regular expression"
+            needed = "" if parameter.default is inspect.Parameter.empty else "may be left out"
+            lines.append(f"| `{parameter.name}` | {type_} | {needed} |")
+        ids = used.get(kind.name, [])
+        if ids:
+            more = f" and {len(ids) - 4} more" if len(ids) > 4 else ""
+            lines += ["", f"Used by {', '.join(f'`{name}`' for name in ids[:4])}{more}."]
+    return "\n".join(lines) + "\n"
+
+
+# a parameter's annotation -> what a type's file gives
+_CALLED = {
+    "str": "a string",
+    "str | None": "a string",
+    "int": "a number",
+    "bool": "true or false",
+    "Iterable[str]": "a list of strings",
+    "list[str]": "a list of strings",
+    "str | Iterable[str]": "a string, or a list of strings",
+}
+
+
+def _plain(docstring: str) -> str:
+    """A docstring as Markdown: its double quotes of code are single ones there."""
+    return docstring.replace("``", "`")
 
 
 def _documents() -> str:

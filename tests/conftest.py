@@ -17,13 +17,30 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Exhaustive tests run where ``-m`` names them, and not otherwise."""
+    if "exhaustive" not in (config.getoption("markexpr") or ""):
+        left_out = [item for item in items if item.get_closest_marker("exhaustive")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
+
+
 @pytest.fixture(autouse=True)
-def _isolated_git(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+def _isolated_git(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory, records_home: Path
+) -> None:
     """No test sees the user's git settings, and none needs an identity to be set up."""
     home = tmp_path_factory.mktemp("git")
     (home / "config").write_text("[user]\n\tname = Test\n\temail = test@localhost\n", encoding="utf-8")
+    monkeypatch.setenv("XDG_DATA_HOME", str(records_home))
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(home / "config"))
     monkeypatch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
+
+
+@pytest.fixture(scope="session")
+def records_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where this run's secret for records lies: not with the user's, and one for all tests."""
+    return tmp_path_factory.mktemp("data")
 
 
 @pytest.fixture

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 from pathlib import Path
 
 from patcher.base.machine import machine_id
 
-_NAME = re.compile(r"\..*\.([0-9a-f]{12})-(\d+)\.draft")
+_NAME = re.compile(r"\..*\.([0-9a-f]{12})-(\d+)-[0-9a-f]{32}\.draft")
 
 
 def beside(destination: Path) -> Path:
-    """Where ``destination`` is made before it is renamed: nobody else's draft has that name."""
-    return destination.with_name(f".{destination.name}.{machine_id()}-{os.getpid()}.draft")
+    """Where ``destination`` is made before it is renamed: nobody else's draft is called so, nor can be."""
+    mine = f"{machine_id()}-{os.getpid()}-{secrets.token_hex(16)}"
+    return destination.with_name(f".{destination.name[:100]}.{mine}.draft")
 
 
 def sweep(folder: Path) -> list[Path]:

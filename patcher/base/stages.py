@@ -11,7 +11,8 @@ from typing import Any
 from patcher.base import hashing
 from patcher.base.cache import cache_dir
 from patcher.base.errors import UsageError
-from patcher.base.files import DISK_FULL, write_whole
+from patcher.base.files import write_whole
+from patcher.base.os_errors import DISK_FULL
 from patcher.base.progress import SILENT, Reporter
 
 VERSION = 1  # part of every key: raise it when what a stage measures changes its meaning

@@ -39,8 +39,9 @@ def retag_command(
 ) -> None:
     """Give FILE's Q8_A8 tensors, and its file type, the reserved numbers.
 
-    Their number is found by their size, 34 bytes for 32 weights: a tensor that really is upstream's
-    MXFP4 is refused. Data, order and alignment stay, which is proved before the file takes its name.
+    Their number is found by their size, 34 bytes for 32 weights, and their scales: what really is
+    upstream's MXFP4, or may be another type, is refused. Of a model in parts name the first. Data, order
+    and alignment stay, which is proved before the file takes its name.
     Example: q8a8-patch gguf retag old.gguf -o new.gguf
     """
     from patcher.engine.patchset import load
@@ -66,7 +67,7 @@ def retag_command(
     def text() -> str:
         if not done.tensors:
             return f"{file}: no tensor of {kind.upper} under another number, nothing to do"
-        where = done.written or f"{file}, dry run"
+        where = ", ".join(map(str, done.written)) or f"{file}, dry run"
         lines = [f"{where}: {len(done.tensors)} tensors from {done.from_id} to {done.to_id}"]
         if done.file_type:
             lines.append(f"general.file_type from {done.file_type[0]} to {done.file_type[1]}")

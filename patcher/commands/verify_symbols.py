@@ -22,6 +22,13 @@ FORMATS = ("text", "json", "sarif", "junit", "github", "gitlab")
     type=click.Path(path_type=Path),
     help="Search here first, as LD_LIBRARY_PATH.",
 )
+@click.option(
+    "--assume-library",
+    multiple=True,
+    metavar="NAME[=FILE]",
+    help="A library that will be there, a driver's: its symbols unknown, or those of FILE. A stub file, or"
+    " a folder of them, stands for its soname.",
+)
 @click.option("--sysroot", type=click.Path(path_type=Path), help="Where / is, for files of another system.")
 @click.option(
     "--host", multiple=True, type=click.Path(path_type=Path), help="The program that opens the plugins."
@@ -54,12 +61,34 @@ FORMATS = ("text", "json", "sarif", "junit", "github", "gitlab")
     metavar="TREE",
     help="Write what was proven into this checkout; 'revert' takes it back.",
 )
+@click.option(
+    "--must-export",
+    multiple=True,
+    metavar="NAME",
+    help="What every plugin has to export, its entry; FILE!NAME for files of that name alone.",
+)
+@click.option(
+    "--at-most",
+    multiple=True,
+    metavar="VERSION",
+    help="The newest allowed of a system's library: GLIBC_2.28.",
+)
+@click.option(
+    "--second-reader", is_flag=True, help="Prove it by pyelftools as well: both readers have to agree."
+)
+@click.option(
+    "--tree",
+    "as_tree",
+    is_flag=True,
+    help="Show what is loaded instead: each file, the rule that chose it, what was passed over.",
+)
 @click.option("--explain", metavar="RULE", help="Say what a rule means, and stop.")
 @common_options
 def command(
     paths: tuple[Path, ...],
     form: str,
     library_path: tuple[Path, ...],
+    assume_library: tuple[str, ...],
     sysroot: Path | None,
     host: tuple[Path, ...],
     emulate: str | None,
@@ -70,6 +99,10 @@ def command(
     fail_on: str,
     prove: bool,
     fix: Path | None,
+    must_export: tuple[str, ...],
+    at_most: tuple[str, ...],
+    second_reader: bool,
+    as_tree: bool,
     explain: str | None,
     output: Output,
 ) -> int:
@@ -88,8 +121,11 @@ def command(
         return _explain(explain, output)
     request = Request(
         paths, form, library_path, sysroot, host, emulate, ignore, ignore_file, baseline, write_baseline,
-        fail_on, prove, fix,
+        fail_on, prove, fix, assume_library, must_export, at_most, second_reader,
+        as_tree,
     )  # fmt: skip
+    if output.json and form not in ("text", "json"):
+        raise UsageError(f"--json and --format {form}: one document at a time", hint="leave one of them out")
     outcome = verify(request, verbose=bool(output.verbose), reporter=output.reporter)
     output.json = output.json or form == "json"
     output.emit(outcome.document, outcome.shown)

@@ -6,10 +6,12 @@ Numbers are in files, so neither happens without being asked for.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from patcher.base.errors import ConflictError
 from patcher.base.progress import SILENT, Reporter
+from patcher.engine.anchors import ANCHORS
 from patcher.engine.anchors.source import Source
 from patcher.engine.patchset import Edit, PatchSet
 from patcher.engine.tree import Tree
@@ -22,7 +24,6 @@ _FACTS = {
     "llama_ftype": "ftype",
     "LlamaFileType": "ftype",
 }
-_NUMBERED = ("enumerator", "enum-count", "py-member")
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def numbers(tree: Tree, patchset: PatchSet) -> list[Number]:
     found: list[Number] = []
     for edit in patchset.edits:
         enum = _enum(edit)
-        if enum is None or edit.kind == "enum-count":
+        if enum is None or not is_numbered(edit):
             continue
         path = next((path for path in edit.files if tree.read(path) is not None), None)
         if path is None:
@@ -55,9 +56,13 @@ def numbers(tree: Tree, patchset: PatchSet) -> list[Number]:
 
 
 def _enum(edit: Edit) -> str | None:
-    if edit.kind not in _NUMBERED:
-        return None
-    return str(edit.anchor.get("enum", edit.anchor.get("name")))
+    kind = ANCHORS.get(edit.kind)
+    return str(edit.anchor[kind.enum]) if kind is not None and kind.enum else None
+
+
+def is_numbered(edit: Edit) -> bool:
+    """Whether ``edit`` puts the type's own number into an enum: only a tree with the type has it."""
+    return edit.kind in ANCHORS and ANCHORS[edit.kind].is_member
 
 
 def adopt(patchset: PatchSet, tree: Tree, reporter: Reporter = SILENT) -> PatchSet:
@@ -86,6 +91,12 @@ def adopt(patchset: PatchSet, tree: Tree, reporter: Reporter = SILENT) -> PatchS
             f" written with it can't be read elsewhere (reserved: {reserved}, see --renumber)"
         )
     values = {fact: number.value for fact, number in chosen.items()}
+    choices = replace(patchset.choices, numbers=values)
+    return replace(with_numbers(patchset, values), choices=choices)
+
+
+def with_numbers(patchset: PatchSet, values: Mapping[str, int]) -> PatchSet:
+    """The patch set with other numbers for the type: ``id``, ``ftype``, ``ggml_ftype``, as far as given."""
     edits = []
     for edit in patchset.edits:
         enum = _enum(edit)
@@ -115,9 +126,7 @@ def renumber(patchset: PatchSet, tree: Tree, reporter: Reporter = SILENT) -> Pat
             " 'q8a8-patch gguf retag'"
         )
     edits = tuple(
-        replace(edit, anchor={**edit.anchor, "renumber": True})
-        if edit.kind in ("enumerator", "py-member")
-        else edit
+        replace(edit, anchor={**edit.anchor, "renumber": True}) if is_numbered(edit) else edit
         for edit in patchset.edits
     )
     return replace(patchset, edits=edits)

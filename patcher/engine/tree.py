@@ -6,7 +6,9 @@ import os
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from patcher.base.bounded import MAX_SOURCE, TooLongError, regular_file
 from patcher.base.errors import UsageError
+from patcher.base.os_errors import refused
 
 
 class Tree(Protocol):
@@ -61,9 +63,11 @@ class WorkTree:
     def read(self, path: str) -> bytes | None:
         place = self.locate(path)
         try:
-            return place.read_bytes() if place.is_file() else None
+            return regular_file(place, MAX_SOURCE) if place.is_file() else None
+        except TooLongError as why:
+            raise UsageError(f"{place}: looked for a source file, found none: {why}") from why
         except OSError as why:
-            raise UsageError(f"{place}: can't be read ({os.strerror(why.errno or 0)})") from why
+            raise refused(place, why, what="read") from why
 
     def files(self) -> list[str]:
         """Every file below the root; those of git's own folder and of a nested repository left out."""

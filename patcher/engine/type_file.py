@@ -7,21 +7,16 @@ What ships is ours and is trusted. A file of the user's own may come from anybod
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from patcher.base import toml
 from patcher.base.errors import PatcherError, UsageError
 from patcher.base.resources import resource_dir
 from patcher.engine.quant_type import QuantType
 from patcher.engine.tree import inside
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 SHIPPED = ("q8_a8",)
 
@@ -76,8 +71,8 @@ def parsed(place: Path, where: str) -> Table:
     """The TOML file as plain tables. Raises :class:`UsageError`, :class:`PatcherError` for one that ships."""
     failure = PatcherError if place.is_relative_to(resource_dir("patches")) else UsageError
     try:
-        table: Table = tomllib.loads(place.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as why:
+        table: Table = toml.loads(place.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, toml.TOMLDecodeError, RecursionError) as why:
         raise failure(f"{where}: {why}") from why
     return table
 

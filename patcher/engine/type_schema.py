@@ -12,16 +12,6 @@ from typing import Any
 from patcher.base.errors import UsageError
 from patcher.base.resources import resource_dir
 
-# the anchors' parameters that are patterns, not words
-_PATTERNS = {
-    "comparison": ("ours", "left", "then"),
-    "item": ("ours", "mentions"),
-    "statement": ("ours", "mentions"),
-    "cmake-call": ("ours",),
-    "py-branch": ("ours", "test"),
-    "py-prose": ("ours", "behind"),
-}
-
 
 def schema() -> dict[str, Any]:
     """The JSON schema of a type's file (draft 7)."""
@@ -115,7 +105,9 @@ def check_anchor(edit: Mapping[str, Any], where: str) -> None:
             f"{name}: anchor.kind: found {_shown(kind)}; allowed: {', '.join((*ANCHORS, 'new-file'))}"
         )
     patterns = {key: edit.get(key) for key in ("when", "compare")}
-    patterns |= {f"anchor.{key}": anchor.get(key) for key in _PATTERNS.get(str(kind), ())}
+    patterns |= {
+        f"anchor.{key}": anchor.get(key) for key in (ANCHORS[kind].patterns if kind in ANCHORS else ())
+    }
     for key, pattern in patterns.items():
         if pattern is None:
             continue
@@ -141,7 +133,7 @@ _CALLED = {str: "a string", int: "a number", bool: "true or false", list: "a lis
 def _check_parameters(name: str, kind: str, anchor: Mapping[str, Any]) -> None:
     from patcher.engine.anchors import ANCHORS
 
-    signature = inspect.signature(ANCHORS[kind])
+    signature = inspect.signature(ANCHORS[kind].locate)
     try:
         signature.bind(None, **anchor)
     except TypeError as why:

@@ -7,24 +7,18 @@ killed at any time: a job whose result is there is never run again, one that is 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from patcher.base import hashing
+from patcher.base import hashing, toml
 from patcher.base.errors import PatcherError, UsageError
 from patcher.base.files import write_whole
 from patcher.base.progress import SILENT, Reporter
 from patcher.base.stages import LOCK_SECONDS, disk_errors
 from patcher.programs.folder import Programs
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 RUNNER = "patcher.evaluate.grid_job:run"
 SETTINGS = {
@@ -76,7 +70,7 @@ def names(path: Path) -> list[str]:
 def _read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """What is for all models, and the models."""
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = toml.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as why:
         raise UsageError(f"{path}: looked for a manifest, found none ({why})") from why
     models = document.pop("model", None)

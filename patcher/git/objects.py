@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from patcher.base.bounded import MAX_SOURCE
 from patcher.base.errors import UsageError
 from patcher.git.process import ENVIRONMENT, run
 
@@ -52,11 +53,22 @@ def _started(repo: Path) -> Git:
 
 
 def read_blob(repo: Path, blob: str) -> bytes:
-    """The content of an object by its full hash. Raises :class:`UsageError` where there is none."""
+    """The content of an object by its full hash.
+
+    Raises :class:`UsageError` where there is none, and for one that is longer than a source may be: it is
+    packed, so a small repository can hold any length.
+    """
     import git
 
     try:
-        _, _, _, data = _shell(repo).get_object_data(blob)
+        _, _, size, stream = _shell(repo).stream_object_data(blob)
+        if size > MAX_SOURCE:
+            while stream.read(1 << 20):  # the next answer comes behind this one
+                pass
+            raise UsageError(
+                f"{repo}: object {blob}: looked for a source, found {size} bytes, more than {MAX_SOURCE}"
+            )
+        data = stream.read(size)
     except (ValueError, OSError, git.GitCommandError) as why:
         _shells.pop(repo, None)  # the process may be gone: the next question starts another
         raise UsageError(f"{repo}: object {blob} can't be read ({why})") from why

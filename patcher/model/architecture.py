@@ -6,20 +6,15 @@ else reads too changes the model silently.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from patcher.base import toml
 from patcher.base.errors import PatcherError, UsageError
 from patcher.base.resources import resource_dir
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 KINDS = ("norm", "value", "product")
 PARTS = ("", "last-value-heads", "second-half")
@@ -59,9 +54,9 @@ def load(path: Path | None = None) -> dict[str, Architecture]:
     """Every declared architecture by name. Raises :class:`PatcherError` where the table is malformed."""
     path = path or resource_dir("patches") / "architectures.toml"
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = toml.loads(path.read_text(encoding="utf-8"))
         found = [_architecture(table, path.name) for table in document["architecture"]]
-    except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError) as why:
+    except (OSError, toml.TOMLDecodeError, KeyError, TypeError) as why:
         raise PatcherError(f"{path}: malformed ({why})") from why
     by_name: dict[str, Architecture] = {}
     for architecture in found:

@@ -1,66 +1,21 @@
-"""Reading GGUF: header, metadata and tensor infos; tensor data only as it is asked for.
+"""A GGUF file whose tensors are all of known types: what each is, and where its data lie.
 
-Files come from anywhere: every count and every length is checked against what is left of the file before
-anything is allocated, and every failure is one :class:`GgufError` that names the file.
+Tensor data are read only as they are asked for.
 """
 
 from __future__ import annotations
 
-import mmap
-import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from patcher.base.errors import UsageError
-from patcher.model.gguf_format import (
-    DEFAULT_ALIGNMENT,
-    MAGIC,
-    MAX_DIMS,
-    MAX_NAME,
-    SCALARS,
-    TENSOR_TYPES,
-    VERSIONS,
-    ValueType,
-    padded,
-)
+from patcher.model.gguf_format import TENSOR_TYPES
+from patcher.model.gguf_head import Entry, GgufError, Head, Value, read_head
 
+__all__ = ["GgufError", "GgufFile", "TensorInfo", "Value", "read"]
+
+_T = TypeVar("_T", int, float, str)
 MAX_ELEMENTS = 1 << 48  # of one tensor; far above any model, far below an overflow
-
-
-class GgufError(UsageError):
-    """A file that is no GGUF, is cut off, or contradicts itself (exit 2)."""
-
-
-@dataclass(frozen=True)
-class Value:
-    """One metadata value. ``raw`` is its encoding behind the type number, in the file's byte order."""
-
-    type: ValueType
-    raw: bytes = field(repr=False)
-    big_endian: bool = False
-    element: ValueType | None = None  # of an array
-
-    @cached_property
-    def value(self) -> Any:
-        """The value in Python's terms: a number, a bool, a string (bad UTF-8 replaced) or a list of those."""
-        order = ">" if self.big_endian else "<"
-        if self.type is ValueType.STRING:
-            return self.raw[8:].decode("utf-8", "replace")
-        if self.element is None:
-            return struct.unpack(order + SCALARS[self.type], self.raw)[0]
-        (count,) = struct.unpack_from(order + "Q", self.raw, 4)
-        if self.element is not ValueType.STRING:
-            return list(struct.unpack_from(f"{order}{count}{SCALARS[self.element]}", self.raw, 12))
-        texts, position = [], 12
-        for _ in range(count):
-            (length,) = struct.unpack_from(order + "Q", self.raw, position)
-            texts.append(self.raw[position + 8 : position + 8 + length].decode("utf-8", "replace"))
-            position += 8 + length
-        return texts
 
 
 @dataclass(frozen=True)
@@ -120,102 +75,43 @@ class GgufFile:
         found = self.metadata.get(key)
         return default if found is None else found.value
 
-    def text(self, key: str) -> str:
-        """The string at ``key``. Raises :class:`GgufError` where there is none."""
-        found = self.get(key)
+    def text(self, key: str, default: str | None = None) -> str:
+        """The string at ``key``. Raises :class:`GgufError` where there is none, nor a ``default``."""
+        found = self.get(key, default)
         if not isinstance(found, str):
-            what = "none" if found is None else f"a {self.metadata[key].type.name.lower()}"
-            raise GgufError(f"{self.path}: looked for the string '{key}' in the metadata, found {what}")
+            raise self._other(key, "the string")
         return found
 
+    def number(self, key: str, default: int | None = None) -> int:
+        """The whole number of 32 bits at ``key``.
 
-class Cursor:
-    """Reads numbers and strings from the head of a file; every read is checked."""
-
-    def __init__(self, data: mmap.mmap, path: Path) -> None:
-        self.data = data
-        self.path = path
-        self.position = 0
-        self.order = "<"
-
-    @classmethod
-    @contextmanager
-    def open(cls, path: Path) -> Iterator[Cursor]:
-        """A cursor at the start of the file. Raises :class:`GgufError` for what can't be one."""
-        try:
-            with path.open("rb") as file:
-                if not path.is_file() or path.stat().st_size < 24:
-                    raise GgufError(f"{path}: looked for a GGUF file, found {_what(path)}")
-                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                    yield cls(data, path)
-        except OSError as why:
-            raise GgufError(f"{path}: {why.strerror or why}") from why
-
-    @property
-    def left(self) -> int:
-        return len(self.data) - self.position
-
-    def take(self, count: int, what: str) -> bytes:
-        if count > self.left:
-            raise GgufError(
-                f"{self.path}: the file ends within {what} (at byte {self.position}, {count} wanted,"
-                f" {self.left} left)",
-                hint="it is cut off or damaged: get it again",
-            )
-        self.position += count
-        return self.data[self.position - count : self.position]
-
-    def number(self, code: str, what: str) -> int:
-        raw = self.take(struct.calcsize("=" + code), what)
-        found: int = struct.unpack(self.order + code, raw)[0]
+        Raises :class:`GgufError` where there is none, nor a ``default``, and for a negative or larger one.
+        """
+        found = self.get(key, default)
+        if type(found) is not int or not 0 <= found < 1 << 32:
+            raise self._other(key, "the whole number of 32 bits")
         return found
 
-    def string(self, what: str) -> bytes:
-        return self.take(self.number("Q", f"the length of {what}"), what)
+    def list_of(self, kind: type[_T], key: str) -> list[_T]:
+        """The array of numbers or strings at ``key``, empty where there is none.
 
-    def text(self, what: str) -> str:
-        raw = self.string(what)
-        try:
-            return raw.decode("utf-8")
-        except UnicodeDecodeError as why:
-            raise GgufError(f"{self.path}: {what} is not UTF-8: {raw[:40]!r}") from why
-
-    def count(self, least: int, what: str) -> int:
-        """A number of things that take at least ``least`` bytes each."""
-        found = self.number("Q", f"the number of {what}")
-        if found * least > self.left:
-            raise GgufError(
-                f"{self.path}: {found} {what} announced, but only {self.left} bytes are left",
-                hint="it is cut off or damaged: get it again",
-            )
+        Whole numbers count as ``float``. Raises :class:`GgufError` where something else is there.
+        """
+        found = self.get(key, [])
+        allowed = (int, float) if kind is float else (kind,)
+        if not isinstance(found, list) or not all(type(one) in allowed for one in found):
+            raise self._other(key, f"an array of {'text' if kind is str else 'numbers'}")
         return found
 
-    def value_type(self, what: str) -> ValueType:
-        number = self.number("I", what)
-        try:
-            return ValueType(number)
-        except ValueError as why:
-            raise GgufError(f"{self.path}: {what} is {number}, which no version of GGUF knows") from why
-
-    def value(self, key: str) -> Value:
-        kind = self.value_type(f"the type of '{key}'")
-        start = self.position
-        element = None
-        if kind is ValueType.STRING:
-            self.string(f"the value of '{key}'")
-        elif kind is ValueType.ARRAY:
-            element = self.value_type(f"the element type of '{key}'")
-            if element is ValueType.ARRAY:
-                raise GgufError(f"{self.path}: '{key}' is an array of arrays, which ggml doesn't read either")
-            if element is ValueType.STRING:
-                for _ in range(self.count(8, f"strings of '{key}'")):
-                    self.string(f"a string of '{key}'")
-            else:
-                size = struct.calcsize("=" + SCALARS[element])
-                self.take(self.count(size, f"elements of '{key}'") * size, f"'{key}'")
+    def _other(self, key: str, wanted: str) -> GgufError:
+        there = self.metadata.get(key)
+        if there is None:
+            what = "none"
+        elif there.element is not None:
+            what = f"an array of {there.element.name.lower()}"
         else:
-            self.take(struct.calcsize("=" + SCALARS[kind]), f"the value of '{key}'")
-        return Value(kind, self.data[start : self.position], self.order == ">", element)
+            what = f"a {there.type.name.lower()}"
+        return GgufError(f"{self.path}: looked for {wanted} '{key}' in the metadata, found {what}")
 
 
 def read(path: Path) -> GgufFile:
@@ -223,96 +119,57 @@ def read(path: Path) -> GgufFile:
 
     Raises :class:`GgufError` for anything that is not GGUF 2 or 3 through and through.
     """
-    with Cursor.open(path) as cursor:
-        return _read(cursor)
-
-
-def _what(path: Path) -> str:
-    return f"{path.stat().st_size} bytes" if path.is_file() else "something that is no file"
-
-
-def _read(cursor: Cursor) -> GgufFile:
-    path = cursor.path
-    magic = cursor.take(4, "the magic number")
-    if magic != MAGIC:
-        raise GgufError(f"{path}: looked for a GGUF file, found one that starts with {magic!r}")
-    version = cursor.number("I", "the version")
-    if version & 0xFFFF == 0 and version:
-        cursor.order = ">"
-        version = int.from_bytes(version.to_bytes(4, "little"), "big")
-    if version not in VERSIONS:
-        raise GgufError(
-            f"{path}: GGUF version {version}, supported are 2 and 3", hint="convert the model again"
-        )
-    tensor_count = cursor.count(24, "tensors")
-    metadata = _metadata(cursor)
-    alignment = _alignment(metadata, path)
-    infos = [_info(cursor) for _ in range(tensor_count)]
-    start = padded(cursor.position, alignment)
+    head = read_head(path)
+    for entry in head.entries:
+        _require_known(entry, path)
     tensors = tuple(
-        TensorInfo(name, dims, kind, path, start + offset, cursor.order == ">")
-        for name, dims, kind, offset in infos
+        TensorInfo(entry.name, entry.dims, entry.type, path, entry.offset, head.big_endian)
+        for entry in head.entries
     )
-    _check_layout(tensors, alignment, start, len(cursor.data), path)
-    return GgufFile(path, version, cursor.order == ">", alignment, metadata, tensors)
+    _check_layout(tensors, head)
+    return GgufFile(path, head.version, head.big_endian, head.alignment, head.metadata, tensors)
 
 
-def _metadata(cursor: Cursor) -> dict[str, Value]:
-    metadata: dict[str, Value] = {}
-    for _ in range(cursor.count(13, "metadata entries")):
-        key = cursor.text("a metadata key")
-        if key in metadata:
-            raise GgufError(f"{cursor.path}: the metadata key '{key}' is there twice")
-        metadata[key] = cursor.value(key)
-    return metadata
-
-
-def _alignment(metadata: dict[str, Value], path: Path) -> int:
-    found = metadata.get("general.alignment")
-    alignment = DEFAULT_ALIGNMENT if found is None else found.value
-    if not isinstance(alignment, int) or not 1 <= alignment <= 1 << 20 or alignment & (alignment - 1):
-        raise GgufError(f"{path}: general.alignment is {alignment!r}, which is no power of two up to 2^20")
-    return alignment
-
-
-def _info(cursor: Cursor) -> tuple[str, tuple[int, ...], int, int]:
-    name = cursor.text("a tensor's name")
-    if not name or len(name.encode()) > MAX_NAME:
+def _require_known(entry: Entry, path: Path) -> None:
+    if entry.type not in TENSOR_TYPES:
         raise GgufError(
-            f"{cursor.path}: a tensor's name has {len(name.encode())} bytes, allowed are 1 to {MAX_NAME}"
+            f"{path}: tensor '{entry.name}' has type {entry.type}, whose size is not known",
+            hint="'q8a8-patch gguf identify' says which tree may have written it",
         )
-    rank = cursor.number("I", f"the rank of '{name}'")
-    if not 1 <= rank <= MAX_DIMS:
-        raise GgufError(f"{cursor.path}: tensor '{name}' has {rank} dimensions, allowed are 1 to {MAX_DIMS}")
-    dims = tuple(cursor.number("Q", f"the shape of '{name}'") for _ in range(rank))
-    elements = 1
-    for dim in dims:
-        elements *= dim
-    kind = cursor.number("I", f"the type of '{name}'")
-    offset = cursor.number("Q", f"the offset of '{name}'")
-    if kind not in TENSOR_TYPES:
-        raise GgufError(f"{cursor.path}: tensor '{name}' has type {kind}, whose size is not known")
-    if not 0 < elements <= MAX_ELEMENTS or dims[0] % TENSOR_TYPES[kind][1]:
-        raise GgufError(
-            f"{cursor.path}: tensor '{name}' can't have the shape {dims} in {TENSOR_TYPES[kind][0]}"
-        )
-    return name, dims, kind, offset
+    name, block, _ = TENSOR_TYPES[entry.type]
+    if not 0 < entry.elements <= MAX_ELEMENTS or entry.dims[0] % block:
+        raise GgufError(f"{path}: tensor '{entry.name}' can't have the shape {entry.dims} in {name}")
 
 
-def _check_layout(tensors: tuple[TensorInfo, ...], alignment: int, start: int, size: int, path: Path) -> None:
+def _check_layout(tensors: tuple[TensorInfo, ...], head: Head) -> None:
     names: set[str] = set()
-    behind = start
+    behind, path = head.start, head.path
     for tensor in sorted(tensors, key=lambda tensor: tensor.offset):
         if tensor.name in names:
             raise GgufError(f"{path}: the tensor '{tensor.name}' is there twice")
         names.add(tensor.name)
-        if (tensor.offset - start) % alignment:
-            raise GgufError(f"{path}: tensor '{tensor.name}' is not aligned to {alignment} bytes")
         if tensor.offset < behind:
             raise GgufError(f"{path}: tensor '{tensor.name}' overlaps the one before it")
         behind = tensor.offset + tensor.nbytes
-        if behind > size:
+        if behind > head.size:
             raise GgufError(
-                f"{path}: tensor '{tensor.name}' ends at byte {behind}, the file has {size}",
+                f"{path}: tensor '{tensor.name}' ends at byte {behind}, the file has {head.size}",
                 hint="it is cut off or damaged: get it again",
             )
+    _check_gaps(tensors, head)
+
+
+def _check_gaps(tensors: tuple[TensorInfo, ...], head: Head) -> None:
+    """ggml leaves no room between tensors but padding: more of it means a type of another size."""
+    spans = head.spans()
+    last = max((tensor.offset for tensor in tensors), default=0)
+    for tensor in tensors:
+        span = spans[tensor.name]
+        if span < tensor.nbytes + head.alignment or tensor.offset == last:
+            continue
+        raise GgufError(
+            f"{head.path}: tensor '{tensor.name}' takes {span} bytes, as {tensor.type_name} (number"
+            f" {tensor.type}) it would take {tensor.nbytes}: another tree gave that number to another type",
+            hint="'q8a8-patch gguf identify' says which one; Q8_A8 under a number that was chosen by hand is"
+            " put right by 'q8a8-patch gguf retag'",
+        )

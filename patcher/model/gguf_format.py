@@ -84,6 +84,9 @@ TENSOR_TYPES: dict[int, tuple[str, int, int]] = {
     34: ("TQ1_0", 256, 54),
     35: ("TQ2_0", 256, 66),
     39: ("MXFP4", 32, 17),
+    40: ("NVFP4", 64, 36),
+    41: ("Q1_0", 128, 18),
+    42: ("Q2_0", 64, 18),
     120: ("Q8_A8", 32, 34),
 }
 TYPE_NUMBERS: dict[str, int] = {name: number for number, (name, _, _) in TENSOR_TYPES.items()}

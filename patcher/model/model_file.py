@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 from patcher.base.progress import SILENT, Reporter
 from patcher.model.gguf import GgufError, GgufFile, TensorInfo, read
@@ -61,10 +63,7 @@ def open_model(path: Path) -> ModelFile:
     Raises :class:`GgufError` for a missing part, a part of another model, or a tensor that is there twice.
     """
     first = read(path)
-    count = first.get("split.count", 1)
-    if not isinstance(count, int) or not 1 <= count <= 99999:
-        raise GgufError(f"{path}: 'split.count' is {count!r}")
-    parts = (first,) if count == 1 else _parts(path, first, count)
+    parts = parts_of(first, read)
     tensors: dict[str, TensorInfo] = {}
     for part in parts:
         if part.big_endian != first.big_endian:
@@ -72,16 +71,38 @@ def open_model(path: Path) -> ModelFile:
         for tensor in part.tensors:
             if tensor.name in tensors:
                 raise GgufError(
-                    f"{part.path}: tensor '{tensor.name}' is in {tensors[tensor.name].path.name} too"
+                    f"{part.path}: tensor '{tensor.name}' is in {tensors[tensor.name].path.name} too",
+                    hint="a part is there twice, or is another model's",
                 )
             tensors[tensor.name] = tensor
     announced = first.get("split.tensors.count")
-    if count > 1 and announced is not None and announced != len(tensors):
+    if len(parts) > 1 and announced is not None and announced != len(tensors):
         raise GgufError(f"{path}: {announced} tensors announced over all parts, found {len(tensors)}")
     return ModelFile(parts, tensors)
 
 
-def _parts(path: Path, first: GgufFile, count: int) -> tuple[GgufFile, ...]:
+class _Described(Protocol):
+    """A file's description, with or without its tensors' types known."""
+
+    @property
+    def path(self) -> Path: ...
+
+    def get(self, key: str, default: Any = None) -> Any: ...
+
+
+_D = TypeVar("_D", bound=_Described)
+
+
+def parts_of(first: _D, read_part: Callable[[Path], _D]) -> tuple[_D, ...]:
+    """All parts of the model whose first is given; the others lie beside it.
+
+    Raises :class:`GgufError` that names a part that is missing, another model's or in another's place.
+    """
+    path, count = first.path, first.get("split.count", 1)
+    if not isinstance(count, int) or not 1 <= count <= 99999:
+        raise GgufError(f"{path}: 'split.count' is {count!r}")
+    if count == 1:
+        return (first,)
     named = _PART.fullmatch(path.name)
     if (
         named is None
@@ -93,13 +114,28 @@ def _parts(path: Path, first: GgufFile, count: int) -> tuple[GgufFile, ...]:
             f"{path}: one of {count} parts; looked for the first one, NAME-00001-of-{count:05}.gguf",
             hint="name the first part, under the name that it was made with",
         )
+    total = first.get("split.tensors.count")
     parts = [first]
     for number in range(2, count + 1):
         place = part_path(path.with_name(named["stem"] + ".gguf"), number, count)
-        part = read(place)
-        if part.get("split.no") != number - 1 or part.get("split.count") != count:
+        if not place.exists():
             raise GgufError(
-                f"{place}: says that it is part {part.get('split.no')!r} of {part.get('split.count')!r}"
+                f"{place}: No such file: looked for part {number} of {count} of {path.name}",
+                hint="put all parts into one folder, under the names that they were made with",
+            )
+        part = read_part(place)
+        if part.get("split.no") != number - 1 or part.get("split.count") != count:
+            no = part.get("split.no")
+            found = f"part {no + 1}" if isinstance(no, int) else "no part"
+            raise GgufError(
+                f"{place}: looked for part {number} of {count}, found one that says that it is {found} of"
+                f" {part.get('split.count', 1)}",
+                hint="a part was copied to the wrong name: get it again",
+            )
+        if part.get("split.tensors.count") not in (None, total):
+            raise GgufError(
+                f"{place}: is a part of another model: it announces {part.get('split.tensors.count')} tensors"
+                f" over all parts, {path.name} announces {total}"
             )
         parts.append(part)
     return tuple(parts)

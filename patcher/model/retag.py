@@ -1,8 +1,8 @@
 """GGUF files whose Q8_A8 tensors carry another number: the same bytes under the reserved one.
 
 Before the number was reserved, people took the next free one (39 for the type, 38 for the file type),
-which upstream has since given to MXFP4. Which type such a tensor really has is told by its size: 34 bytes
-for 32 weights, where MXFP4 takes 17.
+which upstream has since given to MXFP4. Which type such a tensor really has is told by its size, 34 bytes
+for 32 weights, where MXFP4 takes 17, and by its scales. Where that leaves a doubt nothing is written.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 import os
 import struct
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,149 +19,91 @@ from typing import Any
 from patcher.base.errors import UsageError
 from patcher.base.progress import SILENT, Reporter
 from patcher.engine.quant_type import QuantType
-from patcher.model.gguf import Cursor, GgufError
-from patcher.model.gguf_format import DEFAULT_ALIGNMENT, MAGIC, TENSOR_TYPES, VERSIONS, ValueType, padded
+from patcher.model.gguf_format import TENSOR_TYPES, ValueType
+from patcher.model.gguf_head import Entry, GgufError, Head, read_head
+from patcher.model.model_file import part_path, parts_of
 
 FILE_TYPE = "general.file_type"
 GUESSED = 1024  # LLAMA_FTYPE_GUESSED: a bit beside the file type
 CHUNK = 8 << 20
 SAMPLE = 64  # blocks of each tensor whose scale is looked at
 BY_HAND = 39  # the next free number of May 2025, which hands took; MXFP4 since August
+LEAST_PEAK = 64  # of a block's integers: its scale is the largest weight over 127
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A tensor's description, and where in the file its type number stands."""
+class Placed:
+    """A tensor, the file that it lies in, and its room: the bytes up to the next tensor or the end."""
 
-    name: str
-    dims: tuple[int, ...]
-    type: int
-    type_at: int
-    offset: int  # from the start of the file
-    span: int  # bytes up to the next tensor or the end: the data and its padding
+    head: Head
+    entry: Entry
+    span: int
 
-    @property
-    def elements(self) -> int:
-        """How many weights."""
-        count = 1
-        for dim in self.dims:
-            count *= dim
-        return count
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What of a file has to be known to put other numbers in."""
-
-    path: Path
-    order: str
-    alignment: int
-    size: int
-    entries: tuple[Entry, ...]
-    file_type: int | None
-    file_type_at: int | None
+    def fits(self, block: int, size: int) -> bool:
+        """Whether its data can be blocks of ``size`` bytes for ``block`` weights: what is left of the room
+        is padding, which is zero."""
+        if self.entry.dims[0] % block:
+            return False
+        data = self.entry.elements // block * size
+        if not data <= self.span < data + self.head.alignment:
+            return False
+        with self.head.path.open("rb") as file:
+            file.seek(self.entry.offset + data)
+            return not any(file.read(self.span - data))
 
 
 @dataclass(frozen=True)
 class Retagged:
-    """What was, or would be, done. ``written`` is None for a dry run and where nothing was to do."""
+    """What was, or would be, done. ``written`` is empty for a dry run and where nothing was to do."""
 
     source: Path
     from_id: int | None
     to_id: int
     tensors: tuple[str, ...]
     file_type: tuple[int, int] | None  # before, after
-    written: Path | None = None
+    written: tuple[Path, ...] = ()
     sha256: dict[str, str] = field(default_factory=dict, repr=False)  # of each tensor's data, unchanged
 
     def document(self) -> dict[str, Any]:
-        """The JSON form."""
+        """The JSON form; ``written`` is the first part's path where there are several."""
         return {
             "source": str(self.source),
             "from_id": self.from_id,
             "to_id": self.to_id,
             "tensors": list(self.tensors),
             "file_type": list(self.file_type) if self.file_type else None,
-            "written": str(self.written) if self.written else None,
+            "written": str(self.written[0]) if self.written else None,
+            "parts": [str(path) for path in self.written],
             "sha256": self.sha256,
         }
 
 
-def layout(path: Path) -> Layout:
-    """Walk the head of a GGUF file. Types need not be known. Raises :class:`GgufError`."""
-    with Cursor.open(path) as cursor:
-        if cursor.take(4, "the magic number") != MAGIC:
-            raise GgufError(f"{path}: looked for a GGUF file, found something else")
-        version = cursor.number("I", "the version")
-        if version & 0xFFFF == 0 and version:
-            cursor.order, version = ">", int.from_bytes(version.to_bytes(4, "little"), "big")
-        if version not in VERSIONS:
-            raise GgufError(f"{path}: GGUF version {version}, supported are 2 and 3")
-        tensors = cursor.count(24, "tensors")
-        alignment, file_type, file_type_at = DEFAULT_ALIGNMENT, None, None
-        for _ in range(cursor.count(13, "metadata entries")):
-            key = cursor.text("a metadata key")
-            value = cursor.value(key)
-            if key == "general.alignment":
-                alignment = value.value if isinstance(value.value, int) else 0
-            if key == FILE_TYPE and value.type is ValueType.UINT32:
-                file_type, file_type_at = int(value.value), cursor.position - 4
-        if alignment < 1 or alignment & (alignment - 1):
-            raise GgufError(f"{path}: general.alignment is {alignment}, which is no power of two")
-        rows: list[tuple[str, tuple[int, ...], int, int, int]] = []
-        for _ in range(tensors):
-            name = cursor.text("a tensor's name")
-            rank = cursor.number("I", f"the rank of '{name}'")
-            if not 1 <= rank <= 4:
-                raise GgufError(f"{path}: tensor '{name}' has {rank} dimensions, allowed are 1 to 4")
-            dims = tuple(cursor.number("Q", f"the shape of '{name}'") for _ in range(rank))
-            at = cursor.position
-            kind = cursor.number("I", f"the type of '{name}'")
-            rows.append((name, dims, kind, at, cursor.number("Q", f"the offset of '{name}'")))
-        start, size = padded(cursor.position, alignment), len(cursor.data)
-        order = cursor.order
-    ends = sorted({start + row[4] for row in rows} | {size})
-    entries = []
-    for name, dims, kind, at, offset in rows:
-        begin = start + offset
-        end = next((end for end in ends if end > begin), None)
-        if end is None or begin % alignment:
-            raise GgufError(f"{path}: tensor '{name}' begins at byte {begin} of {size}, or isn't aligned")
-        entries.append(Entry(name, dims, kind, at, begin, end - begin))
-    return Layout(path, order, alignment, size, tuple(entries), file_type, file_type_at)
+def placed(path: Path) -> tuple[Placed, ...]:
+    """The tensors of the model at ``path``, over all its parts. Raises :class:`GgufError`."""
+    found: list[Placed] = []
+    for head in parts_of(read_head(path), read_head):
+        spans = head.spans()
+        if len(spans) != len(head.entries):
+            raise GgufError(f"{head.path}: a tensor's name is there twice")
+        found += [Placed(head, entry, spans[entry.name]) for entry in head.entries]
+    return tuple(found)
 
 
-def nbytes(elements: int, kind: QuantType) -> int:
-    """Bytes of that many weights in the type."""
-    return elements // kind.block_size * kind.type_size
-
-
-def _is_ours(entry: Entry, kind: QuantType, alignment: int) -> bool:
-    """Whether the room that the tensor takes is that of our type, padding aside."""
-    size = nbytes(entry.elements, kind)
-    return not entry.dims[0] % kind.block_size and size <= entry.span < size + alignment
-
-
-def find_id(found: Layout, kind: QuantType) -> int | None:
-    """The number under which the file holds tensors of our size, and which isn't a type of that size.
+def find_id(tensors: Sequence[Placed], kind: QuantType) -> int | None:
+    """The number under which all tensors have our size, and none has that of the number's own type.
 
     Raises :class:`UsageError` where several could be meant.
     """
-    candidates: dict[int, list[Entry]] = {}
-    for entry in found.entries:
-        known = TENSOR_TYPES.get(entry.type)
-        if entry.type == kind.id or (known and known[1:] == (kind.block_size, kind.type_size)):
-            continue
-        candidates.setdefault(entry.type, []).append(entry)
-    ours = [
-        number
-        for number, entries in candidates.items()
-        if all(_is_ours(entry, kind, found.alignment) for entry in entries)
-    ]
+    by_number: dict[int, list[Placed]] = {}
+    for one in tensors:
+        if one.entry.type != kind.id:
+            by_number.setdefault(one.entry.type, []).append(one)
+    ours = [number for number, some in by_number.items() if not _doubt(some, number, kind)]
     if len(ours) > 1:
         numbers = ", ".join(map(str, sorted(ours)))
         raise UsageError(
-            f"{found.path}: the types {numbers} could each be {kind.upper}", hint="name one with --from-id"
+            f"{tensors[0].head.path}: the types {numbers} could each be {kind.upper}",
+            hint="name one with --from-id",
         )
     return ours[0] if ours else None
 
@@ -177,84 +120,135 @@ def retag(
 ) -> Retagged:
     """Write ``path`` with the reserved numbers to ``destination`` (itself: in place), verified.
 
-    The file is written beside the destination and renamed when every tensor's data is proved unchanged.
-    Raises :class:`UsageError` for a destination that is there (without ``force``), for tensors of
-    ``from_id`` whose size is not ours (MXFP4, say), and :class:`GgufError` for an unsound file.
+    A model in parts becomes one in as many parts. Each file is written beside its destination and renamed
+    when every tensor's data is proved unchanged. Raises :class:`UsageError` for a destination that is there
+    (without ``force``) and for tensors of ``from_id`` that aren't ours, or not for certain;
+    :class:`GgufError` for an unsound file.
     """
-    found = layout(path)
-    number = from_id if from_id is not None else find_id(found, kind)
-    if number is None and not any(entry.type == kind.id for entry in found.entries):
+    tensors = placed(path)
+    heads = tuple(dict.fromkeys(one.head.path for one in tensors))
+    number = from_id if from_id is not None else find_id(tensors, kind)
+    if number is None and not any(one.entry.type == kind.id for one in tensors):
         # nobody retags a file for nothing: one with upstream's own type of that number is told so
-        number = next((entry.type for entry in found.entries if entry.type == BY_HAND), None)
-    chosen = [entry for entry in found.entries if number is not None and entry.type == number]
-    _require_ours(found, chosen, number, kind)
+        number = next((one.entry.type for one in tensors if one.entry.type == BY_HAND), None)
+    chosen = [one for one in tensors if number not in (None, kind.id) and one.entry.type == number]
+    if chosen and number is not None:
+        _require_ours(chosen, number, kind)
+    first = tensors[0].head if tensors else read_head(path)
+    held = first.metadata.get(FILE_TYPE)
     file_type = None
-    if chosen and found.file_type is not None and found.file_type & ~GUESSED != kind.ftype:
-        file_type = (found.file_type, kind.ftype | (found.file_type & GUESSED))
-    names = tuple(entry.name for entry in chosen)
-    plan = Retagged(path, number, kind.id, names, file_type)
+    if chosen and held is not None and held.type is ValueType.UINT32 and held.value & ~GUESSED != kind.ftype:
+        file_type = (int(held.value), kind.ftype | (held.value & GUESSED))
+    plan = Retagged(path, number, kind.id, tuple(one.entry.name for one in chosen), file_type)
     if dry_run or not chosen or destination is None:
         return plan
     in_place = destination.exists() and destination.samefile(path)
-    if destination.exists() and not force and not in_place:
-        raise UsageError(f"{destination}: is there already", hint="--force replaces it")
-    changes = {entry.type_at: struct.pack(found.order + "I", kind.id) for entry in chosen}
-    if file_type is not None and found.file_type_at is not None:
-        changes[found.file_type_at] = struct.pack(found.order + "I", file_type[1])
-    hashes = _write(found, destination, changes, kind, reporter)
-    return Retagged(path, number, kind.id, names, file_type, destination, hashes)
+    places = [
+        head if in_place else part_path(destination, part, len(heads)) for part, head in enumerate(heads, 1)
+    ]
+    for place in places:
+        if place.exists() and not force and not in_place:
+            raise UsageError(f"{place}: is there already", hint="--force replaces it")
+    hashes: dict[str, str] = {}
+    for place, head_path in zip(places, heads, strict=True):
+        head = next(one.head for one in tensors if one.head.path == head_path)
+        order = ">" if head.big_endian else "<"
+        changes = {
+            one.entry.type_at: struct.pack(order + "I", kind.id)
+            for one in chosen
+            if one.head.path == head_path
+        }
+        if file_type is not None and head_path == first.path:
+            changes[head.places[FILE_TYPE]] = struct.pack(order + "I", file_type[1])
+        hashes |= _write(head, place, changes, reporter)
+    return Retagged(path, number, kind.id, plan.tensors, file_type, tuple(places), hashes)
 
 
-def _require_ours(found: Layout, chosen: list[Entry], number: int | None, kind: QuantType) -> None:
-    for entry in chosen:
-        if _is_ours(entry, kind, found.alignment):
+def _doubt(tensors: Sequence[Placed], number: int, kind: QuantType) -> str:
+    """Why the tensors of ``number`` are not ours, or not for certain; empty where their sizes say so."""
+    known = TENSOR_TYPES.get(number)
+    ours = (kind.block_size, kind.type_size)
+    for one in tensors:
+        if one.fits(*ours):
             continue
-        known = TENSOR_TYPES.get(entry.type)
-        size = nbytes(entry.elements, kind)
-        what = (
-            f"; {known[0]} has this size, so that is what it is"
-            if known and _fits(entry, found, known)
-            else ""
+        size = one.entry.elements // kind.block_size * kind.type_size
+        own = f"; {known[0]} has this size, so that is what it is" if known and one.fits(*known[1:]) else ""
+        return (
+            f"tensor '{one.entry.name}' of type {number} takes {one.span} bytes,"
+            f" {kind.upper} would take {size}{own}"
         )
+    if known and all(one.fits(*known[1:]) for one in tensors):
+        if known[1:] == ours:
+            return f"its tensors of type {number} are {known[0]}, whose blocks have the same size"
+        return (
+            f"its tensors of type {number} fit {known[0]} and {kind.upper} alike, because of the padding to"
+            f" {tensors[0].head.alignment} bytes"
+        )
+    hides = [one for one in tensors if one.head.alignment > kind.type_size]
+    if hides and not any(_ends_in_data(one, kind) for one in hides):
+        return f"how long its tensors of type {number} are can't be told from their padding"
+    return ""
+
+
+def _ends_in_data(one: Placed, kind: QuantType) -> bool:
+    """Whether the last block that our type would have holds anything."""
+    data = one.entry.elements // kind.block_size * kind.type_size
+    with one.head.path.open("rb") as file:
+        file.seek(one.entry.offset + data - kind.type_size)
+        return any(file.read(kind.type_size))
+
+
+def _require_ours(chosen: Sequence[Placed], number: int, kind: QuantType) -> None:
+    doubt = _doubt(chosen, number, kind)
+    if doubt:
+        raise UsageError(f"{chosen[0].head.path}: {doubt}", hint="nothing was written")
+    if not sum(_require_scales(one, kind) for one in chosen):
         raise UsageError(
-            f"{found.path}: tensor '{entry.name}' of type {number} takes {entry.span} bytes,"
-            f" {kind.upper} would take {size}{what}",
+            f"{chosen[0].head.path}: its {len(chosen)} tensors of type {number} hold nothing but zeros:"
+            f" whether they are {kind.upper} can't be told",
             hint="nothing was written",
         )
-    with found.path.open("rb") as file:
-        for entry in chosen:
-            _require_scales(file, entry, found, kind)
 
 
-def _fits(entry: Entry, found: Layout, known: tuple[str, int, int]) -> bool:
-    size = entry.elements // known[1] * known[2]
-    return size <= entry.span < size + found.alignment
-
-
-def _require_scales(file: Any, entry: Entry, found: Layout, kind: QuantType) -> None:
-    """A scale is a largest magnitude over 127: never negative, never infinite."""
+def _require_scales(one: Placed, kind: QuantType) -> int:
+    """A scale is the largest magnitude over 127: never negative, never infinite, never far from its block's
+    integers. How many of the blocks looked at hold anything. Raises :class:`UsageError`."""
+    entry, order = one.entry, ">" if one.head.big_endian else "<"
     blocks = entry.elements // kind.block_size
-    for number in range(0, blocks, max(1, blocks // SAMPLE)):
-        file.seek(entry.offset + number * kind.type_size)
-        (scale,) = struct.unpack(found.order + "e", file.read(2))
-        if not 0 <= scale < float("inf"):
-            raise UsageError(
-                f"{found.path}: tensor '{entry.name}', block {number}: the scale {scale} is none of"
-                f" {kind.upper}'s",
-                hint="nothing was written",
-            )
+    looked, held, flat = 0, 0, 0
+    with one.head.path.open("rb") as file:
+        for number in range(0, blocks, max(1, blocks // SAMPLE)):
+            file.seek(entry.offset + number * kind.type_size)
+            raw = file.read(kind.type_size)
+            (scale,) = struct.unpack_from(order + "e", raw)
+            peak = max(map(abs, struct.unpack_from(f"{kind.type_size - 2}b", raw, 2)))
+            if not 0 <= scale < float("inf"):
+                raise UsageError(
+                    f"{one.head.path}: tensor '{entry.name}', block {number}: the scale {scale} is none of"
+                    f" {kind.upper}'s",
+                    hint="nothing was written",
+                )
+            looked += 1
+            held += any(raw)
+            # a block of weights below a half float's range keeps its integers beside a scale of 0
+            flat += any(raw) and (scale == 0 or peak < LEAST_PEAK)
+    if flat > looked // 4:
+        raise UsageError(
+            f"{one.head.path}: tensor '{entry.name}': {flat} of {looked} blocks have a scale that isn't their"
+            f" largest integer's: it is no {kind.upper}",
+            hint="nothing was written",
+        )
+    return held
 
 
-def _write(
-    found: Layout, destination: Path, changes: dict[int, bytes], kind: QuantType, reporter: Reporter
-) -> dict[str, str]:
+def _write(head: Head, destination: Path, changes: dict[int, bytes], reporter: Reporter) -> dict[str, str]:
     handle, name = tempfile.mkstemp(
         prefix=f".{destination.name}-", suffix=".q8a8-patch", dir=destination.parent
     )
     draft = Path(name)
     try:
-        with os.fdopen(handle, "wb") as out, found.path.open("rb") as source:
-            with reporter.step(f"Writing {destination.name}", total=found.size) as step:
+        with os.fdopen(handle, "wb") as out, head.path.open("rb") as source:
+            with reporter.step(f"Writing {destination.name}", total=head.size) as step:
                 for block in iter(lambda: source.read(CHUNK), b""):
                     out.write(block)
                     step.update(done=out.tell())
@@ -263,8 +257,8 @@ def _write(
                 out.write(data)
             out.flush()
             os.fsync(out.fileno())
-        hashes = _proved(found, draft, kind, reporter)
-        draft.chmod(found.path.stat().st_mode & 0o777)
+        hashes = _proved(head, draft, reporter)
+        draft.chmod(head.path.stat().st_mode & 0o777)
         draft.replace(destination)
     except OSError as why:
         raise UsageError(f"{destination}: can't be written ({os.strerror(why.errno or 0)})") from why
@@ -273,31 +267,34 @@ def _write(
     return hashes
 
 
-def _proved(found: Layout, draft: Path, kind: QuantType, reporter: Reporter) -> dict[str, str]:
+def _proved(head: Head, draft: Path, reporter: Reporter) -> dict[str, str]:
     """The hash of each tensor's data, after proof that layout and data are as they were."""
-    made = layout(draft)
-    same = [(one.name, one.dims, one.offset, one.span) for one in made.entries]
-    if same != [(one.name, one.dims, one.offset, one.span) for one in found.entries]:
+    made = read_head(draft)
+    same = [
+        [(entry.name, entry.dims, entry.offset) for entry in one.entries] + [one.size] for one in (made, head)
+    ]
+    if same[0] != same[1]:
         raise GgufError(f"{draft}: the tensors are not where they were")
     hashes: dict[str, str] = {}
+    spans = head.spans()
     with (
-        found.path.open("rb") as before,
+        head.path.open("rb") as before,
         draft.open("rb") as after,
-        reporter.step("Verifying", total=len(found.entries)) as step,
+        reporter.step("Verifying", total=len(head.entries)) as step,
     ):
-        for number, entry in enumerate(found.entries):
+        for number, entry in enumerate(head.entries):
             step.update(done=number, detail=entry.name)
-            digests = [_digest(file, entry) for file in (before, after)]
+            digests = [_digest(file, entry.offset, spans[entry.name]) for file in (before, after)]
             if digests[0] != digests[1]:
                 raise GgufError(f"{draft}: the data of '{entry.name}' changed while it was copied")
             hashes[entry.name] = digests[1]
     return hashes
 
 
-def _digest(file: Any, entry: Entry) -> str:
+def _digest(file: Any, offset: int, span: int) -> str:
     digest = hashlib.sha256()
-    file.seek(entry.offset)
-    left = entry.span
+    file.seek(offset)
+    left = span
     while left:
         block = file.read(min(CHUNK, left))
         if not block:

@@ -7,10 +7,10 @@
 []
 """
 
-from patcher.symbols.check import check
+from patcher.symbols.check import Demands, check
 from patcher.symbols.findings import Finding, Report
 from patcher.symbols.ignores import Ignores
 from patcher.symbols.rules import RULES, Rule
 from patcher.symbols.search import SearchOptions
 
-__all__ = ["RULES", "Finding", "Ignores", "Report", "Rule", "SearchOptions", "check"]
+__all__ = ["RULES", "Demands", "Finding", "Ignores", "Report", "Rule", "SearchOptions", "check"]

@@ -75,17 +75,13 @@ class Ignores:
     def read(self, path: Path) -> None:
         """Add the entries of a file. Raises :class:`UsageError` where it is malformed."""
         import datetime as dt
-        import sys
 
-        if sys.version_info >= (3, 11):
-            import tomllib
-        else:
-            import tomli as tomllib
+        from patcher.base import toml
 
         self.today = self.today or dt.datetime.now(dt.timezone.utc).date()
         try:
-            document = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as why:
+            document = toml.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, toml.TOMLDecodeError) as why:
             raise UsageError(
                 f"{path}: looked for an ignore file, found none that can be read ({why})"
             ) from why

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from patcher.symbols.elf.constants import (
@@ -68,3 +69,20 @@ def platform_of(abi: Abi) -> Platform:
     """The names of an ABI; :data:`UNKNOWN`, with ``/lib`` and ``/usr/lib``, for one that isn't listed."""
     bits, little, machine, _ = abi
     return _PLATFORMS.get((machine, bits, little), UNKNOWN)
+
+
+# what uname says -> the machines whose programs the kernel starts
+_KERNELS = {
+    "x86_64": ((EM_X86_64, 64), (EM_386, 32)), "i686": ((EM_386, 32),), "i386": ((EM_386, 32),),
+    "aarch64": ((EM_AARCH64, 64), (EM_ARM, 32)), "armv7l": ((EM_ARM, 32),), "riscv64": ((EM_RISCV, 64),),
+    "ppc64le": ((EM_PPC64, 64),), "ppc64": ((EM_PPC64, 64),), "s390x": ((EM_S390, 64),),
+    "loongarch64": ((EM_LOONGARCH, 64),), "mips": ((EM_MIPS, 32),), "mips64": ((EM_MIPS, 64), (EM_MIPS, 32)),
+}  # fmt: skip
+
+
+def runs_here(abi: Abi) -> bool:
+    """Whether this machine's kernel starts programs of that ABI itself, without an emulator."""
+    system = os.uname() if hasattr(os, "uname") else None
+    if system is None or system.sysname != "Linux":
+        return False
+    return (abi[2], abi[0]) in _KERNELS.get(system.machine, ())

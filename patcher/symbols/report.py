@@ -26,6 +26,9 @@ def text(report: Report, *, verbose: bool = False, color: bool = True) -> str:
     if len(shown) < len(groups):
         left = len(listed) - sum(map(len, shown))
         paragraphs.append(f"... and {left} more findings (-v shows all)")
+    if verbose and report.needs:
+        versions = ", ".join(f"{name}_{version}" for name, version in report.needs.items())
+        paragraphs.append(f"needs {versions} or newer")
     return "\n".join([*paragraphs, summary(report)])
 
 
@@ -56,7 +59,7 @@ def _paragraph(group: list[Finding], color: bool) -> str:
         more = f" and {len(objects) - 1} more" if len(objects) > 1 else ""
         lines = [f"{head} {bold}{next(iter(symbols))}{plain}", f"    in {objects[0]}{more}"]
     if len(first.chain) > 1:
-        lines.append(f"    loaded by {readable(' -> '.join(first.chain))}")
+        lines.append(f"    loaded by {readable(' -> '.join(map(str, first.paths or first.chain)))}")
     if first.detail and len({finding.detail for finding in group}) == 1:
         lines.append(f"    {readable(first.detail)}")
     advice = Counter(finding.suggestion for finding in group if finding.suggestion).most_common(1)
@@ -71,12 +74,14 @@ def summary(report: Report) -> str:
     counts = Counter(finding.severity for finding in report.findings)
     found = ", ".join(f"{counts[name]} {name}{'s' if counts[name] > 1 else ''}" for name in counts)
     verdict = f"{found} found" if found else "nothing found"
-    if not any(finding.rule == "undefined-symbol" for finding in report.findings):
+    if not report.omitted and not any(one.rule == "undefined-symbol" for one in report.findings):
         verdict = f"no undefined symbol ({found})" if found else "no undefined symbol"
     aside = [f"{report.ignored} ignored"] if report.ignored else []
     aside += [f"{report.known} in the baseline"] if report.known else []
+    aside += [report.more] if report.more else []
     more = f"; {', '.join(aside)}" if aside else ""
-    return f"{report.objects} objects, {report.symbols} references checked: {verdict}{more}"
+    by = " by two readers" if report.readers > 1 else ""
+    return f"{report.objects} objects, {report.symbols} references checked{by}: {verdict}{more}"
 
 
 def explained(rule: Rule) -> str:

@@ -46,14 +46,54 @@ _ALL = (
         "error",
         "A library that is needed is in none of the folders that the loader searches.",
         "The program doesn't start. Set a RUNPATH ($ORIGIN), install the library, or name its folder with\n"
-        "--library-path. What such a library would define can't be checked and is not reported.",
+        "--library-path. What it would define isn't known, so nothing is said of the symbols of those that\n"
+        "lead to it. --assume-library NAME says that it will be there, NAME=FILE what it will have.",
+    ),
+    Rule(
+        "interpreter-not-found",
+        "error",
+        "The loader that a program names is not there, or is one for another machine.",
+        "The kernel starts no such program; shells say 'No such file or directory' of a file that is there.\n"
+        "It was made for another C library (musl), another system (Nix), or its 32-bit system isn't here.\n"
+        "Install that loader, or link the program here; --sysroot names the system that it is meant for.",
+    ),
+    Rule(
+        "tls-mismatch",
+        "error",
+        "A variable that each thread has for itself is plain on the other side.",
+        "One side declares it __thread or thread_local and the other doesn't. Linkers refuse that; a loader\n"
+        "binds it and takes an address for an offset: the program reads and writes somewhere else. Declare\n"
+        "it alike on both sides, and build both again.",
     ),
     Rule(
         "unreadable-file",
         "error",
-        "A file that is given or needed begins like an ELF file and is not a sound one.",
-        "It is cut off, or its tables lead out of the file. The loader refuses it, or dies of it. Build or\n"
-        "copy it again. Programs, libraries and folders that may not be opened are listed here, too.",
+        "A file that is given or needed is not a sound ELF file, and the loader stops at it.",
+        "It is cut off, its tables lead out of the file, or the first file of a name that is needed is no\n"
+        "library at all: a lost link, a Git LFS pointer, a linker script ('file too short', 'invalid ELF\n"
+        "header'). The loader doesn't look further for one that would do. Build or copy it again, or take\n"
+        "it away. Programs, libraries and folders that may not be opened are listed here, too.",
+    ),
+    Rule(
+        "not-exported",
+        "error",
+        "A library doesn't export a name that it has to (--must-export).",
+        "Whoever opens it looks the name up and finds nothing. Its definition is hidden, has C++ linkage,\n"
+        "is in an object that the linker left out of an archive, or isn't there.",
+    ),
+    Rule(
+        "too-new",
+        "error",
+        "A newer version of a system's library is needed than --at-most allows.",
+        "The loader of an older system refuses it: 'version GLIBC_2.34 not found'. Build on a system as old\n"
+        "as the oldest that it has to run on (an image of manylinux), or ship that library along.",
+    ),
+    Rule(
+        "readers-disagree",
+        "error",
+        "Two readers of ELF files that know nothing of each other read a file differently.",
+        "The fast one, whose findings these are, and one that is built on pyelftools. One of them is wrong,\n"
+        "so nothing is proven. Please report it, with the file if it may be shown.",
     ),
     Rule(
         "underlinked",
@@ -65,15 +105,26 @@ _ALL = (
     Rule(
         "build-tree-leak",
         "warning",
-        "An absolute RUNPATH or RPATH leads into another build folder, or to one that isn't there.",
-        "The program works where it was built and nowhere else, or picks up another build. Use $ORIGIN, or\n"
-        "CMAKE_BUILD_RPATH_USE_ORIGIN. A path into the file's own build folder is not reported.",
+        "A search path, or a library that is needed by its path, leads to the right place here only.",
+        "An absolute one leads into another build folder, or to one that isn't there: the program works\n"
+        "where it was built and nowhere else, or picks up another build. A relative one counts from the\n"
+        "folder that the program is started in. Use $ORIGIN, or CMAKE_BUILD_RPATH_USE_ORIGIN, and give\n"
+        "libraries a soname. A path into the file's own build folder is not reported.",
     ),
     Rule(
         "runpath-only",
         "note",
         "A library is found only through the RUNPATH of the object that needs it.",
         "The loader finds it; a linker that follows NEEDED entries needs -rpath-link or the same RUNPATH.",
+    ),
+    Rule(
+        "static-tls",
+        "note",
+        "A library that is opened at run time uses static TLS.",
+        "Room for it is set aside when a program starts, and there is little to spare (some 1,600 bytes in\n"
+        "glibc; musl has none): 'cannot allocate memory in static TLS block'. Compile it with\n"
+        "-ftls-model=global-dynamic, link the program against it, preload it, or raise\n"
+        "GLIBC_TUNABLES=glibc.rtld.optional_static_tls.",
     ),
     Rule(
         "loader-ok",

@@ -7,7 +7,8 @@ from collections import deque
 from pathlib import Path
 from typing import NamedTuple
 
-from patcher.symbols.elf import Definition, ElfObject, Reference, UnreadableElfError, read
+from patcher.symbols.elf import ET_EXEC, Definition, ElfObject, Reference, UnreadableElfError, read
+from patcher.symbols.elf.constants import DF_1_PIE
 from patcher.symbols.platforms import platform_of
 from patcher.symbols.search import BIONIC, GLIBC, MUSL, Search
 
@@ -18,11 +19,15 @@ _MUSL_OWN = ("libc.", "libpthread.", "librt.", "libm.", "libdl.", "libutil.", "l
 
 
 class Missing(NamedTuple):
-    """A NEEDED entry that has no file, or (``why``) one that can't be read."""
+    """A NEEDED entry that has no file, or (``why``) one at which the loader stops.
+
+    ``assumed``: the user says that it will be there, its symbols unknown.
+    """
 
     name: str
     requester: ElfObject
     why: str = ""
+    assumed: bool = False
 
 
 class Scope:
@@ -34,17 +39,25 @@ class Scope:
         self.parents: dict[ElfObject, ElfObject | None] = {}
         self.edges: dict[ElfObject, tuple[ElfObject, ...]] = {}
         self.found_by: dict[tuple[ElfObject, str], str] = {}  # (requester, soname) -> rule
+        self.chosen: dict[tuple[ElfObject, str], ElfObject] = {}  # (requester, NEEDED) -> what it gets
         self.missing: list[Missing] = []
         self.preloaded: set[ElfObject] = set()
+        self.company: frozenset[ElfObject] = frozenset()  # a plugin's hosts and what they load
+        self.loaders: dict[ElfObject, Loaders] = {}  # who led to each, the nearest first
+        self.places: dict[ElfObject, str] = {}  # of what was found through a link: the folder of the link
+
+    def way(self, target: ElfObject) -> tuple[ElfObject, ...]:
+        """The objects from the root to ``target``."""
+        way: list[ElfObject] = []
+        at: ElfObject | None = target
+        while at is not None:
+            way.append(at)
+            at = self.parents.get(at)
+        return tuple(reversed(way))
 
     def chain(self, target: ElfObject) -> tuple[str, ...]:
         """The names from the root to ``target``."""
-        names: list[str] = []
-        at: ElfObject | None = target
-        while at is not None:
-            names.append(at.name)
-            at = self.parents.get(at)
-        return tuple(reversed(names))
+        return tuple(item.name for item in self.way(target))
 
     def closure(self, start: ElfObject) -> frozenset[ElfObject]:
         """``start`` and all that it leads to by its own NEEDED entries, in this scope."""
@@ -70,7 +83,7 @@ class Library:
         text = str(path)
         known = self._by_path.get(text)
         if known is None:
-            real = os.path.realpath(text)
+            real = os.path.realpath(self.search.inside(text))
             known = self._by_real.get(real)
             if known is None:
                 known = self._by_real[real] = read(Path(real))
@@ -89,24 +102,30 @@ class _Loading:
         self.library = library
         self.scope = Scope(root, _libc(hosts[0] if hosts else root))
         self.by_name: dict[str, ElfObject] = {}
-        self.places: dict[ElfObject, str] = {}  # of what was found through a link: the folder of the link
-        self.todo: deque[tuple[ElfObject, Loaders]] = deque()
+        self.places = self.scope.places
+        self.todo: deque[ElfObject] = deque()
+        # what a program opens may use its RPATH: glibc and musl ask it last (its RUNPATH: musl alone)
+        main = hosts[:1] if hosts and hosts[0].executable else ()
         for start in dict.fromkeys((*hosts, root)):
+            if start is root and hosts:
+                self.scope.company = frozenset(self.scope.objects)
             if start not in self.scope.parents:
-                self.add(start, None, ())
+                self.add(start, None, () if start in hosts else main)
                 if len(self.scope.objects) == 1:
                     self.preload(start)
             while self.todo:
-                item, loaders = self.todo.popleft()
-                found = (self.need(name, item, loaders) for name in item.needed)
-                self.scope.edges[item] = tuple(one for one in found if one is not None)
+                item = self.todo.popleft()
+                got = {name: self.need(name, item, self.scope.loaders[item]) for name in item.needed}
+                self.scope.chosen |= {(item, name): one for name, one in got.items() if one is not None}
+                self.scope.edges[item] = tuple(one for one in got.values() if one is not None)
 
     def add(self, item: ElfObject, parent: ElfObject | None, loaders: Loaders) -> None:
         self.scope.objects.append(item)
         self.scope.parents[item] = parent
+        self.scope.loaders[item] = loaders
         if self.scope.libc != MUSL:  # musl goes by the name under which it found a file, not by soname
             self.by_name.setdefault(item.name, item)
-        self.todo.append((item, loaders))
+        self.todo.append(item)
 
     def preload(self, first: ElfObject) -> None:
         """What comes right behind the program (ld.so(8), LD_PRELOAD); what isn't found is passed over."""
@@ -132,21 +151,33 @@ class _Loading:
             arch = platform_of(requester.abi).musl
             found = search.find(f"/lib/ld-musl-{arch}.so.1", requester, (), scope.libc)
         if found is None:
-            scope.missing.append(Missing(name, requester))
+            scope.missing.append(Missing(name, requester, assumed=name in search.options.assumed))
+            return None
+        if found.why:
+            scope.missing.append(Missing(name, requester, f"{found.path}: {found.why}"))
             return None
         try:
             item = self.library.read(found.path)
         except UnreadableElfError as why:
             scope.missing.append(Missing(name, requester, str(why)))
             return None
+        if scope.libc == GLIBC and is_program(item):
+            why_not = f"{item.path}: it is a program, and glibc's loader takes none for a library"
+            scope.missing.append(Missing(name, requester, why_not))
+            return None
         scope.found_by[requester, name] = found.how
         self.by_name[key] = item
         if item not in scope.parents:
-            folder = found.path.rpartition("/")[0]
+            folder = found.place or found.path.rpartition("/")[0]
             if folder and folder != str(item.path.parent):
                 self.places[item] = folder
             self.add(item, requester, (requester, *loaders))
         return item
+
+
+def is_program(item: ElfObject) -> bool:
+    """Whether glibc says "cannot dynamically load [position-independent] executable" (2.26, 2.30)."""
+    return item.type == ET_EXEC or bool(item.flags_1 & DF_1_PIE)
 
 
 def _libc(root: ElfObject) -> str:

@@ -13,17 +13,20 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
-from patcher.symbols.elf import DF_1_NODEFLIB, Abi, ElfObject, abi_of
+from patcher.base.errors import UsageError
+from patcher.symbols.elf import DF_1_NODEFLIB, Abi, ElfObject, Start, refusal, start_of
 from patcher.symbols.ldconfig import Cache, read_conf, read_file, read_musl_path
-from patcher.symbols.platforms import platform_of
+from patcher.symbols.platforms import platform_of, runs_here
+from patcher.symbols.rooted import Root
 
 GLIBC, MUSL, BIONIC = "glibc", "musl", "bionic"
 
 _TOKEN = re.compile(r"\$(?:\{(ORIGIN|LIB|PLATFORM)\}|(ORIGIN|LIB|PLATFORM)(?![A-Za-z0-9_]))")
-_MAX_LINKS = 40
 _NO_PLACES: Mapping[ElfObject, str] = {}
+_NOTHING: Mapping[str, Path | None] = MappingProxyType({})
 
 
 class SearchOptions(NamedTuple):
@@ -32,12 +35,20 @@ class SearchOptions(NamedTuple):
     library_path: tuple[Path, ...] = ()  # as LD_LIBRARY_PATH
     sysroot: Path | None = None
     preload: tuple[str, ...] = ()  # as LD_PRELOAD
+    assumed: Mapping[str, Path | None] = _NOTHING  # soname -> the file that stands for it; None: any symbols
 
     @classmethod
     def from_environment(
         cls, library_path: tuple[Path, ...] = (), sysroot: Path | None = None
     ) -> SearchOptions:
-        """The options, and what the loader would honour, too: LD_LIBRARY_PATH, LD_PRELOAD (no sysroot's)."""
+        """The options, and what the loader would honour, too: LD_LIBRARY_PATH, LD_PRELOAD (no sysroot's).
+
+        Raises :class:`UsageError` for a folder that is named and isn't there.
+        """
+        for option, folder in [("--library-path", one) for one in library_path] + [("--sysroot", sysroot)]:
+            if folder is not None and not folder.is_dir():
+                there = "a file" if folder.exists() else "nothing"
+                raise UsageError(f"{option} {folder}: looked for a folder, found {there}")
         if sysroot is not None:
             return cls(library_path, sysroot)
         inherited = os.environ.get("LD_LIBRARY_PATH", "")
@@ -54,10 +65,24 @@ class _Asker(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A library's file, and which rule found it."""
+    """A library's file, and which rule found it. ``why``: the loader finds it and stops at it."""
 
     path: str
-    how: str  # path, rpath, library-path, runpath, cache, default
+    how: str  # path, rpath, library-path, runpath, cache, default, assumed
+    why: str = ""
+    place: str = ""  # the folder that it was found in, links unresolved
+
+
+class Step(NamedTuple):
+    """One place where a loader looks. ``owner`` has the RPATH or RUNPATH that names it."""
+
+    how: str
+    owner: ElfObject | None
+    place: str  # a folder, or the file that the cache names
+    outcome: str  # "taken", "no such file", or why the file there is passed over or refused
+
+
+_Rule = tuple[str, "ElfObject | None", list[str]]  # how, whose path it is, the folders
 
 
 class Search:
@@ -65,9 +90,10 @@ class Search:
 
     def __init__(self, options: SearchOptions | None = None) -> None:
         self.options = options or SearchOptions()
-        self._in_folder: dict[tuple[object, ...], str | None] = {}
+        self.root = Root(str(self.options.sysroot)) if self.options.sysroot is not None else None
+        self._in_folder: dict[tuple[object, ...], tuple[str, str, str] | None] = {}
         self._hwcaps: dict[tuple[object, ...], tuple[str, ...]] = {}
-        self._abis: dict[str, Abi | None] = {}
+        self._starts: dict[str, Start | None] = {}
         self._asked: dict[tuple[object, ...], Found | None] = {}
         self._expanded: dict[tuple[object, ...], list[str]] = {}
 
@@ -85,66 +111,127 @@ class Search:
         ``places`` are the folders in which objects were found, for ``$ORIGIN``: loaders take it from the
         path that they searched for, links in it unresolved. Without one it is the real folder.
         """
-        if libc == MUSL or not requester.runpath:
-            loaders = tuple(one for one in loaders if one.rpath or (libc == MUSL and one.runpath))
-        else:
-            loaders = ()  # theirs don't count
-        askers = tuple([_Asker(one, places.get(one, "")) for one in (requester, *loaders)])
+        askers = self._askers(requester, loaders, libc, places)
         key = (name, askers, libc)
         if key not in self._asked:
             self._asked[key] = self._find(name, requester, askers, libc)
         return self._asked[key]
 
-    def _find(self, name: str, requester: ElfObject, askers: tuple[_Asker, ...], libc: str) -> Found | None:
+    def steps(
+        self,
+        name: str,
+        requester: ElfObject,
+        loaders: tuple[ElfObject, ...],
+        libc: str = GLIBC,
+        places: Mapping[ElfObject, str] = _NO_PLACES,
+    ) -> list[Step]:
+        """Every place where :meth:`find` looks, in its order, up to the one that ends the search."""
+        steps: list[Step] = []
+        self._find(name, requester, self._askers(requester, loaders, libc, places), libc, steps)
+        return steps
+
+    @staticmethod
+    def _askers(
+        requester: ElfObject, loaders: tuple[ElfObject, ...], libc: str, places: Mapping[ElfObject, str]
+    ) -> tuple[_Asker, ...]:
+        if libc == MUSL or not requester.runpath:
+            loaders = tuple(one for one in loaders if one.rpath or (libc == MUSL and one.runpath))
+        else:
+            loaders = ()  # theirs don't count
+        return tuple([_Asker(one, places.get(one, "")) for one in (requester, *loaders)])
+
+    def _find(
+        self,
+        name: str,
+        requester: ElfObject,
+        askers: tuple[_Asker, ...],
+        libc: str,
+        steps: list[Step] | None = None,
+    ) -> Found | None:
         if "\0" in name or not name:
             return None
+        stands = self.options.assumed.get(name)
+        if stands is not None:
+            return self._told(Found(str(stands), "assumed"), None, str(stands), steps)
         if "/" in name:
-            inside = self._fitting(self._rooted(name) if name.startswith("/") else name, requester)
-            return Found(inside, "path") if inside else None
+            path = self._rooted(name) if name.startswith("/") else name
+            seen = self._look(path, requester, libc)
+            if seen is None:
+                return None
+            return self._told(Found(seen[0], "path", seen[1], _folder(path)), None, path, steps)
         order = {MUSL: self._musl_order, BIONIC: self._bionic_order}.get(libc, self._glibc_order)
-        for how, folders in order(askers):
+        for how, owner, folders in order(askers):
             if how == "cache":
-                cached = self._cached(name, requester)
-                if cached is not None:
-                    return Found(cached, how)
+                for path in self._cached(name, requester):
+                    seen = self._look(path, requester, libc)
+                    if seen is not None:
+                        return self._told(Found(seen[0], how, seen[1], _folder(path)), owner, path, steps)
+                    if steps is not None:
+                        steps.append(Step(how, owner, path, self._passed(path, requester)))
             for folder in folders:
-                there = self._in(folder, name, requester)
+                if steps is not None:
+                    steps += self._passed_in(folder, name, requester, libc, how, owner)
+                there = self._in(folder, name, requester, libc)
                 if there is not None:
-                    return Found(there, how)
+                    found = Found(there[0], how, *there[1:])
+                    return self._told(found, owner, found.place, steps)
         return None
 
-    def _glibc_order(self, askers: tuple[_Asker, ...]) -> Iterator[tuple[str, list[str]]]:
+    @staticmethod
+    def _told(found: Found, owner: ElfObject | None, place: str, steps: list[Step] | None) -> Found:
+        if steps is not None:
+            steps.append(Step(found.how, owner, place, found.why or "taken"))
+        return found
+
+    def _passed_in(
+        self, folder: str, name: str, requester: ElfObject, libc: str, how: str, owner: ElfObject | None
+    ) -> list[Step]:
+        """The places in a folder that are looked at and have nothing for the requester."""
+        passed = []
+        for place in (*self._levels(folder, requester.abi), folder):
+            if self._look(f"{place}/{name}", requester, libc) is not None:
+                break
+            passed.append(Step(how, owner, place, self._passed(f"{place}/{name}", requester)))
+        return passed
+
+    def _passed(self, path: str, requester: ElfObject) -> str:
+        start = self._starts.get(self.inside(path))
+        if start is None or start.abi is None:
+            return "may not be opened" if os.path.lexists(path) else "no such file"
+        return f"{start.abi[0]} bits" if start.abi[0] != requester.bits else "for another machine"
+
+    def _glibc_order(self, askers: tuple[_Asker, ...]) -> Iterator[_Rule]:
         requester, place = askers[0]
         if not requester.runpath:
             # RPATH counts for all that an object leads to, unless the object has a RUNPATH itself
             for origin, there in askers:
                 if origin.rpath and not origin.runpath:
-                    yield "rpath", self.expand(origin.rpath, origin, there)
-        yield "library-path", [str(folder) for folder in self.options.library_path]
-        yield "runpath", self.expand(requester.runpath, requester, place)
-        yield "cache", []
+                    yield "rpath", origin, self.expand(origin.rpath, origin, there)
+        yield "library-path", None, [str(folder) for folder in self.options.library_path]
+        yield "runpath", requester, self.expand(requester.runpath, requester, place)
+        yield "cache", None, []
         if not requester.flags_1 & DF_1_NODEFLIB:
-            yield "default", self.default_folders(requester)
+            yield "default", None, self.default_folders(requester)
 
-    def _musl_order(self, askers: tuple[_Asker, ...]) -> Iterator[tuple[str, list[str]]]:
-        yield "library-path", [str(folder) for folder in self.options.library_path]
+    def _musl_order(self, askers: tuple[_Asker, ...]) -> Iterator[_Rule]:
+        yield "library-path", None, [str(folder) for folder in self.options.library_path]
         for origin, place in askers:
             how = "runpath" if origin.runpath else "rpath"
-            yield how, self.expand(origin.runpath or origin.rpath, origin, place)
+            yield how, origin, self.expand(origin.runpath or origin.rpath, origin, place)
         arch = platform_of(askers[0].item.abi).musl
         path = self.rooted(f"/etc/ld-musl-{arch}.path")
-        yield "default", [str(folder) for folder in read_musl_path(path, self.rooted)]
+        yield "default", None, [str(folder) for folder in read_musl_path(path, self.rooted)]
 
-    def _bionic_order(self, askers: tuple[_Asker, ...]) -> Iterator[tuple[str, list[str]]]:
+    def _bionic_order(self, askers: tuple[_Asker, ...]) -> Iterator[_Rule]:
         """Android's, without its namespaces: RPATH counts for nothing (linker.cpp, open_library)."""
         requester, place = askers[0]
-        yield "library-path", [str(folder) for folder in self.options.library_path]
-        yield "runpath", self.expand(requester.runpath, requester, place)
+        yield "library-path", None, [str(folder) for folder in self.options.library_path]
+        yield "runpath", requester, self.expand(requester.runpath, requester, place)
         below = "lib64" if requester.bits == 64 else "lib"
         tops = ("/system", "/odm", "/vendor", "/apex/com.android.runtime", "/apex/com.android.art")
         folders = [f"{top}/{below}" for top in tops]
         folders.insert(4, f"/apex/com.android.runtime/{below}/bionic")
-        yield "default", [self._rooted(folder) for folder in folders]
+        yield "default", None, [self._rooted(folder) for folder in folders]
 
     def expand(self, entries: tuple[str, ...], origin: ElfObject, place: str = "") -> list[str]:
         """RPATH or RUNPATH entries as folders, ``$ORIGIN``, ``$LIB`` and ``$PLATFORM`` filled in."""
@@ -166,23 +253,25 @@ class Search:
         return self._expanded[key]
 
     def rooted(self, text: str) -> Path:
-        """An absolute path of the system that the files are for, on this one."""
-        return Path(self._rooted(text))
+        """An absolute path of the system that the files are for, on this one, its links followed there."""
+        return Path(self.inside(self._rooted(text)))
 
     def _rooted(self, text: str) -> str:
-        root = self.options.sysroot
-        return os.path.join(root, text.lstrip("/")) if root is not None else text  # noqa: PTH118
+        return self.root.place(text) if self.root is not None else text
 
     # strings, not paths, from here on: a big folder asks a hundred thousand times
 
-    def _in(self, folder: str, name: str, requester: ElfObject) -> str | None:
-        key = (folder, name, requester.abi)
+    def _in(self, folder: str, name: str, requester: ElfObject, libc: str) -> tuple[str, str, str] | None:
+        """The file of a name in a folder, why the loader stops at it, and in which of its folders it is."""
+        key = (folder, name, requester.abi, libc)
         if key not in self._in_folder:
-            fitting = (
-                self._fitting(f"{place}/{name}", requester)
-                for place in (*self._levels(folder, requester.abi), folder)
-            )
-            self._in_folder[key] = next((path for path in fitting if path is not None), None)
+            found = None
+            for place in (*self._levels(folder, requester.abi), folder):
+                seen = self._look(f"{place}/{name}", requester, libc)
+                if seen is not None:
+                    found = (*seen, place)
+                    break
+            self._in_folder[key] = found
         return self._in_folder[key]
 
     def _levels(self, folder: str, abi: Abi) -> tuple[str, ...]:
@@ -190,24 +279,42 @@ class Search:
         key = (folder, abi)
         if key not in self._hwcaps:
             inner = f"{folder}/glibc-hwcaps"
-            levels = platform_of(abi).hwcaps if os.path.isdir(inner) else ()  # noqa: PTH112
+            levels = platform_of(abi).hwcaps if os.path.isdir(self.inside(inner)) else ()  # noqa: PTH112
             self._hwcaps[key] = tuple(f"{inner}/{level}" for level in levels)
         return self._hwcaps[key]
 
-    def _fitting(self, path: str, requester: ElfObject) -> str | None:
-        """``path`` if it is for the requester's machine; an object of another one is passed over."""
-        if self.options.sysroot is not None:
-            for _ in range(_MAX_LINKS):
-                try:
-                    target = os.readlink(path)  # noqa: PTH115
-                except OSError:
-                    break
-                # an absolute link of the other system leads into the sysroot, not to this machine's files
-                inside = self._rooted(target)
-                path = inside if target.startswith("/") else f"{os.path.dirname(path)}/{target}"  # noqa: PTH120
-        if path not in self._abis:
-            self._abis[path] = abi_of(path)
-        return path if self._abis[path] == requester.abi else None
+    def _look(self, path: str, requester: ElfObject, libc: str) -> tuple[str, str] | None:
+        """The file at ``path`` and why the loader stops at it, if it does; None for what it passes over."""
+        inside = self.inside(path)
+        if inside not in self._starts:
+            self._starts[inside] = start_of(inside)
+        start = self._starts[inside]
+        if start is None:
+            return None
+        why = refusal(start, requester.abi, first_counts=libc in (MUSL, BIONIC))
+        return None if why is None else (inside, why)
+
+    def inside(self, path: str) -> str:
+        """Where ``path`` leads without leaving the sysroot; itself where there is none."""
+        if self.root is None:
+            return path
+        real = self.root.inside(path)
+        return f"{path}/\0" if real is None else real  # a circle of links: no file has that name
+
+    def interpreter_problem(self, item: ElfObject) -> str:
+        """Why the kernel can't start a program with the interpreter that it names; "" where it can.
+
+        For a program of another machine that is checked without a sysroot nobody can tell.
+        """
+        name = item.interpreter
+        if name is None or (self.options.sysroot is None and not runs_here(item.abi)):
+            return ""
+        start = start_of(self.inside(self._rooted(name) if name.startswith("/") else name))
+        if start is None:
+            return "there is no such file"
+        if start.abi is None:
+            return start.why
+        return "" if start.abi == item.abi else "it is for another machine"
 
     def default_folders(self, requester: ElfObject) -> list[str]:
         """The folders of ld.so.conf (where there is no cache) and the loader's own."""
@@ -229,17 +336,18 @@ class Search:
     def _configured(self) -> list[str]:
         return [str(folder) for folder in read_conf(self.rooted("/etc/ld.so.conf"), self.rooted)]
 
-    def _cached(self, name: str, requester: ElfObject) -> str | None:
+    def _cached(self, name: str, requester: ElfObject) -> Iterator[str]:
         for path in self._cache.get(name):
             own = requester.flags_1 & DF_1_NODEFLIB
-            if own and path.rpartition("/")[0] in self.default_folders(requester):
-                continue
-            if self._fitting(path, requester):
-                return path
-        return None
+            if not (own and path.rpartition("/")[0] in self.default_folders(requester)):
+                yield path
 
     @cached_property
     def _cache(self) -> Cache:
         if self.options.sysroot is not None:
             return Cache(b"")  # its cache holds this machine's view of it, if any
         return Cache(read_file(Path("/etc/ld.so.cache")))
+
+
+def _folder(path: str) -> str:
+    return path.rpartition("/")[0] if "/" in path else "."

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from patcher.symbols.elf import ElfObject, Reference
-from patcher.symbols.findings import Finding
+from patcher.symbols.elf.constants import DF_STATIC_TLS
+from patcher.symbols.findings import Collection, Finding
 from patcher.symbols.inputs import Inputs
-from patcher.symbols.leaks import leak
+from patcher.symbols.leaks import leaks
+from patcher.symbols.mismatches import tls_mismatches
 from patcher.symbols.scope import Scope, has_lost_versions, provides
 from patcher.symbols.search import MUSL, Search
+
+# of the C library, which every program has from its start
+_C_LIBRARY = ("libc.", "ld-", "libpthread.", "libm.", "libdl.", "librt.")
 
 
 class Closures:
@@ -37,7 +41,7 @@ class Verdicts:
 
     def __init__(self, inputs: Inputs, search: Search) -> None:
         self.inputs, self._search = inputs, search
-        self.findings: dict[tuple[str, str, str], Finding] = {}
+        self.findings = Collection()
         self.symbols = 0  # references that were looked up
         self._given = set(self.inputs.objects)
         self._followed: set[ElfObject] = set()  # whose search paths were looked at
@@ -60,20 +64,29 @@ class Verdicts:
         """Record a finding, unless another root has shown it already."""
         key = (rule, symbol, str(item.path))
         if key not in self.findings:
-            self.findings[key] = Finding(rule, symbol, str(item.path), scope.chain(item), detail, suggestion)
+            way = scope.way(item)
+            names, places = tuple(one.name for one in way), tuple(str(one.path) for one in way)
+            self.findings.add(Finding(rule, symbol, str(item.path), names, detail, suggestion, places))
 
     def check(self, scope: Scope) -> None:
         """Look every reference of every object of one scope up."""
         self._having.clear()
+        gaps: set[ElfObject] = set()
         for gap in scope.missing:
+            gaps.add(gap.requester)
             if gap.why:
                 self.add(scope, gap.requester, "unreadable-file", gap.name, gap.why)
-            else:
+            elif not gap.assumed:
                 detail = f"{gap.requester.name} needs {gap.name}"
                 self.add(scope, gap.requester, "library-not-found", gap.name, detail)
+        # what a library that isn't there would define can't be known to those who lead to it; and
+        # what a plugin's host would have brought along may serve the plugin
+        lost_company = not gaps.isdisjoint(scope.company)
+        self._interpreter(scope)
+        self._static_tls(scope)
         for item in scope.objects:
             self._paths(scope, item)
-            self._versions(scope, item)
+            untold = self._versions(scope, item)
             closure = self._closures.of(scope, item)
             key = (item, closure, scope.libc)
             lacking = self._lacking.get(key)
@@ -81,9 +94,13 @@ class Verdicts:
                 self.symbols += len(item.references)
                 lacking = self._lacking_in(closure, item, scope)
                 self._lacking[key] = lacking
-            if not scope.missing:  # what a library that isn't there would define can't be known
+                for name, detail in tls_mismatches(closure, item, scope):
+                    self.add(scope, item, "tls-mismatch", name, detail)
+            if closure.isdisjoint(gaps) and not (lost_company and item not in scope.company):
                 for wanted in lacking:
-                    self._unresolved(scope, item, wanted)
+                    # a version that the library as a whole lacks is told already, with its symbols
+                    if (wanted.file, wanted.version) not in untold:
+                        self._unresolved(scope, item, wanted)
 
     def _lacking_in(self, within: frozenset[ElfObject], item: ElfObject, scope: Scope) -> list[Reference]:
         """The references of ``item`` that nothing of ``within`` serves."""
@@ -127,8 +144,11 @@ class Verdicts:
                 if provider in scope.preloaded:
                     detail = f"{provider.name} has it, which is preloaded"
                     self.add(scope, item, "loader-ok", _symbol(wanted), detail)
-                # a program that defines what its library calls back is no fault of either
-                elif item is not scope.root and not wanted.weak and not provider.executable:
+                # a program that defines what its library calls back is no fault of either, nor is a
+                # library that a plugin's host has loaded before it
+                elif not (item is scope.root or wanted.weak or provider.executable) and (
+                    item in scope.company or provider not in scope.company
+                ):
                     detail = f"{provider.name} has it, which {item.name} doesn't name"
                     advice = f"link {item.name} against {provider.name}"
                     self.add(scope, item, "underlinked", _symbol(wanted), detail, advice)
@@ -171,37 +191,62 @@ class Verdicts:
                 self.add(scope, item, "undefined-symbol", _symbol(wanted), detail, advice)
         self._open.clear()
 
-    def _versions(self, scope: Scope, item: ElfObject) -> None:
-        """Versions that are wanted from a library as a whole (glibc's elf/dl-version.c)."""
-        by_name = {part.name: part for part in scope.objects} if item.wants else {}
-        for want in item.wants:
+    def _versions(self, scope: Scope, item: ElfObject) -> set[tuple[str | None, str | None]]:
+        """Versions that are wanted from a library as a whole (glibc's elf/dl-version.c); which it lacks."""
+        lacking: set[tuple[str | None, str | None]] = set()
+        if not item.wants or scope.libc != "glibc":
+            return lacking
+        by_name = {part.name: part for part in scope.objects}
+        using: dict[tuple[str | None, str | None], list[str]] = {}
+        for one in item.references:
+            using.setdefault((one.version, one.file), []).append(one.name)
+        for want in dict.fromkeys(item.wants):
             there = by_name.get(want.file)
             if there is None or not there.versions or want.version in there.versions or want.weak:
                 continue
-            if scope.libc != "glibc":
-                continue
-            users = [
-                one.name for one in item.references if one.version == want.version and one.file == want.file
-            ]
-            for name in users or [""]:
+            lacking.add((want.file, want.version))
+            for name in using.get((want.version, want.file), [""]):
                 symbol = f"{name}@{want.version}"
-                self.add(scope, item, "version-mismatch", symbol, f"{want.file} doesn't have {want.version}")
+                detail = f"{want.file} doesn't have {want.version} ({there.path})"
+                self.add(scope, item, "version-mismatch", symbol, detail)
+        return lacking
+
+    def _interpreter(self, scope: Scope) -> None:
+        root = scope.root
+        if root.executable and root in self._given and root.interpreter is not None:
+            why = self._search.interpreter_problem(root)
+            if why:
+                detail = f"{root.name} is started by {root.interpreter}: {why}"
+                self.add(scope, root, "interpreter-not-found", root.interpreter, detail)
+
+    def _static_tls(self, scope: Scope) -> None:
+        """Libraries that somebody opens at run time, and that want room set aside before it."""
+        if scope.root.executable:
+            return
+        for item in scope.objects:
+            if (
+                item.flags & DF_STATIC_TLS
+                and item not in scope.company
+                and not item.name.startswith(_C_LIBRARY)
+            ):
+                detail = f"{item.name} uses static TLS, for which little room is left when it is opened"
+                advice = "compile it with -ftls-model=global-dynamic, or link the program against it"
+                self.add(scope, item, "static-tls", item.name, detail, advice)
 
     def _paths(self, scope: Scope, item: ElfObject) -> None:
-        if item not in self._given or not (item.rpath or item.runpath):
+        if item not in self._given:
             return
-        for name in item.needed:
-            if scope.found_by.get((item, name)) == "runpath":
-                self.add(scope, item, "runpath-only", name, f"{name} is found through {item.name}'s RUNPATH")
+        if item.rpath or item.runpath:
+            for name in item.needed:
+                if scope.found_by.get((item, name)) == "runpath":
+                    self.add(
+                        scope, item, "runpath-only", name, f"{name} is found through {item.name}'s RUNPATH"
+                    )
         if item in self._followed:
             return
         self._followed.add(item)
-        entries = [entry for entry in (*item.rpath, *item.runpath) if entry.startswith("/")]
-        for entry, folder in zip(entries, self._search.expand(tuple(entries), item), strict=True):
-            real = os.path.realpath(folder) if "\0" not in folder else folder
-            why = leak(entry, real, str(item.path.parent), map(str, self.inputs.folders))
-            if why is not None:
-                self.add(scope, item, "build-tree-leak", entry, f"{item.name} searches {entry}: {why}")
+        for symbol, detail in leaks(item, self._search, self.inputs.folders):
+            self.add(scope, item, "build-tree-leak", symbol, detail)
 
 
 def _symbol(wanted: Reference) -> str:

@@ -20,7 +20,7 @@ from patcher.build.toolchain import find_tool, find_toolchain
 from tests.conftest import snapshot
 from tests.programs import need
 
-pytestmark = pytest.mark.compiler
+pytestmark = [pytest.mark.system, pytest.mark.compiler]
 
 CMAKE = """\
 cmake_minimum_required(VERSION 3.14)

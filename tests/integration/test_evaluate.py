@@ -86,6 +86,7 @@ def _noted(folder: Path, kind: str) -> list[tuple[str, int]]:
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1200])
+@pytest.mark.system
 def test_the_page_in_a_browser(tmp_path: Path, width: int, scheme: Any) -> None:
     playwright = pytest.importorskip("playwright.sync_api")
     report = small_report()
@@ -171,6 +172,7 @@ int main(int argc, char **argv) {
 
 
 @pytest.mark.compiler
+@pytest.mark.system
 def test_instructions_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     need("aarch64-linux-gnu-g++", "qemu-aarch64")
     monkeypatch.setenv("Q8A8_PATCH_CACHE", str(tmp_path / "cache"))

@@ -214,6 +214,7 @@ def test_it_works_in_any_folder(installed: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("man") is None, reason="man: not on PATH")
+@pytest.mark.system
 def test_man_finds_the_pages(installed: Path) -> None:
     for name in ("q8a8-patch", "q8a8-patch-verify-symbols"):
         command = ["man", "-M", str(installed / "share" / "man"), "-P", "cat", name]

@@ -14,6 +14,8 @@ import pytest
 
 from tests.programs import need
 
+pytestmark = pytest.mark.system
+
 PROGRAM = Path(sys.executable).parent / "q8a8-patch"
 ENVIRONMENT = os.environ | {"PATH": f"{PROGRAM.parent}{os.pathsep}{os.environ['PATH']}", "TERM": "dumb"}
 

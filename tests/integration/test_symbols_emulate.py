@@ -21,6 +21,7 @@ from tests.link_cases import CASES, Case, lib, obj
 from tests.linking import Workshop, have
 
 pytestmark = [
+    pytest.mark.system,
     pytest.mark.compiler,
     pytest.mark.skipif(not have("gcc", "ld.gold"), reason="needs gcc and gold"),
 ]

@@ -20,6 +20,7 @@ from patcher.symbols.formats import sarif
 PACKAGE, MEMBER = "@microsoft/jest-sarif@1.0.0-beta.0", "package/lib/schemas/sarif-2.1.0-rtm.5.json"
 
 pytestmark = [
+    pytest.mark.system,
     pytest.mark.network,
     pytest.mark.skipif(shutil.which("npm") is None, reason="the schema comes from npm, and there is none"),
 ]

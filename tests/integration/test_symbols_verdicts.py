@@ -357,6 +357,7 @@ def test_what_may_not_be_opened_is_no_clean_bill(shop: Workshop) -> None:
     assert library.exists()
 
 
+@pytest.mark.system
 @pytest.mark.skipif(not have("aarch64-linux-gnu-gcc-12"), reason="needs a cross compiler")
 def test_a_cross_compiled_program(tmp_path: Path) -> None:
     shop = Workshop(tmp_path, cc="aarch64-linux-gnu-gcc-12")

@@ -203,7 +203,7 @@ def test_parts_that_are_wrong(tmp_path: Path) -> None:
     with pytest.raises(GgufError, match=r"m-00003-of-00003\.gguf: No such file"):
         open_model(first)
     third.write_bytes(second.read_bytes())
-    with pytest.raises(GgufError, match="says that it is part 1 of 3"):
+    with pytest.raises(GgufError, match="says that it is part 2 of 3"):
         open_model(first)
     third.write_bytes(kept)
     tensors = {"token_embd.weight": (np.ones((2, 32), np.float32), "F32")}

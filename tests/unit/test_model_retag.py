@@ -14,7 +14,11 @@ from hypothesis import strategies as st
 from patcher import cli
 from patcher.base.errors import UsageError
 from patcher.engine.patchset import load
-from patcher.model.retag import layout, retag
+from patcher.model.gguf import read
+from patcher.model.gguf_format import ValueType
+from patcher.model.gguf_head import read_head
+from patcher.model.gguf_writer import make_value
+from patcher.model.retag import placed, retag
 
 KIND = load().type
 Q8_A8, MXFP4 = (32, 34), (32, 17)
@@ -58,7 +62,7 @@ def old(tmp_path: Path) -> Path:
 
 
 def numbers(path: Path) -> list[int]:
-    return [entry.type for entry in layout(path).entries]
+    return [one.entry.type for one in placed(path)]
 
 
 def test_only_the_numbers_change(old: Path, tmp_path: Path) -> None:
@@ -71,8 +75,9 @@ def test_only_the_numbers_change(old: Path, tmp_path: Path) -> None:
     assert sum(a != b for a, b in zip(after, before, strict=True)) == 3  # two types, one file type
     assert old.read_bytes() == before
     assert set(done.sha256) == {"a.weight", "norm", "b.weight", "c.weight"}
-    entry = layout(old).entries[0]
-    data = before[entry.offset : entry.offset + entry.span]
+    head = read_head(old)
+    offset = head.entries[0].offset
+    data = before[offset : offset + head.spans()["a.weight"]]
     assert done.sha256["a.weight"] == hashlib.sha256(data).hexdigest()
 
 
@@ -136,7 +141,7 @@ def test_a_number_that_upstream_never_had(tmp_path: Path) -> None:
 
 def test_scales_that_are_none_are_refused(tmp_path: Path) -> None:
     path = gguf(tmp_path / "odd.gguf", [("a.weight", (64, 3), 77, Q8_A8)])
-    entry = layout(path).entries[0]
+    entry = read_head(path).entries[0]
     data = bytearray(path.read_bytes())
     data[entry.offset : entry.offset + 2] = struct.pack("<e", -1.0)
     path.write_bytes(data)
@@ -166,3 +171,100 @@ def test_damaged_files_are_refused_or_read(old: Path, data: st.DataObject) -> No
     except UsageError as why:  # GgufError is one
         said = str(why)
     assert not said or (str(broken) in said and "\n" not in said)
+
+
+def test_padding_is_no_data_and_a_known_type_that_fits_is_that_type(tmp_path: Path) -> None:
+    """F32 norms that came from BF16, padded to 4096: their room would do for Q8_A8 too."""
+    path = gguf(
+        tmp_path / "a.gguf",
+        [("norm", (256,), 0, (1, 4)), ("a.weight", (256, 8), 120, Q8_A8)],
+        alignment=4096,
+    )
+    data = bytearray(path.read_bytes())
+    offset = read_head(path).entries[0].offset
+    data[offset : offset + 1024] = struct.pack("<f", 1.5) * 256
+    path.write_bytes(data)
+    assert retag(path, KIND, destination=tmp_path / "new.gguf").tensors == ()
+    with pytest.raises(UsageError, match="F32 has this size, so that is what it is"):
+        retag(path, KIND, destination=tmp_path / "new.gguf", from_id=0)
+    assert not (tmp_path / "new.gguf").exists()
+
+
+@pytest.mark.parametrize("alignment", [1, 8, 64, 4096])
+def test_alignments(tmp_path: Path, alignment: int) -> None:
+    path = gguf(
+        tmp_path / "old.gguf", [("a.weight", (256, 8), 39, Q8_A8), ("b.weight", (64, 3), 39, Q8_A8)],
+        alignment=alignment,
+    )  # fmt: skip
+    done = retag(path, KIND, destination=tmp_path / "new.gguf")
+    assert (done.from_id, done.tensors) == (39, ("a.weight", "b.weight"))
+
+
+@pytest.mark.parametrize("number", [39, 77])
+def test_zeros_are_no_evidence(tmp_path: Path, number: int) -> None:
+    path = gguf(tmp_path / "zero.gguf", [("a.weight", (64, 3), number, Q8_A8)])
+    data = bytearray(path.read_bytes())
+    offset = read_head(path).entries[0].offset
+    data[offset:] = bytes(len(data) - offset)
+    path.write_bytes(data)
+    with pytest.raises(UsageError, match="nothing but zeros"):
+        retag(path, KIND, destination=tmp_path / "new.gguf", from_id=number)
+
+
+def test_a_size_that_padding_hides_is_refused(tmp_path: Path) -> None:
+    """Blocks of 17 bytes under a number that nobody knows, padded to what Q8_A8 would take."""
+    path = gguf(tmp_path / "own.gguf", [("a.weight", (256, 8), 77, MXFP4)], alignment=4096)
+    with pytest.raises(UsageError, match=r"can't be told from their padding|Q8_A8 would take"):
+        retag(path, KIND, destination=tmp_path / "new.gguf", from_id=77)
+    assert retag(path, KIND, destination=tmp_path / "new.gguf").tensors == ()
+
+
+def test_integers_without_a_peak_are_another_types(tmp_path: Path) -> None:
+    """Blocks of our size whose scale isn't their largest integer's: another tree's layout."""
+    path = gguf(tmp_path / "own.gguf", [("a.weight", (64, 3), 77, Q8_A8)])
+    data = bytearray(path.read_bytes())
+    offset = read_head(path).entries[0].offset
+    for block in range(6):
+        data[offset + 34 * block + 2 : offset + 34 * (block + 1)] = bytes([1, 2, 3, 4] * 8)
+    path.write_bytes(data)
+    with pytest.raises(UsageError, match="it is no Q8_A8"):
+        retag(path, KIND, destination=tmp_path / "new.gguf")
+
+
+def split(whole: list[tuple[str, tuple[int, ...], int, tuple[int, int]]], folder: Path) -> Path:
+    """A model in parts of one tensor each; the first part's path."""
+    for number, tensor in enumerate(whole):
+        keys = {
+            "split.no": make_value(ValueType.UINT16, number),
+            "split.count": make_value(ValueType.UINT16, len(whole)),
+            "split.tensors.count": make_value(ValueType.INT32, len(whole)),
+        }
+        path = gguf(folder / f"m-{number + 1:05}-of-{len(whole):05}.gguf", [tensor])
+        raw = path.read_bytes()
+        head = read_head(path)
+        more = b"".join(text(key) + struct.pack("<I", value.type) + value.raw for key, value in keys.items())
+        first = raw[:16] + struct.pack("<Q", 6) + raw[24 : head.entries[0].type_at]  # metadata and the info
+        at = len(b"GGUF") + 20
+        start = first.index(text(tensor[0]))
+        made = first[:at] + first[at:start] + more + first[start:] + raw[head.entries[0].type_at :][:12]
+        path.write_bytes(made + b"\0" * (-len(made) % 32) + raw[head.start :])
+    return folder / f"m-00001-of-{len(whole):05}.gguf"
+
+
+def test_a_model_in_parts(tmp_path: Path) -> None:
+    first = split([("a.weight", (64, 3), 39, Q8_A8), ("b.weight", (64, 3), 39, Q8_A8)], tmp_path)
+    done = retag(first, KIND, destination=tmp_path / "new.gguf")
+    assert [path.name for path in done.written] == ["new-00001-of-00002.gguf", "new-00002-of-00002.gguf"]
+    assert set(done.sha256) == {"a.weight", "b.weight"}
+    assert numbers(done.written[0]) == [120, 120]
+    assert numbers(first) == [39, 39]
+    retag(first, KIND, destination=first)
+    assert numbers(first) == [120, 120]
+    (tmp_path / "m-00002-of-00002.gguf").unlink()
+    with pytest.raises(UsageError, match=r"m-00002-of-00002\.gguf: No such file: looked for part 2 of 2"):
+        retag(first, KIND, destination=None, dry_run=True)
+
+
+def test_a_reader_of_models_points_at_retag(old: Path) -> None:
+    with pytest.raises(UsageError, match=r"'a\.weight' takes 2\d\d bytes, as MXFP4 .*gguf retag"):
+        read(old)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from patcher.symbols import SearchOptions, check
+from patcher.symbols import Finding, SearchOptions, check
 from patcher.symbols.elf import DF_1_NODEFLIB, read
 from patcher.symbols.ldconfig import CACHE_MAGIC, Cache, read_conf, read_musl_path
 from patcher.symbols.scope import Library
@@ -27,6 +27,11 @@ def how(root: Path, *, sysroot: Path | None = None, library_path: tuple[Path, ..
 def where(root: Path, **options: object) -> list[str]:
     library = Library(Search(SearchOptions(**options)))  # type: ignore[arg-type]
     return [str(item.path) for item in library.load(library.read(root)).objects]
+
+
+def broken(path: Path) -> list[Finding]:
+    """The errors, but for the interpreter: nobody's machine has those that are named here."""
+    return [one for one in check([path]).at_least("error") if one.rule != "interpreter-not-found"]
 
 
 def cache(entries: list[tuple[str, str]], order: str = "<") -> bytes:
@@ -200,8 +205,8 @@ def test_musl_does_not_compare_versions(tmp_path: Path) -> None:
     for name, interpreter in (("musl", "/lib/ld-musl-x86_64.so.1"), ("glibc", "/lib64/ld.so")):
         elf = Elf(needed=["libx.so"], uses=["f@V2@libx.so"], runpath="$ORIGIN", interpreter=interpreter)
         elf.write(tmp_path / name)
-    assert not check([tmp_path / "musl"]).at_least("error")
-    assert [one.rule for one in check([tmp_path / "glibc"]).at_least("error")] == ["version-mismatch"]
+    assert not broken(tmp_path / "musl")
+    assert [one.rule for one in broken(tmp_path / "glibc")] == ["version-mismatch"]
 
 
 def test_libraries_that_need_each_other(tmp_path: Path) -> None:
@@ -231,7 +236,7 @@ def test_a_loaders_rpath_is_nothing_beside_its_runpath(tmp_path: Path) -> None:
 def test_the_version_is_there_and_not_for_this_symbol(tmp_path: Path) -> None:
     Elf(soname="libx.so", defines=["f@@V1", "g@@V2"]).write(tmp_path / "libx.so")
     wants = Elf(needed=["libx.so"], uses=["f@V2@libx.so"], runpath="$ORIGIN", interpreter="/x")
-    findings = check([wants.write(tmp_path / "a")]).at_least("error")
+    findings = broken(wants.write(tmp_path / "a"))
     assert [(one.rule, one.symbol, one.detail) for one in findings] == [
         ("version-mismatch", "f@V2", "libx.so has it as V1")
     ]

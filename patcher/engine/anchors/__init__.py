@@ -7,11 +7,12 @@ what it found instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from patcher.engine.anchors import cases, cmake, declarations, enums, expressions, python
-from patcher.engine.anchors.focus import focused, wanted, words
+from patcher.engine.anchors.focus import focused
+from patcher.engine.anchors.kind import AnchorKind, Language
 from patcher.engine.anchors.site import AnchorError, Existing, Located, Place, Site, Splice, splice
 from patcher.engine.anchors.source import Source
 from patcher.engine.anchors.syntax import Syntax
@@ -19,6 +20,7 @@ from patcher.engine.anchors.syntax import Syntax
 __all__ = [
     "ANCHORS",
     "AnchorError",
+    "AnchorKind",
     "Existing",
     "Located",
     "ParsedFile",
@@ -29,28 +31,11 @@ __all__ = [
     "splice",
 ]
 
-# kind in patches/*.toml -> the function that locates it; its keyword arguments are the table's other keys
-ANCHORS: Mapping[str, Callable[..., Located]] = {
-    "case": cases.case,
-    "macro-case": cases.macro_case,
-    "enumerator": enums.enumerator,
-    "enum-count": enums.enum_count,
-    "function": declarations.function,
-    "declaration": declarations.declaration,
-    "item": declarations.item,
-    "table": declarations.table,
-    "instantiation": declarations.instantiation,
-    "comparison": expressions.comparison,
-    "element": expressions.element,
-    "statement": expressions.statement,
-    "cmake-item": cmake.cmake_item,
-    "cmake-call": cmake.cmake_call,
-    "py-member": python.py_member,
-    "py-entry": python.py_entry,
-    "py-definition": python.py_definition,
-    "py-branch": python.py_branch,
-    "py-string": python.py_string,
-    "py-prose": python.py_prose,
+_MODULES = (cases, enums, declarations, expressions, cmake, python)
+
+# kind in patches/*.toml -> all that is known of it, which stands beside its function
+ANCHORS: Mapping[str, AnchorKind] = {
+    kind.name: kind for module in _MODULES for kind in vars(module).values() if isinstance(kind, AnchorKind)
 }
 
 
@@ -74,18 +59,18 @@ class ParsedFile:
         anchor = ANCHORS[kind]
         if not self._is_whole:
             try:
-                self._parsed = self._parsed or self._parse(kind, focus=True)
-                return anchor(self._parsed, **parameters)
+                self._parsed = self._parsed or self._parse(anchor.language, focus=True)
+                return anchor.locate(self._parsed, **parameters)
             except AnchorError:
                 # look again, at all of the file, before giving up
-                self._parsed, self._is_whole = self._parse(kind, focus=False), True
-        return anchor(self._parsed, **parameters)
+                self._parsed, self._is_whole = self._parse(anchor.language, focus=False), True
+        return anchor.locate(self._parsed, **parameters)
 
-    def _parse(self, kind: str, *, focus: bool) -> Parsed:
-        if kind.startswith("cmake-"):
+    def _parse(self, language: Language, *, focus: bool) -> Parsed:
+        if language is Language.CMAKE:
             return self.source  # a list of calls: its own scan is enough
-        if kind.startswith("py-"):
-            asked = [word for name, values in self._anchors for word in words(name, values)]
+        if language is Language.PYTHON:
+            asked = [word for name, values in self._anchors for word in ANCHORS[name].words(values)]
             return python.Module(self.source, asked if focus and asked else None)
-        wants = [want for name, values in self._anchors for want in wanted(name, values)]
+        wants = [want for name, values in self._anchors for want in ANCHORS[name].bodies(values)]
         return Syntax(self.source, focused(self.source, wants) if focus else None)

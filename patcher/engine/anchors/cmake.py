@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from patcher.engine.anchors.conditions import Branch, uncovered
+from patcher.engine.anchors.conditions import Branch, twice, uncovered
+from patcher.engine.anchors.kind import AnchorKind, Language
 from patcher.engine.anchors.site import AnchorError, Existing, Located, Place, Site
 from patcher.engine.anchors.source import Source, blank
 
@@ -55,7 +56,8 @@ def cmake_item(source: Source, *, variable: str, beside: list[str], ours: str) -
     there = [start for name, start, _ in found if name == ours]
     if there:
         siblings = [start for name, start, _ in found if name != ours]
-        problem = uncovered(source, ours, there, siblings, _branches(code))
+        branches = list(_branches(code))
+        problem = uncovered(source, ours, there, siblings, branches) or twice(source, ours, there, branches)
         return Located(existing=(Existing(variable, there[0], there[0] + len(ours), problem),))
     if len(found) != 1:
         names = " or ".join(beside)
@@ -65,6 +67,17 @@ def cmake_item(source: Source, *, variable: str, beside: list[str], ours: str) -
     if not source.starts_line(start) or code[end:behind].strip():
         raise AnchorError(f"{found[0][0]} on a line of its own", f"'{source.line(start).strip()}'")
     return Located((Site(variable, behind, behind, Place.LINES, source.indent(start)),))
+
+
+CMAKE_ITEM = AnchorKind(
+    "cmake-item",
+    cmake_item,
+    Language.CMAKE,
+    hangs_on=lambda at: "|".join(re.escape(name) for name in at["beside"]),
+    shows="variable",
+    example='variable = "GGML_CPU_SOURCES", beside = ["ggml-cpu/traits.h"], '
+    'ours = "ggml-cpu/q8-a8/q8-a8.cpp"',
+)
 
 
 def cmake_call(source: Source, *, command: str, argument: str, ours: str) -> Located:
@@ -80,7 +93,9 @@ def cmake_call(source: Source, *, command: str, argument: str, ours: str) -> Loc
         # a pattern that starts with white space matches in the line before, too
         places = [match.end() - len(match.group().lstrip()) for match in there]
         name = source.text(places[0], there[0].end())
-        problem = uncovered(source, name, places, [call.start() for call in calls], _branches(code))
+        branches = list(_branches(code))
+        siblings = [call.start() for call in calls]
+        problem = uncovered(source, name, places, siblings, branches) or twice(source, name, places, branches)
         return Located(existing=(Existing(command, places[0], there[0].end(), problem),))
     if len(calls) != 1:
         raise AnchorError(f"one call {command}({argument})", f"{len(calls)}")
@@ -88,3 +103,14 @@ def cmake_call(source: Source, *, command: str, argument: str, ours: str) -> Loc
     if not source.starts_line(start) or code[calls[0].end() : behind].strip():
         raise AnchorError(f"{command}({argument}) on a line of its own", f"'{source.line(start).strip()}'")
     return Located((Site(command, behind, behind, Place.LINES, source.indent(start)),))
+
+
+CMAKE_CALL = AnchorKind(
+    "cmake-call",
+    cmake_call,
+    Language.CMAKE,
+    hangs_on=lambda at: rf"\b{at['command']}\({at['argument']}\)",
+    patterns=("ours",),
+    shows="argument",
+    example='command = "add_subdirectory", argument = "imatrix", ours = "q8a8-stats"',
+)

@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from patcher.engine.anchors.conditions import uncovered
+from patcher.engine.anchors.conditions import twice, uncovered
+from patcher.engine.anchors.focus import Wanted
+from patcher.engine.anchors.kind import AnchorKind, Language
 from patcher.engine.anchors.site import AnchorError, Existing, Located, Place, Site, behind, behind_comma
 from patcher.engine.anchors.syntax import Syntax, ancestor
 
@@ -52,10 +54,21 @@ def function(syntax: Syntax, *, names: Iterable[str], ours: str) -> Located:
     return Located((Site(ours, at, at, Place.LINES, indent, blank_before=1),))
 
 
+FUNCTION = AnchorKind(
+    "function",
+    function,
+    Language.C,
+    hangs_on=lambda at: rf"\b{at['names'][0]}\b",
+    shows="names",
+    is_whole=True,
+    example='names = ["quantize_q8_0"], ours = "quantize_q8_a8"',
+)
+
+
 def _existing(syntax: Syntax, owner: str, ours: str, there: list[Node], beside: list[Node]) -> Existing:
     """The first of ``there``; a contradiction where it lies under a condition that ``beside`` doesn't."""
     places, siblings = ([node.start_byte for node in nodes] for nodes in (there, beside))
-    problem = uncovered(syntax.source, ours, places, siblings)
+    problem = uncovered(syntax.source, ours, places, siblings) or twice(syntax.source, ours, places)
     return Existing(owner, there[0].start_byte, there[0].end_byte, problem)
 
 
@@ -71,6 +84,16 @@ def declaration(syntax: Syntax, *, name: str, ours: str) -> Located:
     start = found[0].start_byte
     at = behind(source, found[0].end_byte, f"the declaration of {name}")
     return Located((Site(name, at, at, Place.LINES, source.indent(start), source.line(start)),))
+
+
+DECLARATION = AnchorKind(
+    "declaration",
+    declaration,
+    Language.C,
+    hangs_on=lambda at: rf"\b{at['name']}\b",
+    shows="name",
+    example='name = "quantize_q8_0", ours = "quantize_q8_a8"',
+)
 
 
 def item(syntax: Syntax, *, mentions: str, ours: str, owner: str = "") -> Located:
@@ -90,6 +113,17 @@ def item(syntax: Syntax, *, mentions: str, ours: str, owner: str = "") -> Locate
     semicolon = re.compile(rb"\s*;").match(source.code, node.end_byte)
     at = behind(source, semicolon.end() if semicolon else node.end_byte, f"what matches '{mentions}'")
     return Located((Site(owner, at, at, Place.LINES, source.indent(node.start_byte), blank_before=1),))
+
+
+ITEM = AnchorKind(
+    "item",
+    item,
+    Language.C,
+    hangs_on=lambda at: str(at["mentions"]),
+    patterns=("ours", "mentions"),
+    shows="owner",
+    example='mentions = "\\\\bblock_q8_0;", ours = "\\\\bblock_q8_a8;", owner = "block_q8_a8"',
+)
 
 
 def _top(node: Node) -> Node:
@@ -120,12 +154,22 @@ def table(syntax: Syntax, *, table: str, key: str, ours: str) -> Located:
     return Located((Site(table, at, at, Place.LINES, source.indent(node.start_byte)),))
 
 
+TABLE = AnchorKind(
+    "table",
+    table,
+    Language.C,
+    hangs_on=lambda at: rf"(?<=\[){at['key']}(?=\])",
+    bodies=lambda at: [Wanted((at["table"],), header_only=True)],
+    shows="table",
+    is_whole=True,
+    example='table = "type_traits", key = "GGML_TYPE_Q8_0", ours = "GGML_TYPE_Q8_A8"',
+)
+
+
 _SAME_TYPE = {"int": "int32_t", "signed": "int32_t", "unsigned": "uint32_t", "unsigned int": "uint32_t"}
 
 
-def instantiation(
-    syntax: Syntax, *, function: str, types: Iterable[str], parameter: str = "{}", only_if: str = ""
-) -> Located:
+def instantiation(syntax: Syntax, *, function: str, types: Iterable[str], parameter: str = "{}") -> Located:
     """Explicit instantiations of the member template ``function`` whose key is a string, for ``types``.
 
     Only those that the file lacks: a second one of the same type is a compile error. ``parameter``
@@ -134,7 +178,7 @@ def instantiation(
     """
     source = syntax.source
     name = function.rsplit("::", 1)[-1]
-    taken = {}
+    taken: dict[str, list[re.Match[bytes]]] = {}
     # a container's default allocator may be written out
     one = r"\s*(?P<type>[\w:]+(?:\s+int)?)\s*(?:,\s*std::allocator\s*<\s*(?P=type)\s*>\s*)?"
     argument = re.escape(parameter).replace(r"\{\}", one)
@@ -144,9 +188,16 @@ def instantiation(
     )
     for token in syntax.tokens(pattern):
         written = " ".join(token["type"].decode().split())
-        taken[_SAME_TYPE.get(written, written)] = token
+        taken.setdefault(_SAME_TYPE.get(written, written), []).append(token)
     existing = tuple(
-        Existing(f"{name}<{kind}>", taken[kind].start(), taken[kind].end()) for kind in types if kind in taken
+        Existing(
+            f"{name}<{kind}>",
+            taken[kind][0].start(),
+            taken[kind][0].end(),
+            twice(source, f"{name}<{kind}>", [token.start() for token in taken[kind]]),
+        )
+        for kind in types
+        if kind in taken
     )
     missing = [kind for kind in types if kind not in taken]
     if not missing:
@@ -170,3 +221,14 @@ def instantiation(
         blank_before=1,
     )
     return Located((site,), existing)
+
+
+INSTANTIATION = AnchorKind(
+    "instantiation",
+    instantiation,
+    Language.C,
+    hangs_on=lambda at: rf"\b{at['function']}\b",
+    bodies=lambda at: [Wanted(("namespace",), (at["function"],))],
+    shows="function",
+    example='function = "llama_model_loader::get_key", types = ["bool", "float"]',
+)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from patcher.engine.anchors.constants import evaluate
+from patcher.engine.anchors.focus import Wanted
+from patcher.engine.anchors.kind import AnchorKind, Language
 from patcher.engine.anchors.site import AnchorError, Existing, Located, Place, Site, behind_comma
 from patcher.engine.anchors.syntax import Syntax, ancestor
 
@@ -110,6 +112,19 @@ def enumerator(
     return Located((Site(enum, at, at, Place.LINES, source.indent(start), source.line(start)),))
 
 
+ENUMERATOR = AnchorKind(
+    "enumerator",
+    enumerator,
+    Language.C,
+    hangs_on=lambda at: rf"(?<=enum ){at['enum']}\b(?= \{{)",
+    bodies=lambda at: [Wanted((at["enum"],), header_only=True)],
+    shows="enum",
+    enum="enum",
+    is_member=True,
+    example='enum = "ggml_type", ours = "GGML_TYPE_Q8_A8", value = 120, before = "GGML_TYPE_COUNT"',
+)
+
+
 def _require_numbers(
     syntax: Syntax, enum: str, members: dict[str, _Member], *, behind_of: str, but: str | None
 ) -> None:
@@ -154,6 +169,18 @@ def enum_count(syntax: Syntax, *, enum: str, count: str, ours: str, value: int) 
         return Located(existing=(Existing(enum, node.start_byte, node.end_byte),))
     _require_numbers_behind(syntax, enum, members, node)
     return Located((Site(enum, old.start_byte, old.end_byte, Place.INLINE, values={"count": wanted}),))
+
+
+ENUM_COUNT = AnchorKind(
+    "enum-count",
+    enum_count,
+    Language.C,
+    hangs_on=lambda at: rf"\b{at['count']}\b",
+    bodies=lambda at: [Wanted((at["enum"],), header_only=True)],
+    shows="enum",
+    enum="enum",
+    example='enum = "ggml_type", count = "GGML_TYPE_COUNT", ours = "GGML_TYPE_Q8_A8", value = 120',
+)
 
 
 def _last_before(members: dict[str, _Member], node: Node) -> str:

@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from patcher.engine.anchors.conditions import uncovered
+from patcher.engine.anchors.conditions import twice, uncovered
+from patcher.engine.anchors.focus import Wanted
+from patcher.engine.anchors.kind import AnchorKind, Language
 from patcher.engine.anchors.site import AnchorError, Existing, Located, Place, Site, behind
 from patcher.engine.anchors.syntax import Syntax, ancestor
 
@@ -76,6 +78,18 @@ def comparison(
     return Located(tuple(sites), tuple(existing))
 
 
+COMPARISON = AnchorKind(
+    "comparison",
+    comparison,
+    Language.C,
+    hangs_on=lambda at: rf"(?<== ){at['right']}\b",
+    bodies=lambda at: [Wanted((*at["owners"], *at.get("maybe", ())), (at["right"],))],
+    patterns=("ours", "left", "then"),
+    shows="owners",
+    example='right = "GGML_TYPE_Q8_0", ours = "GGML_TYPE_Q8_A8", owners = ["llama_tensor_get_type"]',
+)
+
+
 def _within(syntax: Syntax, node: Node, pattern: str) -> list[re.Match[bytes]]:
     """Where ``pattern`` stands in the code of ``node``."""
     return list(re.compile(pattern.encode()).finditer(syntax.source.code, node.start_byte, node.end_byte))
@@ -118,7 +132,7 @@ def element(syntax: Syntax, *, variable: str, mentions: str, ours: str) -> Locat
     there, found = elements(ours), elements(mentions)
     if there:
         places, siblings = ([node.start_byte for node in nodes] for nodes in (there, found))
-        problem = uncovered(source, ours, places, siblings)
+        problem = uncovered(source, ours, places, siblings) or twice(source, ours, places)
         return Located(existing=(Existing(variable, there[0].start_byte, there[0].end_byte, problem),))
     if len(found) != 1:
         raise AnchorError(f"one element of {variable} that mentions {mentions}", f"{len(found)}")
@@ -133,6 +147,17 @@ def element(syntax: Syntax, *, variable: str, mentions: str, ours: str) -> Locat
         end = node.end_byte
         site = Site(variable, end, end, Place.INLINE, values={"inline": True})
     return Located((site,))
+
+
+ELEMENT = AnchorKind(
+    "element",
+    element,
+    Language.C,
+    hangs_on=lambda at: str(at["mentions"]),
+    bodies=lambda at: [Wanted((at["variable"],), header_only=True)],
+    shows="variable",
+    example='variable = "all_types", mentions = "GGML_TYPE_Q8_0", ours = "GGML_TYPE_Q8_A8"',
+)
 
 
 def statement(
@@ -151,7 +176,7 @@ def statement(
     ``ours`` is the pattern that tells that the text is there; literals count in both.
     """
     source = syntax.source
-    names = [function] if isinstance(function, str) else list(function)
+    names = _names(function)
     there = re.search(ours.encode(), source.spoken)
     if there:
         return Located(existing=(Existing(names[0], there.start(), there.end()),))
@@ -171,3 +196,19 @@ def statement(
     like = source.line(node.start_byte)
     owner = syntax.owner(node)
     return Located((Site(owner, at, at, Place.LINES, indent, like, blank_before=blank),))
+
+
+STATEMENT = AnchorKind(
+    "statement",
+    statement,
+    Language.C,
+    hangs_on=lambda at: str(at["mentions"]),
+    bodies=lambda at: [Wanted(_names(at["function"]), header_only=True)],
+    patterns=("ours", "mentions"),
+    shows="function",
+    example='function = "ggml_type_from_name", mentions = "\\"q8_0\\"", ours = "\\"q8_a8\\""',
+)
+
+
+def _names(function: str | Iterable[str]) -> tuple[str, ...]:
+    return (function,) if isinstance(function, str) else tuple(function)

@@ -8,9 +8,8 @@ file is parsed and the anchor asked again.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from patcher.engine.anchors.source import Source
 
@@ -25,44 +24,6 @@ class Wanted:
     names: tuple[str, ...] = ()  # none: any body
     words: tuple[str, ...] = ()  # none: whatever it holds
     header_only: bool = False
-
-
-def wanted(kind: str, parameters: Mapping[str, Any]) -> Iterator[Wanted]:
-    """What the anchor ``kind`` needs to see the inside of."""
-    match kind:
-        case "case":
-            yield Wanted(tuple(parameters.get("only", ())), (parameters["label"],))
-        case "enumerator" | "enum-count":
-            yield Wanted((parameters["enum"],), header_only=True)
-        case "table":
-            yield Wanted((parameters["table"],), header_only=True)
-        case "element":
-            yield Wanted((parameters["variable"],), header_only=True)
-        case "comparison":
-            names = (*parameters["owners"], *parameters.get("maybe", ()))
-            yield Wanted(names, (parameters["right"],))
-        case "statement":
-            function = parameters["function"]
-            yield Wanted((function,) if isinstance(function, str) else tuple(function), header_only=True)
-        case "instantiation":
-            yield Wanted(("namespace",), (parameters["function"],))
-
-
-def words(kind: str, parameters: Mapping[str, Any]) -> Iterator[str]:
-    """What a section of a Python file mentions where the anchor ``kind`` has business in it."""
-    match kind:
-        case "py-member":
-            yield f"class {parameters['name']}"
-        case "py-definition":
-            yield f"class {parameters['name']}"
-            yield f"class {parameters['ours']}"
-        case "py-entry":
-            yield parameters["variable"]
-        case "py-branch":
-            yield parameters["ours"]
-            yield parameters["mentions"]
-        case "py-string":
-            yield parameters["beside"]
 
 
 def focused(source: Source, wants: Iterable[Wanted]) -> list[tuple[int, int]]:

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from itertools import pairwise
 
+from patcher.engine.anchors.conditions import twice
 from patcher.engine.anchors.constants import evaluate
+from patcher.engine.anchors.kind import AnchorKind, Language
 from patcher.engine.anchors.site import AnchorError, Existing, Located, Place, Site
 from patcher.engine.anchors.source import Source, blank_run
 
@@ -135,6 +137,19 @@ def py_member(
     return Located((Site(name, at, at, Place.LINES, source.indent(start), source.line(start)),))
 
 
+PY_MEMBER = AnchorKind(
+    "py-member",
+    py_member,
+    Language.PYTHON,
+    hangs_on=lambda at: rf"(?<=class ){at['name']}\b",
+    words=lambda at: [f"class {at['name']}"],
+    shows="name",
+    enum="name",
+    is_member=True,
+    example='name = "GGMLQuantizationType", ours = "Q8_A8", value = 120',
+)
+
+
 def _target(node: ast.stmt) -> tuple[str, ast.expr] | None:
     """The name that a statement of a class body gives a value to, and the value."""
     if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
@@ -176,19 +191,35 @@ def py_entry(module: Module, *, variable: str, key: str, ours: str) -> Located:
     """Behind the entry ``key`` of the dict ``variable``; keys are compared as they are written."""
     source = module.source
     found: list[ast.expr] = []
+    there: list[tuple[int, int]] = []
     for display in module.dicts(variable):
         for written, value in zip(display.keys, display.values, strict=True):
             if written is None:
                 continue
             if module.text(written) == ours:
-                return Located(existing=(Existing(variable, module.start(written), module.end(value)),))
+                there.append((module.start(written), module.end(value)))
             if module.text(written) == key:
                 found.append(value)
+    if there:
+        problem = twice(source, ours, [start for start, _ in there], ())
+        return Located(existing=(Existing(variable, *there[0], problem),))
     if len(found) != 1:
         raise AnchorError(f"one entry {key} in {variable}", f"{len(found)}")
     at = _behind(module, module.end(found[0]), f"the entry {key} of {variable}", comma=True)
     line = module.start(found[0])
     return Located((Site(variable, at, at, Place.LINES, source.indent(line), source.line(line)),))
+
+
+PY_ENTRY = AnchorKind(
+    "py-entry",
+    py_entry,
+    Language.PYTHON,
+    hangs_on=lambda at: re.escape(str(at["key"])) + "(?=:)",
+    words=lambda at: [at["variable"]],
+    shows="variable",
+    example='variable = "GGML_QUANT_SIZES", key = "GGMLQuantizationType.Q8_0", '
+    'ours = "GGMLQuantizationType.Q8_A8"',
+)
 
 
 def py_definition(module: Module, *, name: str, ours: str) -> Located:
@@ -205,6 +236,18 @@ def py_definition(module: Module, *, name: str, ours: str) -> Located:
         raise AnchorError(f"the definition of {name}", "none")
     at = _behind(module, module.end(definitions[name]), f"the definition of {name}")
     return Located((Site(name, at, at, Place.LINES, blank_before=2),))
+
+
+PY_DEFINITION = AnchorKind(
+    "py-definition",
+    py_definition,
+    Language.PYTHON,
+    hangs_on=lambda at: rf"\b{at['name']}\b",
+    words=lambda at: [f"class {at['name']}", f"class {at['ours']}"],
+    shows="name",
+    is_whole=True,
+    example='name = "Q8_0", ours = "Q8_A8"',
+)
 
 
 def py_branch(module: Module, *, test: str, ours: str, mentions: str) -> Located:
@@ -225,6 +268,18 @@ def py_branch(module: Module, *, test: str, ours: str, mentions: str) -> Located
         raise AnchorError(f"one branch whose condition matches '{test}'", f"{len(found)}")
     at = _behind(module, module.end(found[0].body[-1]), f"the branch that matches '{test}'")
     return Located((Site("", at, at, Place.LINES, source.indent(module.start(found[0]))),))
+
+
+PY_BRANCH = AnchorKind(
+    "py-branch",
+    py_branch,
+    Language.PYTHON,
+    hangs_on=lambda at: rf"(?<=== )(?:\w+\.)*{at['mentions']}\b",
+    words=lambda at: [at["ours"], at["mentions"]],
+    patterns=("ours", "test"),
+    shows="mentions",
+    example='test = "== gguf.LlamaFileType.MOSTLY_Q8_0$", mentions = "MOSTLY_Q8_0", ours = "MOSTLY_Q8_A8"',
+)
 
 
 def py_string(module: Module, *, beside: str, ours: str, among: Iterable[str] = ()) -> Located:
@@ -252,6 +307,17 @@ def py_string(module: Module, *, beside: str, ours: str, among: Iterable[str] = 
     return Located((Site("", end, end, Place.INLINE),))
 
 
+PY_STRING = AnchorKind(
+    "py-string",
+    py_string,
+    Language.PYTHON,
+    hangs_on=lambda at: f'(?<="){at["beside"]}(?=")',
+    words=lambda at: [at["beside"]],
+    shows="beside",
+    example='beside = "q8_0", ours = "q8_a8", among = ["f16", "bf16"]',
+)
+
+
 def py_prose(module: Module, *, behind: str, ours: str) -> Located:
     """Behind the one match of the pattern ``behind``: for help texts, where there is no structure."""
     data = module.source.data
@@ -263,3 +329,13 @@ def py_prose(module: Module, *, behind: str, ours: str) -> Located:
         raise AnchorError(f"one text that matches '{behind}'", f"{len(found)}")
     end = found[0].end()
     return Located((Site("", end, end, Place.INLINE),))
+
+
+PY_PROSE = AnchorKind(
+    "py-prose",
+    py_prose,
+    Language.PYTHON,
+    hangs_on=lambda at: str(at["behind"]),
+    patterns=("ours", "behind"),
+    example='behind = "q8_0 for Q8_0", ours = "q8_a8 for Q8_A8"',
+)

@@ -5,6 +5,7 @@ headers work too. Tables are read whole and taken apart by columns: an object pe
 hundred times as much on a library with 45,000 of them.
 """
 
+from patcher.symbols.elf.acceptance import Start, refusal, start_of
 from patcher.symbols.elf.constants import DF_1_NODEFLIB, ET_DYN, ET_EXEC, ET_REL
 from patcher.symbols.elf.identity import Abi, abi_of, is_elf
 from patcher.symbols.elf.image import UnreadableElfError
@@ -21,8 +22,11 @@ __all__ = [
     "ElfObject",
     "Needed",
     "Reference",
+    "Start",
     "UnreadableElfError",
     "abi_of",
     "is_elf",
     "read",
+    "refusal",
+    "start_of",
 ]
