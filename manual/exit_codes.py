@@ -21,6 +21,7 @@ class Meaning:
         return int(self.code)
 
 
+_TIDIED = "A write that was under way is finished or taken back; children are ended and drafts removed."
 _MEANINGS = {
     ExitCode.OK: ("Done, or clean.", "What was asked for."),
     ExitCode.FINDINGS: (
@@ -42,17 +43,16 @@ _MEANINGS = {
         "The build folder and its log are kept; the same command goes on.",
     ),
     ExitCode.TREE_CHANGED: (
-        "The tree was changed by somebody else since the tool wrote it.",
-        "Nothing was written.",
+        "The tree was changed by somebody else since the tool wrote it, or a file of it can't be written.",
+        "What was written is taken back; where that can't be, the error says so, and the next command does.",
     ),
     ExitCode.INTERNAL: (
         "A bug in the tool. The error names the log that has the traceback.",
         "A write that was under way is finished or taken back by the next command.",
     ),
-    ExitCode.INTERRUPTED: (
-        "Interrupted (Ctrl-C).",
-        "A write that was under way is finished or taken back by the next command.",
-    ),
+    ExitCode.HUNG_UP: ("Ended because its terminal was closed (SIGHUP).", _TIDIED),
+    ExitCode.INTERRUPTED: ("Interrupted (Ctrl-C, SIGINT).", _TIDIED),
+    ExitCode.TERMINATED: ("Ended by SIGTERM, as a cancelled job is.", _TIDIED),
 }
 
 EXIT_CODES = tuple(Meaning(code, *_MEANINGS[code]) for code in ExitCode)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from importlib import import_module
 
 import click
 
 from patcher import __version__
+from patcher.base import interrupt
 from patcher.base.errors import ExitCode, PatcherError
 from patcher.base.printable import harmless, one_line
 
@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("status", "Say what is there, missing and contradicting."),
     "diff": ("diff", "Show the plan as a unified diff."),
     "revert": ("revert", "Undo what apply did, to the byte."),
+    "move": ("move", "Move the tree to another release, with the type and your own commits."),
     "export": ("export", "Write the plan as a series that git am takes."),
     "build": ("build", "Configure and build out of tree, strictly linked."),
     "verify-symbols": ("verify_symbols", "Prove that no undefined symbol remains in ELF files."),
@@ -70,11 +71,6 @@ def cli() -> None:
     """
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Run the command line and leave the process with the contract's exit code."""
-    sys.exit(run(argv))
-
-
 def run(argv: list[str] | None = None) -> int:
     """Run one command; return its exit code. Every failure is one line on stderr."""
     try:
@@ -88,18 +84,14 @@ def run(argv: list[str] | None = None) -> int:
         return _fail(one_line(error.format_message() + where), ExitCode.USAGE)
     except click.ClickException as error:
         return _fail(one_line(error.format_message()), ExitCode.USAGE)
-    except (click.Abort, KeyboardInterrupt):
-        return _fail("interrupted", ExitCode.INTERRUPTED)
-    except BrokenPipeError:
-        # the reader of our output has gone (| head): not an error of ours, and stdout is unusable
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.OK
+    except (click.Abort, KeyboardInterrupt) as error:
+        return _fail("interrupted", interrupt.exit_code(error))
     except Exception as error:  # noqa: BLE001 - the outermost layer: a bug becomes one line and a log
         return _fail(one_line(_unexpected(error)), ExitCode.INTERNAL)
     return result if isinstance(result, int) else ExitCode.OK
 
 
-def _fail(message: str, code: ExitCode) -> int:
+def _fail(message: str, code: int) -> int:
     color = False if os.environ.get("NO_COLOR") else None
     click.echo(click.style("error: ", fg="red", bold=True) + harmless(message), err=True, color=color)
     return code

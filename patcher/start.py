@@ -10,6 +10,7 @@ import os
 import sys
 
 from patcher import __version__
+from patcher.base import interrupt, standard_streams
 
 _PLAIN = ("-q", "--quiet", "--json")
 
@@ -20,13 +21,15 @@ def main(argv: list[str] | None = None) -> None:
     if arguments == ["--version"]:
         print(f"q8a8-patch, version {__version__}")
         sys.exit(0)
+    interrupt.listen()
+    standard_streams.install()
     code = in_a_hurry(arguments)
-    if code is not None:
-        sys.stdout.flush()
-        os._exit(code)  # nothing is open: taking tens of thousands of names apart again is for nobody
-    from patcher.cli import run
+    if code is None:
+        from patcher.cli import run
 
-    sys.exit(run(arguments))
+        sys.exit(standard_streams.settle(run(arguments)))
+    # nothing is open: taking tens of thousands of names apart again is for nobody
+    os._exit(standard_streams.settle(code))
 
 
 def in_a_hurry(arguments: list[str]) -> int | None:
@@ -53,16 +56,12 @@ def in_a_hurry(arguments: list[str]) -> int | None:
             text = json.dumps(document(), indent=2, ensure_ascii=False)
         else:
             text = shown() if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else _plain(shown())
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as why:
         print("error: interrupted", file=sys.stderr)
-        return 130
+        return interrupt.exit_code(why)
     except Exception:  # noqa: BLE001 - the long way meets it again, and says it as it says everything
         return None
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:  # the reader has gone (| head)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    print(text)
     return code
 
 

@@ -27,12 +27,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(autouse=True)
-def _isolated_git(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+def _isolated_git(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory, records_home: Path
+) -> None:
     """No test sees the user's git settings, and none needs an identity to be set up."""
     home = tmp_path_factory.mktemp("git")
     (home / "config").write_text("[user]\n\tname = Test\n\temail = test@localhost\n", encoding="utf-8")
+    monkeypatch.setenv("XDG_DATA_HOME", str(records_home))
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(home / "config"))
     monkeypatch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
+
+
+@pytest.fixture(scope="session")
+def records_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where this run's secret for records lies: not with the user's, and one for all tests."""
+    return tmp_path_factory.mktemp("data")
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from pathlib import Path
 from patcher import git as patcher_git
 from patcher.base.errors import PatcherError
 from patcher.git import process
+from patcher.git.changes import changed, check_out_paths, stage_files
 from patcher.git.remote import mirror
 
 PACKAGE = Path(__file__).parents[1] / "patcher"
@@ -254,6 +255,13 @@ def words(verb: str, birds: Aviary) -> tuple[list[str], bytes | None]:
         "config": ["--list"],
         "checkout": ["--quiet", "--detach", "HEAD"],
         "merge-file": ["-p", "text", "text", "text"],
+        "merge-base": ["HEAD", "HEAD~1"],
+        "diff-tree": ["-r", "-p", "HEAD~1", "HEAD"],
+        "var": ["GIT_COMMITTER_IDENT"],
+        "symbolic-ref": ["HEAD", "refs/heads/main"],
+        "show-ref": ["--verify", "refs/heads/main"],
+        "check-ref-format": ["refs/heads/main"],
+        "checkout-index": ["--force", "text"],
     }
     return [verb, *given[verb]], (b"x" if verb == "commit-tree" else None)
 
@@ -274,9 +282,12 @@ def ours(verb: str, birds: Aviary) -> None:
         "read-tree": lambda: process.run(repo, "read-tree", "--reset", "HEAD"),
         "ls-files": lambda: process.run(repo, "ls-files", "--stage", "--", ":(top,literal)text"),
         "update-index": lambda: process.run(repo, "update-index", "-z", "--index-info", stdin=b""),
+        "diff-tree": lambda: changed(repo, "HEAD~1", "HEAD"),
+        "checkout-index": lambda: check_out_paths(repo, ["text"]),
+        "add": lambda: stage_files(repo, ["text"]),
         "hash-object": lambda: process.run(repo, "hash-object", "-w", "--no-filters", "--stdin", stdin=b"x"),
     }
-    if verb in ("init", "add", "commit", "config"):
+    if verb in ("init", "commit", "config"):
         # in a repository that we make, of files that are anybody's: fetch leaves each .git out
         shutil.copytree(repo, out, ignore=shutil.ignore_patterns(".git"))
         functions[verb] = lambda: patcher_git.init_with_commit(out, "x")

@@ -26,7 +26,9 @@ class ExitCode(IntEnum):
     BUILD = 5
     TREE_CHANGED = 6
     INTERNAL = 70
+    HUNG_UP = 129
     INTERRUPTED = 130
+    TERMINATED = 143
 
 
 class PatcherError(Exception):

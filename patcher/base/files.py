@@ -1,14 +1,17 @@
-"""Text files that somebody asked for, or that the cache keeps: whole or not at all."""
+"""Files that are there whole or not at all: the one way in which this package writes a file of its user's."""
 
 from __future__ import annotations
 
-import errno
 import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from patcher.base.errors import UsageError
-
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+from patcher.base.errors import PatcherError, UsageError
+from patcher.base.folder import HANDLES, Folder
+from patcher.base.os_errors import refused
 
 
 def require_place(path: Path) -> None:
@@ -34,16 +37,56 @@ def write_wanted(path: Path, text: str) -> Path:
         else:
             write_whole(path.resolve(), text)
     except OSError as why:
-        hint = "free some space, then run the same command again" if why.errno in DISK_FULL else None
-        raise UsageError(f"{path}: can't be written ({why.strerror or why})", hint=hint) from why
+        raise refused(path, why) from why
     return path
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write ``path`` by way of a draft beside it, so that nobody ever reads half of it. Raises OSError."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+def write_whole(path: Path, data: str | bytes) -> None:
+    """Write ``path`` so that nobody ever reads half of it, and it outlives a crash. Raises OSError."""
+    content = data.encode("utf-8") if isinstance(data, str) else data
+    with Folder.open(path.parent) as folder:
+        draft = f".{path.name[:100]}.{secrets.token_hex(16)}"
+        there = folder.look(path.name) if folder.kind(path.name) == stat.S_IFREG else None
+        try:
+            folder.create(draft, content, like=there)
+            folder.rename(draft, path.name)
+        except BaseException:
+            with suppress(OSError):
+                folder.remove(draft)
+            raise
+        folder.sync()
+
+
+@contextmanager
+def made_whole(path: Path, *, kind: type[PatcherError] = UsageError) -> Iterator[Path]:
+    """A draft beside ``path`` for whoever makes large files, or has a program make them.
+
+    It takes the place of ``path`` where the block ends well, and is gone where it doesn't. Nobody can know
+    its name before, and it is there when the block begins, empty and ours. Raises ``kind`` where the system
+    refuses to write it.
+    """
+    from patcher.base import partial_files
+
+    draft = partial_files.beside(path)
     try:
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
+        try:
+            os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+            yield draft
+            settle(draft, path)
+        except OSError as why:
+            raise refused(path, why, kind=kind) from why
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def settle(draft: Path, path: Path) -> None:
+    """Put ``draft``, which is whole, in the place of ``path``, for good. Raises OSError."""
+    handle = os.open(draft, os.O_RDONLY if HANDLES else os.O_RDWR)  # Windows syncs only what it may write
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    draft.replace(path)
+    with Folder.open(path.parent) as folder:
+        folder.sync()

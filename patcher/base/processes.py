@@ -126,6 +126,27 @@ def run(
     return Ended(child.returncode, streams.text(0), streams.text(1), time.monotonic() - start, peak)
 
 
+Service = subprocess.Popen[bytes]  # a program that is talked with, line by line
+
+
+def converse(command: Sequence[str | Path]) -> Service:
+    """Start a program that answers what is written to it; whoever starts it ends it.
+
+    It is no group of its own: it ends as soon as nobody holds its stdin. Raises :class:`NotStartedError`.
+    """
+    try:
+        return subprocess.Popen(
+            [os.fspath(word) for word in command],
+            env=plain(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+        )
+    except OSError as why:
+        raise NotStartedError(f"can't be run ({why.strerror or why})") from why
+
+
 def end(child: subprocess.Popen[Any], how: Politeness = Politeness()) -> None:
     """End ``child`` and all that it has started."""
     if child.returncode is not None:

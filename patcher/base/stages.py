@@ -11,7 +11,8 @@ from typing import Any
 from patcher.base import hashing
 from patcher.base.cache import cache_dir
 from patcher.base.errors import UsageError
-from patcher.base.files import DISK_FULL, write_whole
+from patcher.base.files import write_whole
+from patcher.base.os_errors import DISK_FULL
 from patcher.base.progress import SILENT, Reporter
 
 VERSION = 1  # part of every key: raise it when what a stage measures changes its meaning
@@ -90,7 +91,10 @@ class disk_errors:  # noqa: N801 - a context manager, used like a function
             ) from error
 
 
-def require_space(folder: Path, needed: int, what: str) -> None:
+KEPT = "what was measured is kept: free some, or put the cache elsewhere with Q8A8_PATCH_CACHE"
+
+
+def require_space(folder: Path, needed: int, what: str, *, hint: str = KEPT) -> None:
     """Raise :class:`UsageError` where ``folder``'s disk has less than ``needed`` bytes for ``what``."""
     import shutil
 
@@ -100,5 +104,5 @@ def require_space(folder: Path, needed: int, what: str) -> None:
     if free < needed:
         raise UsageError(
             f"{folder}: {what} takes {number(needed, 'bytes')}, {number(free, 'bytes')} are free",
-            hint="what was measured is kept: free some, or put the cache elsewhere with Q8A8_PATCH_CACHE",
+            hint=hint,
         )

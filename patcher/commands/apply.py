@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import click
 from patcher.base.console import Output, common_options
 from patcher.commands.arguments import (
     base_of,
+    choice_options,
     numbered,
     numbering_options,
     selected,
@@ -21,7 +23,9 @@ from patcher.commands.arguments import (
 @click.command("apply")
 @tree_argument
 @selection_options
+@choice_options
 @numbering_options
+@click.option("--update", is_flag=True, help="Bring what an earlier q8a8-patch wrote to today's text.")
 @click.option("--dry-run", is_flag=True, help="Plan and report, write nothing.")
 @click.option("--commit", is_flag=True, help="Commit what was written on top of HEAD.")
 @common_options
@@ -31,8 +35,12 @@ def command(
     without: tuple[str, ...],
     with_fix: tuple[str, ...],
     kind: str,
+    keep: tuple[str, ...],
+    replaced: tuple[str, ...],
+    everything: bool,
     adopt_id: bool,
     renumber: bool,
+    update: bool,
     dry_run: bool,
     commit: bool,
     output: Output,
@@ -45,7 +53,10 @@ def command(
     from patcher.engine.commit import apply_and_commit
 
     work = transaction.tree_at(tree)
-    patchset = numbered(selected(only, without, with_fix, kind), work, adopt_id, renumber, output.reporter)
+    chosen = selected(
+        work, only, without, with_fix, kind, keep=keep, replaced=replaced, everything=everything
+    )
+    patchset = replace(numbered(chosen, work, adopt_id, renumber, output.reporter), updates=update)
     if commit and not dry_run:
         applied = apply_and_commit(work, patchset, reporter=output.reporter)
     else:

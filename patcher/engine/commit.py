@@ -1,44 +1,96 @@
-"""``apply --commit``: what was written, as one commit on top of HEAD."""
+"""``apply --commit``: what we wrote, as one commit on top of HEAD."""
 
 from __future__ import annotations
 
+from itertools import pairwise
+from pathlib import Path
+
+from patcher.base import interrupt
 from patcher.base.errors import TreeChangedError, UsageError
 from patcher.base.progress import SILENT, Reporter
-from patcher.engine.export import AUTHOR
+from patcher.engine.journal import Journal
 from patcher.engine.patchset import PatchSet
+from patcher.engine.records import Entry, digest
 from patcher.engine.transaction import Applied, apply
 from patcher.engine.tree import WorkTree
+from patcher.git.contents import Contents, Objects
 
 
 def apply_and_commit(tree: WorkTree, patchset: PatchSet, *, reporter: Reporter = SILENT) -> Applied:
-    """Apply, and commit only what was written. The commit's files must be unchanged since HEAD.
+    """Apply, and commit only what was written, by this run or one before it that did not come so far. The
+    commit's files must be otherwise unchanged since HEAD.
 
     Raises as :func:`patcher.engine.transaction.apply` does, and :class:`UsageError` without git,
     :class:`TreeChangedError` where a file to be written has changes that aren't committed.
     """
     from patcher import git
+    from patcher.git import changes
 
     top = git.find_toplevel(tree.root)
     head = git.head(top) if top is not None else None
     if top is None or head is None:
         raise UsageError(f"{tree.root}: looked for a git checkout with a commit, found none")
+    changes.require_identity(top)
     prefix = tree.root.relative_to(top).as_posix()
     prefix = "" if prefix == "." else prefix + "/"
     planned = apply(tree, patchset, dry_run=True, reporter=reporter)
     dirty = set(git.is_dirty(top)) & {prefix + file.path for file in planned.plan.files}
+    dirty -= {prefix + path for path in _ours_since(tree, top, head, prefix, patchset.type.name)}
     if dirty:
         raise TreeChangedError(
             f"{tree.root}: {sorted(dirty)[0]} has changes that aren't committed", hint="commit or stash them"
         )
     applied = apply(tree, patchset, reporter=reporter)
-    if applied.written:
-        name = patchset.type.upper
-        groups = [group.subject for group in patchset.groups]
-        message = f"add the {name} type\n\n" + "\n".join(f"- {subject}" for subject in groups) + "\n"
-        changes: dict[str, bytes | None] = {prefix + path: tree.read(path) for path in applied.written}
-        commit = git.commit_files(
-            top, parent=head, changes=changes, message=message, author=AUTHOR, date=git.commit_date(top, head)
-        )
-        git.update_branch_commit(top, commit)
+    # all that is ours and not in HEAD: what was just written, and what a run wrote that was cut off behind it
+    ours = _ours_since(tree, top, head, prefix, patchset.type.name)
+    if ours:
+        objects = Objects(top)
+        there = Contents(objects, head)
+        made = {prefix + path: objects.made(tree.read(path), there.version(prefix + path)) for path in ours}
+        objects.keep(made)
+        commit = changes.write_commit(top, on=head, changes=made, message=message(patchset))
+        with interrupt.held():  # between branch and index
+            git.update_branch_commit(top, commit)
         reporter.note(f"{top}: committed as {commit[:12]}")
     return applied
+
+
+TRAILER = "Q8A8-Patch"  # in the message of a commit that we wrote: the type, and our version
+
+
+def message(patchset: PatchSet) -> bytes:
+    """The message of the commit that puts the type in: the user is its author, a trailer names the tool."""
+    from patcher import __version__
+
+    kind = patchset.type
+    groups = [f"- {group.subject}" for group in patchset.groups]
+    lines = [f"add the {kind.upper} type", "", *groups, "", f"{TRAILER}: {kind.name} {__version__}"]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def is_ours(message: bytes, kind: str) -> bool:
+    """Whether a commit of that message put the type ``kind`` in."""
+    start = f"{TRAILER}: {kind} ".encode()
+    return any(line.startswith(start) for line in message.splitlines())
+
+
+def _ours_since(tree: WorkTree, top: Path, head: str, prefix: str, kind: str) -> list[str]:
+    """The files that differ from the commit ``head`` by what we wrote of the type ``kind``, no more."""
+    from patcher import git
+
+    written: dict[str, list[tuple[str, Entry]]] = {}
+    for record in Journal(tree).applied:
+        for entry in record.entries:
+            written.setdefault(entry.path, []).append((record.kind, entry))
+    ours = []
+    for path, entries in written.items():
+        if digest(tree.read(path)) != entries[-1][1].after:
+            continue
+        committed = digest(git.read_file(top, head, prefix + path))
+        # from what is committed to what is there, step by step
+        first = next((n for n, (_, entry) in enumerate(entries) if entry.before == committed), None)
+        steps = entries[first:] if first is not None else []
+        unbroken = all(one.after == other.before for (_, one), (_, other) in pairwise(steps))
+        if steps and unbroken and all(name == kind for name, _ in steps):
+            ours.append(path)
+    return ours

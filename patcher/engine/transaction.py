@@ -5,12 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from patcher.base.errors import TreeChangedError, UsageError
+from patcher.base.errors import ConflictError, TreeChangedError, UsageError
 from patcher.base.progress import SILENT, Reporter
-from patcher.engine.journal import Entry, Journal, Record, digest
+from patcher.engine.journal import Journal
+from patcher.engine.merging import MERGE, unmerged
 from patcher.engine.patchset import PatchSet
-from patcher.engine.plan import Plan, State, make_plan
+from patcher.engine.plan import FilePlan, Plan, State
+from patcher.engine.planning import make_plan
+from patcher.engine.recording import decided, recorded, taken_out
+from patcher.engine.records import Entry, Record, digest
+from patcher.engine.step import Change, recover, take
 from patcher.engine.tree import WorkTree, require_llama
+from patcher.engine.tree_record import PLACE
 
 
 @dataclass(frozen=True)
@@ -37,54 +43,66 @@ def apply(
         return Applied(plan, ())
     with journal.lock():
         heal(journal, reporter)
+        _set_aside(journal, reporter)
+        _require_no_merge(tree, patchset)
         plan = make_plan(tree, patchset, reporter)
         plan.require_clean()
-        if plan.files:
-            write(journal, plan)
+        record = recorded(tree, plan, decided(patchset, plan, reporter))
+        files = (*plan.files, *([record] if record is not None else []))
+        if files:
+            take(journal, [change_of(file) for file in files], plan.patchset.name)
         plan = mark_ours(plan, journal)
     return Applied(plan, tuple(file.path for file in plan.files))
 
 
-def write(journal: Journal, plan: Plan) -> None:
-    """Write the files of a conflict-free plan: journal first, then each file in one step."""
-    files = []
-    for file in plan.files:
-        after = file.after()
-        cuts = tuple((edit, cut.start, cut.end, cut.text) for edit, cut in file.splices)
-        there = None if file.is_new else file.before
-        files.append((Entry(file.path, digest(there), digest(after), cuts), there, after))
-    pending = journal.begin([(entry, before) for entry, before, _ in files], plan.patchset.name)
-    done: list[tuple[str, bytes | None]] = []
-    try:
-        for entry, before, after in files:
-            if digest(journal.tree.read(entry.path)) != entry.before:
-                message = f"{entry.path}: changed while the plan was made"
-                raise TreeChangedError(message, hint="nothing was kept; run apply again")
-            journal.write(entry.path, after)
-            done.append((entry.path, before))
-    except BaseException:
-        # only what we wrote: a file that somebody else changed meanwhile is theirs
-        for path, before in reversed(done):
-            journal.write(path, before)
-        journal.drop(pending)
-        raise
-    journal.finish()
+def _require_no_merge(tree: WorkTree, patchset: PatchSet) -> None:
+    """Raise :class:`ConflictError` where git is in the middle of a merge of files that edits go to."""
+    ours = {path for edit in patchset.edits for path in edit.files} | {PLACE}
+    paths = [path for path in unmerged(tree.root) if path in ours]
+    if paths:
+        raise ConflictError(
+            f"{tree.root}: {MERGE}: {', '.join(paths)}; nothing was written",
+            hint="take upstream's side and 'git add' it, then apply: the type's own lines come back",
+        )
+
+
+def change_of(file: FilePlan) -> Change:
+    """What a conflict-free plan does to one of its files."""
+    cuts = tuple((edit, cut.start, cut.end, cut.text) for edit, cut in file.splices)
+    return Change(file.path, None if file.is_new else file.before, file.after(), cuts)
 
 
 def heal(journal: Journal, reporter: Reporter = SILENT) -> None:
-    """Undo what an interrupted run left; every command that looks at a work tree begins with this."""
-    done = journal.recover()
+    """Undo what an interrupted run left; every command that writes begins with this, under the lock."""
+    tell_strangers(journal, reporter)
+    done = recover(journal)
     if done is not None:
         reporter.warn(done)
 
 
 def observed(tree: WorkTree, patchset: PatchSet, reporter: Reporter = SILENT) -> Plan:
-    """The plan of a tree as it is, with what we wrote ourselves told apart; for commands that only look."""
+    """The plan of a tree as it is, with what we wrote ourselves told apart; for commands that only look.
+
+    Nothing is healed by looking: what an interrupted run left is told.
+    """
     journal = Journal(tree)
+    tell_strangers(journal, reporter)
     if journal.pending is not None:
-        with journal.lock():
-            heal(journal, reporter)
+        reporter.warn(
+            f"{tree.root}: a run was cut off (or is at work), and the tree is between two states;"
+            " 'q8a8-patch apply' or 'revert' puts it back first"
+        )
     return mark_ours(make_plan(tree, patchset, reporter), journal)
+
+
+def tell_strangers(journal: Journal, reporter: Reporter) -> None:
+    """Warn of records that this user did not make: those of a tree that was copied, unpacked or sent."""
+    found = journal.strangers
+    if found:
+        what = f"{found[0]}" if len(found) == 1 else f"{found[0].parent}: {len(found)} records"
+        reporter.warn(
+            f"{what}: made by another user or on another machine, so not believed; git can go back instead"
+        )
 
 
 def mark_ours(plan: Plan, journal: Journal) -> Plan:
@@ -130,31 +148,39 @@ def revert(tree: WorkTree, kind: str | None = None, *, reporter: Reporter = SILE
         records = _of(kind, journal.applied, tree)
         contents: dict[str, bytes | None] = {}
         edited: list[str] = []
+        gone: list[str] = []
         for record in reversed(records):
             for number, entry in enumerate(record.entries):
                 now = contents[entry.path] if entry.path in contents else tree.read(entry.path)
                 undone, meets = _without(now, record.after(number), record.before(number))
-                if meets:
-                    edited.append(f"{entry.path} ({', '.join(entry.edits)})")
-                else:
+                if not meets:
                     contents[entry.path] = undone
+                elif entry.path == PLACE:
+                    contents[entry.path] = taken_out(tree, [one.kind for one in records])
+                elif is_gone(tree, entry, now):
+                    gone.append(entry.path)
+                elif (taken := _texts_out(now, entry, record.before(number))) is not None:
+                    contents[entry.path] = taken
+                else:
+                    edited.append(f"{entry.path} ({', '.join(entry.edits)})")
         if edited:
             raise TreeChangedError(
                 f"{tree.root}: edited since the apply, where we wrote: {'; '.join(edited)}",
                 hint="nothing was reverted; take those changes back, or undo ours there by hand",
             )
-        before = {path: tree.read(path) for path in contents}
-        files = [
-            (Entry(path, digest(before[path]), digest(data)), before[path], data)
-            for path, data in contents.items()
-        ]
-        journal.begin([(entry, there) for entry, there, _ in files], records[-1].kind)
-        for entry, _, data in files:
-            journal.write(entry.path, data)
-        # in this order: a crash in between leaves records of what is gone, which a second revert drops
-        pending = journal.pending
-        for record in ([pending] if pending is not None else []) + records[::-1]:
-            journal.drop(record)
+        if gone:
+            reporter.warn(
+                f"{tree.root}: {', '.join(gone[:3])}{', ...' * (len(gone) > 3)}: nothing of what was recorded"
+                " is there (was another commit checked out?), so that they stay as they are"
+            )
+        changes = [Change(path, tree.read(path), data) for path, data in contents.items()]
+        take(
+            journal,
+            changes,
+            records[-1].kind,
+            undoes=[record.name for record in records],
+            folders=list(dict.fromkeys(name for record in records for name in record.facts.folders)),
+        )
     return Reverted(tuple(contents), len(records), tuple(dict.fromkeys(one.kind for one in records)))
 
 
@@ -168,7 +194,7 @@ def _of(kind: str | None, records: list[Record], tree: WorkTree) -> list[Record]
     if not mine:
         of = f" of {kind}" if kind is not None else ""
         others = ", ".join(dict.fromkeys(record.kind for record in records))
-        hint = f"there are of: {others}" if others else "it was patched elsewhere? then use git to go back"
+        hint = f"there are of: {others}" if others else "patched elsewhere, or copied? go back with git"
         raise UsageError(f"{tree.root}: looked for a record of an apply{of}, found none", hint=hint)
     files = {entry.path for record in mine for entry in record.entries}
     above = records[records.index(mine[0]) :]
@@ -198,6 +224,57 @@ def _without(now: bytes | None, after: bytes, before: bytes | None) -> tuple[byt
 
     merged = git.merge(now, base=after, other=before)
     return merged, merged is None
+
+
+def is_gone(tree: WorkTree, entry: Entry, now: bytes | None) -> bool:
+    """Whether a file holds nothing of what the record says was written: git has put another one there.
+
+    Where the file differs from what is committed, a hand has changed it, and that is for the user to know.
+    """
+    if now is None:
+        return True
+    if any(text.strip() in now for _, _, _, text in entry.cuts if text.strip()):
+        return False
+    from patcher import git
+
+    top = git.find_toplevel(tree.root)
+    if top is None or git.head(top) is None:
+        return False
+    below = tree.root.relative_to(top).as_posix()
+    path = entry.path if below == "." else f"{below}/{entry.path}"
+    return git.read_file(top, "HEAD", path) == now
+
+
+def _texts_out(now: bytes | None, entry: Entry, before: bytes | None) -> bytes | None:
+    """``now`` without each of our texts, byte for byte, where every one stands there once; None otherwise.
+
+    For a file that git has merged with a newer one: what is around our texts has changed, they haven't.
+    """
+    if now is None or before is None:
+        return None
+    for _, start, end, text in entry.cuts:
+        if not text.strip() or now.count(text) != 1:
+            return None
+        now = now.replace(text, before[start:end])
+    return now
+
+
+def _set_aside(journal: Journal, reporter: Reporter) -> None:
+    """Forget the records of which nothing is in the tree any more: git went back, or to another commit."""
+    tree = journal.tree
+    stale = [
+        record.name
+        for record in journal.applied
+        if all(
+            digest(now := tree.read(entry.path)) != entry.after and is_gone(tree, entry, now)
+            for entry in record.entries
+        )
+    ]
+    if stale:
+        journal.forget(stale)
+        reporter.note(
+            f"{tree.root}: the record of an apply was set aside: nothing of it is in the tree any more"
+        )
 
 
 def tree_at(path: Path) -> WorkTree:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from patcher.base.bounded import MAX_SOURCE, TooLongError, regular_file
 from patcher.base.errors import UsageError
+from patcher.base.os_errors import refused
 
 
 class Tree(Protocol):
@@ -66,7 +67,7 @@ class WorkTree:
         except TooLongError as why:
             raise UsageError(f"{place}: looked for a source file, found none: {why}") from why
         except OSError as why:
-            raise UsageError(f"{place}: can't be read ({os.strerror(why.errno or 0)})") from why
+            raise refused(place, why, what="read") from why
 
     def files(self) -> list[str]:
         """Every file below the root; those of git's own folder and of a nested repository left out."""

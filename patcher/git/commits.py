@@ -9,7 +9,6 @@ from pathlib import Path
 
 from patcher.git.process import line, run
 from patcher.git.repository import resolve
-from patcher.git.shadow import shadow, small_text
 
 
 def init_with_commit(folder: Path, message: str) -> str:
@@ -82,10 +81,5 @@ def update_branch_commit(repo: Path, commit: str) -> None:
     The index follows; the work tree is left as it is.
     """
     before = resolve(repo, "HEAD")
-    where = shadow(repo)
-    branch = small_text(where.real / "HEAD").strip().removeprefix("ref: ")
-    # HEAD itself is a link where git looks: what moves is the branch that it names
-    moved = branch if branch.startswith("refs/heads/") else "HEAD"
-    detached = {} if moved != "HEAD" else {"GIT_DIR": str(where.real)}
-    run(repo, "update-ref", "-m", "q8a8-patch apply", moved, commit, before, env=detached)
+    run(repo, "update-ref", "-m", "q8a8-patch apply", "HEAD", commit, before)
     run(repo, "read-tree", "--reset", commit)

@@ -52,10 +52,12 @@ _KEPT = (
     r"GIT_(?:CONFIG_(?:GLOBAL|SYSTEM|NOSYSTEM|COUNT|KEY_\d+|VALUE_\d+)|SSH(?:_COMMAND|_VARIANT)?|SSL_\w+"
     r"|PROXY_\w+|HTTP_\w+|ALLOW_PROTOCOL|EXEC_PATH|ATTR_NOSYSTEM)|SSH_AUTH_SOCK|SSH_AGENT_PID|LD_LIBRARY_PATH"
 )
-# Commands that want to know where the work tree is; those that look at it. Nested repositories are no part
-# of what they look at.
-_IN_THE_TREE = frozenset({"read-tree", "status"})
-_LOOKING = {"status": ("--ignore-submodules=all",)}
+# Commands that want to know where the work tree is.
+_IN_THE_TREE = frozenset({"add", "checkout-index", "ls-files", "read-tree", "status", "update-index"})
+# Commands that move HEAD, which is a copy where the others look. They read the real configuration, and run
+# nothing of it but hooks, which are overruled.
+_OF_HEAD = frozenset({"symbolic-ref", "update-ref"})
+_HEAD_SECONDS = 60.0  # what they read may include a pipe
 
 
 def run(
@@ -108,11 +110,15 @@ def complete(
         raise failure(f"{place}: looked for a folder, found none")
     if folder is not None and not own:
         seen = shadow(folder, failure)
-        if verb in _LOOKING and seen.top is not None:
+        if seen.top is not None and _looks(arguments):
             require_readable_tree(seen.top)
-            arguments = (verb, *_LOOKING[verb], *arguments[1:])
+        if verb == "status":  # nested repositories are no part of what is looked at
+            arguments = (verb, "--ignore-submodules=all", *arguments[1:])
         environment |= seen.environment(worktree=verb in _IN_THE_TREE)
         timeout = timeout or LOCAL_SECONDS
+        if verb in _OF_HEAD:
+            environment["GIT_DIR"] = str(seen.real)
+            timeout = min(timeout, _HEAD_SECONDS)
     settings = [part for setting in _HARDENED for part in ("-c", setting)]
     command = [program(failure), *settings, *arguments]
     environment |= env or {}
@@ -125,6 +131,12 @@ def complete(
     except processes.ProcessError as why:
         raise failure(f"git {arguments[-1]}: {why.message}") from why
     return done.code, done.out, done.err
+
+
+def _looks(arguments: tuple[str, ...]) -> bool:
+    """Whether the command reads files of the work tree, and so its attributes and ignored names."""
+    verb, *words = arguments
+    return verb in ("status", "add", "checkout-index") or "-u" in words or "--refresh" in words
 
 
 def program(failure: type[PatcherError] = UsageError) -> str:

@@ -39,6 +39,9 @@ _KEYS = {
     "core.sharedrepository": rf"umask|group|all|world|everybody|0[0-7]{{3}}|{_BOOLEAN}",
     "extensions.objectformat": r"sha1|sha256",
     "extensions.refstorage": r"files|reftable",
+    # who commits; git takes them as they stand
+    "user.name": r"[^\x00-\x1f\x7f\"\\]{1,200}",
+    "user.email": r"[^\x00-\x1f\x7f\"\\]{1,200}",
 }
 _LINKED = ("objects", "refs", "packed-refs", "reftable")  # of the repository, shared by its work trees
 
@@ -127,7 +130,7 @@ def shadow(folder: Path, failure: type[PatcherError] = UsageError) -> Shadow:
         key = (str(real), str(top), _state(real), _state(common / "config"), _state(common / "refs"))
         if key not in _KNOWN:
             _KNOWN[key] = _made(top, real, common)
-        _follow_head(_KNOWN[key])
+        _follow_heads(_KNOWN[key])
         return _KNOWN[key]
     except OSError as why:
         raise failure(f"{folder}: its repository can't be read ({why})") from why
@@ -180,19 +183,27 @@ def _made(top: Path | None, real: Path, common: Path) -> Shadow:
             (folder / "info" / name).write_text(text, encoding="utf-8", errors="surrogateescape")
     logged = _link_logs(folder, real, common)
     settings = {**_settings(common / "config"), "core.bare": "true", "core.logallrefupdates": logged}
-    text = "".join("[{}]\n\t{} = {}\n".format(*key.split("."), value) for key, value in settings.items())
-    (folder / "config").write_text(text, encoding="ascii")
+    text = "".join('[{}]\n\t{} = "{}"\n'.format(*key.split("."), value) for key, value in settings.items())
+    (folder / "config").write_text(text, encoding="utf-8", errors="surrogateescape")
     return Shadow(folder, real, top)
 
 
-def _follow_head(shadow: Shadow) -> None:
-    """HEAD is no link: git takes none that leads elsewhere. It is what the real one is now."""
-    text = small_text(shadow.real / "HEAD")
-    place = shadow.folder / "HEAD"
-    if not place.is_file() or place.read_text(encoding="utf-8", errors="surrogateescape") != text:
-        draft = shadow.folder / "HEAD.new"
-        draft.write_text(text, encoding="utf-8", errors="surrogateescape")
-        draft.replace(place)
+# What names a commit beside the refs. None is a link: git takes none that leads elsewhere.
+_HEADS = ("HEAD", "ORIG_HEAD", "MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "REBASE_HEAD", "FETCH_HEAD")
+
+
+def _follow_heads(shadow: Shadow) -> None:
+    """Let HEAD, and what stands beside it, be what they really are now."""
+    for name in _HEADS:
+        real, place = shadow.real / name, shadow.folder / name
+        if not os.path.lexists(real):
+            place.unlink(missing_ok=True)
+            continue
+        text = small_text(real)
+        if not place.is_file() or place.read_text(encoding="utf-8", errors="surrogateescape") != text:
+            draft = shadow.folder / "head.new"
+            draft.write_text(text, encoding="utf-8", errors="surrogateescape")
+            draft.replace(place)
 
 
 def _settings(place: Path) -> dict[str, str]:
@@ -208,7 +219,7 @@ def _settings(place: Path) -> dict[str, str]:
     if done.code != 0:
         raise UsageError(f"{place}: git can't read it ({(done.errors.strip().splitlines() or ['?'])[-1]})")
     found: dict[str, str] = {}
-    for entry in done.out.decode("utf-8", "replace").split("\0"):
+    for entry in done.out.decode("utf-8", "surrogateescape").split("\0"):
         key, _, value = entry.partition("\n")
         allowed = _KEYS.get(key.lower())
         if allowed is not None and re.fullmatch(allowed, value):

@@ -115,7 +115,7 @@ def test_a_kill_in_the_middle_of_the_writing(stock: Path, tmp_path: Path) -> Non
     before = worktree_tree(tree)
     assert q8a8_patch("apply", whole).returncode == 0
     wanted = worktree_tree(whole)
-    manifest = tree / ".git" / "q8a8-patch" / "top" / "pending" / "manifest.json"
+    manifest = tree / ".git" / "q8a8-patch" / "top" / "pending" / "record"
     killed = 0
     for _ in range(4):
         child = subprocess.Popen(
@@ -126,11 +126,9 @@ def test_a_kill_in_the_middle_of_the_writing(stock: Path, tmp_path: Path) -> Non
         child.send_signal(signal.SIGKILL)
         child.communicate()
         killed += manifest.exists()
-        healed = q8a8_patch("status", tree, "--json")
-        assert healed.returncode == 0, healed.stderr
-        assert worktree_tree(tree) in (before, wanted)
-        if worktree_tree(tree) == wanted:
-            assert q8a8_patch("revert", tree).returncode == 0
+        healed = q8a8_patch("revert", tree)  # takes it back, or says that it was already
+        assert healed.returncode in (0, 2), healed.stderr
+        assert worktree_tree(tree) == before
     assert killed, "no kill hit the writing: the test proves nothing"
     assert q8a8_patch("apply", tree).returncode == 0
     assert worktree_tree(tree) == wanted

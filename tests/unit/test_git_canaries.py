@@ -34,7 +34,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_no_command_runs_what_a_repository_names(name: str, made: Path, tmp_path: Path) -> None:
     birds = aviary(tmp_path / "cage", made, name)
     done = set()
-    for verb in sorted(used() - {"init", "config", "add", "clone"}):  # commit and checkout do these, too
+    for verb in sorted(used() - {"init", "config", "clone"}):  # commit and checkout do these, too
         try:
             ours(verb, birds)
             done.add(verb)

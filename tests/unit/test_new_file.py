@@ -9,9 +9,11 @@ import pytest
 
 from patcher.base.errors import ConflictError, TreeChangedError
 from patcher.engine import journal as journal_module
+from patcher.engine import step
 from patcher.engine.export import export
 from patcher.engine.patchset import Edit, PatchSet, load
-from patcher.engine.plan import State, make_plan
+from patcher.engine.plan import State
+from patcher.engine.planning import make_plan
 from patcher.engine.transaction import apply, heal, revert
 from patcher.engine.tree import WorkTree
 from tests.conftest import git, snapshot
@@ -105,15 +107,18 @@ def test_a_crash_behind_it_takes_it_away(
     class Killed(BaseException):
         pass
 
-    def die(self: journal_module.Journal) -> None:
+    def die(*_: object, **__: object) -> None:
         raise Killed
 
-    # a kill leaves no chance to clean up: neither does this, where the journal can't be dropped
-    monkeypatch.setattr(journal_module.Journal, "finish", die)
-    with pytest.raises(Killed):
-        apply(WorkTree(mini_repo), patchset)
-    monkeypatch.undo()
+    # a kill leaves no chance to clean up: neither does this, where nothing is taken back
+    with monkeypatch.context() as patched:
+        patched.setattr(journal_module.Journal, "finish", die)
+        patched.setattr(step, "undo", die)
+        with pytest.raises(Killed):
+            apply(WorkTree(mini_repo), patchset)
     tree = WorkTree(mini_repo)
     assert (mini_repo / PATH).exists()
-    heal(journal_module.Journal(tree))
+    journal = journal_module.Journal(tree)
+    with journal.lock():
+        heal(journal)
     assert snapshot(mini_repo) == before

@@ -24,13 +24,11 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
 def test_a_full_disk_keeps_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = tmp_path / "a.txt"
     place.write_text("old", encoding="utf-8")
-    real = Path.write_text
 
-    def full(self: Path, text: str, encoding: str) -> int:
-        real(self, text[:1], encoding=encoding)
-        raise OSError(28, "No space left on device", str(self))
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(
         UsageError, match=r"a\.txt: can't be written \(No space left on device\); free some space"
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ import pytest
 
 from patcher import git as patcher_git
 from patcher.base.errors import ConflictError, TreeChangedError, UsageError
+from patcher.base.folder import Folder
 from patcher.engine import transaction
 from patcher.engine.journal import Journal
 from patcher.engine.patchset import load
@@ -119,19 +121,19 @@ def test_a_kill_between_any_two_writes_is_healed(
         f"""
         import os, signal, sys
         from pathlib import Path
-        from patcher.engine import journal, transaction
+        from patcher.engine import journal, step, transaction
         from patcher.engine.patchset import load
         from patcher.engine.tree import WorkTree
-        count, real = 0, journal.Journal.write
-        def write(self, path, data):
+        count, real = 0, step._swap
+        def swap(*arguments):
             global count
             count += 1
             if count == {at}:
                 os.kill(os.getpid(), signal.SIGKILL)
-            real(self, path, data)
-        journal.Journal.write = write
+            return real(*arguments)
+        step._swap = swap
         if {at} == {FILES + 1}:
-            journal.Journal.finish = lambda self: os.kill(os.getpid(), signal.SIGKILL)
+            journal.Journal.finish = lambda self, record: os.kill(os.getpid(), signal.SIGKILL)
         transaction.apply(WorkTree(Path(sys.argv[1])), load())
         """
     )
@@ -139,10 +141,13 @@ def test_a_kill_between_any_two_writes_is_healed(
         [sys.executable, "-c", script, str(mini_repo)], env=os.environ | {"PYTHONPATH": "."}
     )
     assert killed.returncode == -signal.SIGKILL
-    written = sum(1 for path, data in snapshot(mini_repo).items() if data != before.get(path))
+    now = {path: data for path, data in snapshot(mini_repo).items() if ".q8a8-patch-" not in path}
+    written = sum(1 for path, data in now.items() if data != before.get(path))
     assert written == at - 1  # it did die half-way
     journal = Journal(WorkTree(mini_repo))
-    transaction.heal(journal)
+    with journal.lock():
+        transaction.heal(journal)
+    assert not list(mini_repo.rglob("q8-a8"))  # nor the folder that was made
     assert snapshot(mini_repo) == before
     assert journal.pending is None
     apply(mini_repo)
@@ -151,17 +156,17 @@ def test_a_kill_between_any_two_writes_is_healed(
 
 def test_a_write_that_fails_undoes_the_others(mini_repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = snapshot(mini_repo)
-    real, count = Journal.write, 0
+    real, count = Folder.rename, 0
 
-    def write(self: Journal, path: str, data: bytes) -> None:
+    def rename(self: Folder, name: str, to: str) -> None:
         nonlocal count
         count += 1
         if count == 10:
-            raise TreeChangedError("disk full")
-        real(self, path, data)
+            raise OSError(errno.EIO, "broken")
+        real(self, name, to)
 
-    monkeypatch.setattr(Journal, "write", write)
-    with pytest.raises(TreeChangedError, match="disk full"):
+    monkeypatch.setattr(Folder, "rename", rename)
+    with pytest.raises(TreeChangedError, match=r"can't be written \(Input/output error\)"):
         apply(mini_repo)
     assert snapshot(mini_repo) == before
 
@@ -169,13 +174,13 @@ def test_a_write_that_fails_undoes_the_others(mini_repo: Path, monkeypatch: pyte
 def test_an_interrupted_tree_that_was_edited_is_not_guessed_at(
     mini_repo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Journal, "finish", lambda self: None)  # dies just before the end
+    monkeypatch.setattr(Journal, "finish", lambda self, record: None)  # dies just before the end
     apply(mini_repo)
     header = mini_repo / "include/llama.h"
     header.write_bytes(header.read_bytes() + b"// edited\n")
     before = snapshot(mini_repo)
     with pytest.raises(TreeChangedError, match=r"include/llama\.h: changed by another hand"):
-        transaction.observed(WorkTree(mini_repo), PATCHSET)
+        transaction.apply(WorkTree(mini_repo), PATCHSET)
     assert snapshot(mini_repo) == before
 
 
@@ -184,10 +189,10 @@ def test_a_file_that_changes_while_we_plan_is_noticed(
 ) -> None:
     real = Journal.begin
 
-    def begin(self: Journal, files: object, kind: str) -> object:
+    def begin(self: Journal, files: object, facts: object) -> object:
         path = mini_repo / "tools/quantize/quantize.cpp"
         path.write_bytes(path.read_bytes() + b"// now\n")
-        return real(self, files, kind)  # type: ignore[arg-type]
+        return real(self, files, facts)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Journal, "begin", begin)
     with pytest.raises(TreeChangedError):

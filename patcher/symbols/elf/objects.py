@@ -11,9 +11,14 @@ from patcher.symbols.elf.constants import (
     DF_1_PIE,
     ET_EXEC,
     SHN_ABS,
-    STB_LOCAL,
-    STT_FILE,
-    STT_SECTION,
+    STB_GLOBAL,
+    STB_GNU_UNIQUE,
+    STB_WEAK,
+    STT_COMMON,
+    STT_FUNC,
+    STT_GNU_IFUNC,
+    STT_NOTYPE,
+    STT_OBJECT,
     STT_TLS,
     STV_HIDDEN,
     STV_INTERNAL,
@@ -57,14 +62,19 @@ class Needed(NamedTuple):
 
 hash_of = cache(gnu_hash)  # the same names are asked of one library after the other
 
+MAX_ALIKE = 64  # versions of one name that are looked at; glibc has four of some
+
 _NOTHING, _DATA, _TLS = 0, 1, 2
-# st_info -> what a definition of that binding and type is to others; st_other -> whether they may see it
+# st_info -> what a definition of that binding and type is to others; st_other -> whether they may see it.
+# glibc's do_lookup_x and musl's find_sym know these bindings and types, and pass over all others.
+_BINDINGS = (STB_GLOBAL, STB_WEAK, STB_GNU_UNIQUE)
+_TYPES = (STT_NOTYPE, STT_OBJECT, STT_FUNC, STT_COMMON, STT_TLS, STT_GNU_IFUNC)
 _KINDS = bytes(
-    _NOTHING if info >> 4 == STB_LOCAL or info & 15 in (STT_SECTION, STT_FILE)
+    _NOTHING if info >> 4 not in _BINDINGS or info & 15 not in _TYPES
     else _TLS if info & 15 == STT_TLS else _DATA
     for info in range(256)
 )  # fmt: skip
-_IS_TLS = bytes(info & 15 == STT_TLS and info >> 4 != STB_LOCAL for info in range(256))
+_IS_TLS = bytes(kind == _TLS for kind in _KINDS)
 _VISIBLE = bytes(_NOTHING if other & 3 in (STV_HIDDEN, STV_INTERNAL) else 255 for other in range(256))
 
 
@@ -85,6 +95,8 @@ class Exports:
         self._versions = versions
         self._hashes = hashes
         self._patience = table.count // 2  # so many lookups cost about as much as the dictionary
+        # and so many steps along chains do, each a tenth of a lookup: chains can be made as long as the table
+        self._longest = 8 * table.count
         self._names: dict[bytes, int | tuple[int, ...]] = {}
         self._asked: dict[bytes, int | tuple[int, ...] | None] = {}
         self.tls = frozenset(_thread_local(table))  # names of variables that each thread has for itself
@@ -104,7 +116,7 @@ class Exports:
         asked = self._asked
         if name in asked:
             return asked[name]
-        if self._hashes is None or len(asked) > self._patience:
+        if self._hashes is None or len(asked) > self._patience or self._hashes.steps > self._longest:
             asked.clear()
             return self.names.get(name)
         found = asked[name] = self._looked_up(name, self._hashes, *self._pending)
@@ -122,7 +134,7 @@ class Exports:
             if strings.startswith(name, at) and strings[at + len(name)] == 0 and self._counts(table, index):
                 found.append(versyms[index] if versyms is not None else 1)
         if len(found) > 1:
-            found = list(dict.fromkeys(found))
+            found = list(dict.fromkeys(found))[:MAX_ALIKE]
         return None if not found else found[0] if len(found) == 1 else tuple(found)
 
     @staticmethod
@@ -149,7 +161,9 @@ class Exports:
             name = strings[at : find(b"\0", at)]
             known = names.setdefault(name, number)
             if known != number:
-                names[name] = (*known, number) if isinstance(known, tuple) else (known, number)
+                several = known if isinstance(known, tuple) else (known,)
+                if number not in several and len(several) < MAX_ALIKE:
+                    names[name] = (*several, number)
 
     def __contains__(self, name: str) -> bool:
         return self.get(name.encode("utf-8", "surrogateescape")) is not None
@@ -191,7 +205,8 @@ class ElfObject:
     """One file. Two are equal only if they are the same object: each file is read once.
 
     ``debug``: split-off debug information, headers without the bytes. ``versioned``: it has a table of
-    versions for its symbols; ``versions`` are those that it defines, ``wants`` those that it wants.
+    versions for its symbols; ``versions`` are those that it defines, ``wants`` those that it wants;
+    ``symbols`` is how many entries its table has.
     """
 
     def __init__(
@@ -213,13 +228,14 @@ class ElfObject:
         wants: tuple[Needed, ...] = (),
         exports: Exports | None = None,
         references: tuple[Reference, ...] = (),
+        symbols: int = 0,
     ) -> None:
         self.path, self.abi, self.type, self.interpreter = path, abi, type, interpreter
         self.dynamic, self.debug, self.soname, self.needed = dynamic, debug, soname, needed
         self.rpath, self.runpath, self.flags_1, self.flags = rpath, runpath, flags_1, flags
         self.versioned, self.versions, self.wants = versioned, versions, wants
         self.exports = Exports(Columns(b"", 64, True, b""), None, {}) if exports is None else exports
-        self.references = references
+        self.references, self.symbols = references, symbols
 
     def __repr__(self) -> str:
         return f"ElfObject({str(self.path)!r})"

@@ -94,9 +94,10 @@ def write(made: Iterable[Fix], root: Path, *, reporter: Reporter = SILENT) -> tu
     """
     from patcher.engine import transaction
     from patcher.engine.journal import Journal
-    from patcher.engine.patchset import load
-    from patcher.engine.plan import FilePlan, Plan
+    from patcher.engine.plan import FilePlan
+    from patcher.engine.step import take
     from patcher.engine.tree import WorkTree
+    from patcher.engine.type_file import SHIPPED
 
     tree = WorkTree(root)
     by_file: dict[str, list[Fix]] = {}
@@ -118,7 +119,7 @@ def write(made: Iterable[Fix], root: Path, *, reporter: Reporter = SILENT) -> tu
             splices = tuple((f"instantiate:{fix.symbol}", _splice(path, before, fix)) for fix in group)
             files.append(FilePlan(path, before, tuple(sorted(splices, key=lambda item: item[1].start))))
         if files:
-            transaction.write(journal, Plan(tree.name, load(), (), tuple(files)))
+            take(journal, [transaction.change_of(file) for file in files], SHIPPED[0])
     return tuple(by_file)
 
 

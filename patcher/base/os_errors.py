@@ -1,0 +1,40 @@
+"""The one wording of what the system refuses: which file, what was tried, why not, the next step."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from patcher.base.errors import PatcherError, UsageError
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NEXT = {
+    **dict.fromkeys(DISK_FULL, "free some space, then run the same command again"),
+    errno.EROFS: "it lies on a disk that can only be read; name another place",
+    errno.EIO: "the disk fails; look into the system's log",
+}
+
+
+def reason(why: OSError) -> str:
+    """The system's own word for ``why``, without numbers and names."""
+    return os.strerror(why.errno) if why.errno is not None else str(why)
+
+
+def next_step(why: OSError) -> str | None:
+    """What can be done about ``why``; None where that depends on what was tried."""
+    return _NEXT.get(why.errno or 0)
+
+
+def refused(
+    place: Path | str,
+    why: OSError,
+    *,
+    what: str = "written",
+    kind: type[PatcherError] = UsageError,
+    hint: str | None = None,
+) -> PatcherError:
+    """The error to raise where ``place`` can't be ``what`` (``written``, ``read``): one line, exit code of
+    ``kind``. ``hint`` stands where the system's reason has no next step of its own.
+    """
+    return kind(f"{place}: can't be {what} ({reason(why)})", hint=next_step(why) or hint)
