@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from patcher.base.errors import UsageError
@@ -24,10 +25,28 @@ def cache_dir(*parts: str) -> Path:
 
         root = Path(platformdirs.user_cache_dir("q8a8-patch", appauthor=False))
     folder = root.joinpath(*parts)
+    hint = f"set {ENVIRONMENT_VARIABLE} to a folder of your own that can be written"
+    if not root.is_absolute():  # no HOME, and no user of our number: "~" is still in it
+        raise UsageError(f"{root}: looked for this user's home folder, found none", hint=hint)
     try:
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _require_ours(root, hint)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as why:
         reason = os.strerror(why.errno or 0)
-        hint = f"set {ENVIRONMENT_VARIABLE} to a folder that can be written"
         raise UsageError(f"{folder}: the cache can't be made there ({reason})", hint=hint) from why
     return folder
+
+
+def _require_ours(root: Path, hint: str) -> None:
+    """What lies in the cache is run: it belongs to this user, and nobody else writes there.
+
+    Without HOME, or below a folder like ``/tmp``, somebody else may have made it first.
+    """
+    if os.name != "posix":
+        return
+    for facts in (root.lstat(), root.stat()):  # the link, and what it leads to
+        if facts.st_uid != os.geteuid():
+            raise UsageError(f"{root}: belongs to another user (number {facts.st_uid})", hint=hint)
+    if root.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        root.chmod(0o700)

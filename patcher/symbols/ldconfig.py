@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 CACHE_MAGIC = b"glibc-ld.so.cache1.1"
@@ -12,6 +13,7 @@ MAX_CACHE = 1_000_000
 MAX_FILE = 64 << 20
 MAX_DEPTH = 16
 MAX_CONF_FILES = 4096
+MAX_PARTS = 64  # of a pattern
 
 Rooted = Callable[[str], Path]
 
@@ -76,11 +78,16 @@ def read_file(path: Path) -> bytes:
 
 
 def read_conf(path: Path, rooted: Rooted) -> Iterator[Path]:
-    """The folders that an ``ld.so.conf`` names, its includes followed (each file once)."""
-    yield from _conf(path, rooted, set(), 0)
+    """The folders that an ``ld.so.conf`` in ``/etc`` names, its includes followed (each file once).
+
+    What it includes is looked for by ``rooted``, component by component: no link leads elsewhere.
+    """
+    yield from _conf(path, "/etc", rooted, set(), 0)
 
 
-def _conf(path: Path, rooted: Rooted, seen: set[Path], depth: int) -> Iterator[Path]:
+def _conf(path: Path, home: str, rooted: Rooted, seen: set[Path], depth: int) -> Iterator[Path]:
+    if "\0" in str(path):  # a circle of links
+        return
     real = Path(os.path.realpath(path))
     if real in seen or depth > MAX_DEPTH or len(seen) > MAX_CONF_FILES:
         return
@@ -90,14 +97,39 @@ def _conf(path: Path, rooted: Rooted, seen: set[Path], depth: int) -> Iterator[P
         if words[:1] == ["include"]:
             for pattern in words[1:]:
                 # ldconfig reads a relative pattern beside the file that has it
-                top = rooted("/") if pattern.startswith("/") else path.parent
-                for inner in sorted(top.glob(pattern.lstrip("/"))):
-                    yield from _conf(inner, rooted, seen, depth + 1)
+                for name in _matching(pattern if pattern.startswith("/") else f"{home}/{pattern}", rooted):
+                    beside = name.rpartition("/")[0] or "/"
+                    yield from _conf(rooted(name), beside, rooted, seen, depth + 1)
         elif words[:1] != ["hwcap"]:
             for word in words:
                 folder = word.split("=", 1)[0]  # an old "=TYPE" suffix
                 if folder.startswith("/"):
                     yield rooted(folder)
+
+
+def _matching(pattern: str, rooted: Rooted) -> list[str]:
+    """The names of the system that a pattern of ldconfig's fits, as glob(3) has it: ``**`` is ``*``."""
+    found = [""]
+    parts = [part for part in pattern.split("/") if part not in ("", ".")]
+    if not parts or len(parts) > MAX_PARTS or "\0" in pattern:
+        return []
+    for part in parts:
+        if not any(sign in part for sign in "*?["):
+            found = [f"{name}/{part}" for name in found]
+            continue
+        fitting: list[str] = []
+        for name in found:
+            try:
+                inner = sorted(os.listdir(rooted(name or "/")))[:MAX_CONF_FILES]  # noqa: PTH208 - names
+            except (OSError, ValueError):  # no folder, or a circle of links
+                continue
+            fitting += [
+                f"{name}/{one}"
+                for one in inner
+                if fnmatchcase(one, part) and (part.startswith(".") or not one.startswith("."))
+            ]
+        found = fitting[:MAX_CONF_FILES]
+    return found
 
 
 def read_musl_path(path: Path, rooted: Rooted) -> list[Path]:

@@ -319,3 +319,36 @@ def test_a_cache_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("Q8A8_PATCH_CACHE", str(tmp_path / "file"))
     with pytest.raises(UsageError, match=r"the cache can't be made there .*; set Q8A8_PATCH_CACHE"):
         cache_dir("downloads")
+
+
+def test_a_cache_that_another_user_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "theirs"
+    place.mkdir()
+    monkeypatch.setenv("Q8A8_PATCH_CACHE", str(place))
+    assert cache_dir("a").is_dir()
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(UsageError, match=r"theirs: belongs to another user .*; set Q8A8_PATCH_CACHE"):
+        cache_dir("tools")
+    assert not (place / "tools").exists()
+
+
+def test_a_cache_where_anybody_writes_becomes_ours_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    for name in ("open", "new"):
+        monkeypatch.setenv("Q8A8_PATCH_CACHE", str(tmp_path / name))
+        cache_dir()
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o700
+
+
+def test_no_home_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import platformdirs
+
+    monkeypatch.delenv("Q8A8_PATCH_CACHE", raising=False)
+    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda *_, **__: "~/.cache/q8a8-patch")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="looked for this user's home folder, found none"):
+        cache_dir()
+    assert not list(tmp_path.iterdir())

@@ -257,3 +257,22 @@ def test_origin_is_where_a_library_was_found_and_not_where_its_link_leads(tmp_pa
     )
     (tmp_path / "real" / "libuse.so").symlink_to("u")
     assert how(tmp_path / "farm" / "libx.so")["libuse.so"] == "runpath"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["include /", "include **", "include /**/**/**/**", "include ../../../../../../etc/*", "include \0", "include",
+     "include ld.so.conf", "include /etc/*", "include " + "*/" * 200, "include [", "include loop/*", "include out/*"],
+)  # fmt: skip
+def test_an_ld_so_conf_that_leads_astray(line: str, tmp_path: Path) -> None:
+    """No traceback, no end that doesn't come, and nothing of this machine."""
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    (root / "etc").mkdir(parents=True)
+    outside.mkdir()
+    (outside / "x.conf").write_text("/evil\n")
+    (root / "etc/loop").symlink_to("loop")
+    (root / "etc/out").symlink_to(outside)
+    (root / "etc/ld.so.conf").write_text(f"/first\n{line}\n/last\n")
+    search = Search(SearchOptions(sysroot=root))
+    folders = list(read_conf(search.rooted("/etc/ld.so.conf"), search.rooted))
+    assert [str(folder.relative_to(root)) for folder in folders] == ["first", "last"]
