@@ -8,17 +8,18 @@ from dataclasses import dataclass
 from functools import cached_property
 
 # What an anchor must not see: comments and literals. Raw strings first, they may hold anything.
+# One without an end reaches to the file's end, or the line's: a search from each start takes the square.
 _NOT_CODE = re.compile(
-    rb'R"(?P<delim>[^()\\\s]{0,16})\((?:.|\n)*?\)(?P=delim)"'
+    rb'R"(?P<delim>[^()\\\s]{0,16})\((?:.|\n)*?(?:\)(?P=delim)"|\Z)'
     rb"|//[^\n\\]*(?:\\(?:\r?\n|.)?[^\n\\]*)*"  # a backslash at its end carries it on
-    rb"|/\*(?:.|\n)*?\*/"
-    rb'|"(?:\\(?:.|\n)|[^"\\\n])*"'
-    rb"|'(?:\\.|[^'\\\n])+'"
+    rb"|/\*(?:.|\n)*?(?:\*/|\Z)"
+    rb'|"(?:\\(?:.|\n)|[^"\\\n])*"?'
+    rb"|'(?:\\.|[^'\\\n]){1,64}'"
 )
 CONDITION = re.compile(rb"^[ \t]*#[ \t]*(if|ifdef|ifndef|elif|else|endif)\b[ \t]*([^\n]*)", re.MULTILINE)
-_CONSTANT_IF = re.compile(rb"#[ \t]*(?:if|elif)[ \t]*\(?[ \t]*(?:0|1|true|false)\b")
+_CONSTANT_IF = re.compile(rb"#[ \t]*(?:if|elif)[ \t]*(?:\([ \t]*)?(?:0|1|true|false)\b")
 _CLOSED = re.compile(rb"//[^\n]*|/\*.*?\*/")
-_CONSTANT = re.compile(rb"\(?[ \t]*(?:(0|false)|(1|true))[ \t]*\)?\s*")
+_CONSTANT = re.compile(rb"\(?[ \t]*(?:(0|false)|(1|true))\s*(?:\)\s*)?")
 _SPACES = bytes(byte if byte == ord("\n") else ord(" ") for byte in range(256))
 
 

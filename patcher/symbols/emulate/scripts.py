@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-_COMMENT = re.compile(r"/\*.*?\*/|#[^\n]*", re.S)
+_COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)|#[^\n]*", re.S)
 _TOKEN = re.compile(r'extern|"[^"]*"|[{};:]|[^\s{};:]+|::')
 
 
