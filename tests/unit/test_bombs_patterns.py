@@ -78,6 +78,7 @@ def test_a_bad_pattern_is_noticed() -> None:
     assert slow(Pattern("x.py:1", r"a+b?[c-f]*", 0)) is None
 
 
+@pytest.mark.exhaustive  # a minute: thousands of texts for each of a hundred patterns
 def test_no_pattern_takes_the_square() -> None:
     asked = [one for one in all_patterns() if not one.place.startswith(SHORT)]
     assert len(asked) > 100
