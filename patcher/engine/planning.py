@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from patcher.base.progress import SILENT, Reporter
-from patcher.engine import comparison, equivalence, foreign, merging, replacement
+from patcher.engine import comparison, enum_numbers, equivalence, foreign, merging, replacement
 from patcher.engine.anchors import AnchorError, Existing, Located, ParsedFile, Site, Source, Splice, splice
 from patcher.engine.comparison import tokens, unlike
 from patcher.engine.foreign import Foreign
@@ -39,7 +39,8 @@ def make_plan(tree: Tree, patchset: PatchSet, reporter: Reporter = SILENT) -> Pl
             else:
                 plans.append(_Editor(tree, patchset, edit, parsed[path]).plan(second.get(edit.id, [])))
     files, plans = _merge(tree, plans)
-    return Plan(tree.name, patchset, tuple(plans), files, _foreign(tree, patchset, plans, named, second))
+    found = _foreign(tree, patchset, plans, named, second)
+    return Plan(tree.name, patchset, tuple(plans), files, (*enum_numbers.clashes(tree, patchset), *found))
 
 
 def _candidate(tree: Tree, edit: Edit) -> str | None:

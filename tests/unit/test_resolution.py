@@ -287,3 +287,37 @@ def test_a_merge_in_progress_is_named(applied: Path) -> None:
     assert "ops.cpp: merge in progress" in said
     assert "convert_hf_to_gguf.py: merge in progress" in said
     assert "take upstream's side" in said
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "says"),
+    [
+        (
+            "ggml/include/ggml.h",
+            "GGML_TYPE_COUNT   =",
+            "GGML_TYPE_THEIRS = 42,\n GGML_TYPE_COUNT =",
+            "42 is GGML_TYPE_Q2_0's",
+        ),
+        (
+            "gguf-py/gguf/constants.py",
+            "    Q2_0    = 42",
+            "    Q2_0    = 42\n    THEIRS = 42",
+            "42 is Q2_0's",
+        ),
+        ("gguf-py/gguf/constants.py", "    Q2_0    = 42", "    Q2_0    = 43", "and 43 here"),
+        (
+            "include/llama.h",
+            "LLAMA_FTYPE_GUESSED",
+            "LLAMA_FTYPE_MOSTLY_THEIRS = 41, LLAMA_FTYPE_GUESSED",
+            "41 is LLAMA",
+        ),
+    ],
+)
+def test_one_number_of_two_types_whosever_they_are(
+    mini: Path, path: str, old: str, new: str, says: str
+) -> None:
+    assert not make_plan(WorkTree(mini), PATCHSET).foreign
+    change(mini / path, old, new)
+    found = [one for one in make_plan(WorkTree(mini), PATCHSET).foreign if one.kind == "number"]
+    assert says in found[0].consequence
+    assert found[0].file == path
