@@ -42,16 +42,14 @@ def clashes(tree: Tree, patchset: PatchSet) -> Iterator[Foreign]:
             other = first.setdefault(one.value, one)
             if other is one or other.name == one.name or (other.conditional and one.conditional):
                 continue
-            said = f"{one.value} is {other.name}'s too (line {other.line}): files of the one are read as the other"
+            said = f"{one.value} is {other.name}'s, too (line {other.line}): their files can't be told apart"
             yield Foreign(one.file, one.line, "number", enum, one.name, said)
     for c_enum, python_enum, prefix in _PAIRS:
         spoken = {one.name: one for one in enums.get(python_enum, ())}
         for one in enums.get(c_enum, ()):
             twin = spoken.get(one.name.removeprefix(prefix))
             if twin is not None and twin.value != one.value:
-                said = (
-                    f"{one.value} in {one.file}, line {one.line}, and {twin.value} here: one of them is wrong"
-                )
+                said = f"{one.value} in {one.file}, line {one.line}, and {twin.value} here: one is wrong"
                 yield Foreign(twin.file, twin.line, "number", python_enum, twin.name, said)
 
 

@@ -134,7 +134,8 @@ def edit_problems(plan: Plan, *, carried: bool) -> Iterator[Problem]:
         if place.kind == "number":
             yield Problem("number-clash", f"{place.name}: {place.consequence}", place.file, place.line)
         elif place.edit is None and carried:
-            said = f"{place.name} ({place.kind}{f' in {place.owner}' if place.owner else ''}): {place.consequence}"
+            at = f"{place.kind} in {place.owner}" if place.owner else place.kind
+            said = f"{place.name} ({at}): {place.consequence}"
             yield Problem("by-another-hand", said, place.file, place.line)
     for edit in plan.edits:
         if edit.state is State.CONFLICT:
