@@ -122,12 +122,16 @@ def _edits() -> str:
 def _edit(edit: Edit) -> str:
     files = "<br>".join(f"`{name}`" for name in edit.files)
     why = _escaped(edit.purpose)
-    without = f"*required*: {edit.required}" if edit.required else f"*optional*: {edit.optional}"
+    without = (
+        f"*required*: {_escaped(edit.required)}"
+        if edit.required
+        else f"*optional*: {_escaped(edit.optional or '')}"
+    )
     if edit.unless_missing:
         why += f" *The file may be missing: {_escaped(edit.unless_missing.rstrip('.'))}.*"
     if edit.when:
         why += " *Only where the file has what it is about.*"
-    return f"| `{edit.id}` | {files} | {_cell(_where(edit))} | {_cell(why)} | {_cell(_escaped(without))} |"
+    return f"| `{edit.id}` | {files} | {_cell(_where(edit))} | {_cell(why)} | {_cell(without)} |"
 
 
 def _where(edit: Edit) -> str:

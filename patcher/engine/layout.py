@@ -19,6 +19,7 @@ HEADER, LLAMA = "ggml/include/ggml.h", "include/llama.h"
 _FOLDER = "ggml/"
 # beside the header, what tells ggml's own repository from a project that merely has such a header
 _OWN = ("include/ggml.h", "src/ggml-common.h", "include/ggml-backend.h")
+_LLAMAS = (LLAMA, "src/llama-model-loader.cpp", "src/llama.cpp")  # one of them says that llama is there
 _CPU = "src/ggml-cpu/ggml-cpu.c"
 DEPTH = 4  # folders below the top of a project that are looked at
 _NEVER = {".git", "node_modules", "build", "__pycache__"}
@@ -40,7 +41,7 @@ def fitted(patchset: PatchSet, tree: Tree) -> PatchSet:
     def has(path: str) -> bool:
         return tree.read(path) is not None
 
-    if patchset.fitted or has(LLAMA) or not carries_ggml(has):
+    if patchset.fitted or any(has(path) for path in _LLAMAS) or not carries_ggml(has):
         return patchset
     strip = "" if has(HEADER) else _FOLDER
     edits = tuple(_fitted(edit, strip) for edit in patchset.edits)
