@@ -58,6 +58,7 @@ class Group:
     id: str
     subject: str
     body: str
+    needs: tuple[str, ...] = ()  # groups without which this one's text calls what isn't there
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class PatchSet:
     strip: str = ""  # a folder that the edits' paths have and the tree's don't, see layout.fitted
     fitted: bool = False
     choices: Choices = field(default_factory=Choices)  # what was decided for the tree that it is meant for
+    updates: bool = False  # texts that an earlier release of this tool wrote give way to today's
     wrote: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # edit -> hashes of what we put there
 
     def render(self, edit: Edit, tree: Tree, values: Mapping[str, object]) -> str:
@@ -93,7 +95,8 @@ class PatchSet:
         return rendering.ours(template, self.templates, given)
 
     def select(self, only: tuple[str, ...] = (), without: tuple[str, ...] = ()) -> PatchSet:
-        """The same set with only, or without, the edits and groups named.
+        """The same set with only, or without, the edits and groups named. A group brings those that it needs,
+        and goes with them.
 
         Raises :class:`UsageError` for a name that is neither.
         """
@@ -101,6 +104,9 @@ class PatchSet:
         unknown = [name for name in (*only, *without) if name not in known]
         if unknown:
             raise UsageError(f"{unknown[0]}: no such edit or group", hint="'q8a8-patch status' lists them")
+        for group in self.groups:
+            only += group.needs if group.id in only else ()
+            without += (group.id,) if set(group.needs) & set(without) else ()
         edits = tuple(
             edit
             for edit in self.edits
@@ -141,7 +147,9 @@ def load(which: str | Path = "q8_a8") -> PatchSet:
     return PatchSet(
         name=document.type.name,
         type=document.type,
-        groups=tuple(Group(**table) for table in document.groups.values()),
+        groups=tuple(
+            Group(**table | {"needs": tuple(table.get("needs", ()))}) for table in document.groups.values()
+        ),
         edits=edits,
         templates=templates,
         known_good=document.known_good,

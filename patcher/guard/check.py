@@ -16,6 +16,7 @@ from patcher.base.cache import cache_dir
 from patcher.base.errors import UsageError
 from patcher.base.progress import SILENT, Reporter
 from patcher.build import BuildFailedError, BuildRequest, build
+from patcher.build.proof import without_elf
 from patcher.engine import transaction
 from patcher.engine.numbering import is_numbered
 from patcher.engine.patchset import PatchSet, load
@@ -148,6 +149,9 @@ def edit_problems(plan: Plan, *, carried: bool) -> Iterator[Problem]:
             yield Problem(
                 "edit-unplaced", f"{name}: edit '{edit.edit.id}' is left out: {edit.detail}", edit.file
             )
+        elif edit.is_old:
+            message = f"{name}: edit '{edit.edit.id}' is as an earlier q8a8-patch wrote it"
+            yield Problem("edit-old", message, edit.file, None, f"'q8a8-patch apply{chosen} --update'")
         elif edit.differs and not edit.resolution:
             message = f"{name}: edit '{edit.edit.id}' isn't as it would be written: {edit.differs}"
             ways = (
@@ -209,6 +213,10 @@ def _build(course: _Course, request: CheckRequest, tree: WorkTree, work: Path, r
         course.stages.append(Stage("symbols", "skipped", 0.0, "there is no build"))
         return
     with course.stage("symbols") as say:
+        instead = without_elf(made.bin_dir, strict=made.strict)
+        if instead is not None:
+            say(instead.text())
+            return
         demands = symbols.Demands(second_reader=True)
         report = symbols.check([made.bin_dir], demands=demands, reporter=reporter)
         report = repair.suggested(report, repair.fixes(report, reporter=reporter))

@@ -17,7 +17,7 @@ from patcher.engine.tree import WorkTree
 from tests.conftest import snapshot
 
 PATCHSET = load()
-LLAMAS = {"llama", "smoothquant", "calibration", "loading", "gguf-py"}
+LLAMAS = {"llama", "devices", "smoothquant", "calibration", "loading", "gguf-py"}
 
 
 @pytest.fixture(params=["project", "own"])
