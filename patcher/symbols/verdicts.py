@@ -13,6 +13,8 @@ from patcher.symbols.mismatches import tls_mismatches
 from patcher.symbols.scope import Scope, has_lost_versions, provides
 from patcher.symbols.search import MUSL, Search
 
+LACKING = ("undefined-symbol", "hidden-definition", "version-mismatch")
+_NOWHERE = "defined nowhere in what is loaded"
 # of the C library, which every program has from its start
 _C_LIBRARY = ("libc.", "ld-", "libpthread.", "libm.", "libdl.", "librt.")
 
@@ -42,6 +44,7 @@ class Verdicts:
     def __init__(self, inputs: Inputs, search: Search) -> None:
         self.inputs, self._search = inputs, search
         self.findings: dict[tuple[str, str, str], Finding] = {}
+        self.lacking: frozenset[tuple[str, str]] = frozenset()
         self.symbols = 0  # references that were looked up
         self._given = set(self.inputs.objects)
         self._followed: set[ElfObject] = set()  # whose search paths were looked at
@@ -175,6 +178,7 @@ class Verdicts:
 
     def finish(self) -> None:
         """Say of each symbol that is defined nowhere where it is hidden, or what would define it."""
+        self.lacking = self._judged()
         if not self._open:
             return
         from patcher.symbols.hints import Hints  # not needed for what is clean, and slow to load
@@ -193,10 +197,28 @@ class Verdicts:
                     scope, item, "hidden-definition", _symbol(wanted), detail, f"export it from {where.name}"
                 )
             else:
-                detail = "defined nowhere in what is loaded"
+                self.add(scope, item, "undefined-symbol", _symbol(wanted), _NOWHERE)
+        self.lacking = self._judged()
+        self._one_for_each_host()
+        # advice takes the longest: for those alone that are told one by one
+        for scope, item, wanted in self._open:
+            key = ("undefined-symbol", _symbol(wanted), str(item.path))
+            finding = self.findings.get(key)
+            if finding is not None and finding.detail == _NOWHERE and finding.suggestion is None:
                 advice = hints.suggestion(scope, wanted.name)
-                self.add(scope, item, "undefined-symbol", _symbol(wanted), detail, advice)
+                self.findings[key] = finding._replace(suggestion=advice)
         self._open.clear()
+
+    def _judged(self) -> frozenset[tuple[str, str]]:
+        """File and symbol of all that is lacking, each for itself: what another reader has to say as well."""
+        return frozenset((one.object, one.symbol) for one in self.findings.values() if one.rule in LACKING)
+
+    def _one_for_each_host(self) -> None:
+        """Modules that lack one program's names are one finding."""
+        from patcher.symbols.hosts import proposed
+
+        kept = proposed(list(self.findings.values()), self.inputs.objects, self._search)
+        self.findings = {(one.rule, one.symbol, one.object): one for one in kept}
 
     def _versions(self, scope: Scope, item: ElfObject) -> set[tuple[str | None, str | None]]:
         """Versions that are wanted from a library as a whole (glibc's elf/dl-version.c); which it lacks."""
