@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from patcher.symbols.elf import ElfObject, Reference
 from patcher.symbols.elf.constants import DF_STATIC_TLS
-from patcher.symbols.findings import Finding
+from patcher.symbols.findings import Collection, Finding
 from patcher.symbols.inputs import Inputs
 from patcher.symbols.leaks import leaks
 from patcher.symbols.mismatches import tls_mismatches
@@ -43,8 +41,8 @@ class Verdicts:
 
     def __init__(self, inputs: Inputs, search: Search) -> None:
         self.inputs, self._search = inputs, search
-        self.findings: dict[tuple[str, str, str], Finding] = {}
-        self.lacking: frozenset[tuple[str, str]] = frozenset()
+        self.findings = Collection()
+        self.lacking: set[tuple[str, str]] = set()  # file and symbol, told one by one or not
         self.symbols = 0  # references that were looked up
         self._given = set(self.inputs.objects)
         self._followed: set[ElfObject] = set()  # whose search paths were looked at
@@ -65,18 +63,11 @@ class Verdicts:
         suggestion: str | None = None,
     ) -> None:
         """Record a finding, unless another root has shown it already."""
+        if rule in LACKING:
+            self.lacking.add((str(item.path), symbol))
         key = (rule, symbol, str(item.path))
         if key not in self.findings:
-            way = scope.way(item)
-            self.findings[key] = Finding(
-                rule,
-                symbol,
-                str(item.path),
-                tuple(one.name for one in way),
-                detail,
-                suggestion,
-                tuple(str(one.path) for one in way),
-            )
+            self.findings.add(_finding(scope, item, rule, symbol, detail, suggestion))
 
     def check(self, scope: Scope) -> None:
         """Look every reference of every object of one scope up."""
@@ -178,17 +169,18 @@ class Verdicts:
 
     def finish(self) -> None:
         """Say of each symbol that is defined nowhere where it is hidden, or what would define it."""
-        self.lacking = self._judged()
         if not self._open:
             return
-        from patcher.symbols.hints import Hints  # not needed for what is clean, and slow to load
+        # not needed for what is clean, and slow to load
+        from patcher.symbols.hints import Hints
+        from patcher.symbols.hosts import proposed
 
         hints = Hints(self.inputs, {wanted.name for _, _, wanted in self._open})
-        told: set[tuple[str, Path]] = set()
+        nowhere: dict[tuple[str, str], tuple[Finding, Scope, str]] = {}
         for scope, item, wanted in self._open:
-            if (wanted.name, item.path) in told:
+            key = (str(item.path), _symbol(wanted))
+            if key in nowhere:
                 continue
-            told.add((wanted.name, item.path))
             hidden = hints.hidden(scope, wanted.name)
             if hidden is not None:
                 where, found = hidden
@@ -197,44 +189,35 @@ class Verdicts:
                     scope, item, "hidden-definition", _symbol(wanted), detail, f"export it from {where.name}"
                 )
             else:
-                self.add(scope, item, "undefined-symbol", _symbol(wanted), _NOWHERE)
-        self.lacking = self._judged()
-        self._one_for_each_host()
-        # advice takes the longest: for those alone that are told one by one
-        for scope, item, wanted in self._open:
-            key = ("undefined-symbol", _symbol(wanted), str(item.path))
-            finding = self.findings.get(key)
-            if finding is not None and finding.detail == _NOWHERE and finding.suggestion is None:
-                advice = hints.suggestion(scope, wanted.name)
-                self.findings[key] = finding._replace(suggestion=advice)
+                finding = _finding(scope, item, "undefined-symbol", _symbol(wanted), _NOWHERE)
+                nowhere[key] = (finding, scope, wanted.name)
+        self.lacking |= nowhere.keys()
+        # modules that lack one program's names are one finding; advice takes the longest, and is for others
+        alone = {key: finding for key, (finding, _, _) in nowhere.items()}
+        for one in proposed(list(alone.values()), self.inputs.objects, self._search):
+            key = (one.object, one.symbol)
+            if alone.get(key) is one:
+                _, scope, name = nowhere[key]
+                self.findings.add(one._replace(suggestion=hints.suggestion(scope, name)))
+            else:
+                self.findings.add(one)
         self._open.clear()
-
-    def _judged(self) -> frozenset[tuple[str, str]]:
-        """File and symbol of all that is lacking, each for itself: what another reader has to say as well."""
-        return frozenset((one.object, one.symbol) for one in self.findings.values() if one.rule in LACKING)
-
-    def _one_for_each_host(self) -> None:
-        """Modules that lack one program's names are one finding."""
-        from patcher.symbols.hosts import proposed
-
-        kept = proposed(list(self.findings.values()), self.inputs.objects, self._search)
-        self.findings = {(one.rule, one.symbol, one.object): one for one in kept}
 
     def _versions(self, scope: Scope, item: ElfObject) -> set[tuple[str | None, str | None]]:
         """Versions that are wanted from a library as a whole (glibc's elf/dl-version.c); which it lacks."""
         lacking: set[tuple[str | None, str | None]] = set()
-        by_name = {part.name: part for part in scope.objects} if item.wants else {}
-        for want in item.wants:
+        if not item.wants or scope.libc != "glibc":
+            return lacking
+        by_name = {part.name: part for part in scope.objects}
+        using: dict[tuple[str | None, str | None], list[str]] = {}
+        for one in item.references:
+            using.setdefault((one.version, one.file), []).append(one.name)
+        for want in dict.fromkeys(item.wants):
             there = by_name.get(want.file)
             if there is None or not there.versions or want.version in there.versions or want.weak:
                 continue
-            if scope.libc != "glibc":
-                continue
             lacking.add((want.file, want.version))
-            users = [
-                one.name for one in item.references if one.version == want.version and one.file == want.file
-            ]
-            for name in users or [""]:
+            for name in using.get((want.version, want.file), [""]):
                 symbol = f"{name}@{want.version}"
                 detail = f"{want.file} doesn't have {want.version} ({there.path})"
                 self.add(scope, item, "version-mismatch", symbol, detail)
@@ -280,3 +263,11 @@ class Verdicts:
 
 def _symbol(wanted: Reference) -> str:
     return f"{wanted.name}@{wanted.version}" if wanted.version else wanted.name
+
+
+def _finding(
+    scope: Scope, item: ElfObject, rule: str, symbol: str, detail: str, suggestion: str | None = None
+) -> Finding:
+    way = scope.way(item)
+    names, places = tuple(one.name for one in way), tuple(str(one.path) for one in way)
+    return Finding(rule, symbol, str(item.path), names, detail, suggestion, places)
