@@ -57,14 +57,20 @@ def ours_again(work: Work, folder: Path, **flags: list[str]) -> dict[str, Path]:
     return objects
 
 
-def linked_again(work: Work, folder: Path, ours: dict[str, Path], *flags: str) -> Path:
-    """The folder of the CPU backend with our objects instead of the build's."""
-    objects = work.bin.parent / "ggml/src/CMakeFiles/ggml-cpu.dir"
-    others = [path for path in objects.rglob("*.o") if path.parent.name != "q8-a8"]
-    link = [native(), "-shared", *flags, "-fopenmp", *map(str, [*others, *ours.values()])]
-    link += ["-o", str(folder / "libggml-cpu.so.0"), "-Wl,-soname,libggml-cpu.so.0"]
-    subprocess.run([*link, "-L", str(work.bin), "-lggml-base"], check=True)
+def relinked(work: Work, folder: Path, instead: dict[str, Path], *flags: str) -> Path:
+    """The folder of a CPU backend with other objects than the build's: name of the build's -> ours."""
+    objects = sorted((work.bin.parent / "ggml/src/CMakeFiles/ggml-cpu.dir").rglob("*.o"))
+    assert {path.name for path in objects} >= set(instead)
+    chosen = [str(instead.get(path.name, path)) for path in objects]
+    link = [native(), "-shared", *flags, "-fopenmp", *chosen, "-o", str(folder / "libggml-cpu.so.0")]
+    link += ["-Wl,-soname,libggml-cpu.so.0", "-L", str(work.bin), "-lggml-base"]
+    subprocess.run(link, check=True)
     return folder
+
+
+def linked_again(work: Work, folder: Path, ours: dict[str, Path], *flags: str) -> Path:
+    """The same with our two files' objects."""
+    return relinked(work, folder, {f"{name}.cpp.o": path for name, path in ours.items()}, *flags)
 
 
 def test_the_buffer_type_under_sanitizers(work: Work, tmp_path: Path) -> None:
