@@ -32,6 +32,7 @@ class Request(NamedTuple):
     must_export: tuple[str, ...] = ()
     at_most: tuple[str, ...] = ()
     second_reader: bool = False
+    as_tree: bool = False
 
 
 class Outcome(NamedTuple):
@@ -51,6 +52,8 @@ def verify(request: Request, *, verbose: bool = False, reporter: Reporter = SILE
     """Check, repair and compare as asked. Raises what the library raises."""
     if not request.paths:
         raise UsageError("PATHS: looked for files or folders, found none", hint="name a build's bin folder")
+    if request.as_tree:
+        return _tree(request)
     if request.write_baseline is not None:
         from patcher.base.files import require_place
 
@@ -61,6 +64,11 @@ def verify(request: Request, *, verbose: bool = False, reporter: Reporter = SILE
     if request.write_baseline is not None:
         from patcher.symbols import baseline
 
+        if report.more:
+            raise UsageError(
+                f"{request.write_baseline}: a baseline holds every finding, and there are {report.more}",
+                hint="name fewer files at once",
+            )
         baseline.write_baseline(request.write_baseline, report)
         reporter.note(f"{len(report.findings)} findings written to {request.write_baseline}")
         return Outcome(ExitCode.OK, report.document, str)
@@ -68,7 +76,7 @@ def verify(request: Request, *, verbose: bool = False, reporter: Reporter = SILE
         from patcher.symbols import baseline
 
         report = baseline.without_known(report, request.baseline)
-    code = ExitCode.FINDINGS if report.at_least(request.fail_on) else ExitCode.OK
+    code = ExitCode.FINDINGS if report.fails(request.fail_on) else ExitCode.OK
     if request.form in ("text", "json"):
         return Outcome(code, report.document, lambda: text(report, verbose=verbose))
     from patcher.symbols.formats import FORMATS
@@ -76,15 +84,32 @@ def verify(request: Request, *, verbose: bool = False, reporter: Reporter = SILE
     return Outcome(code, report.document, lambda: FORMATS[request.form](report))
 
 
-def _checked(request: Request, reporter: Reporter) -> symbols.Report:
-    ignores = symbols.Ignores.of(request.ignore)
-    if request.ignore_file is not None:
-        ignores.read(request.ignore_file)
+def _tree(request: Request) -> Outcome:
+    from patcher.symbols import trees
+
+    if request.form not in ("text", "json") or request.emulate not in (None, "loader"):
+        raise UsageError(
+            "--tree: shows what a loader does, as text or JSON", hint="leave --format or --emulate out"
+        )
+    found = trees.trees(request.paths, options=_options(request), hosts=request.host)
+    code = ExitCode.FINDINGS if any(node.broken for node in found) else ExitCode.OK
+    return Outcome(code, lambda: {"trees": [node.document() for node in found]}, lambda: trees.text(found))
+
+
+def _options(request: Request) -> symbols.SearchOptions:
     options = symbols.SearchOptions.from_environment(request.library_path, request.sysroot)
     if request.assume_library:
         from patcher.symbols.assumed import assumed
 
         options = options._replace(assumed=assumed(request.assume_library))
+    return options
+
+
+def _checked(request: Request, reporter: Reporter) -> symbols.Report:
+    ignores = symbols.Ignores.of(request.ignore)
+    if request.ignore_file is not None:
+        ignores.read(request.ignore_file)
+    options = _options(request)
     demands = symbols.Demands(request.must_export, request.at_most, request.second_reader)
     if request.emulate is None:
         return symbols.check(

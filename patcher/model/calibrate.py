@@ -18,6 +18,7 @@ from patcher.model.gguf_format import TYPE_NUMBERS, ValueType
 from patcher.model.gguf_writer import GgufWriter, NewTensor, make_array, make_value
 from patcher.model.model_file import model_hash, open_model
 from patcher.model.stats import TYPE, VERSION, Stats, merged_arrays, open_stats
+from patcher.programs.last_words import cause
 
 TOOL = "llama-q8a8-stats"
 _CHUNK = re.compile(r"chunk (\d+) of (\d+)\s*")
@@ -111,9 +112,9 @@ def calibrate(request: CalibrationRequest, reporter: Reporter = SILENT) -> Stats
             words = f"its last words: {said[-1]}" if said else None
             raise BuildError(f"{request.tool}: was killed by signal {-child.returncode}", hint=words)
         error = next((line for line in reversed(said) if line.startswith("error:")), said[-1] if said else "")
-        raise UsageError(
-            error.removeprefix("error:").strip() or f"{request.tool}: exit code {child.returncode}"
-        )
+        error = error.removeprefix("error:").strip() or f"{request.tool}: exit code {child.returncode}"
+        why = cause("\n".join(said))
+        raise UsageError(f"{error} ({why})" if why and why not in error else error)
     return open_stats(request.output)
 
 
@@ -136,8 +137,8 @@ def merge(paths: Sequence[Path], output: Path, *, force: bool = False) -> Stats:
         "general.type": make_value(ValueType.STRING, TYPE),
         f"{TYPE}.version": make_value(ValueType.UINT32, VERSION),
         f"{TYPE}.model_hash": make_value(ValueType.STRING, first.model_hash),
-        f"{TYPE}.architecture": make_value(ValueType.STRING, first.file.get(f"{TYPE}.architecture", "")),
-        f"{TYPE}.chunk_size": make_value(ValueType.UINT32, first.file.get(f"{TYPE}.chunk_size", 0)),
+        f"{TYPE}.architecture": make_value(ValueType.STRING, first.file.text(f"{TYPE}.architecture", "")),
+        f"{TYPE}.chunk_size": make_value(ValueType.UINT32, first.file.number(f"{TYPE}.chunk_size", 0)),
         f"{TYPE}.rows": make_value(ValueType.UINT32, min(part.row_limit for part in parts)),
         f"{TYPE}.texts": make_array(ValueType.STRING, texts),
         f"{TYPE}.chunks": make_array(ValueType.UINT32, [n for part in parts for n in part.chunks]),

@@ -5,16 +5,20 @@
 * ``scaling_factors`` f32 array: the factors of all folds; ``folds``, ``fold_sizes``: whose, and how many each
 * ``new_tensors`` string array, where there are any: what the model had not before
 * ``model_hash`` and ``calibration_hash``: SHA-256 of the model before and of the statistics file
+* ``id`` string: SHA-256 over ``model_hash``, the folds and their factors, the same for the same smoothing
+
+An adapter that was folded for a smoothed model has its ``id`` as ``base``.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 
 import numpy as np
 
 from patcher import __version__
-from patcher.model.alpha import Choice
+from patcher.model.alpha import LIMIT, Choice
 from patcher.model.fold import HEAD, Fold
 from patcher.model.gguf import GgufError, GgufFile, Value
 from patcher.model.gguf_format import ValueType
@@ -22,6 +26,7 @@ from patcher.model.gguf_writer import make_array, make_value
 from patcher.model.tensor_data import Array
 
 PREFIX = "smoothquant."
+BASE = "base"  # of an adapter: the smoothing that it was folded for
 VERSION = 1
 
 
@@ -60,10 +65,31 @@ def added(
             ValueType.STRING, [choice.magnitude for choice in choices.values()], big_endian=big
         ),
         "scaling_factors": make_array(ValueType.FLOAT32, factors, big_endian=big),
+        "id": scalar(ValueType.STRING, _identity(model_hash, choices)),
     }
     if new_tensors:
         new["new_tensors"] = make_array(ValueType.STRING, new_tensors, big_endian=big)
     return {**removed(file), **{PREFIX + key: value for key, value in new.items()}}
+
+
+def _identity(model_hash: str, choices: Mapping[Fold, Choice]) -> str:
+    digest = hashlib.sha256(model_hash.encode())
+    for fold, choice in choices.items():
+        digest.update(f"\0{fold.name}\0".encode() + choice.factors.astype("<f4").tobytes())
+    return digest.hexdigest()
+
+
+def identity_of(file: GgufFile) -> str:
+    """Which smoothing a model has: its ``id``, or the hash of what it was, in files without one.
+
+    Raises :class:`GgufError` where it has neither.
+    """
+    found = file.get(f"{PREFIX}id") or file.get(f"{PREFIX}model_hash")
+    if not isinstance(found, str) or not found:
+        raise GgufError(
+            f"{file.path}: looked for 'smoothquant.id' or 'smoothquant.model_hash', found neither"
+        )
+    return found
 
 
 def removed(file: GgufFile) -> dict[str, Value]:
@@ -93,8 +119,9 @@ def factors_of(file: GgufFile, folds: tuple[Fold, ...]) -> dict[Fold, Array]:
     version = file.get(f"{PREFIX}version")
     if version != VERSION:
         raise GgufError(f"{file.path}: 'smoothquant.version' is {version!r}, this tool reads {VERSION}")
-    names, sizes, flat = (file.get(PREFIX + key) for key in ("folds", "fold_sizes", "scaling_factors"))
-    if not isinstance(names, list) or not isinstance(sizes, list) or not isinstance(flat, list):
+    names, sizes = file.list_of(str, f"{PREFIX}folds"), file.list_of(int, f"{PREFIX}fold_sizes")
+    flat = file.list_of(float, f"{PREFIX}scaling_factors")
+    if not names or not sizes or not flat:
         raise GgufError(
             f"{file.path}: looked for 'smoothquant.folds', 'fold_sizes' and 'scaling_factors', found less"
         )
@@ -104,8 +131,13 @@ def factors_of(file: GgufFile, folds: tuple[Fold, ...]) -> dict[Fold, Array]:
             f"{file.path}: 'smoothquant.folds', 'fold_sizes' and 'scaling_factors' contradict each other"
         )
     values = np.array(flat, np.float32)
-    if not np.isfinite(values).all() or (values <= 0).any():
-        raise GgufError(f"{file.path}: 'smoothquant.scaling_factors' holds values that are no factors")
+    # rounded to float32 they may lie a little outside; what isn't finite is in no range
+    within = (values >= 0.999 / LIMIT) & (values <= 1.001 * LIMIT)
+    if not within.all():
+        raise GgufError(
+            f"{file.path}: 'smoothquant.scaling_factors' holds {values[~within][0]:g}, factors are"
+            f" 1/{LIMIT:g} to {LIMIT:g}: it wasn't smoothed by this tool, or is damaged"
+        )
     found: dict[Fold, Array] = {}
     position = 0
     for name, size in zip(names, sizes, strict=True):

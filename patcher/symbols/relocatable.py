@@ -13,6 +13,7 @@ from patcher.symbols.elf.constants import (
     ET_REL,
     SHN_COMMON,
     SHN_UNDEF,
+    SHT_DYNSYM,
     SHT_SYMTAB,
     STB_LOCAL,
     STB_WEAK,
@@ -27,6 +28,7 @@ from patcher.symbols.elf.image import Image, UnreadableElfError
 from patcher.symbols.elf.table import Columns
 
 MAX_MEMBERS = 100_000
+MAX_MEMBER_NAME = 4096  # bytes
 _LTO_TABLE = b".gnu.lto_.symtab."
 _LTO_DEFINED, _LTO_WEAK, _LTO_COMMON, _LTO_HIDDEN = (0, 1, 4), (1, 3), 4, (2, 3)  # as plugin-api.h has them
 _HEADER = 60  # bytes of an archive member's header
@@ -53,6 +55,9 @@ class Unit:
     relocatable: bool
     symbols: tuple[Symbol, ...]
     lto: bool = False
+    file: Path | None = None  # that it lies in, where that isn't ``path``: a thin archive's member
+    start: int = 0  # in its file
+    size: int | None = None
 
 
 def members(path: Path, only: Container[bytes] | None = None) -> Iterator[Unit]:
@@ -86,7 +91,7 @@ def _unit(
             tables = [one for one, name in zip(sections, names, strict=False) if name.startswith(_LTO_TABLE)]
             if tables:  # GCC's link-time optimization: what the linker's plugin is told
                 entries = image.at(tables[0].offset, tables[0].size)
-                return Unit(path, member, True, tuple(_lto_symbols(entries, only)))
+                return Unit(path, member, True, tuple(_lto_symbols(entries, only)), file=file)
             lto = any(name.startswith(b".gnu.lto_") for name in names)
             table = next((one for one in sections if one.type == SHT_SYMTAB), None)
             if table is None or table.link >= len(sections):
@@ -98,7 +103,9 @@ def _unit(
                 image.little,
                 image.at(strings.offset, strings.size),
             )
-            return Unit(path, member, image.type == ET_REL, tuple(_symbols(columns, only)), lto)
+            return Unit(
+                path, member, image.type == ET_REL, tuple(_symbols(columns, only)), lto, file, start, size
+            )
     except (UnreadableElfError, OSError, ValueError, struct.error, OverflowError, MemoryError):
         return None
 
@@ -150,11 +157,32 @@ def _symbols(table: Columns, only: Container[bytes] | None) -> Iterator[Symbol]:
         )
 
 
+def weak_exports(path: Path) -> set[bytes]:
+    """The names that a library defines weakly for others; none where that can't be read."""
+    try:
+        with Image(path) as image:
+            sections = image.sections()
+            table = next((one for one in sections if one.type == SHT_DYNSYM), None)
+            if table is None:
+                return set()
+            strings = sections[table.link]
+            columns = Columns(
+                image.at(table.offset, table.size),
+                image.bits,
+                image.little,
+                image.at(strings.offset, strings.size),
+            )
+            return {symbol.name for symbol in _symbols(columns, None) if symbol.defined and symbol.weak}
+    except (UnreadableElfError, OSError, ValueError, IndexError, struct.error, OverflowError, MemoryError):
+        return set()
+
+
 def _archive(path: Path, only: Container[bytes] | None, *, thin: bool) -> Iterator[Unit]:
     """The members of an ``ar`` file (System V and GNU: long names in ``//``, thin ones beside it)."""
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         at, long_names = 8, b""
+        read: set[tuple[int, int]] = set()  # files that a thin archive has named
         defining: set[int] | None = (
             None  # offsets of the members that define what is wanted, if that is known
         )
@@ -183,12 +211,24 @@ def _archive(path: Path, only: Container[bytes] | None, *, thin: bool) -> Iterat
             elif not special and (defining is None or at in defining):
                 name = _member_name(raw, long_names)
                 if thin:
-                    unit = _unit(path.parent / name, path, name, only)
+                    place = path.parent / name
+                    known = _identity(place)
+                    unit = _unit(place, path, name, only) if known not in read else None
+                    read |= {known} if known else set()
                 else:
                     unit = _unit(path, path, name, only, at + _HEADER, length)
                 if unit is not None:
                     yield unit
             at = following
+
+
+def _identity(place: Path) -> tuple[int, int] | None:
+    """Which file it is, by whatever name: a thin archive can name the same large one any number of times."""
+    try:
+        status = os.stat(place)  # noqa: PTH116
+    except (OSError, ValueError):
+        return None
+    return (status.st_dev, status.st_ino)
 
 
 def _indexed(table: bytes, word: int, only: Container[bytes]) -> set[int] | None:
@@ -210,5 +250,5 @@ def _indexed(table: bytes, word: int, only: Container[bytes]) -> set[int] | None
 def _member_name(raw: bytes, long_names: bytes) -> str:
     if raw[:1] == b"/" and raw[1:].isdigit():
         at = int(raw[1:])
-        raw = long_names[at : long_names.find(b"\n", at)]
+        raw = long_names[at : at + MAX_MEMBER_NAME].partition(b"\n")[0]
     return raw.rstrip(b"/").decode("utf-8", "replace")

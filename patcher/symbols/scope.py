@@ -83,7 +83,7 @@ class Library:
         text = str(path)
         known = self._by_path.get(text)
         if known is None:
-            real = os.path.realpath(text)
+            real = os.path.realpath(self.search.inside(text))
             known = self._by_real.get(real)
             if known is None:
                 known = self._by_real[real] = read(Path(real))
@@ -168,7 +168,7 @@ class _Loading:
         scope.found_by[requester, name] = found.how
         self.by_name[key] = item
         if item not in scope.parents:
-            folder = found.path.rpartition("/")[0]
+            folder = found.place or found.path.rpartition("/")[0]
             if folder and folder != str(item.path.parent):
                 self.places[item] = folder
             self.add(item, requester, (requester, *loaders))
