@@ -36,7 +36,7 @@ from patcher.model import gguf, smooth_metadata
 from patcher.model.gguf_head import read_head
 from patcher.model.stats import open_stats
 from patcher.source import archive
-from patcher.symbols.emulate.scripts import local_names
+from patcher.symbols.emulate.scripts import read_script
 from patcher.symbols.instantiate import class_directive, directive, tidy
 from patcher.symbols.ldconfig import Cache
 
@@ -177,7 +177,8 @@ def _type(path: Path, data: bytes) -> None:
 
 
 def _script(path: Path, data: bytes) -> None:
-    local_names(_file(path, data), ["a", "b_c", ""])
+    script = read_script(_file(path, data))
+    script.is_local("a"), script.lists("_Z1fi"), list(script.unmatched(["b"]))
 
 
 def _name_seeds() -> list[bytes]:

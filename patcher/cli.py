@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("status", "Say what is there, missing and contradicting."),
     "diff": ("diff", "Show the plan as a unified diff."),
     "revert": ("revert", "Undo what apply did, to the byte."),
+    "move": ("move", "Move the tree to another release, with the type and your own commits."),
     "export": ("export", "Write the plan as a series that git am takes."),
     "build": ("build", "Configure and build out of tree, strictly linked."),
     "verify-symbols": ("verify_symbols", "Prove that no undefined symbol remains in ELF files."),
@@ -36,6 +37,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("doctor", "Say what this machine has and lacks."),
     "completion": ("completion", "Print a shell's completion script."),
 }
+
+
+_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 class LazyGroup(click.Group):
@@ -58,7 +62,7 @@ class LazyGroup(click.Group):
 
 @click.group(
     cls=LazyGroup,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings=_SETTINGS,
     epilog="Exit codes: 0 done, 1 findings, 2 usage, 3 conflict, 4 source, 5 build, 6 tree changed, "
     "130 interrupted.",
 )
@@ -70,10 +74,25 @@ def cli() -> None:
     """
 
 
-def run(argv: list[str] | None = None) -> int:
-    """Run one command; return its exit code. Every failure is one line on stderr."""
+def alone(program: str) -> click.Command:
+    """``verify-symbols`` as a program of its own: ``program`` is what its help calls it."""
+    from patcher.commands.verify_symbols import command
+
+    help_text = (command.help or "").replace("q8a8-patch verify-symbols", program)
+    own = click.Command(
+        program, params=command.params, callback=command.callback, help=help_text, context_settings=_SETTINGS
+    )
+    return click.version_option(__version__, prog_name=program)(own)
+
+
+def run(argv: list[str] | None = None, program: str = "q8a8-patch") -> int:
+    """Run one command; return its exit code. Every failure is one line on stderr.
+
+    ``program`` other than the group's own name is :func:`alone`.
+    """
     try:
-        result = cli.main(args=argv, prog_name="q8a8-patch", standalone_mode=False)
+        command = cli if program == "q8a8-patch" else alone(program)
+        result = command.main(args=argv, prog_name=program, standalone_mode=False)
     except PatcherError as error:
         return _fail(str(error), error.exit_code)
     except click.exceptions.Exit as error:
