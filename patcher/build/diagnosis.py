@@ -54,7 +54,8 @@ _KILLED = re.compile(
 _DISK = re.compile(r"No space left on device")
 _CMAKE = re.compile(
     # paragraphs of the message stand apart, indented all of them
-    r"^CMake Error at (?P<file>[^:\n]+):(?P<line>\d+)(?!\d)[^\n]*:\n+(?P<message>(?:  .+(?:\n|\Z)|\n(?=  ))+)",
+    r"^CMake Error at (?P<file>[^:\n]+):(?P<line>\d+)(?!\d)[^\n]*"
+    r":\n+(?P<message>(?:  .+(?:\n|\Z)|\n(?=  ))+)",
     re.M,
 )
 _CMAKE_PLAIN = re.compile(r"^CMake Error: (?P<message>.+)$", re.M)
