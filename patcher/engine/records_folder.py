@@ -104,7 +104,7 @@ def _belongs(folder: Folder, top: Path) -> bool:
         return (folder.path / os.fsdecode(back.strip())).resolve() == (top / ".git").resolve()
     settings = folder.read("config", _MAX) or b""
     found = re.search(
-        rb"^[ \t]*worktree[ \t]*=[ \t]*([^\r\n]+?)[ \t]*$", settings, re.MULTILINE | re.IGNORECASE
+        rb"^[ \t]*worktree[ \t]*=[ \t]*(?=\S)([^\r\n]*[^\s])[ \t]*$", settings, re.MULTILINE | re.IGNORECASE
     )
     if found is None:
         return False
