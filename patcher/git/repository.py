@@ -82,19 +82,19 @@ def commit_date(repo: Path, commit: str) -> str:
 
 def list_files(repo: Path, commit: str) -> list[str]:
     """Every file of ``commit``."""
-    return list(_entries(repo, resolve(repo, commit)))
+    return list(entries(repo, resolve(repo, commit)))
 
 
 def read_file(repo: Path, commit: str, path: str) -> bytes | None:
     """One file of ``commit`` from git's objects; None where it has no such file (a link is none)."""
-    mode, blob = _entries(repo, resolve(repo, commit) if not _COMMIT.fullmatch(commit) else commit).get(
+    mode, blob = entries(repo, resolve(repo, commit) if not _COMMIT.fullmatch(commit) else commit).get(
         path, ("", "")
     )
     return read_blob(repo, blob) if mode.startswith("100") else None
 
 
 @lru_cache(maxsize=8)  # a commit never changes, and a plan asks for many of its files
-def _entries(repo: Path, commit: str) -> dict[str, tuple[str, str]]:
+def entries(repo: Path, commit: str) -> dict[str, tuple[str, str]]:
     """Path -> (mode, object) of every file, link and submodule."""
     out = run(repo, "ls-tree", "-r", "-z", "--full-tree", commit)
     entries = {}
