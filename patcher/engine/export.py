@@ -8,10 +8,11 @@ from pathlib import Path
 
 from patcher.base.errors import UsageError
 from patcher.base.progress import SILENT, Reporter
+from patcher.engine.layout import require_tree
 from patcher.engine.patchset import PatchSet
 from patcher.engine.plan import Plan
 from patcher.engine.planning import make_plan
-from patcher.engine.tree import CommitTree, require_llama
+from patcher.engine.tree import CommitTree
 
 AUTHOR = ("q8a8-patch", "q8a8-patch@localhost")
 
@@ -59,7 +60,7 @@ def export(
     from patcher import git
 
     tree = CommitTree(repo, ref, prefix)
-    require_llama(tree)
+    require_tree(tree)
     plan = make_plan(tree, patchset, reporter)
     plan.require_clean()
     if not plan.missing:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from patcher.base.os_errors import refused
 from patcher.model.gguf import GgufError, TensorInfo, Value
 from patcher.model.gguf_format import (
     DEFAULT_ALIGNMENT,
@@ -85,7 +86,7 @@ class GgufWriter:
             self._file.write(head)
             self._file.truncate(self.size)  # a hole, not zeros; holes are padding or are filled below
         except OSError as why:
-            raise GgufError(f"{path}: can't be written ({why.strerror or why})") from why
+            raise refused(path, why, kind=GgufError) from why
 
     def __enter__(self) -> GgufWriter:
         return self
@@ -93,7 +94,11 @@ class GgufWriter:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        try:
+            self._file.close()
+        except OSError as why:  # what was still to be written; an error that is under way says more
+            if value is None:
+                raise refused(self._file.name, why, kind=GgufError) from why
 
     def write(self, name: str, pieces: Iterable[bytes]) -> None:
         """Write a tensor's bytes, in order. Raises :class:`GgufError` where its shape wants more or fewer."""
@@ -110,14 +115,17 @@ class GgufWriter:
                 else:
                     self._file.write(piece)
         except OSError as why:
-            raise GgufError(f"{self._file.name}: can't be written ({why.strerror or why})") from why
+            raise refused(self._file.name, why, kind=GgufError) from why
         if written != wanted:
             raise GgufError(f"{self._file.name}: {written} bytes for tensor '{name}', which takes {wanted}")
 
     def sync(self) -> None:
-        """Let everything written reach the disk."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Let everything written reach the disk. Raises :class:`GgufError` where that is full."""
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as why:
+            raise refused(self._file.name, why, kind=GgufError) from why
 
 
 def tensors_like(infos: Iterable[TensorInfo]) -> tuple[NewTensor, ...]:

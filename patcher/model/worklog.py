@@ -17,6 +17,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from patcher.base.errors import UsageError
+from patcher.base.os_errors import refused
 from patcher.model.alpha import Choice
 from patcher.model.tensor_data import Array
 
@@ -106,9 +107,12 @@ class Worklog:
         self._write_line(json.dumps(entry))
 
     def _write_line(self, line: str) -> None:
-        self._file.write(line + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        try:
+            self._file.write(line + "\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as why:
+            raise refused(self.path, why) from why
 
     def _read(self, head: str) -> int:
         """Take up the entries of an earlier run; the bytes of them that are whole, 0 for another run's."""
