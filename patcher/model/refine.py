@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from patcher.base import partial_files
 from patcher.base.errors import UsageError
+from patcher.base.files import made_whole
 from patcher.base.progress import SILENT, Reporter
 from patcher.model import architecture, smooth_metadata
 from patcher.model.choose import seen_as
@@ -98,32 +98,28 @@ def refine(quantized: Path, of: Material, reporter: Reporter = SILENT) -> Refine
     }
     if not wanted:
         raise UsageError(f"{of.stats.path}: no rows were kept for any {TYPE} tensor of {quantized}")
-    draft = quantized.with_name(quantized.name + ".part")
     errors: dict[str, float] = {}
     metadata = {**made.head.metadata, _KEY: make_value(ValueType.STRING, "compensated")}
-    try:
-        with (
-            reporter.step("Rounding", total=len(made.tensors)) as step,
-            GgufWriter(
-                draft, metadata, tensors_like(made.tensors.values()), alignment=made.head.alignment
-            ) as writer,
-        ):
-            last: tuple[object, list[Known | None]] | None = None
-            for number, tensor in enumerate(made.tensors.values()):
-                step.update(done=number, detail=tensor.name)
-                inputs = wanted.get(tensor.name)
-                if inputs is None:
-                    writer.write(tensor.name, copied(tensor))
-                    continue
-                if last is None or last[0] != inputs.key:  # products beside each other share an input
-                    last = inputs.key, [_known(rows) for rows in inputs.load()]
-                error = _Error()
-                writer.write(tensor.name, _rounded(of.model.tensors[tensor.name], last[1], error))
-                errors[tensor.name] = error.ratio
-            writer.sync()
-        draft.replace(quantized)
-    finally:
-        draft.unlink(missing_ok=True)
+    with (
+        made_whole(quantized, kind=GgufError) as draft,
+        reporter.step("Rounding", total=len(made.tensors)) as step,
+        GgufWriter(
+            draft, metadata, tensors_like(made.tensors.values()), alignment=made.head.alignment
+        ) as writer,
+    ):
+        last: tuple[object, list[Known | None]] | None = None
+        for number, tensor in enumerate(made.tensors.values()):
+            step.update(done=number, detail=tensor.name)
+            inputs = wanted.get(tensor.name)
+            if inputs is None:
+                writer.write(tensor.name, copied(tensor))
+                continue
+            if last is None or last[0] != inputs.key:  # products beside each other share an input
+                last = inputs.key, [_known(rows) for rows in inputs.load()]
+            error = _Error()
+            writer.write(tensor.name, _rounded(of.model.tensors[tensor.name], last[1], error))
+            errors[tensor.name] = error.ratio
+        writer.sync()
     return Refined(quantized, errors, time.monotonic() - start)
 
 
@@ -140,14 +136,8 @@ def unrefined(source: Path, out: Path, type_name: str, *, force: bool) -> Iterat
         raise UsageError(f"{out}: can't be written over", hint="name another file")
     if out.exists() and not force:
         raise UsageError(f"{out}: is there already", hint="name another file, or use --force")
-    place = partial_files.beside(out)
-    try:
+    with made_whole(out, kind=GgufError) as place:
         yield place
-        place.replace(out)
-    except OSError as why:
-        raise GgufError(f"{out}: can't be written ({why.strerror or why})") from why
-    finally:
-        place.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from patcher.base import partial_files
 from patcher.base.errors import BuildError, UsageError
+from patcher.base.files import made_whole
 from patcher.base.progress import SILENT, Reporter
-from patcher.base.stages import disk_errors, require_space
+from patcher.base.stages import require_space
 from patcher.model import gguf_header
 from patcher.model.gguf_header import Header
 from patcher.programs.folder import Programs
@@ -80,10 +80,15 @@ def quantize(
         )
     destination.parent.mkdir(parents=True, exist_ok=True)
     require_space(destination.parent, min(source.stat().st_size // 4, 1 << 30), "the model")
-    draft = partial_files.beside(destination)
-    command: list[str | Path] = [*(["--allow-requantize"] if held else []), *arguments, source, draft, name]
-    command += [str(threads)] if threads else []
-    try:
+    with made_whole(destination) as draft:
+        command: list[str | Path] = [
+            *(["--allow-requantize"] if held else []),
+            *arguments,
+            source,
+            draft,
+            name,
+        ]
+        command += [str(threads)] if threads else []
         with reporter.step(f"Quantizing to {name}", total=len(before.tensors)) as step:
 
             def follow(piece: str) -> None:
@@ -92,10 +97,6 @@ def quantize(
 
             ran = programs.run("llama-quantize", command, on_text=follow)
         after = _checked(before, draft, name)
-        with disk_errors(destination.parent):
-            draft.replace(destination)
-    finally:
-        draft.unlink(missing_ok=True)
     return Quantized(destination, name, replace(after, path=destination), before.size, ran.seconds)
 
 

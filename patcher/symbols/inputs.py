@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from patcher.base.errors import UsageError
+from patcher.base.os_errors import reason
 from patcher.symbols.elf import ET_DYN, ET_EXEC, ET_REL, ElfObject, UnreadableElfError
 from patcher.symbols.elf.constants import MAGIC
 from patcher.symbols.elf.identity import head
@@ -108,7 +109,7 @@ def _may_be_elf(file: str) -> bool:
 def _below(folder: Path, inputs: Inputs) -> Iterator[str]:
     def closed(why: OSError) -> None:
         place = Path(str(why.filename))
-        inputs.unreadable.append((place, f"{place}: can't be listed ({os.strerror(why.errno or 0)})"))
+        inputs.unreadable.append((place, f"{place}: can't be listed ({reason(why)})"))
 
     for place, folders, names in os.walk(folder, followlinks=False, onerror=closed):
         folders.sort()
