@@ -138,9 +138,14 @@ def test_a_commit_that_was_cut_off_is_made_by_the_next_run(
     mini_repo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tree = WorkTree(mini_repo)
-    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
-        killed.setattr(patcher_git, "commit_files", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
-        apply_and_commit(tree, PATCHSET)
+
+    def interrupted(*_: object, **__: object) -> str:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(patcher_git, "commit_files", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            apply_and_commit(tree, PATCHSET)
     assert git(mini_repo, "log", "--format=%s") == "base"
     assert not apply_and_commit(tree, PATCHSET).written
     assert git(mini_repo, "log", "--format=%s") == "add the Q8_A8 type\nbase"
