@@ -15,18 +15,19 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Load:
-    """One load: wall-clock seconds, and at most so many bytes of memory of its own, and with mapped files."""
+    """One load: wall-clock seconds; at most so many bytes of memory of its own, with mapped files, locked."""
 
     seconds: float
     own_bytes: int
     resident_bytes: int
+    locked_bytes: int = 0
 
 
 def load(programs: Path, model: Path, *, mode: str, threads: int = 2) -> Load:
     """Start llama-bench, load ``model`` (``mode``: none, mmap, mlock), compute a token, end."""
     command = [str(programs / "llama-bench"), "-m", str(model), "-t", str(threads), "-lm", mode]
     command += ["-p", "1", "-n", "0", "-r", "1", "--no-warmup"]
-    own = 0
+    own = locked = 0
     start = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while True:
@@ -34,8 +35,10 @@ def load(programs: Path, model: Path, *, mode: str, threads: int = 2) -> Load:
             status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii", errors="replace")
         except OSError:
             status = ""
-        found = re.search(r"RssAnon:\s+(\d+) kB", status)
-        own = max(own, int(found[1]) * 1024 if found else 0)
+        figures = {
+            name: int(kilobytes) * 1024 for name, kilobytes in re.findall(r"(\w+):\s+(\d+) kB", status)
+        }
+        own, locked = max(own, figures.get("RssAnon", 0)), max(locked, figures.get("VmLck", 0))
         pid, code, usage = os.wait4(process.pid, os.WNOHANG)
         if pid:
             break
@@ -43,7 +46,7 @@ def load(programs: Path, model: Path, *, mode: str, threads: int = 2) -> Load:
     process.returncode = os.waitstatus_to_exitcode(code)
     if process.returncode != 0:
         raise subprocess.CalledProcessError(process.returncode, command)
-    return Load(time.monotonic() - start, own, usage.ru_maxrss * 1024)
+    return Load(time.monotonic() - start, own, usage.ru_maxrss * 1024, locked)
 
 
 def copying(size: int, *, threads: int = 2, rounds: int = 9) -> float:

@@ -15,7 +15,8 @@ from patcher.audit.sites import SUFFIXES, Site, sites
 from patcher.audit.waivers import Waiver, load, own
 from patcher.base.progress import SILENT, Reporter
 from patcher.engine.patchset import PatchSet
-from patcher.engine.plan import Plan, make_plan
+from patcher.engine.plan import Plan
+from patcher.engine.planning import make_plan
 from patcher.engine.tree import ListedTree
 
 __all__ = ["Audit", "Audited", "Site", "Waiver", "audit"]

@@ -10,6 +10,7 @@ import click
 from patcher.base.console import Output, common_options
 from patcher.commands.arguments import (
     base_of,
+    choice_options,
     numbered,
     numbering_options,
     selected,
@@ -21,6 +22,7 @@ from patcher.commands.arguments import (
 @click.command("apply")
 @tree_argument
 @selection_options
+@choice_options
 @numbering_options
 @click.option("--dry-run", is_flag=True, help="Plan and report, write nothing.")
 @click.option("--commit", is_flag=True, help="Commit what was written on top of HEAD.")
@@ -31,6 +33,9 @@ def command(
     without: tuple[str, ...],
     with_fix: tuple[str, ...],
     kind: str,
+    keep: tuple[str, ...],
+    replaced: tuple[str, ...],
+    everything: bool,
     adopt_id: bool,
     renumber: bool,
     dry_run: bool,
@@ -45,7 +50,10 @@ def command(
     from patcher.engine.commit import apply_and_commit
 
     work = transaction.tree_at(tree)
-    patchset = numbered(selected(only, without, with_fix, kind), work, adopt_id, renumber, output.reporter)
+    chosen = selected(
+        work, only, without, with_fix, kind, keep=keep, replaced=replaced, everything=everything
+    )
+    patchset = numbered(chosen, work, adopt_id, renumber, output.reporter)
     if commit and not dry_run:
         applied = apply_and_commit(work, patchset, reporter=output.reporter)
     else:

@@ -51,24 +51,49 @@ def selection_options(function: F) -> F:
     return type_option(function)
 
 
+def choice_options(function: F) -> F:
+    """``--keep``, ``--replace``: who stays where somebody has written it differently; ``--everything``."""
+    function = click.option(
+        "--everything", is_flag=True, help="All edits again, whatever was left out in this tree before."
+    )(function)
+    function = click.option(
+        "--replace",
+        "replaced",
+        multiple=True,
+        metavar="ID",
+        help="Ours takes the place of what the tree has for this edit or group; may be repeated.",
+    )(function)
+    return click.option(
+        "--keep",
+        multiple=True,
+        metavar="ID",
+        help="What the tree has for this edit or group stays, different as it is; may be repeated.",
+    )(function)
+
+
 def selected(
-    only: tuple[str, ...],
-    without: tuple[str, ...],
+    tree: Tree | None,
+    only: tuple[str, ...] = (),
+    without: tuple[str, ...] = (),
     with_fix: tuple[str, ...] = (),
     kind: str = "q8_a8",
+    *,
+    keep: tuple[str, ...] = (),
+    replaced: tuple[str, ...] = (),
+    everything: bool = False,
 ) -> PatchSet:
-    """The patch set of the type ``kind`` that ``--only`` and ``--without`` leave, and the build fixes named.
+    """The patch set of the type ``kind`` as ``tree`` remembers it, with what the command line says over it.
 
-    Raises UsageError for an unknown id or fix, and for what is wrong with the type's file.
+    Without a tree nothing is remembered. Raises UsageError for an unknown id or fix, for what is wrong with
+    the type's file, and with the tree's.
     """
     from patcher.engine.patchset import load
+    from patcher.engine.settled import chosen
 
-    patchset = load(kind).select(only, without)
-    if not with_fix:
-        return patchset
-    from patcher.engine.build_fixes import with_fixes
-
-    return with_fixes(patchset, with_fix)
+    return chosen(
+        load(kind), tree, only=only, without=without, everything=everything, fixes=with_fix, keep=keep,
+        replaced=replaced,
+    )  # fmt: skip
 
 
 def numbering_options(function: F) -> F:
@@ -121,9 +146,10 @@ def require_type(tree: Tree, kind: str, reporter: Reporter) -> None:
     Raises :class:`UsageError`.
     """
     from patcher.engine.patchset import load
-    from patcher.engine.plan import make_plan
+    from patcher.engine.planning import make_plan
+    from patcher.engine.settled import remembered
 
-    plan = make_plan(tree, load(kind), reporter)
+    plan = make_plan(tree, remembered(load(kind), tree), reporter)
     lacking = [edit.edit.id for edit in (*plan.conflicts, *plan.missing)]
     if lacking:
         few = ", ".join(lacking[:3]) + (", ..." if len(lacking) > 3 else "")

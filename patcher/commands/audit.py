@@ -27,12 +27,13 @@ def command(tree: Path, ref: str | None, fail_on_new: bool, kind: str, output: O
     """
     from patcher.audit import audit
     from patcher.engine.patchset import load
+    from patcher.engine.settled import remembered
     from patcher.engine.transaction import tree_at
     from patcher.engine.tree import CommitTree, ListedTree, require_llama
 
-    patchset = load(kind)
     looked: ListedTree = CommitTree(tree, ref) if ref else tree_at(tree)
     require_llama(looked)
+    patchset = remembered(load(kind), looked)
     report = audit(looked, patchset, reporter=output.reporter)
 
     def text() -> str:

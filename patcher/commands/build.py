@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from pathlib import Path
 
 import click
 
 from patcher.base.console import Output, common_options
+from patcher.base.errors import ExitCode
 from patcher.commands.arguments import build_options, offer_fixes, require_type, tree_argument
 
 
@@ -34,14 +36,17 @@ def command(
     build_type: str,
     allow_shlib_undefined: bool,
     output: Output,
-) -> None:
-    """Build TREE with CMake and Ninja, out of tree and strictly linked.
+) -> int:
+    """Build TREE with CMake and Ninja, out of tree and strictly linked; prove that no symbol is undefined.
 
-    On failure: the first error, its place, which edit of ours stands there, and the log's path.
+    Two readers read every file that was built (with --toolchain, none does: 'verify-symbols --sysroot' can).
+    Exit code 1 where a symbol is undefined. On failure: the first error, its place, which edit of ours
+    stands there, and the log's path.
     Example: q8a8-patch build ./llama.cpp --target llama-quantize --jobs 4
     """
     from patcher.build import BuildRequest, build, default_build_dir, default_targets
     from patcher.engine.transaction import explain, tree_at
+    from patcher.symbols.report import summary, text
 
     work = tree_at(tree)
     root = work.root
@@ -60,8 +65,20 @@ def command(
     )
     offer_fixes(work, request, output.reporter, kind or "q8_a8")
     done = build(request, reporter=output.reporter, explain=partial(explain, root))
-    output.emit(
-        done.document(),
+    said = (
         f"{done.bin_dir}: {', '.join(done.targets)} built in {done.seconds:.0f} s"
-        f" ({done.compiled} files compiled, {done.compiler})",
+        f" ({done.compiled} files compiled, {done.compiler})"
     )
+    if toolchain is not None or not sys.platform.startswith("linux"):
+        output.reporter.note("not verified: these files are for another system ('verify-symbols --sysroot')")
+        output.emit(done.document(), said)
+        return ExitCode.OK
+    from patcher.commands.verification import proven
+
+    checked = proven(done.bin_dir, output.reporter)
+    bad = checked.at_least("error")
+    output.emit(
+        {**done.document(), "verify": checked.document()},
+        lambda: "\n".join([*([text(checked), ""] if bad else []), said, summary(checked)]),
+    )
+    return ExitCode.FINDINGS if bad else ExitCode.OK

@@ -9,6 +9,7 @@ import click
 from patcher.base.console import Output, common_options
 from patcher.commands.arguments import (
     base_of,
+    choice_options,
     numbered,
     numbering_options,
     selected,
@@ -20,6 +21,7 @@ from patcher.commands.arguments import (
 @click.command("diff")
 @tree_argument
 @selection_options
+@choice_options
 @numbering_options
 @common_options
 def command(
@@ -28,6 +30,9 @@ def command(
     without: tuple[str, ...],
     with_fix: tuple[str, ...],
     kind: str,
+    keep: tuple[str, ...],
+    replaced: tuple[str, ...],
+    everything: bool,
     adopt_id: bool,
     renumber: bool,
     output: Output,
@@ -41,7 +46,10 @@ def command(
     from patcher.engine import plan_report, transaction
 
     work = transaction.tree_at(tree)
-    patchset = numbered(selected(only, without, with_fix, kind), work, adopt_id, renumber, output.reporter)
+    chosen = selected(
+        work, only, without, with_fix, kind, keep=keep, replaced=replaced, everything=everything
+    )
+    patchset = numbered(chosen, work, adopt_id, renumber, output.reporter)
     plan = transaction.observed(work, patchset, output.reporter)
     plan.require_clean()
     document = plan_report.plan_document(plan, base=base_of(work.root))

@@ -46,7 +46,7 @@ def command(
     top = git.find_toplevel(tree)
     if top is None:
         raise UsageError(f"{tree}: looked for a git checkout, found none", hint="'fetch' makes one")
-    patchset = selected(only, without, with_fix, kind)
+    patchset = selected(None, only, without, with_fix, kind)
     below = tree.resolve().relative_to(top.resolve()).as_posix()
     prefix = "" if below == "." else below + "/"
     plan, patches = export.export(

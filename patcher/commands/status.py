@@ -24,7 +24,7 @@ def command(tree: Path, with_fix: tuple[str, ...], kind: str, output: Output) ->
     from patcher.engine import plan_report, transaction
 
     work = transaction.tree_at(tree)
-    plan = transaction.observed(work, selected((), (), with_fix, kind), output.reporter)
+    plan = transaction.observed(work, selected(work, with_fix=with_fix, kind=kind), output.reporter)
     output.emit(
         lambda: plan_report.plan_document(plan, base=base_of(work.root)),
         lambda: plan_report.plan_text(plan, verbose=bool(output.verbose)),

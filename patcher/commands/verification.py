@@ -32,6 +32,7 @@ class Request(NamedTuple):
     must_export: tuple[str, ...] = ()
     at_most: tuple[str, ...] = ()
     second_reader: bool = False
+    as_tree: bool = False
 
 
 class Outcome(NamedTuple):
@@ -42,10 +43,17 @@ class Outcome(NamedTuple):
     shown: Callable[[], str]
 
 
+def proven(folder: Path, reporter: Reporter) -> symbols.Report:
+    """What was built, checked by both readers: what ``run`` and ``build`` end with."""
+    return symbols.check([folder], demands=symbols.Demands(second_reader=True), reporter=reporter)
+
+
 def verify(request: Request, *, verbose: bool = False, reporter: Reporter = SILENT) -> Outcome:
     """Check, repair and compare as asked. Raises what the library raises."""
     if not request.paths:
         raise UsageError("PATHS: looked for files or folders, found none", hint="name a build's bin folder")
+    if request.as_tree:
+        return _tree(request)
     if request.write_baseline is not None:
         from patcher.base.files import require_place
 
@@ -71,15 +79,32 @@ def verify(request: Request, *, verbose: bool = False, reporter: Reporter = SILE
     return Outcome(code, report.document, lambda: FORMATS[request.form](report))
 
 
-def _checked(request: Request, reporter: Reporter) -> symbols.Report:
-    ignores = symbols.Ignores.of(request.ignore)
-    if request.ignore_file is not None:
-        ignores.read(request.ignore_file)
+def _tree(request: Request) -> Outcome:
+    from patcher.symbols import trees
+
+    if request.form not in ("text", "json") or request.emulate not in (None, "loader"):
+        raise UsageError(
+            "--tree: shows what a loader does, as text or JSON", hint="leave --format or --emulate out"
+        )
+    found = trees.trees(request.paths, options=_options(request), hosts=request.host)
+    code = ExitCode.FINDINGS if any(node.broken for node in found) else ExitCode.OK
+    return Outcome(code, lambda: {"trees": [node.document() for node in found]}, lambda: trees.text(found))
+
+
+def _options(request: Request) -> symbols.SearchOptions:
     options = symbols.SearchOptions.from_environment(request.library_path, request.sysroot)
     if request.assume_library:
         from patcher.symbols.assumed import assumed
 
         options = options._replace(assumed=assumed(request.assume_library))
+    return options
+
+
+def _checked(request: Request, reporter: Reporter) -> symbols.Report:
+    ignores = symbols.Ignores.of(request.ignore)
+    if request.ignore_file is not None:
+        ignores.read(request.ignore_file)
+    options = _options(request)
     demands = symbols.Demands(request.must_export, request.at_most, request.second_reader)
     if request.emulate is None:
         return symbols.check(

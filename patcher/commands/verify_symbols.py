@@ -76,6 +76,12 @@ FORMATS = ("text", "json", "sarif", "junit", "github", "gitlab")
 @click.option(
     "--second-reader", is_flag=True, help="Prove it by pyelftools as well: both readers have to agree."
 )
+@click.option(
+    "--tree",
+    "as_tree",
+    is_flag=True,
+    help="Show what is loaded instead: each file, the rule that chose it, what was passed over.",
+)
 @click.option("--explain", metavar="RULE", help="Say what a rule means, and stop.")
 @common_options
 def command(
@@ -96,6 +102,7 @@ def command(
     must_export: tuple[str, ...],
     at_most: tuple[str, ...],
     second_reader: bool,
+    as_tree: bool,
     explain: str | None,
     output: Output,
 ) -> int:
@@ -115,6 +122,7 @@ def command(
     request = Request(
         paths, form, library_path, sysroot, host, emulate, ignore, ignore_file, baseline, write_baseline,
         fail_on, prove, fix, assume_library, must_export, at_most, second_reader,
+        as_tree,
     )  # fmt: skip
     if output.json and form not in ("text", "json"):
         raise UsageError(f"--json and --format {form}: one document at a time", hint="leave one of them out")

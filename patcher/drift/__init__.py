@@ -12,7 +12,7 @@ from patcher.base.progress import SILENT, Reporter
 from patcher.drift.cause import Cause, find_cause
 from patcher.drift.verdicts import CONFLICT, Key, Verdicts, judge_all
 from patcher.engine.patchset import NEW_FILE, Edit, PatchSet
-from patcher.engine.plan import no_neighbour
+from patcher.engine.planning import no_neighbour
 from patcher.git.history import Commit, blobs, commit, commits
 
 __all__ = ["Cause", "Drift", "Revision", "drift"]

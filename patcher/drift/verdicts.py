@@ -21,7 +21,8 @@ from patcher.base.progress import SILENT, Reporter
 from patcher.base.resources import resource_dir
 from patcher.engine import rendering
 from patcher.engine.patchset import NEW_FILE, PatchSet, load
-from patcher.engine.plan import State, make_plan
+from patcher.engine.plan import State
+from patcher.engine.planning import make_plan
 
 Verdicts = dict[str, tuple[str, str]]  # edit id -> (state, detail)
 Key = tuple[str, str]  # path, blob

@@ -19,7 +19,8 @@ from patcher.base.errors import PatcherError, UsageError
 from patcher.base.machine import cpu_flags
 from patcher.base.resources import resource_dir
 from patcher.engine.patchset import Edit, Group, PatchSet, edit_from_table
-from patcher.engine.plan import State, make_plan
+from patcher.engine.plan import State
+from patcher.engine.planning import make_plan
 from patcher.engine.tree import Tree
 from patcher.engine.type_file import SHIPPED
 

@@ -13,7 +13,8 @@ from patcher.base.folder import Folder
 from patcher.base.os_errors import refused
 from patcher.base.progress import SILENT, Reporter
 from patcher.engine.patchset import PatchSet
-from patcher.engine.plan import Plan, make_plan
+from patcher.engine.plan import Plan
+from patcher.engine.planning import make_plan
 from patcher.engine.tree import CommitTree, require_llama
 
 AUTHOR = ("q8a8-patch", "q8a8-patch@localhost")

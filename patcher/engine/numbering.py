@@ -6,6 +6,7 @@ Numbers are in files, so neither happens without being asked for.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from patcher.base.errors import ConflictError
@@ -90,6 +91,12 @@ def adopt(patchset: PatchSet, tree: Tree, reporter: Reporter = SILENT) -> PatchS
             f" written with it can't be read elsewhere (reserved: {reserved}, see --renumber)"
         )
     values = {fact: number.value for fact, number in chosen.items()}
+    choices = replace(patchset.choices, numbers=values)
+    return replace(with_numbers(patchset, values), choices=choices)
+
+
+def with_numbers(patchset: PatchSet, values: Mapping[str, int]) -> PatchSet:
+    """The patch set with other numbers for the type: ``id``, ``ftype``, ``ggml_ftype``, as far as given."""
     edits = []
     for edit in patchset.edits:
         enum = _enum(edit)

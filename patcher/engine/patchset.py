@@ -13,6 +13,7 @@ from patcher.engine import rendering, type_file
 from patcher.engine.anchors import ANCHORS
 from patcher.engine.quant_type import QuantType
 from patcher.engine.tree import Tree
+from patcher.engine.tree_record import Choices
 
 NEW_FILE = "new-file"  # the kind of an edit that adds a whole file; its anchor is {beside = PATH or PATHS}
 
@@ -33,6 +34,9 @@ class Edit:
     exact: bool = False  # what stands there under our name must be ours, token by token
     compare: str | None = None  # a pattern whose first group must agree between ours and theirs
     signature: str | None = None  # a function whose parameters' types must agree
+    required: str | None = None  # why the type doesn't compile or compute without it
+    optional: str | None = None  # what the type does without it: a missing anchor is a note
+    equals: tuple[Mapping[str, str], ...] = ()  # other texts that mean the same: template, because
     own: bool = False  # of a user's own type: the template lies beside its file, and is rendered in a sandbox
 
     @property
@@ -53,6 +57,7 @@ class Group:
     id: str
     subject: str
     body: str
+    needs: tuple[str, ...] = ()  # groups without which this one's text calls what isn't there
 
 
 @dataclass(frozen=True)
@@ -69,16 +74,25 @@ class PatchSet:
     source: str = "q8_a8"  # what load() takes to make this set once more
     home: Path | None = None  # the folder of a user's own file
     waivers: tuple[Mapping[str, str], ...] = ()  # sites of the sibling that need nothing of this type's
+    choices: Choices = field(default_factory=Choices)  # what was decided for the tree that it is meant for
+    wrote: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # edit -> hashes of what we put there
 
     def render(self, edit: Edit, tree: Tree, values: Mapping[str, object]) -> str:
         """The edit's text for one site; ``values`` are what the anchor found there."""
-        given = {"type": self.type, "has": rendering.Has(tree), "site": dict(values)}
+        return self.render_text(edit, edit.template, tree, values)
+
+    def render_text(
+        self, edit: Edit, template: str, tree: Tree, values: Mapping[str, object] | None = None
+    ) -> str:
+        """:meth:`render` with another ``template`` than the edit's own."""
+        given = {"type": self.type, "has": rendering.Has(tree), "site": dict(values or {})}
         if edit.own and self.home is not None:
-            return rendering.theirs(edit.template, self.home, self.templates, given)
-        return rendering.ours(edit.template, self.templates, given)
+            return rendering.theirs(template, self.home, self.templates, given)
+        return rendering.ours(template, self.templates, given)
 
     def select(self, only: tuple[str, ...] = (), without: tuple[str, ...] = ()) -> PatchSet:
-        """The same set with only, or without, the edits and groups named.
+        """The same set with only, or without, the edits and groups named. A group brings those that it needs,
+        and goes with them.
 
         Raises :class:`UsageError` for a name that is neither.
         """
@@ -86,6 +100,9 @@ class PatchSet:
         unknown = [name for name in (*only, *without) if name not in known]
         if unknown:
             raise UsageError(f"{unknown[0]}: no such edit or group", hint="'q8a8-patch status' lists them")
+        for group in self.groups:
+            only += group.needs if group.id in only else ()
+            without += (group.id,) if set(group.needs) & set(without) else ()
         edits = tuple(
             edit
             for edit in self.edits
@@ -94,6 +111,14 @@ class PatchSet:
             and edit.group not in without
         )
         return replace(self, edits=edits)
+
+    def keeps(self, edit: Edit) -> bool:
+        """Whether somebody has decided that what the tree has for ``edit`` stays."""
+        return edit.id in self.choices.keep or edit.group in self.choices.keep
+
+    def replaces(self, edit: Edit) -> bool:
+        """Whether somebody has decided that ours takes the place of what the tree has for ``edit``."""
+        return edit.id in self.choices.replace or edit.group in self.choices.replace
 
 
 def load(which: str | Path = "q8_a8") -> PatchSet:
@@ -118,7 +143,9 @@ def load(which: str | Path = "q8_a8") -> PatchSet:
     return PatchSet(
         name=document.type.name,
         type=document.type,
-        groups=tuple(Group(**table) for table in document.groups.values()),
+        groups=tuple(
+            Group(**table | {"needs": tuple(table.get("needs", ()))}) for table in document.groups.values()
+        ),
         edits=edits,
         templates=templates,
         known_good=document.known_good,
@@ -136,6 +163,7 @@ def edit_from_table(table: dict[str, Any], where: str) -> Edit:
     if kind != NEW_FILE and kind not in ANCHORS:
         raise PatcherError(f"{where}: edit {table.get('id')}: unknown anchor kind {kind}")
     try:
-        return Edit(files=tuple(table.pop("files")), kind=kind, anchor=anchor, **table)
+        equals = tuple(table.pop("equals", ()))
+        return Edit(files=tuple(table.pop("files")), kind=kind, anchor=anchor, equals=equals, **table)
     except (TypeError, KeyError) as why:
         raise PatcherError(f"{where}: edit {table.get('id')}: {why}") from why

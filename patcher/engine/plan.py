@@ -1,34 +1,20 @@
-"""Every edit computed in memory: what would be written, what is there, what is in the way.
+"""What every edit means for one tree, and what its files would be: a plan, which is a value.
 
-Nothing is written here. A plan with a conflict is refused whole by whoever would write it.
+It is made by :mod:`patcher.engine.planning`. A plan with a conflict is refused whole by whoever would
+write it.
 """
 
 from __future__ import annotations
 
 import difflib
-import re
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
 
 from patcher.base.errors import ConflictError
-from patcher.base.progress import SILENT, Reporter
-from patcher.engine.anchors import (
-    ANCHORS,
-    AnchorError,
-    Existing,
-    Located,
-    ParsedFile,
-    Place,
-    Site,
-    Source,
-    Splice,
-    splice,
-)
-from patcher.engine.anchors.source import blank_run
-from patcher.engine.patchset import NEW_FILE, Edit, PatchSet
-from patcher.engine.tree import Tree
+from patcher.engine.anchors import Splice
+from patcher.engine.foreign import Foreign
+from patcher.engine.merging import MERGE
+from patcher.engine.patchset import Edit, PatchSet
 
 
 class State(str, Enum):
@@ -39,6 +25,7 @@ class State(str, Enum):
     MISSING = "missing"  # to be written
     CONFLICT = "conflict"
     NOT_NEEDED = "not-needed"
+    UNPLACED = "unplaced"  # has no place here, and the type goes in without it: the edit is optional
 
 
 @dataclass(frozen=True)
@@ -51,6 +38,12 @@ class EditPlan:
     detail: str = ""
     splices: tuple[Splice, ...] = ()
     owners: tuple[str, ...] = ()
+    elsewhere: tuple[tuple[str, Splice], ...] = ()  # of a replacement: (file, what takes theirs out of it)
+    there: tuple[tuple[int, int], ...] = ()  # the bytes of the file that are this edit's already
+    hashes: tuple[str, ...] = ()  # of the texts that ``splices`` write, see tree_record.text_hash
+    resolution: str = ""  # kept or replaced, where somebody has chosen between theirs and ours
+    differs: str = ""  # how what is there differs from ours, where that may be right
+    choosable: bool = False  # of a conflict: --keep and --replace are ways out
 
 
 @dataclass(frozen=True)
@@ -80,6 +73,12 @@ class Plan:
     patchset: PatchSet
     edits: tuple[EditPlan, ...]
     files: tuple[FilePlan, ...] = field(repr=False)
+    foreign: tuple[Foreign, ...] = field(default=(), repr=False)  # what another hand wrote about the type
+
+    @property
+    def differing(self) -> tuple[EditPlan, ...]:
+        """The edits that stand there in another form than ours, which nobody has decided on."""
+        return tuple(edit for edit in self.edits if edit.differs and not edit.resolution)
 
     @property
     def conflicts(self) -> tuple[EditPlan, ...]:
@@ -111,15 +110,34 @@ class Plan:
         """Raise :class:`ConflictError`, all conflicts named, where there is one."""
         if not self.conflicts:
             return
-        lines = [f"{edit.edit.id}: {edit.file}: {edit.detail}" for edit in self.conflicts]
-        known = ", ".join(self.patchset.known_good)
-        count = f"{len(lines)} edit{'s' if len(lines) > 1 else ''} can't be placed, nothing was written"
-        hint = f"known to work: {known}; 'q8a8-patch status' shows the rest"
-        if any(f", not {self.patchset.type.id}" in edit.detail for edit in self.conflicts):
-            ours = "--renumber moves the number to the reserved one, --adopt-id keeps theirs"
-            other = f"where {self.patchset.type.upper} is a type of upstream's own, neither will do"
-            hint = f"{ours}; {other}; {hint}"
-        raise ConflictError("\n  ".join([f"{self.tree}: {count}", *lines]), hint=hint)
+        merges = sorted({f"{edit.file}: {edit.detail}" for edit in self.conflicts if MERGE in edit.detail})
+        others = [edit for edit in self.conflicts if MERGE not in edit.detail]
+        lines = merges + [f"{edit.edit.id}: {edit.file}: {edit.detail}" for edit in others]
+        count = f"{len(lines)} edit{'s' * (len(lines) > 1)} can't be placed, nothing was written"
+        if merges and not others:
+            count = (
+                f"a merge is in progress in {len(lines)} file{'s' * (len(lines) > 1)}, nothing was written"
+            )
+        raise ConflictError("\n  ".join([f"{self.tree}: {count}", *lines]), hint=self._ways_out(others))
+
+    def _ways_out(self, conflicts: list[EditPlan]) -> str:
+        kind, ways = self.patchset.type, []
+        if len(conflicts) < len(self.conflicts):
+            ways.append("take upstream's side of the merge, then apply: the type's own lines come back")
+        if any(f", not {kind.id}" in edit.detail for edit in conflicts):
+            ways.append("--renumber moves the number to the reserved one, --adopt-id keeps theirs")
+            ways.append(f"where {kind.upper} is a type of upstream's own, neither will do")
+        names = [edit.edit.id for edit in conflicts if edit.choosable]
+        if names:
+            ways.append(
+                f"for each of {', '.join(names)}: --keep {names[0]} leaves theirs,"
+                f" --replace {names[0]} puts ours there"
+            )
+        if conflicts:
+            ways.append(
+                f"known to work: {', '.join(self.patchset.known_good)}; 'q8a8-patch status' shows the rest"
+            )
+        return "; ".join(ways)
 
     def diff(self) -> str:
         """The plan as a unified diff that ``git apply`` takes."""
@@ -144,221 +162,4 @@ def unified(path: str, before: bytes | None, after: bytes) -> str:
     return f"diff --git a/{path} b/{path}\n{head}{''.join(out)}" if out else ""
 
 
-def make_plan(tree: Tree, patchset: PatchSet, reporter: Reporter = SILENT) -> Plan:
-    """Compute every edit of ``patchset`` on ``tree``. Never raises for a conflict: it is in the plan."""
-    paths = {edit.id: _candidate(tree, edit) for edit in patchset.edits}
-    parsed = _parsed(tree, patchset, paths)
-    plans: list[EditPlan] = []
-    with reporter.step("Planning", total=len(patchset.edits)) as step:
-        for number, edit in enumerate(patchset.edits):
-            step.update(done=number, detail=edit.id)
-            path = paths[edit.id]
-            if edit.kind == NEW_FILE:
-                plans.append(_plan_new_file(tree, patchset, edit))
-            else:
-                plans.append(_plan_edit(tree, patchset, edit, parsed[path]) if path else _without_file(edit))
-    files, plans = _merge(plans, parsed)
-    return Plan(tree.name, patchset, tuple(plans), files)
-
-
-def _candidate(tree: Tree, edit: Edit) -> str | None:
-    """The first of the edit's files that the tree has."""
-    return next((path for path in edit.files if tree.read(path) is not None), None)
-
-
-def _parsed(tree: Tree, patchset: PatchSet, paths: Mapping[str, str | None]) -> dict[str, ParsedFile]:
-    """Every file that an edit goes to, with all the anchors that will be looked for in it."""
-    anchors: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
-    for edit in patchset.edits:
-        path = paths[edit.id]
-        if path is not None and edit.kind != NEW_FILE:
-            anchors.setdefault(path, []).append((edit.kind, edit.anchor))
-    return {path: ParsedFile(Source(path, tree.read(path) or b""), asked) for path, asked in anchors.items()}
-
-
-def _without_file(edit: Edit) -> EditPlan:
-    if edit.unless_missing is not None:
-        return EditPlan(edit, State.NOT_NEEDED, edit.files[0], edit.unless_missing)
-    return EditPlan(edit, State.CONFLICT, edit.files[0], "looked for the file; found none of that name")
-
-
-def _plan_new_file(tree: Tree, patchset: PatchSet, edit: Edit) -> EditPlan:
-    """A file of our own: it is the whole template, or it is somebody else's."""
-    place = edit.new_place(lambda name: tree.read(name) is not None)
-    if place is None:
-        if edit.unless_missing is not None:
-            return EditPlan(edit, State.NOT_NEEDED, edit.files[0], edit.unless_missing)
-        return EditPlan(edit, State.CONFLICT, edit.files[0], no_neighbour(edit))
-    path, beside = place
-    if edit.when is not None and not re.search(edit.when.encode(), tree.read(beside) or b""):
-        return EditPlan(edit, State.NOT_NEEDED, path, f"nothing in {beside} matches '{edit.when}'")
-    text = patchset.render(edit, tree, {}).encode()
-    there = tree.read(path)
-    if there is None:
-        return EditPlan(edit, State.MISSING, path, "to add: the file", (Splice(0, 0, text),), (path,))
-    if _tokens(there) == _tokens(text):
-        return EditPlan(edit, State.PRESENT, path, "there", owners=(path,))
-    detail = f"looked for no file, or ours; found one {_difference(_tokens(text), _tokens(there))}"
-    return EditPlan(edit, State.CONFLICT, path, detail)
-
-
-def no_neighbour(edit: Edit) -> str:
-    """What is said of a new file that has no place."""
-    return f"looked for {' or '.join(edit.besides)}, to put it beside; found none"
-
-
-def _plan_edit(tree: Tree, patchset: PatchSet, edit: Edit, file: ParsedFile) -> EditPlan:
-    path = file.source.path
-    if edit.when is not None and not re.search(edit.when.encode(), file.source.data):
-        return EditPlan(edit, State.NOT_NEEDED, path, f"nothing here matches '{edit.when}'")
-    try:
-        located = file.locate(edit.kind, edit.anchor)
-    except AnchorError as why:
-        return EditPlan(edit, State.CONFLICT, path, str(why))
-    if not located.sites and not located.existing:
-        return EditPlan(edit, State.CONFLICT, path, f"looked for a place ({edit.kind}); found none")
-    problems = [there.contradiction for there in located.existing if there.contradiction]
-    problems += _differences(tree, patchset, edit, file.source, located)
-    if problems:
-        return EditPlan(edit, State.CONFLICT, path, "looked for ours; found " + "; ".join(problems))
-    splices = tuple(
-        splice(
-            file.source,
-            site,
-            site.text if site.text is not None else patchset.render(edit, tree, site.values),
-        )
-        for site in located.sites
-    )
-    there = tuple(item.owner for item in located.existing)
-    owners = tuple(site.owner for site in located.sites)
-    if not splices:
-        detail = _listed("there", there)
-        if _differs(tree, patchset, edit, file.source, located):
-            detail += "; written differently from ours"
-        return EditPlan(edit, State.PRESENT, path, detail, owners=there)
-    detail = _listed("to add", owners) + (f"; {_listed('there', there)}" if there else "")
-    return EditPlan(edit, State.MISSING, path, detail, splices, owners)
-
-
-def _differs(tree: Tree, patchset: PatchSet, edit: Edit, source: Source, located: Located) -> bool:
-    """Whether a part that is there does not say what ours would: no contradiction, but worth knowing."""
-    if not ANCHORS[edit.kind].is_whole or len(located.existing) != 1:
-        return False
-    there = located.existing[0]
-    return _tokens(patchset.render(edit, tree, {}).encode()) not in _tokens(
-        source.data[there.start : there.end]
-    )
-
-
-def _listed(word: str, owners: Iterable[str]) -> str:
-    names = [name for name in dict.fromkeys(owners) if name]
-    return f"{word}: {', '.join(names)}" if names else word
-
-
-def _differences(tree: Tree, patchset: PatchSet, edit: Edit, source: Source, located: Located) -> list[str]:
-    """How a part that is there under our name contradicts ours."""
-    if not (edit.exact or edit.compare or edit.signature) or not located.existing:
-        return []
-    ours = _tokens(patchset.render(edit, tree, {}).encode())
-    problems = []
-    for there in located.existing:
-        theirs = _tokens(source.data[there.start : there.end])
-        if edit.signature is not None:
-            wanted, found = (signature(text, edit.signature) for text in (ours, theirs))
-            if wanted is not None and found is not None and _interchangeable(wanted, found, patchset):
-                continue
-        elif edit.compare is not None:
-            wanted, found = _part(edit.compare, ours), _part(edit.compare, theirs)
-        else:
-            wanted, found = ours, theirs
-        if wanted != found:
-            line = source.line_number(there.start)
-            problems.append(f"{there.owner} in line {line}, {_difference(wanted or ours, found or theirs)}")
-    return problems
-
-
-_QUALIFIER = re.compile(r"\b(?:GGML_RESTRICT|restrict|__restrict|RESTRICT)\b")
-
-
-def signature(tokens: str, function: str) -> str | None:
-    """The types of a function's parameters, out of its text with one space between tokens.
-
-    Names and ``restrict`` say nothing to a caller and are left out.
-    """
-    found = re.search(rf"\b{re.escape(function)} \(([^()]*)\)", tokens)
-    if found is None:
-        return None
-    parameters = []
-    for text in _QUALIFIER.sub("", found.group(1)).split(","):
-        words = text.split()
-        if len(words) > 1 and re.fullmatch(r"[A-Za-z_]\w*", words[-1]):
-            words.pop()  # the parameter's name
-        parameters.append(" ".join(words))
-    return " , ".join(parameters)
-
-
-def _interchangeable(ours: str, theirs: str, patchset: PatchSet) -> bool:
-    """Whether C takes one for the other at every call: blocks may go by ``void *``."""
-    block = rf"\bblock_{patchset.type.name} \*"
-    return re.sub(block, "void *", ours) == re.sub(block, "void *", theirs)
-
-
-def _difference(wanted: str, found: str) -> str:
-    """Where two token texts part, with a little of what follows."""
-    ours, theirs = wanted.split(), found.split()
-    same = next((i for i, pair in enumerate(zip(ours, theirs, strict=False)) if pair[0] != pair[1]), None)
-    start = max(0, (min(len(ours), len(theirs)) if same is None else same) - 3)
-    return f"as '{' '.join(theirs[start : start + 8])}' instead of '{' '.join(ours[start : start + 8])}'"
-
-
-def _part(pattern: str, text: str) -> str | None:
-    found = re.search(pattern, text)
-    return found.group(1) if found else None
-
-
-_TOKEN = re.compile(r"\w+|[^\w\s]")
-_COMMENT = re.compile(rb"//[^\n]*|/\*(?:.|\n)*?\*/")
-
-
-def _tokens(data: bytes) -> str:
-    """The text with comments dropped and one space between tokens: what the compiler would compare."""
-    code = _COMMENT.sub(lambda found: blank_run(found.group()), data)
-    return " ".join(_TOKEN.findall(code.decode("utf-8", "replace"))).rstrip(" ,;")
-
-
-def _merge(
-    plans: list[EditPlan], parsed: Mapping[str, ParsedFile]
-) -> tuple[tuple[FilePlan, ...], list[EditPlan]]:
-    """Bring each file's splices in order; two that overlap are a conflict of the later edit."""
-    by_file: dict[str, list[tuple[str, Splice]]] = {}
-    out: list[EditPlan] = []
-    for plan in plans:
-        taken = by_file.setdefault(plan.file, [])
-        clash = next((name for name, cut in taken if any(_overlap(cut, ours) for ours in plan.splices)), None)
-        if clash is not None:
-            detail = f"looked for free text; found edit {clash} there"
-            out.append(EditPlan(plan.edit, State.CONFLICT, plan.file, detail))
-            continue
-        taken += [(plan.edit.id, cut) for cut in plan.splices]
-        out.append(plan)
-    files = tuple(
-        # a stable sort: where two edits insert at one offset, the patch set's order holds
-        FilePlan(
-            path,
-            parsed[path].source.data if path in parsed else b"",
-            tuple(sorted(cuts, key=lambda item: item[1].start)),
-            path not in parsed,
-        )
-        for path, cuts in by_file.items()
-        if cuts
-    )
-    return files, out
-
-
-def _overlap(one: Splice, other: Splice) -> bool:
-    if one.start == one.end or other.start == other.end:  # an insertion clashes only inside a replacement
-        return one.start < other.start < one.end or other.start < one.start < other.end
-    return one.start < other.end and other.start < one.end
-
-
-__all__ = ["EditPlan", "Existing", "FilePlan", "Place", "Plan", "Site", "State", "make_plan", "unified"]
+__all__ = ["EditPlan", "FilePlan", "Plan", "State", "unified"]

@@ -13,7 +13,10 @@ _MARKS = {
     State.MISSING: " ",
     State.CONFLICT: "!",
     State.NOT_NEEDED: "-",
+    State.UNPLACED: "~",
 }
+
+_TOLD = (State.CONFLICT, State.NOT_NEEDED, State.PRESENT, State.UNPLACED)
 
 
 def plan_document(plan: Plan, *, base: str | None, done: bool = False) -> dict[str, Any]:
@@ -30,10 +33,13 @@ def plan_document(plan: Plan, *, base: str | None, done: bool = False) -> dict[s
                 "detail": edit.detail,
                 "group": edit.edit.group,
                 "purpose": edit.edit.purpose,
+                "required": edit.edit.optional is None,
+                "resolution": edit.resolution or None,
             }
             for edit in plan.edits
         ],
         "files": [file.path for file in plan.files],
+        "foreign": [place.document() for place in plan.foreign],
         "state": "applied" if done and not plan.conflicts else plan.state,
     }
 
@@ -51,9 +57,15 @@ def plan_text(plan: Plan, *, verbose: bool = False) -> str:
             group = edit.edit.group
             lines.append(f"{group}:")
         shown = f"  {_MARKS[edit.state]} {edit.state.value:<10} {edit.edit.id:<28} {edit.file}"
-        if edit.detail and (verbose or edit.state in (State.CONFLICT, State.NOT_NEEDED, State.PRESENT)):
+        if edit.detail and (verbose or edit.state in _TOLD):
             shown += f"\n{'':15}{edit.detail}"
         lines.append(shown)
+    if plan.foreign:
+        lines.append("by another hand:")
+        lines += [
+            f"  {place.file}:{place.line}: {place.kind} of {place.name}\n{'':15}{place.consequence}"
+            for place in plan.foreign
+        ]
     return "\n".join([*lines, summary(plan)])
 
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from patcher.base.errors import TreeChangedError, UsageError
+from patcher.base.errors import ConflictError, TreeChangedError, UsageError
 from patcher.base.progress import SILENT, Reporter
 from patcher.engine.journal import Journal
+from patcher.engine.merging import MERGE, unmerged
 from patcher.engine.patchset import PatchSet
-from patcher.engine.plan import FilePlan, Plan, State, make_plan
+from patcher.engine.plan import FilePlan, Plan, State
+from patcher.engine.planning import make_plan
+from patcher.engine.recording import decided, recorded, taken_out
 from patcher.engine.records import Record
 from patcher.engine.step import Change, recover, take
 from patcher.engine.tree import WorkTree, require_llama
+from patcher.engine.tree_record import PLACE
 
 
 @dataclass(frozen=True)
@@ -39,12 +43,26 @@ def apply(
         return Applied(plan, ())
     with journal.lock():
         heal(journal, reporter)
+        _require_no_merge(tree, patchset)
         plan = make_plan(tree, patchset, reporter)
         plan.require_clean()
-        if plan.files:
-            take(journal, [change_of(file) for file in plan.files], plan.patchset.name)
+        record = recorded(tree, plan, decided(patchset, plan, reporter))
+        files = (*plan.files, *([record] if record is not None else []))
+        if files:
+            take(journal, [change_of(file) for file in files], plan.patchset.name)
         plan = mark_ours(plan, journal)
     return Applied(plan, tuple(file.path for file in plan.files))
+
+
+def _require_no_merge(tree: WorkTree, patchset: PatchSet) -> None:
+    """Raise :class:`ConflictError` where git is in the middle of a merge of files that edits go to."""
+    ours = {path for edit in patchset.edits for path in edit.files} | {PLACE}
+    paths = [path for path in unmerged(tree.root) if path in ours]
+    if paths:
+        raise ConflictError(
+            f"{tree.root}: {MERGE}: {', '.join(paths)}; nothing was written",
+            hint="take upstream's side and 'git add' it, then apply: the type's own lines come back",
+        )
 
 
 def change_of(file: FilePlan) -> Change:
@@ -133,7 +151,9 @@ def revert(tree: WorkTree, kind: str | None = None, *, reporter: Reporter = SILE
             for number, entry in enumerate(record.entries):
                 now = contents[entry.path] if entry.path in contents else tree.read(entry.path)
                 undone, meets = _without(now, record.after(number), record.before(number))
-                if meets:
+                if meets and entry.path == PLACE:
+                    contents[entry.path] = taken_out(tree, [one.kind for one in records])
+                elif meets:
                     edited.append(f"{entry.path} ({', '.join(entry.edits)})")
                 else:
                     contents[entry.path] = undone

@@ -16,10 +16,13 @@ from patcher.base.cache import cache_dir
 from patcher.base.errors import UsageError
 from patcher.base.progress import SILENT, Reporter
 from patcher.build import BuildFailedError, BuildRequest, build
+from patcher.build.proof import without_elf
 from patcher.engine import transaction
 from patcher.engine.numbering import is_numbered
 from patcher.engine.patchset import PatchSet, load
-from patcher.engine.plan import EditPlan, Plan, State, make_plan
+from patcher.engine.plan import EditPlan, Plan, State
+from patcher.engine.planning import make_plan
+from patcher.engine.settled import remembered
 from patcher.engine.tree import WorkTree
 from patcher.guard.place import carried_tree, copy_to
 from patcher.guard.problem import Check, Problem, Stage
@@ -91,6 +94,7 @@ def check(request: CheckRequest, *, reporter: Reporter = SILENT, patchset: Patch
             root, release, commit = copy.path, copy.release, copy.commit
             say(release or commit[:12])
     tree = transaction.tree_at(root)
+    patchset = remembered(patchset, tree)
     with course.stage("edits") as say:
         plan = make_plan(tree, patchset, reporter)
         carried = request.expect == "carried" or (request.expect == "auto" and carries(plan))
@@ -134,6 +138,16 @@ def edit_problems(plan: Plan, *, carried: bool) -> Iterator[Problem]:
             yield Problem(
                 "edit-conflict", message, edit.file, _line_said(edit.detail), f"known to work: {known}"
             )
+        elif edit.state is State.UNPLACED:
+            yield Problem(
+                "edit-unplaced", f"{name}: edit '{edit.edit.id}' is left out: {edit.detail}", edit.file
+            )
+        elif edit.differs and not edit.resolution:
+            message = f"{name}: edit '{edit.edit.id}' isn't as it would be written: {edit.differs}"
+            ways = (
+                f"'q8a8-patch apply{chosen} --replace {edit.edit.id}' puts ours back, --keep says it is meant"
+            )
+            yield Problem("edit-differs", message, edit.file, _line_said(edit.differs), ways)
         elif edit.state is State.MISSING and carried:
             where = [owner for owner in edit.owners if owner]
             there = f" ({'; '.join(where)})" if where else ""
@@ -189,14 +203,19 @@ def _build(course: _Course, request: CheckRequest, tree: WorkTree, work: Path, r
         course.stages.append(Stage("symbols", "skipped", 0.0, "there is no build"))
         return
     with course.stage("symbols") as say:
-        report = symbols.check([made.bin_dir], reporter=reporter)
+        instead = without_elf(made.bin_dir, strict=made.strict)
+        if instead is not None:
+            say(instead.text())
+            return
+        demands = symbols.Demands(second_reader=True)
+        report = symbols.check([made.bin_dir], demands=demands, reporter=reporter)
         report = repair.suggested(report, repair.fixes(report, reporter=reporter))
         for finding in report.findings:
             if finding.severity != "note":
                 name = Path(finding.object).relative_to(made.build_dir).as_posix()
                 message = f"{finding.rule}: {finding.demangled}: {finding.detail}".rstrip(": ")
                 course.problems.append(Problem(finding.rule, message, name, None, finding.suggestion or ""))
-        say(f"{report.objects} objects, {report.symbols} references")
+        say(f"{report.objects} objects, {report.symbols} references, read by two readers")
 
 
 def _failed(why: BuildFailedError, root: Path) -> Problem:

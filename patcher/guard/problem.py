@@ -15,6 +15,11 @@ FAIL_ON = (*SEVERITIES, "never")
 OWN_RULES = {
     "edit-conflict": ("error", "An edit of the type can't be placed: its anchor is missing or contradicted."),
     "edit-missing": ("error", "The tree carries the type, and a part of it is missing."),
+    "edit-differs": (
+        "error",
+        "A part of the type stands there in another form, and nobody has said that it is meant.",
+    ),
+    "edit-unplaced": ("note", "An optional edit has no place in this tree; the type goes in without it."),
     "build-failed": ("error", "The tree with the type doesn't build."),
     "unhandled-sibling": ("warning", "A place names the sibling type, and nobody has thought about ours."),
 }

@@ -8,7 +8,6 @@ named as host. Each object counts once per company; a finding names the first ro
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +17,7 @@ from patcher.symbols import ages
 from patcher.symbols.elf import ElfObject
 from patcher.symbols.findings import Finding, Report, in_order
 from patcher.symbols.ignores import Ignores
-from patcher.symbols.inputs import gather, parts_of_a_link
+from patcher.symbols.inputs import gather, parts_of_a_link, roots_first
 from patcher.symbols.scope import Library, Scope
 from patcher.symbols.search import Search, SearchOptions
 from patcher.symbols.verdicts import Verdicts
@@ -59,7 +58,7 @@ def check(
     loaded: set[ElfObject] = set()
     scopes: list[Scope] = []
     with reporter.step("Checking symbols", total=len(inputs.objects)) as step:
-        for number, item in enumerate(_in_order(inputs.objects)):
+        for number, item in enumerate(roots_first(inputs.objects)):
             step.update(done=number, detail=item.path.name)
             if item in loaded:
                 continue
@@ -72,6 +71,13 @@ def check(
     findings += [
         Finding("unreadable-file", path.name, str(path), (path.name,), why) for path, why in inputs.unreadable
     ]
+    readers = 1
+    if demands.second_reader:
+        from patcher.symbols.second import prove
+
+        with reporter.step("Proving by the second reader"):
+            findings += prove(scopes, inputs.objects, findings).disagreements
+        readers = 2
     for age_item, version, why in ages.too_new(inputs.objects, limits):
         findings.append(_of(age_item, "too-new", version, why))
     if demands.must_export:
@@ -89,15 +95,9 @@ def check(
     kept = ignores.apply(findings)
     return Report(
         len(inputs.objects) + len(parts), verdicts.symbols, in_order(kept.findings), kept.ignored,
-        needs=ages.oldest(inputs.objects),
+        readers=readers, needs=ages.oldest(inputs.objects),
     )  # fmt: skip
 
 
 def _of(item: ElfObject, rule: str, symbol: str, detail: str, advice: str | None = None) -> Finding:
     return Finding(rule, symbol, str(item.path), (item.name,), detail, advice, (str(item.path),))
-
-
-def _in_order(given: list[ElfObject]) -> list[ElfObject]:
-    """Programs first, then libraries, those that nobody names before others: what they load is no root."""
-    users = Counter(name for item in given for name in item.needed)
-    return sorted(given, key=lambda item: (not item.executable, users[item.name]))

@@ -91,6 +91,7 @@ class Report(NamedTuple):
     findings: tuple[Finding, ...] = ()
     ignored: int = 0
     known: int = 0
+    readers: int = 1  # how many read every file: 2 where pyelftools proved it as well
     needs: Mapping[str, str] = MappingProxyType({})  # family -> the oldest version that serves all of them
 
     def at_least(self, severity: str) -> list[Finding]:
@@ -105,6 +106,7 @@ class Report(NamedTuple):
             "symbols": self.symbols,
             "ignored": self.ignored,
             "known": self.known,
+            "readers": self.readers,
             "needs": dict(self.needs),
             "findings": [finding.document() for finding in self.findings],
         }

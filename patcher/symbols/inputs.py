@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from patcher.base.errors import UsageError
@@ -35,13 +36,16 @@ def gather(paths: list[Path], library: Library) -> Inputs:
     Raises :class:`UsageError` for a path that isn't there, and for one named outright that is no ELF
     file or no sound one; the same below a folder is a finding. A folder without any is an error too.
     """
+    search = library.search
+    if search.root is not None:
+        paths = [Path(search.inside(os.path.normpath(path.absolute()))) for path in paths]
     inputs = Inputs([path.resolve() for path in paths if path.is_dir()])
     seen: set[tuple[int, int]] = set()
     for path in paths:
         if not path.exists():
             raise UsageError(f"{path}: looked for ELF files, found nothing of that name")
         if path.is_dir():
-            for file in _below(path, inputs):
+            for file in _below(path, inputs, library.search.inside):
                 _take(file, library, inputs, seen, named=False)
         elif path.is_file():
             before = len(inputs.hints)
@@ -55,6 +59,12 @@ def gather(paths: list[Path], library: Library) -> Inputs:
         names, others = ", ".join(map(str, paths)), inputs.debug
         raise UsageError(f"{names}: looked for ELF programs or libraries, found {others} other ELF files")
     return inputs
+
+
+def roots_first(given: list[ElfObject]) -> list[ElfObject]:
+    """Programs first, then libraries, those that nobody names before others: what they load is no root."""
+    users = Counter(name for item in given for name in item.needed)
+    return sorted(given, key=lambda item: (not item.executable, users[item.name]))
 
 
 def parts_of_a_link(inputs: Inputs) -> list[Path]:
@@ -106,7 +116,7 @@ def _may_be_elf(file: str) -> bool:
     return bool(status.st_mode & 0o111) or ".so" in file.rpartition("/")[2]
 
 
-def _below(folder: Path, inputs: Inputs) -> Iterator[str]:
+def _below(folder: Path, inputs: Inputs, inside: Callable[[str], str]) -> Iterator[str]:
     def closed(why: OSError) -> None:
         place = Path(str(why.filename))
         inputs.unreadable.append((place, f"{place}: can't be listed ({reason(why)})"))
@@ -114,6 +124,6 @@ def _below(folder: Path, inputs: Inputs) -> Iterator[str]:
     for place, folders, names in os.walk(folder, followlinks=False, onerror=closed):
         folders.sort()
         for name in sorted(names):
-            path = os.path.join(place, name)  # noqa: PTH118 - many thousands
+            path = inside(os.path.join(place, name))  # noqa: PTH118 - many thousands
             if os.path.isfile(path):  # noqa: PTH113 - follows links; a circle of them is no file
                 yield path

@@ -26,8 +26,10 @@ def leaks(item: ElfObject, search: Search, checked: Iterable[Path]) -> Iterator[
     """
     folders = list(map(str, checked))
     paths = (*item.rpath, *item.runpath)
-    for entry in paths:
-        if not entry.startswith(("/", "$")):
+    for path in (item.rpath, item.runpath):
+        for number, entry in enumerate(path):
+            if entry.startswith(("/", "$")) or (number and not entry):
+                continue  # CMake leaves empty ones behind others, to have room for what it installs
             detail = f"{item.name} searches {entry or 'an empty path'}, {_FROM}: {_ONE_FOLDER}; use $ORIGIN"
             yield entry or "(empty)", detail
     entries = tuple(entry for entry in paths if entry.startswith("/"))

@@ -79,7 +79,8 @@ def summary(report: Report) -> str:
     aside = [f"{report.ignored} ignored"] if report.ignored else []
     aside += [f"{report.known} in the baseline"] if report.known else []
     more = f"; {', '.join(aside)}" if aside else ""
-    return f"{report.objects} objects, {report.symbols} references checked: {verdict}{more}"
+    by = " by two readers" if report.readers > 1 else ""
+    return f"{report.objects} objects, {report.symbols} references checked{by}: {verdict}{more}"
 
 
 def explained(rule: Rule) -> str:

@@ -39,6 +39,7 @@ class Scope:
         self.parents: dict[ElfObject, ElfObject | None] = {}
         self.edges: dict[ElfObject, tuple[ElfObject, ...]] = {}
         self.found_by: dict[tuple[ElfObject, str], str] = {}  # (requester, soname) -> rule
+        self.chosen: dict[tuple[ElfObject, str], ElfObject] = {}  # (requester, NEEDED) -> what it gets
         self.missing: list[Missing] = []
         self.preloaded: set[ElfObject] = set()
         self.company: frozenset[ElfObject] = frozenset()  # a plugin's hosts and what they load
@@ -82,7 +83,7 @@ class Library:
         text = str(path)
         known = self._by_path.get(text)
         if known is None:
-            real = os.path.realpath(text)
+            real = os.path.realpath(self.search.inside(text))
             known = self._by_real.get(real)
             if known is None:
                 known = self._by_real[real] = read(Path(real))
@@ -114,8 +115,9 @@ class _Loading:
                     self.preload(start)
             while self.todo:
                 item = self.todo.popleft()
-                found = (self.need(name, item, self.scope.loaders[item]) for name in item.needed)
-                self.scope.edges[item] = tuple(one for one in found if one is not None)
+                got = {name: self.need(name, item, self.scope.loaders[item]) for name in item.needed}
+                self.scope.chosen |= {(item, name): one for name, one in got.items() if one is not None}
+                self.scope.edges[item] = tuple(one for one in got.values() if one is not None)
 
     def add(self, item: ElfObject, parent: ElfObject | None, loaders: Loaders) -> None:
         self.scope.objects.append(item)
@@ -166,7 +168,7 @@ class _Loading:
         scope.found_by[requester, name] = found.how
         self.by_name[key] = item
         if item not in scope.parents:
-            folder = found.path.rpartition("/")[0]
+            folder = found.place or found.path.rpartition("/")[0]
             if folder and folder != str(item.path.parent):
                 self.places[item] = folder
             self.add(item, requester, (requester, *loaders))

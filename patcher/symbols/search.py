@@ -20,11 +20,11 @@ from patcher.base.errors import UsageError
 from patcher.symbols.elf import DF_1_NODEFLIB, Abi, ElfObject, Start, refusal, start_of
 from patcher.symbols.ldconfig import Cache, read_conf, read_file, read_musl_path
 from patcher.symbols.platforms import platform_of, runs_here
+from patcher.symbols.rooted import Root
 
 GLIBC, MUSL, BIONIC = "glibc", "musl", "bionic"
 
 _TOKEN = re.compile(r"\$(?:\{(ORIGIN|LIB|PLATFORM)\}|(ORIGIN|LIB|PLATFORM)(?![A-Za-z0-9_]))")
-_MAX_LINKS = 40
 _NO_PLACES: Mapping[ElfObject, str] = {}
 _NOTHING: Mapping[str, Path | None] = MappingProxyType({})
 
@@ -70,6 +70,7 @@ class Found(NamedTuple):
     path: str
     how: str  # path, rpath, library-path, runpath, cache, default, assumed
     why: str = ""
+    place: str = ""  # the folder that it was found in, links unresolved
 
 
 class Step(NamedTuple):
@@ -89,7 +90,8 @@ class Search:
 
     def __init__(self, options: SearchOptions | None = None) -> None:
         self.options = options or SearchOptions()
-        self._in_folder: dict[tuple[object, ...], tuple[str, str] | None] = {}
+        self.root = Root(str(self.options.sysroot)) if self.options.sysroot is not None else None
+        self._in_folder: dict[tuple[object, ...], tuple[str, str, str] | None] = {}
         self._hwcaps: dict[tuple[object, ...], tuple[str, ...]] = {}
         self._starts: dict[str, Start | None] = {}
         self._asked: dict[tuple[object, ...], Found | None] = {}
@@ -152,25 +154,27 @@ class Search:
         if stands is not None:
             return self._told(Found(str(stands), "assumed"), None, str(stands), steps)
         if "/" in name:
-            seen = self._look(self._rooted(name) if name.startswith("/") else name, requester, libc)
+            path = self._rooted(name) if name.startswith("/") else name
+            seen = self._look(path, requester, libc)
             if seen is None:
                 return None
-            return self._told(Found(seen[0], "path", seen[1]), None, name, steps)
+            return self._told(Found(seen[0], "path", seen[1], _folder(path)), None, path, steps)
         order = {MUSL: self._musl_order, BIONIC: self._bionic_order}.get(libc, self._glibc_order)
         for how, owner, folders in order(askers):
             if how == "cache":
                 for path in self._cached(name, requester):
                     seen = self._look(path, requester, libc)
                     if seen is not None:
-                        return self._told(Found(seen[0], how, seen[1]), owner, path, steps)
+                        return self._told(Found(seen[0], how, seen[1], _folder(path)), owner, path, steps)
                     if steps is not None:
                         steps.append(Step(how, owner, path, self._passed(path, requester)))
             for folder in folders:
                 if steps is not None:
                     steps += self._passed_in(folder, name, requester, libc, how, owner)
-                seen = self._in(folder, name, requester, libc)
-                if seen is not None:
-                    return self._told(Found(seen[0], how, seen[1]), owner, folder, steps)
+                there = self._in(folder, name, requester, libc)
+                if there is not None:
+                    found = Found(there[0], how, *there[1:])
+                    return self._told(found, owner, found.place, steps)
         return None
 
     @staticmethod
@@ -191,7 +195,7 @@ class Search:
         return passed
 
     def _passed(self, path: str, requester: ElfObject) -> str:
-        start = self._starts.get(self._inside(path))
+        start = self._starts.get(self.inside(path))
         if start is None or start.abi is None:
             return "may not be opened" if os.path.lexists(path) else "no such file"
         return f"{start.abi[0]} bits" if start.abi[0] != requester.bits else "for another machine"
@@ -249,23 +253,25 @@ class Search:
         return self._expanded[key]
 
     def rooted(self, text: str) -> Path:
-        """An absolute path of the system that the files are for, on this one."""
-        return Path(self._rooted(text))
+        """An absolute path of the system that the files are for, on this one, its links followed there."""
+        return Path(self.inside(self._rooted(text)))
 
     def _rooted(self, text: str) -> str:
-        root = self.options.sysroot
-        return os.path.join(root, text.lstrip("/")) if root is not None else text  # noqa: PTH118
+        return self.root.place(text) if self.root is not None else text
 
     # strings, not paths, from here on: a big folder asks a hundred thousand times
 
-    def _in(self, folder: str, name: str, requester: ElfObject, libc: str) -> tuple[str, str] | None:
+    def _in(self, folder: str, name: str, requester: ElfObject, libc: str) -> tuple[str, str, str] | None:
+        """The file of a name in a folder, why the loader stops at it, and in which of its folders it is."""
         key = (folder, name, requester.abi, libc)
         if key not in self._in_folder:
-            seen = (
-                self._look(f"{place}/{name}", requester, libc)
-                for place in (*self._levels(folder, requester.abi), folder)
-            )
-            self._in_folder[key] = next((one for one in seen if one is not None), None)
+            found = None
+            for place in (*self._levels(folder, requester.abi), folder):
+                seen = self._look(f"{place}/{name}", requester, libc)
+                if seen is not None:
+                    found = (*seen, place)
+                    break
+            self._in_folder[key] = found
         return self._in_folder[key]
 
     def _levels(self, folder: str, abi: Abi) -> tuple[str, ...]:
@@ -273,13 +279,13 @@ class Search:
         key = (folder, abi)
         if key not in self._hwcaps:
             inner = f"{folder}/glibc-hwcaps"
-            levels = platform_of(abi).hwcaps if os.path.isdir(inner) else ()  # noqa: PTH112
+            levels = platform_of(abi).hwcaps if os.path.isdir(self.inside(inner)) else ()  # noqa: PTH112
             self._hwcaps[key] = tuple(f"{inner}/{level}" for level in levels)
         return self._hwcaps[key]
 
     def _look(self, path: str, requester: ElfObject, libc: str) -> tuple[str, str] | None:
         """The file at ``path`` and why the loader stops at it, if it does; None for what it passes over."""
-        inside = self._inside(path)
+        inside = self.inside(path)
         if inside not in self._starts:
             self._starts[inside] = start_of(inside)
         start = self._starts[inside]
@@ -288,18 +294,12 @@ class Search:
         why = refusal(start, requester.abi, first_counts=libc in (MUSL, BIONIC))
         return None if why is None else (inside, why)
 
-    def _inside(self, path: str) -> str:
-        """Where ``path`` leads without leaving the sysroot."""
-        if self.options.sysroot is not None:
-            for _ in range(_MAX_LINKS):
-                try:
-                    target = os.readlink(path)  # noqa: PTH115
-                except OSError:
-                    break
-                # an absolute link of the other system leads into the sysroot, not to this machine's files
-                inside = self._rooted(target)
-                path = inside if target.startswith("/") else f"{os.path.dirname(path)}/{target}"  # noqa: PTH120
-        return path
+    def inside(self, path: str) -> str:
+        """Where ``path`` leads without leaving the sysroot; itself where there is none."""
+        if self.root is None:
+            return path
+        real = self.root.inside(path)
+        return f"{path}/\0" if real is None else real  # a circle of links: no file has that name
 
     def interpreter_problem(self, item: ElfObject) -> str:
         """Why the kernel can't start a program with the interpreter that it names; "" where it can.
@@ -309,7 +309,7 @@ class Search:
         name = item.interpreter
         if name is None or (self.options.sysroot is None and not runs_here(item.abi)):
             return ""
-        start = start_of(self._inside(self._rooted(name) if name.startswith("/") else name))
+        start = start_of(self.inside(self._rooted(name) if name.startswith("/") else name))
         if start is None:
             return "there is no such file"
         if start.abi is None:
@@ -347,3 +347,7 @@ class Search:
         if self.options.sysroot is not None:
             return Cache(b"")  # its cache holds this machine's view of it, if any
         return Cache(read_file(Path("/etc/ld.so.cache")))
+
+
+def _folder(path: str) -> str:
+    return path.rpartition("/")[0] if "/" in path else "."

@@ -18,7 +18,7 @@ from filelock import FileLock
 
 from patcher.base.cache import cache_dir
 from patcher.engine.patchset import load
-from patcher.engine.plan import make_plan
+from patcher.engine.planning import make_plan
 from patcher.engine.tree import CommitTree
 from patcher.source import fetch
 from patcher.source.wheel import model_from_wheel

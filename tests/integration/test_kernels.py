@@ -145,6 +145,45 @@ def test_the_buffer_type_in_a_build(each_work: Work, tmp_path: Path) -> None:
         assert re.fullmatch(r"CPU_Q8_A8: \d+ shapes\n", done.stdout)
 
 
+# What cl tells of a machine: it names neither FMA nor F16C, and one of ggml's headers makes up for that.
+AS_CL = """
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#define _MSC_VER 1943
+#undef __FMA__
+#undef __F16C__
+#ifdef BEHIND_GGML
+#define __FMA__
+#define __F16C__
+#endif
+#include "kernels.h"
+int main() {
+    using namespace ggml::cpu::q8_a8;
+    printf("%zu %d %d %d", sizeof(act_block), (int) PANEL, (int) GROUP, (int) FLIP);
+}
+"""
+
+
+@pytest.mark.parametrize(("flags", "bytes_of_a_block"), [(["-mavx2"], 72), (["-mavx2", "-mavxvnni"], 40)])
+def test_files_agree_on_a_block_where_the_compiler_names_less(
+    flags: list[str], bytes_of_a_block: int, sources: Path, tmp_path: Path
+) -> None:
+    """The kernels are compiled without ggml's headers, the buffer type with them: a heap was overrun between."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        pytest.skip("needs an x86-64 compiler")
+    (tmp_path / "cl.cpp").write_text(AS_CL, encoding="utf-8")
+    said = []
+    for more in ([], ["-DBEHIND_GGML"]):
+        command = [native(), "-std=c++17", *flags, *more, "-I", str(sources), str(tmp_path / "cl.cpp")]
+        built = subprocess.run([*command, "-o", str(tmp_path / "cl")], capture_output=True, text=True)
+        assert built.returncode == 0, built.stderr
+        said.append(run([str(tmp_path / "cl")]).stdout)
+    assert said[0] == said[1]
+    assert said[0].split()[0] == str(bytes_of_a_block)
+
+
 # One thing broken at a time: the test has to see each.
 MUTANTS = {
     "start": ("kernels.cpp", "dst->scale = scale;", "dst->scale = scale * 1.0001f;"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import shlex
 import shutil
 import subprocess
@@ -40,26 +41,66 @@ def passes(program: Path, **values: str) -> None:
     assert re.fullmatch(r"CPU_Q8_A8: \d+ shapes\n", done.stdout)
 
 
-def test_the_buffer_type_under_sanitizers(work: Work, tmp_path: Path) -> None:
-    """Our two files compiled again as the build compiled them, and linked with its other objects."""
-    build = work.bin.parent
-    objects = build / "ggml/src/CMakeFiles/ggml-cpu.dir"
-    ours = []
-    for entry in json.loads((build / "compile_commands.json").read_text(encoding="utf-8")):
+def ours_again(work: Work, folder: Path, **flags: list[str]) -> dict[str, Path]:
+    """Our two files compiled again as the build compiled them, each with ``flags`` of its own: name -> object."""
+    objects = {}
+    for entry in json.loads((work.bin.parent / "compile_commands.json").read_text(encoding="utf-8")):
         if "/q8-a8/" in entry["file"]:
+            name = Path(entry["file"]).stem
             command = shlex.split(entry["command"])
-            command[command.index("-o") + 1] = str(tmp_path / f"{Path(entry['file']).stem}.o")
-            ours.append(tmp_path / f"{Path(entry['file']).stem}.o")
-            subprocess.run([*command, *SANITIZED], cwd=entry["directory"], check=True)
-    assert sorted(path.name for path in ours) == ["kernels.o", "q8-a8.o"]
+            objects[name] = folder / f"{name}.o"
+            command[command.index("-o") + 1] = str(objects[name])
+            command += flags.get(name.replace("-", "_"), [])
+            done = subprocess.run(command, cwd=entry["directory"], capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr[-3000:]
+    assert sorted(objects) == ["kernels", "q8-a8"]
+    return objects
+
+
+def linked_again(work: Work, folder: Path, ours: dict[str, Path], *flags: str) -> Path:
+    """The folder of the CPU backend with our objects instead of the build's."""
+    objects = work.bin.parent / "ggml/src/CMakeFiles/ggml-cpu.dir"
     others = [path for path in objects.rglob("*.o") if path.parent.name != "q8-a8"]
-    library = tmp_path / "libggml-cpu.so.0"
-    link = [native(), "-shared", *SANITIZED, "-fopenmp", *map(str, [*others, *ours]), "-o", str(library)]
-    link += ["-Wl,-soname,libggml-cpu.so.0", "-L", str(work.bin), "-lggml-base"]
-    subprocess.run(link, check=True)
+    link = [native(), "-shared", *flags, "-fopenmp", *map(str, [*others, *ours.values()])]
+    link += ["-o", str(folder / "libggml-cpu.so.0"), "-Wl,-soname,libggml-cpu.so.0"]
+    subprocess.run([*link, "-L", str(work.bin), "-lggml-base"], check=True)
+    return folder
+
+
+def test_the_buffer_type_under_sanitizers(work: Work, tmp_path: Path) -> None:
+    ours = ours_again(work, tmp_path, kernels=SANITIZED, q8_a8=SANITIZED)
+    linked_again(work, tmp_path, ours, *SANITIZED)
     program = backend_test(work, tmp_path / "test", *SANITIZED, libraries=work.bin)
     # what libgomp and ggml keep to the end is theirs
     passes(program, LD_LIBRARY_PATH=str(tmp_path), ASAN_OPTIONS="detect_leaks=0")
+
+
+def test_files_compiled_for_different_machines_are_not_run_together(work: Work, tmp_path: Path) -> None:
+    if "avx2" not in cpu_flags():
+        pytest.skip("needs a CPU with AVX2")
+    linked_again(work, tmp_path, ours_again(work, tmp_path, q8_a8=["-mno-avx2"]))
+    program = backend_test(work, tmp_path / "test", libraries=work.bin)
+    done = subprocess.run(
+        [program], capture_output=True, text=True, env=environment(LD_LIBRARY_PATH=str(tmp_path))
+    )
+    assert done.returncode != 0
+    assert "compiled for different machines" in done.stderr
+
+
+def test_nothing_is_stolen_where_memory_is_not_uniform(work: Work, tmp_path: Path) -> None:
+    """ggml says that there are several nodes: the pieces of each thread are its own, and all are computed."""
+    said = tmp_path / "numa.cpp"
+    said.write_text('extern "C" bool ggml_is_numa() { return true; }\n', encoding="utf-8")
+    program = backend_test(work, tmp_path / "test", str(said), "-rdynamic", libraries=work.bin)
+    passes(program)
+
+
+def test_a_system_without_threads_and_exceptions_compiles_it(work: Work, tmp_path: Path) -> None:
+    """WASI: nothing of std::thread is left in the object."""
+    objects = ours_again(work, tmp_path, q8_a8=["-D__wasi__", "-fno-exceptions"])
+    symbols = subprocess.run(["nm", "-C", str(objects["q8-a8"])], capture_output=True, text=True, check=True)
+    assert "std::thread" not in symbols.stdout
+    assert "ggml_backend_cpu_q8_a8_buffer_type" in symbols.stdout
 
 
 def test_a_backend_for_each_kind_of_cpu(work: Work, tmp_path: Path) -> None:
@@ -117,6 +158,8 @@ def test_ways_to_load_a_model(work: Work, quantized: Callable[[str], Path], text
     plain = perplexity(model, "-lm", "mmap", "--no-repack")
     assert plain == perplexity(quantized("Q8_0"), "-lm", "mmap", "--no-repack")
     assert not plain[0]
+    # a file of Q8_0 is packed, too, and its bytes are the same
+    assert perplexity(quantized("Q8_0"), "-lm", "mmap") == (True, wanted)
     assert plain[1] == pytest.approx(wanted, rel=1e-2)
 
 
@@ -127,3 +170,11 @@ def test_memory_holds_the_model_once(work: Work, quantized: Callable[[str], Path
         packed = load(work.bin, quantized("Q8_A8"), mode=mode)
         assert packed.own_bytes <= 1.03 * plain.own_bytes
     assert load(work.bin, quantized("Q8_A8"), mode="none").resident_bytes <= 1.03 * plain.resident_bytes
+
+
+def test_mlock_locks_packed_weights(work: Work, quantized: Callable[[str], Path]) -> None:
+    soft, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    model = quantized("Q8_A8")
+    if soft != resource.RLIM_INFINITY and soft < 2 * model.stat().st_size:
+        pytest.skip(f"this user may lock {soft} bytes of memory")
+    assert load(work.bin, model, mode="mlock").locked_bytes > 0.9 * model.stat().st_size

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from patcher.engine.patchset import load
-from patcher.engine.plan import State, make_plan
+from patcher.engine.plan import State
+from patcher.engine.planning import make_plan
 from patcher.engine.tree import Tree, WorkTree
 from tests.integration.conftest import NEWEST, stock_tree
 from tests.integration.test_kernels import native

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from _pytest.mark.structures import ParameterSet
 
-from patcher.engine.plan import make_plan
+from patcher.engine.planning import make_plan
 from tests.mutations.judge import PROGRAMS, Attempt, Files, attempts, verdict, write
 from tests.mutations.program import Program
 from tests.programs import need

@@ -138,30 +138,13 @@ def test_a_threads_variable_and_a_plain_one(shop: Workshop, use: str, define: st
     definer = shop.library("def", define)
     use_it = "int use(void); int main(void){return use() != 7;}"
     program = shop.program("main", use_it, library, ORIGIN)
-    shop.library(
-        "use",
-        f"{use} int use(void){{return v;}}",
-        "-Wl,--no-as-needed",
-        "-L.",
-        "-Wl,-rpath,$ORIGIN",
-        "-Wl,--unresolved-symbols=ignore-all",
-    )
-    # linked against nothing, and then beside the definer by name: as two builds of a project are
-    shop.run("patchelf", "--add-needed", "libdef.so", library) if have("patchelf") else _needs(
-        library, definer, use, shop
-    )
-    assert starts(program) is not bad
-    assert errors(program) == ({("tls-mismatch", "v")} if bad else set())
-
-
-def _needs(library: Path, definer: Path, use: str, shop: Workshop) -> None:
-    """Link against a definer that agrees; the one that disagrees comes into its place."""
+    # linked against one that agrees; the one that disagrees comes into its place
     kept = definer.read_bytes()
-    agreeing = use.replace("extern ", "").replace(";", " = 7;")
-    shop.library("def", agreeing)
+    shop.library("def", use.replace("extern ", "").replace(";", " = 7;"))
     shop.library("use", f"{use} int use(void){{return v;}}", definer, ORIGIN)
     definer.write_bytes(kept)
-    assert library.exists()
+    assert starts(program) is not bad
+    assert errors(program) == ({("tls-mismatch", "v")} if bad else set())
 
 
 def test_static_tls_of_what_is_opened(shop: Workshop) -> None:
@@ -177,7 +160,9 @@ def test_static_tls_of_what_is_opened(shop: Workshop) -> None:
     shop.compile("big.c", text.format(100_000), "-ftls-model=global-dynamic")
     shop.run("gcc", "-shared", "-o", big, shop.folder / "big.o")
     assert starts(host, big)
-    assert found(check([big, small], options=SearchOptions()), "note") == set()
+    assert "static-tls" not in {
+        rule for rule, _ in found(check([big, small], options=SearchOptions()), "note")
+    }
     # a program that is linked against it has set room aside
     shop.compile("big.c", text.format(100_000), "-ftls-model=initial-exec")
     shop.run("gcc", "-shared", "-o", big, "-Wl,-soname,libbig.so", shop.folder / "big.o")
@@ -253,10 +238,8 @@ def test_an_older_library_refuses_what_is_too_new(shop: Workshop) -> None:
     assert _ages(program, "ACME_1.10") == set()
     assert _ages(program, "ACME_1.9") == {"ACME_1.10"}
     # a library that is shipped along has what it has
-    assert (
-        check([program, library], options=SearchOptions(), demands=Demands(at_most=("ACME_1.9",))).findings
-        == ()
-    )
+    shipped = check([program, library], options=SearchOptions(), demands=Demands(at_most=("ACME_1.9",)))
+    assert found(shipped) == set()
     shop.source("v.map", "ACME_1.9 { g; };")
     shop.library("v", "int g(void){return 1;}", flag)
     assert not starts(program)
@@ -270,7 +253,7 @@ PARTS = {
     "maths": ({"a.c": "double sin(double); double f(double x){return sin(x);}"}, {"sin"}),
     "wide": ({"a.c": "__int128 f(__int128 a, __int128 b){return a / b;} double g(__int128 x){return (double)x;}"}, set()),
     "cpp": ({"a.cpp": "#include <iostream>\n#include <cmath>\ndouble f(double x){std::cout << x << std::endl; throw std::sin(x);}"}, set()),
-    "cpp lacks": ({"a.cpp": "struct A {virtual ~A(); virtual int v();}; int f(A *a){return A().v();} A::~A(){}"}, {"_ZTV1A", "_ZN1A1vEv"}),
+    "cpp lacks": ({"a.cpp": "struct A {virtual ~A(); virtual int v();}; int f(A *a){return A().v();} A::~A(){}"}, {"_ZN1A1vEv"}),
     "tls": ({"a.c": "extern __thread int t; int f(void){return t;}", "b.c": "__thread int t;"}, set()),
     "hidden": ({"a.c": "int g(void); int f(void){return g();}", "b.c": '__attribute__((visibility("hidden"))) int g(void){return 1;}'}, set()),
     "static": ({"a.c": "int g(void); int f(void){return g();}", "b.c": "static int g(void){return 1;} int (*p)(void) = g;"}, {"g"}),

@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from patcher.base.cache import cache_dir
 from patcher.engine.patchset import load
-from patcher.engine.plan import make_plan
+from patcher.engine.planning import make_plan
 from patcher.engine.tree import CommitTree
 from tests.conftest import git
 from tests.integration.conftest import NEWEST, copy_of, stock_tree

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from patcher.engine.plan import State, make_plan
+from patcher.engine.plan import State
+from patcher.engine.planning import make_plan
 from tests.mutations.changes import C_MUTATIONS
 from tests.mutations.cmake import CMAKE, CMAKE_MUTATIONS, CMAKE_STYLES
 from tests.mutations.mutation import Mutation

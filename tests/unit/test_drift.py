@@ -13,7 +13,8 @@ from patcher.base.errors import UsageError
 from patcher.drift import Drift, drift, paths_of, verdicts
 from patcher.drift.picture import svg
 from patcher.engine.patchset import PatchSet, load
-from patcher.engine.plan import State, make_plan
+from patcher.engine.plan import State
+from patcher.engine.planning import make_plan
 from patcher.engine.tree import CommitTree
 from patcher.git.history import commits, hunks
 from tests.conftest import git

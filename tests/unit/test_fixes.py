@@ -14,7 +14,8 @@ from patcher.base.errors import UsageError
 from patcher.cli import cli
 from patcher.engine import build_fixes
 from patcher.engine.patchset import load
-from patcher.engine.plan import State, make_plan
+from patcher.engine.plan import State
+from patcher.engine.planning import make_plan
 from patcher.engine.tree import WorkTree
 
 NAME = "amx-tile-config"

@@ -12,7 +12,8 @@ from patcher.engine import journal as journal_module
 from patcher.engine import step
 from patcher.engine.export import export
 from patcher.engine.patchset import Edit, PatchSet, load
-from patcher.engine.plan import State, make_plan
+from patcher.engine.plan import State
+from patcher.engine.planning import make_plan
 from patcher.engine.transaction import apply, heal, revert
 from patcher.engine.tree import WorkTree
 from tests.conftest import git, snapshot

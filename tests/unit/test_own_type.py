@@ -25,7 +25,7 @@ from patcher.engine import transaction, type_file, type_schema
 from patcher.engine.anchors import ANCHORS
 from patcher.engine.build_fixes import catalogue
 from patcher.engine.patchset import NEW_FILE, load
-from patcher.engine.plan import make_plan
+from patcher.engine.planning import make_plan
 from patcher.engine.tree import WorkTree
 from patcher.guard.issue import MARKER
 from tests.conftest import git, snapshot
@@ -72,7 +72,10 @@ def test_a_type_laid_out_like_q8_0_needs_no_text_of_its_own(tmp_path: Path, mini
     assert made.state == "clean"
     after = {file.path: file.after().decode() for file in made.files}
     assert "#define QK8_B 32" in after["ggml/src/ggml-common.h"]
-    assert "type == GGML_TYPE_Q8_B" in after["ggml/src/ggml-cpu/amx/common.h"]
+    assert "tensor->type == GGML_TYPE_Q8_B" in after["src/llama-model-loader.cpp"]
+    assert "t->op_params[0] = GGML_TYPE_Q8_B;" in after["src/llama-model.cpp"]
+    # what computes with Q8_0 meets nothing else
+    assert not {"ggml/src/ggml-cpu/amx/mmq.cpp", "ggml/src/ggml-cpu/quants.c"} & set(after)
 
 
 def test_edits_of_its_own_stand_beside_those_of_the_set(own: Path, mini: Path) -> None:
@@ -367,7 +370,7 @@ def test_a_type_whose_name_begins_another_is_another(mini_repo: Path, tmp_path: 
     tree = WorkTree(mini_repo)
     apply_two(tree, "q8_a8", tmp_path / "q8_a.toml")
     assert not transaction.observed(tree, load(tmp_path / "q8_a.toml")).missing
-    assert "GGML_TYPE_Q8_A ||" in (mini_repo / "ggml/src/ggml-cpu/amx/common.h").read_text(encoding="utf-8")
+    assert "*t == GGML_TYPE_Q8_A ?" in (mini_repo / "src/llama-context.cpp").read_text(encoding="utf-8")
 
 
 # ---------------------------------------------------------------- other verbs

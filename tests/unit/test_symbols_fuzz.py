@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import fuzz_elf
-from patcher.symbols.elf import read
+from patcher.symbols.elf import read, reader
 
 
 def test_the_seeds_are_sound(tmp_path: Path) -> None:
@@ -42,3 +42,13 @@ def test_what_escapes_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_the_same_seed_gives_the_same_inputs() -> None:
     first, again = (fuzz_elf.mutants(random.Random(5), fuzz_elf.seeds()) for _ in (1, 2))  # noqa: S311
     assert [next(first) for _ in range(50)] == [next(again) for _ in range(50)]
+
+
+def test_readers_that_differ_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = fuzz_elf.seeds()[0]
+    path = tmp_path / "input.so"
+    fuzz_elf.compare(path, data)
+    right = reader._references
+    monkeypatch.setattr(reader, "_references", lambda *arguments: right(*arguments)[1:])
+    with pytest.raises(AssertionError, match="readers disagree: wants"):
+        fuzz_elf.compare(path, data)

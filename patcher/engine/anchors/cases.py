@@ -113,6 +113,18 @@ def _contradiction(syntax: Syntax, label: str, node: Node, ours: str, there: Nod
     return None
 
 
+def _there(syntax: Syntax, owner: str, node: Node, there: Node, problem: str | None) -> Existing:
+    """Our case ``there``, and the arm of the sibling's ``node`` where that is another one than ours."""
+    mine, wanted = _arm(there), _arm(node)
+    own = mine is not None and wanted is not None and mine != wanted
+    # a label that shares the arm of the next one is the label alone
+    end = there.end_byte if _first_statement(there) is not None else there.start_byte
+    if end == there.start_byte or not own:
+        end = syntax.source.code.index(b":", there.start_byte) + 1
+    twin = (wanted.start_byte, wanted.end_byte) if own and wanted is not None else None
+    return Existing(owner, there.start_byte, end, problem, twin=twin)
+
+
 _JUMPS = ("break_statement", "return_statement", "goto_statement", "continue_statement", "throw_statement")
 _NO_RETURN = re.compile(r"\s*(?:GGML_ABORT|GGML_ASSERT\s*\(\s*(?:false|0)\b|abort\s*\(|throw\b|exit\s*\()")
 
@@ -181,7 +193,7 @@ def case(
         there = _switch_has(syntax, owner, node, label, ours)
         if there is not None:
             problem = None if arm else _contradiction(syntax, label, node, ours, there)
-            existing.append(Existing(owner, there.start_byte, there.end_byte, problem))
+            existing.append(_there(syntax, owner, node, there, problem))
             continue
         start = node.start_byte
         indent, like = source.indent(start), source.line(start)

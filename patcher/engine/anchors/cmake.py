@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from patcher.engine.anchors.conditions import Branch, uncovered
+from patcher.engine.anchors.conditions import Branch, twice, uncovered
 from patcher.engine.anchors.kind import AnchorKind, Language
 from patcher.engine.anchors.site import AnchorError, Existing, Located, Place, Site
 from patcher.engine.anchors.source import Source, blank
@@ -56,7 +56,8 @@ def cmake_item(source: Source, *, variable: str, beside: list[str], ours: str) -
     there = [start for name, start, _ in found if name == ours]
     if there:
         siblings = [start for name, start, _ in found if name != ours]
-        problem = uncovered(source, ours, there, siblings, _branches(code))
+        branches = list(_branches(code))
+        problem = uncovered(source, ours, there, siblings, branches) or twice(source, ours, there, branches)
         return Located(existing=(Existing(variable, there[0], there[0] + len(ours), problem),))
     if len(found) != 1:
         names = " or ".join(beside)
@@ -92,7 +93,9 @@ def cmake_call(source: Source, *, command: str, argument: str, ours: str) -> Loc
         # a pattern that starts with white space matches in the line before, too
         places = [match.end() - len(match.group().lstrip()) for match in there]
         name = source.text(places[0], there[0].end())
-        problem = uncovered(source, name, places, [call.start() for call in calls], _branches(code))
+        branches = list(_branches(code))
+        siblings = [call.start() for call in calls]
+        problem = uncovered(source, name, places, siblings, branches) or twice(source, name, places, branches)
         return Located(existing=(Existing(command, places[0], there[0].end(), problem),))
     if len(calls) != 1:
         raise AnchorError(f"one call {command}({argument})", f"{len(calls)}")

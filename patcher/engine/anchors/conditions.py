@@ -14,6 +14,20 @@ def conditions(branches: Iterable[Branch], offset: int) -> frozenset[tuple[int, 
     return frozenset((first, start) for first, start, end in branches if start <= offset < end)
 
 
+def twice(
+    source: Source, ours: str, there: Iterable[int], branches: Iterable[Branch] | None = None
+) -> str | None:
+    """What is said where ``ours`` stands in two places that both count at once; None where it doesn't."""
+    known = source.branches if branches is None else tuple(branches)
+    held = [(offset, conditions(known, offset)) for offset in sorted(set(there))]
+    for number, (first, mine) in enumerate(held):
+        for second, other in held[number + 1 :]:
+            if mine <= other or other <= mine:
+                lines = f"{source.line_number(first)} and {source.line_number(second)}"
+                return f"{ours} twice, in lines {lines}"
+    return None
+
+
 def uncovered(
     source: Source,
     ours: str,

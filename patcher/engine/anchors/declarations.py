@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from patcher.engine.anchors.conditions import uncovered
+from patcher.engine.anchors.conditions import twice, uncovered
 from patcher.engine.anchors.focus import Wanted
 from patcher.engine.anchors.kind import AnchorKind, Language
 from patcher.engine.anchors.site import AnchorError, Existing, Located, Place, Site, behind, behind_comma
@@ -68,7 +68,7 @@ FUNCTION = AnchorKind(
 def _existing(syntax: Syntax, owner: str, ours: str, there: list[Node], beside: list[Node]) -> Existing:
     """The first of ``there``; a contradiction where it lies under a condition that ``beside`` doesn't."""
     places, siblings = ([node.start_byte for node in nodes] for nodes in (there, beside))
-    problem = uncovered(syntax.source, ours, places, siblings)
+    problem = uncovered(syntax.source, ours, places, siblings) or twice(syntax.source, ours, places)
     return Existing(owner, there[0].start_byte, there[0].end_byte, problem)
 
 
@@ -178,7 +178,7 @@ def instantiation(syntax: Syntax, *, function: str, types: Iterable[str], parame
     """
     source = syntax.source
     name = function.rsplit("::", 1)[-1]
-    taken = {}
+    taken: dict[str, list[re.Match[bytes]]] = {}
     # a container's default allocator may be written out
     one = r"\s*(?P<type>[\w:]+(?:\s+int)?)\s*(?:,\s*std::allocator\s*<\s*(?P=type)\s*>\s*)?"
     argument = re.escape(parameter).replace(r"\{\}", one)
@@ -188,9 +188,16 @@ def instantiation(syntax: Syntax, *, function: str, types: Iterable[str], parame
     )
     for token in syntax.tokens(pattern):
         written = " ".join(token["type"].decode().split())
-        taken[_SAME_TYPE.get(written, written)] = token
+        taken.setdefault(_SAME_TYPE.get(written, written), []).append(token)
     existing = tuple(
-        Existing(f"{name}<{kind}>", taken[kind].start(), taken[kind].end()) for kind in types if kind in taken
+        Existing(
+            f"{name}<{kind}>",
+            taken[kind][0].start(),
+            taken[kind][0].end(),
+            twice(source, f"{name}<{kind}>", [token.start() for token in taken[kind]]),
+        )
+        for kind in types
+        if kind in taken
     )
     missing = [kind for kind in types if kind not in taken]
     if not missing:

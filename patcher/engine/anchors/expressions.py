@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from patcher.engine.anchors.conditions import uncovered
+from patcher.engine.anchors.conditions import twice, uncovered
 from patcher.engine.anchors.focus import Wanted
 from patcher.engine.anchors.kind import AnchorKind, Language
 from patcher.engine.anchors.site import AnchorError, Existing, Located, Place, Site, behind
@@ -132,7 +132,7 @@ def element(syntax: Syntax, *, variable: str, mentions: str, ours: str) -> Locat
     there, found = elements(ours), elements(mentions)
     if there:
         places, siblings = ([node.start_byte for node in nodes] for nodes in (there, found))
-        problem = uncovered(source, ours, places, siblings)
+        problem = uncovered(source, ours, places, siblings) or twice(source, ours, places)
         return Located(existing=(Existing(variable, there[0].start_byte, there[0].end_byte, problem),))
     if len(found) != 1:
         raise AnchorError(f"one element of {variable} that mentions {mentions}", f"{len(found)}")

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from itertools import pairwise
 
+from patcher.engine.anchors.conditions import twice
 from patcher.engine.anchors.constants import evaluate
 from patcher.engine.anchors.kind import AnchorKind, Language
 from patcher.engine.anchors.site import AnchorError, Existing, Located, Place, Site
@@ -190,14 +191,18 @@ def py_entry(module: Module, *, variable: str, key: str, ours: str) -> Located:
     """Behind the entry ``key`` of the dict ``variable``; keys are compared as they are written."""
     source = module.source
     found: list[ast.expr] = []
+    there: list[tuple[int, int]] = []
     for display in module.dicts(variable):
         for written, value in zip(display.keys, display.values, strict=True):
             if written is None:
                 continue
             if module.text(written) == ours:
-                return Located(existing=(Existing(variable, module.start(written), module.end(value)),))
+                there.append((module.start(written), module.end(value)))
             if module.text(written) == key:
                 found.append(value)
+    if there:
+        problem = twice(source, ours, [start for start, _ in there], ())
+        return Located(existing=(Existing(variable, *there[0], problem),))
     if len(found) != 1:
         raise AnchorError(f"one entry {key} in {variable}", f"{len(found)}")
     at = _behind(module, module.end(found[0]), f"the entry {key} of {variable}", comma=True)

@@ -53,6 +53,7 @@ class Existing:
     end: int
     contradiction: str | None = None
     note: str | None = None
+    twin: tuple[int, int] | None = None  # of a case with an arm of its own: the sibling's arm
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,14 @@ from patcher.symbols.elf.constants import (
     DF_1_PIE,
     ET_EXEC,
     SHN_ABS,
-    STB_LOCAL,
-    STT_FILE,
-    STT_SECTION,
+    STB_GLOBAL,
+    STB_GNU_UNIQUE,
+    STB_WEAK,
+    STT_COMMON,
+    STT_FUNC,
+    STT_GNU_IFUNC,
+    STT_NOTYPE,
+    STT_OBJECT,
     STT_TLS,
     STV_HIDDEN,
     STV_INTERNAL,
@@ -58,13 +63,16 @@ class Needed(NamedTuple):
 hash_of = cache(gnu_hash)  # the same names are asked of one library after the other
 
 _NOTHING, _DATA, _TLS = 0, 1, 2
-# st_info -> what a definition of that binding and type is to others; st_other -> whether they may see it
+# st_info -> what a definition of that binding and type is to others; st_other -> whether they may see it.
+# glibc's do_lookup_x and musl's find_sym know these bindings and types, and pass over all others.
+_BINDINGS = (STB_GLOBAL, STB_WEAK, STB_GNU_UNIQUE)
+_TYPES = (STT_NOTYPE, STT_OBJECT, STT_FUNC, STT_COMMON, STT_TLS, STT_GNU_IFUNC)
 _KINDS = bytes(
-    _NOTHING if info >> 4 == STB_LOCAL or info & 15 in (STT_SECTION, STT_FILE)
+    _NOTHING if info >> 4 not in _BINDINGS or info & 15 not in _TYPES
     else _TLS if info & 15 == STT_TLS else _DATA
     for info in range(256)
 )  # fmt: skip
-_IS_TLS = bytes(info & 15 == STT_TLS and info >> 4 != STB_LOCAL for info in range(256))
+_IS_TLS = bytes(kind == _TLS for kind in _KINDS)
 _VISIBLE = bytes(_NOTHING if other & 3 in (STV_HIDDEN, STV_INTERNAL) else 255 for other in range(256))
 
 
@@ -191,7 +199,8 @@ class ElfObject:
     """One file. Two are equal only if they are the same object: each file is read once.
 
     ``debug``: split-off debug information, headers without the bytes. ``versioned``: it has a table of
-    versions for its symbols; ``versions`` are those that it defines, ``wants`` those that it wants.
+    versions for its symbols; ``versions`` are those that it defines, ``wants`` those that it wants;
+    ``symbols`` is how many entries its table has.
     """
 
     def __init__(
@@ -213,13 +222,14 @@ class ElfObject:
         wants: tuple[Needed, ...] = (),
         exports: Exports | None = None,
         references: tuple[Reference, ...] = (),
+        symbols: int = 0,
     ) -> None:
         self.path, self.abi, self.type, self.interpreter = path, abi, type, interpreter
         self.dynamic, self.debug, self.soname, self.needed = dynamic, debug, soname, needed
         self.rpath, self.runpath, self.flags_1, self.flags = rpath, runpath, flags_1, flags
         self.versioned, self.versions, self.wants = versioned, versions, wants
         self.exports = Exports(Columns(b"", 64, True, b""), None, {}) if exports is None else exports
-        self.references = references
+        self.references, self.symbols = references, symbols
 
     def __repr__(self) -> str:
         return f"ElfObject({str(self.path)!r})"

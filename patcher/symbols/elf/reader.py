@@ -106,6 +106,7 @@ def _object(image: Image) -> ElfObject:
         wants=wants,
         exports=Exports(table, versyms, defined, gnu_table(image, tags, count)),
         references=tuple(_references(table, versyms, wanted.get)),
+        symbols=count,
     )
 
 
@@ -114,13 +115,16 @@ def _tags(image: Image) -> dict[int, list[int]]:
         return {}
     tags: dict[int, list[int]] = {}
     offset, length, _ = image.dynamic
-    form = image.order + ("qQ" if image.bits == 64 else "iI")
+    form = image.order + ("QQ" if image.bits == 64 else "II")
     size = struct.calcsize(form)
     length = min(length, MAX_TAGS * size)
     for tag, value in struct.iter_unpack(form, image.at(offset, length - length % size)):
         if tag == 0:
             break
-        tags.setdefault(tag & 0xFFFFFFFF, []).append(value)
+        if tag == DT_NEEDED:
+            tags.setdefault(tag, []).append(value)
+        else:
+            tags[tag] = [value]  # of several, loaders take the last
     return tags
 
 

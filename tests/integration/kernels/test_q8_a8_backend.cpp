@@ -1,7 +1,8 @@
 // The buffer type as llama.cpp meets it, through ggml's public interface:
 //   c++ -std=c++17 -O2 -I <tree>/ggml/include test_q8_a8_backend.cpp -L <build>/bin -lggml -lggml-base [-lggml-cpu]
 // MUL_MAT, MUL_MAT_ID and GET_ROWS of packed weights against sums in exact integers, for 1 to 16 threads; tensors set and
-// got in parts; inputs that are no numbers. Exit code 0: all held; 1: the first that didn't is named; 77: this machine's
+// got in parts; inputs that are no numbers; views that are part of what is packed, and every operator that must not be
+// computed with it. Exit code 0: all held; 1: the first that didn't is named; 77: this machine's
 // build has no such buffer type. Argument: the seed.
 
 #include "ggml-alloc.h"
@@ -18,6 +19,9 @@
 #include <random>
 #include <string>
 #include <vector>
+
+#include <sys/wait.h>
+#include <unistd.h>
 
 static std::mt19937 rng;
 
@@ -275,6 +279,178 @@ static void odd_inputs(ggml_backend_buffer_type_t buft, ggml_type type) {
     }
 }
 
+// A graph around one packed tensor, which build makes; values are filled in, and what the result holds is given back.
+template <typename F>
+static std::vector<char> around(ggml_backend_buffer_type_t buft, ggml_type type, const std::vector<char> & bytes, int threads, F build) {
+    ggml_init_params params = { ggml_tensor_overhead() * 32 + ggml_graph_overhead(), nullptr, true };
+
+    ggml_context * weights_ctx = ggml_init(params);
+    ggml_context * ctx         = ggml_init(params);
+    ggml_tensor *  w           = ggml_new_tensor_3d(weights_ctx, type, 96, 40, 3);
+    auto *         buffer_w    = ggml_backend_alloc_ctx_tensors_from_buft(weights_ctx, buft);
+    ggml_backend_tensor_set(w, bytes.data(), 0, bytes.size());
+
+    auto * backend = ggml_backend_dev_init(ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU), nullptr);
+    auto * reg     = ggml_backend_dev_backend_reg(ggml_backend_get_device(backend));
+    ((ggml_backend_set_n_threads_t) ggml_backend_reg_get_proc_address(reg, "ggml_backend_set_n_threads"))(backend, threads);
+
+    ggml_tensor * y      = build(ctx, w);
+    ggml_cgraph * graph  = ggml_new_graph(ctx);
+    ggml_build_forward_expand(graph, y);
+    auto *        buffer = ggml_backend_alloc_ctx_tensors(ctx, backend);
+    for (auto * t = ggml_get_first_tensor(ctx); t; t = ggml_get_next_tensor(ctx, t)) {
+        if (t->op != GGML_OP_NONE || t->view_src) {
+            continue;
+        }
+        if (t->type == GGML_TYPE_F32) {
+            std::vector<float> ones(ggml_nelements(t));
+            for (size_t i = 0; i < ones.size(); i++) {
+                ones[i] = 1.0f + 0.5f * (i % 3);
+            }
+            ggml_backend_tensor_set(t, ones.data(), 0, ggml_nbytes(t));
+        } else if (t->type == GGML_TYPE_I32) {
+            std::vector<int32_t> ids(ggml_nelements(t));
+            for (size_t i = 0; i < ids.size(); i++) {
+                ids[i] = (int32_t) (3 * i % 7);
+            }
+            ggml_backend_tensor_set(t, ids.data(), 0, ggml_nbytes(t));
+        }
+    }
+    if (ggml_backend_graph_compute(backend, graph) != GGML_STATUS_SUCCESS) {
+        fail("%s: not computed", ggml_op_name(y->op));
+    }
+    std::vector<char> out(ggml_nbytes(y));
+    ggml_backend_tensor_get(y, out.data(), 0, out.size());
+    ggml_backend_buffer_free(buffer);
+    ggml_backend_buffer_free(buffer_w);
+    ggml_backend_free(backend);
+    ggml_free(ctx);
+    ggml_free(weights_ctx);
+    return out;
+}
+
+// Views that are part of a weight: what is computed with them is what is computed with the same rows unpacked. Some models
+// make such (gemma3n's embeddings of each layer), and the view has no buffer when a backend is asked whether it computes.
+static void views(ggml_backend_buffer_type_t buft, ggml_type type) {
+    const auto bytes = quantized(type, random_floats(96 * 40 * 3), 96);
+    using make       = ggml_tensor * (*) (ggml_context *, ggml_tensor *);
+    const make part  = [](ggml_context * ctx, ggml_tensor * w) { // the middle block of the last rows of all matrices
+        return ggml_view_3d(ctx, w, 32, 13, 3, w->nb[1], w->nb[2], 27 * w->nb[1] + 34);
+    };
+    const make line  = [](ggml_context * ctx, ggml_tensor * w) { return ggml_view_1d(ctx, w, 320, 5 * w->nb[1] + 34); };
+    const make shape = [](ggml_context * ctx, ggml_tensor * w) { return ggml_reshape_2d(ctx, w, 192, 60); };
+    const make whole = [](ggml_context * ctx, ggml_tensor * w) { return ggml_view_3d(ctx, w, 96, 40, 3, w->nb[1], w->nb[2], 0); };
+
+    using use        = ggml_tensor * (*) (ggml_context *, ggml_tensor *);
+    static bool       plain; // ggml goes from blocks to floats alone: what is compared with goes by way of them
+    static const make by_floats = [](ggml_context * ctx, ggml_tensor * v) { return plain ? ggml_cast(ctx, v, GGML_TYPE_F32) : v; };
+    const use uses[] = {
+        [](ggml_context * ctx, ggml_tensor * v) { return ggml_cast(ctx, v, GGML_TYPE_F32); },
+        [](ggml_context * ctx, ggml_tensor * v) { return ggml_cast(ctx, by_floats(ctx, v), GGML_TYPE_F16); },
+        [](ggml_context * ctx, ggml_tensor * v) { return ggml_cast(ctx, v, GGML_TYPE_Q8_0); },
+        [](ggml_context * ctx, ggml_tensor * v) { return ggml_cast(ctx, by_floats(ctx, v), GGML_TYPE_Q4_0); },
+        [](ggml_context * ctx, ggml_tensor * v) { return ggml_cont(ctx, v); },
+        [](ggml_context * ctx, ggml_tensor * v) { return ggml_dup(ctx, v); },
+        [](ggml_context * ctx, ggml_tensor * v) { // another shape
+            return ggml_cpy(ctx, v, ggml_new_tensor_1d(ctx, GGML_TYPE_F32, ggml_nelements(v)));
+        },
+        [](ggml_context * ctx, ggml_tensor * v) {
+            return ggml_get_rows(ctx, v, ggml_new_tensor_3d(ctx, GGML_TYPE_I32, ggml_nrows(v) > 1 ? 4 : 1, v->ne[2], 1));
+        },
+        [](ggml_context * ctx, ggml_tensor * v) {
+            return ggml_mul_mat(ctx, v, ggml_new_tensor_3d(ctx, GGML_TYPE_F32, v->ne[0], 2, 2 * v->ne[2]));
+        },
+    };
+    for (const make view : { part, line, shape, whole }) {
+        for (const use of : uses) {
+            ggml_op    op  = GGML_OP_NONE;
+            const auto run = [&](ggml_backend_buffer_type_t where, ggml_type as, int threads) {
+                plain = where != buft;
+                return around(where, as, bytes, threads, [&](ggml_context * ctx, ggml_tensor * w) {
+                    ggml_tensor * y = of(ctx, view(ctx, w));
+                    op              = y->op;
+                    if (!ggml_backend_dev_supports_op(ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU), y)) {
+                        fail("%s of a view: not supported", ggml_op_name(y->op));
+                    }
+                    return y;
+                });
+            };
+            const auto wanted = run(ggml_backend_cpu_buffer_type(), GGML_TYPE_Q8_0, 1);
+            for (const int threads : { 1, 3 }) {
+                const auto found = run(buft, type, threads);
+                if (found.size() != wanted.size()) {
+                    fail("%s of a view: %zu bytes instead of %zu", ggml_op_name(op), found.size(), wanted.size());
+                }
+                if (op != GGML_OP_MUL_MAT) {
+                    if (found != wanted) {
+                        fail("%s of a view of packed weights: other bytes", ggml_op_name(op));
+                    }
+                    continue;
+                }
+                for (size_t i = 0; i < found.size(); i += sizeof(float)) {
+                    float ours, theirs;
+                    memcpy(&ours, &found[i], sizeof(ours));
+                    memcpy(&theirs, &wanted[i], sizeof(theirs));
+                    if (!(std::fabs(ours - theirs) <= 0.2f + 0.02f * std::fabs(theirs))) {
+                        fail("MUL_MAT of a view of packed weights: %g instead of %g", ours, theirs);
+                    }
+                }
+            }
+        }
+    }
+}
+
+// What can't be computed with packed weights ends the program with a sentence: garbage would go on unseen.
+static void refused(ggml_backend_buffer_type_t buft, ggml_type type) {
+    struct refusal {
+        const char *  name;
+        ggml_tensor * (*build)(ggml_context *, ggml_tensor *);
+    };
+
+    const auto    bytes    = quantized(type, random_floats(96 * 40 * 3), 96);
+    const refusal builds[] = {
+        { "ADD", [](ggml_context * ctx, ggml_tensor * w) { return ggml_add(ctx, w, ggml_new_tensor_3d(ctx, GGML_TYPE_F32, 96, 40, 3)); } },
+        { "MUL", [](ggml_context * ctx, ggml_tensor * w) { return ggml_mul(ctx, ggml_new_tensor_3d(ctx, GGML_TYPE_F32, 96, 40, 3), w); } },
+        { "SCALE", [](ggml_context * ctx, ggml_tensor * w) { return ggml_scale(ctx, w, 2.0f); } },
+        { "CLAMP", [](ggml_context * ctx, ggml_tensor * w) { return ggml_clamp(ctx, w, 0, 1); } },
+        { "SQR", [](ggml_context * ctx, ggml_tensor * w) { return ggml_sqr(ctx, w); } },
+        { "SUM_ROWS", [](ggml_context * ctx, ggml_tensor * w) { return ggml_sum_rows(ctx, w); } },
+        { "REPEAT", [](ggml_context * ctx, ggml_tensor * w) { return ggml_repeat(ctx, w, ggml_new_tensor_3d(ctx, w->type, 96, 80, 3)); } },
+        { "CONCAT", [](ggml_context * ctx, ggml_tensor * w) { return ggml_concat(ctx, w, w, 1); } },
+        { "OUT_PROD", [](ggml_context * ctx, ggml_tensor * w) { return ggml_out_prod(ctx, w, ggml_new_tensor_3d(ctx, GGML_TYPE_F32, 7, 40, 3)); } },
+        { "CPY", [](ggml_context * ctx, ggml_tensor * w) { return ggml_cpy(ctx, ggml_new_tensor_3d(ctx, GGML_TYPE_F32, 96, 40, 3), w); } },
+        { "MUL_MAT_ID", [](ggml_context * ctx, ggml_tensor * w) {
+             return ggml_mul_mat_id(ctx, ggml_view_3d(ctx, w, 96, 20, 3, w->nb[1], w->nb[2], 0), ggml_new_tensor_3d(ctx, GGML_TYPE_F32, 96, 2, 4),
+                                    ggml_new_tensor_2d(ctx, GGML_TYPE_I32, 2, 4));
+         } },
+    };
+    for (const auto & it : builds) {
+        int ends[2];
+        if (pipe(ends) != 0) {
+            fail("no pipe");
+        }
+        const pid_t child = fork();
+        if (child == 0) {
+            dup2(ends[1], STDERR_FILENO);
+            setenv("GGML_NO_BACKTRACE", "1", 1);
+            around(buft, type, bytes, 1, it.build);
+            _exit(0);
+        }
+        close(ends[1]);
+        std::string said;
+        char        some[512];
+        for (ssize_t n; (n = read(ends[0], some, sizeof(some))) > 0;) {
+            said.append(some, (size_t) n);
+        }
+        close(ends[0]);
+        int status = 0;
+        waitpid(child, &status, 0);
+        if (!WIFSIGNALED(status) || said.find(std::string(it.name) + " ") == std::string::npos || said.find("packed weights") == std::string::npos) {
+            fail("%s of packed weights: ended with status %d and said: %s", it.name, status, said.c_str());
+        }
+    }
+}
+
 int main(int argc, char ** argv) {
     rng.seed(argc > 1 ? (unsigned) strtoul(argv[1], nullptr, 10) : 1);
     ggml_backend_load_all();
@@ -292,6 +468,8 @@ int main(int argc, char ** argv) {
         fprintf(stderr, "no buffer type CPU_Q8_A8\n");
         return 77;
     }
+
+    refused(buft, type); // before there are threads
 
     std::vector<shape> shapes = {
         { GGML_OP_MUL_MAT, 32, 1, 1, 1, 1 },      { GGML_OP_MUL_MAT, 576, 192, 1, 1, 1 },   { GGML_OP_MUL_MAT, 1536, 576, 1, 7, 1 },
@@ -322,6 +500,7 @@ int main(int argc, char ** argv) {
             }
         }
     }
+    views(buft, type);
     parts_of_a_tensor(buft, type);
     odd_inputs(buft, type);
     printf("%s: %zu shapes\n", ggml_backend_buft_name(buft), shapes.size());

@@ -164,6 +164,10 @@ void multiply(const matrix & w, int64_t p0, int64_t p1, const act_block * const 
     }
 }
 
+layout layout_of_kernels() {
+    return LAYOUT;
+}
+
 int64_t tile_rows() {
 #if defined(Q8_A8_AMX)
     if (amx::usable()) {

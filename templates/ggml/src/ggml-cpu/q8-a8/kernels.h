@@ -9,16 +9,21 @@
 #include <cstring>
 
 // Which kernels are compiled is known from what the compiler may assume of the machine. Builds with
-// GGML_CPU_ALL_VARIANTS compile this once a variant, each with its own flags.
+// GGML_CPU_ALL_VARIANTS compile this once a variant, each with its own flags. Nothing may be asked for that a header of
+// ggml's defines: files that include it and files that don't would lay out blocks differently. MSVC names neither FMA
+// nor F16C, which every machine with AVX2 has.
+#if defined(__AVX2__) && (defined(_MSC_VER) || (defined(__FMA__) && defined(__F16C__)))
+#    define Q8_A8_HAS_AVX2
+#endif
+
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512VNNI__) && !defined(Q8_A8_NARROW)
 #    define Q8_A8_AVX512_VNNI
 #    if defined(__AMX_TILE__) && defined(__AMX_INT8__) && defined(__linux__) && defined(__x86_64__)
 #        define Q8_A8_AMX // beside it, where the kernel lets us
 #    endif
-#elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__) && \
-    (defined(__AVXVNNI__) || (defined(__AVX512VL__) && defined(__AVX512VNNI__)))
+#elif defined(Q8_A8_HAS_AVX2) && (defined(__AVXVNNI__) || (defined(__AVX512VL__) && defined(__AVX512VNNI__)))
 #    define Q8_A8_AVX_VNNI
-#elif defined(__AVX2__) && ((defined(__FMA__) && defined(__F16C__)) || defined(_MSC_VER))
+#elif defined(Q8_A8_HAS_AVX2)
 #    define Q8_A8_AVX2
 #elif defined(__ARM_NEON) && defined(__aarch64__) && defined(__ARM_FEATURE_MATMUL_INT8) && defined(__ARM_FEATURE_DOTPROD)
 #    define Q8_A8_I8MM
@@ -114,6 +119,18 @@ struct matrix {
 
     uint8_t * scale(int64_t r, int64_t b) const { return scales(r / PANEL) + b * SCALES + r % PANEL * sizeof(uint16_t); }
 };
+
+// What a file that includes this takes blocks to be: all have to agree, whatever each was compiled with.
+struct layout {
+    size_t  act_block;
+    int64_t panel, group;
+    uint8_t flip;
+};
+
+constexpr layout LAYOUT = { sizeof(act_block), PANEL, GROUP, FLIP };
+
+// that of the kernels
+layout layout_of_kernels();
 
 // rows r0 to r1 of the file's layout into the machine's, and rows behind the last one as zeros; src is row r0
 void pack(const matrix & w, const void * src, int64_t r0, int64_t r1);

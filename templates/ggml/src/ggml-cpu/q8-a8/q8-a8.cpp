@@ -1,14 +1,13 @@
-// The buffer type that takes Q8_A8 weights, packs them as they are loaded, and computes with them.
+// The buffer type that takes weights in blocks of Q8_0's layout, packs them as they are loaded, and computes with them.
 //
 // A tensor here has one matrix for every (ne2, ne3), each in the layout of kernels.h, one behind the other.
 
-#include "q8-a8.h"
+#include "kernels.h" // before headers that define what a compiler doesn't
 
 #include "ggml-backend-impl.h"
 #include "ggml-cpu.h"
 #include "ggml-cpu-impl.h"
 #include "ggml-impl.h"
-#include "kernels.h"
 #if __has_include("traits.h")
 #include "traits.h"
 #else
@@ -19,18 +18,48 @@
 #include <atomic>
 #include <cstring>
 #include <new>
-#include <system_error>
-#include <thread>
 #include <vector>
+
+// WASI has neither threads nor exceptions, and a browser has threads only where it is asked for them
+#if !defined(__wasi__) && (!defined(__EMSCRIPTEN__) || defined(__EMSCRIPTEN_PTHREADS__))
+#    define Q8_A8_THREADS
+#    include <system_error>
+#    include <thread>
+#endif
 
 #if defined(__linux__)
 #    include <sys/mman.h>
 #    include <unistd.h>
 #endif
 
+ggml_backend_buffer_type_t ggml_backend_cpu_q8_a8_buffer_type(void);
+void                       ggml_backend_cpu_q8_a8_take_all(void);
+
 namespace ggml::cpu::q8_a8 {
 
 // ------------------------------------------------------------------------------------------------ tensors
+
+static bool takes_all = false;
+
+// a type whose block is Q8_0's, under whatever number
+static bool has_our_block(const ggml_tensor * t) {
+    return ggml_blck_size(t->type) == BLOCK && ggml_type_size(t->type) == sizeof(weight_block);
+}
+
+// Whether a weight that isn't here yet should come. Which type its file gave it stands in its first op_param, where that
+// is another than Q8_0: such a type is made for this.
+static bool is_wanted(const ggml_tensor * t) {
+    return has_our_block(t) && (takes_all || t->type != GGML_TYPE_Q8_0 || t->op_params[0] != 0);
+}
+
+static const ggml_tensor * root_of(const ggml_tensor * t) {
+    return t->view_src ? t->view_src : t;
+}
+
+// A view may have no buffer of its own yet, its source's bytes are packed all the same.
+static bool is_packed(const ggml_tensor * t) {
+    return t && root_of(t)->buffer && root_of(t)->buffer->buft == ggml_backend_cpu_q8_a8_buffer_type();
+}
 
 static matrix matrix_of(const ggml_tensor * t, int64_t i) {
     matrix w = { (uint8_t *) t->data, t->ne[1], t->ne[0] / BLOCK };
@@ -98,11 +127,13 @@ static void set_tensor(ggml_backend_buffer_t, ggml_tensor * t, const void * data
         return;
     }
 
-    // memory is the limit, and a few threads reach it; a thread must be worth its start
     const int64_t total = matrix_of(t, 0).panels() * t->ne[2] * t->ne[3];
-    const int64_t count = std::min<int64_t>({ (int64_t) std::thread::hardware_concurrency(), 8, (int64_t) (size >> 19) });
+    int64_t       first = 0;
 
-    int64_t                  first = 0;
+#ifdef Q8_A8_THREADS
+    // memory is the limit, and a few threads reach it; a thread must be worth its start, which faulting 128 kB in is
+    const int64_t count = std::min<int64_t>({ (int64_t) std::thread::hardware_concurrency(), 8, (int64_t) (size >> 17) });
+
     std::vector<std::thread> threads;
     try {
         for (int64_t i = 1; i < count; i++) {
@@ -113,10 +144,13 @@ static void set_tensor(ggml_backend_buffer_t, ggml_tensor * t, const void * data
     } catch (const std::system_error &) {
         // no more threads to be had: what is left is done here
     }
+#endif
     pack_panels(t, (const char *) data, first, total);
+#ifdef Q8_A8_THREADS
     for (auto & thread : threads) {
         thread.join();
     }
+#endif
 }
 
 static void get_tensor(ggml_backend_buffer_t, const ggml_tensor * t, void * data, size_t offset, size_t size) {
@@ -167,7 +201,7 @@ static size_t get_alignment(ggml_backend_buffer_type_t) {
 }
 
 static size_t get_alloc_size(ggml_backend_buffer_type_t, const ggml_tensor * t) {
-    return t->type == GGML_TYPE_Q8_A8 ? std::max(packed_size(t), ggml_nbytes(t)) : ggml_nbytes(t);
+    return has_our_block(t) ? std::max(packed_size(t), ggml_nbytes(t)) : ggml_nbytes(t);
 }
 
 // ------------------------------------------------------------------------------------------------ work
@@ -332,6 +366,9 @@ static void multiply_pieces(const product & p, work & work) {
     const int64_t groups = p.ids ? p.n_matrices() : one ? 1 : p.src1->ne[2] * p.src1->ne[3];
     const int64_t plane  = one ? p.n_outputs() : p.dst->ne[1];
 
+    // where memory is nearer to some threads than to others, each keeps to the weights that it had the last time
+    const bool stays = ggml_is_numa();
+
     int64_t piece = p.ith;
     int64_t done  = 0; // pieces of the groups before this one
     for (int64_t g = 0; g < groups; g++) {
@@ -344,7 +381,7 @@ static void multiply_pieces(const product & p, work & work) {
         const grid   grid(m, w, PIECES * p.nth);
         const int64_t count = grid.n_rows * grid.n_cols;
 
-        for (; piece < done + count; piece = work.next->fetch_add(1, std::memory_order_relaxed)) {
+        for (; piece < done + count; piece = stays ? piece + p.nth : work.next->fetch_add(1, std::memory_order_relaxed)) {
             const int64_t row   = (piece - done) % grid.n_rows * grid.rows;
             const int64_t panel = (piece - done) / grid.n_rows * grid.panels;
             multiply_rows(p, w, work.rows, first + row, p.ids ? work.order + first + row : nullptr,
@@ -407,22 +444,139 @@ static void mul_mat(const product & p, ggml_compute_params * params) {
     multiply_pieces(p, work);
 }
 
+// ------------------------------------------------------------------------------------------------ rows as they were
+
+// Blocks of row (i1, i2, i3) of a tensor that is packed, or of a view of one: as the file has them. A view's row may go
+// on in the next row of what it is a view of.
+static void read_blocks(const ggml_tensor * t, const int64_t * row, int64_t b0, int64_t count, weight_block * dst) {
+    const ggml_tensor * root     = root_of(t);
+    const size_t        row_size = ggml_row_size(root->type, root->ne[0]);
+
+    size_t offset = t->view_src ? t->view_offs : 0;
+    offset += row[0] * t->nb[1] + row[1] * t->nb[2] + row[2] * t->nb[3] + b0 * sizeof(weight_block);
+    while (count > 0) {
+        const int64_t r = offset / row_size;
+        const int64_t b = offset % row_size / sizeof(weight_block);
+        const matrix  w = matrix_of(root, r / root->ne[1]);
+        const int64_t n = std::min(count, w.nb - b);
+        unpack(w, dst, r % root->ne[1], b, b + n);
+        dst    += n;
+        count  -= n;
+        offset += n * sizeof(weight_block);
+    }
+}
+
+// the same, n values from one that starts a block
+static void read_row(const ggml_tensor * t, const int64_t * row, int64_t first, int64_t n, float * dst) {
+    for (int64_t i = 0; i < n; i += BLOCK) {
+        weight_block block;
+        read_blocks(t, row, (first + i) / BLOCK, 1, &block);
+        ggml_get_type_traits(GGML_TYPE_Q8_0)->to_float(&block, dst + i, BLOCK);
+    }
+}
+
+// whether rows can be read: a transposed view has none
+static bool has_rows(const ggml_tensor * t) {
+    return has_our_block(t) && t->nb[0] == sizeof(weight_block);
+}
+
+// CPY, DUP, CONT: in the order of elements, whatever the shapes
+static void copy(const ggml_compute_params * params, ggml_tensor * dst) {
+    const ggml_tensor * src   = dst->src[0];
+    const int64_t       n     = dst->ne[0];
+    const int64_t       width = src->ne[0];
+    const int64_t       block = ggml_blck_size(dst->type);
+    const size_t        size  = ggml_type_size(dst->type);
+    const auto          from  = ggml_get_type_traits_cpu(dst->type)->from_float;
+
+    GGML_ASSERT(dst->type == GGML_TYPE_F32 || from);
+    GGML_ASSERT(block == 1 || dst->nb[0] == size);
+
+    std::vector<float> values(n), row(width);
+    std::vector<char>  made(ggml_row_size(dst->type, n));
+
+    const int64_t rows = ggml_nrows(dst);
+    for (int64_t r = rows * params->ith / params->nth; r < rows * (params->ith + 1) / params->nth; r++) {
+        char * out = (char *) dst->data + r % dst->ne[1] * dst->nb[1] + r / dst->ne[1] % dst->ne[2] * dst->nb[2] +
+                     r / dst->ne[1] / dst->ne[2] * dst->nb[3];
+        for (int64_t i = 0; i < n;) {
+            const int64_t from_row = (r * n + i) / width;
+            const int64_t begin    = (r * n + i) % width;
+            const int64_t count    = std::min(n - i, width - begin);
+            const int64_t at[]     = { from_row % src->ne[1], from_row / src->ne[1] % src->ne[2],
+                                       from_row / src->ne[1] / src->ne[2] };
+            if (has_our_block(dst)) {
+                read_blocks(src, at, begin / BLOCK, count / BLOCK, (weight_block *) (out + i / BLOCK * size));
+            } else {
+                read_row(src, at, 0, width, row.data());
+                std::copy_n(row.data() + begin, count, values.data() + i);
+            }
+            i += count;
+        }
+        if (has_our_block(dst)) {
+            continue;
+        }
+        if (dst->type == GGML_TYPE_F32) {
+            memcpy(made.data(), values.data(), made.size());
+        } else {
+            from(values.data(), made.data(), n);
+        }
+        if (dst->nb[0] == size) {
+            memcpy(out, made.data(), made.size());
+        } else {
+            for (int64_t i = 0; i < n; i++) {
+                memcpy(out + i * dst->nb[0], made.data() + i * size, size);
+            }
+        }
+    }
+}
+
+// A view that isn't the whole of what is packed: its rows are read one by one, which is slow and right.
+static void mul_mat_of_view(const product & p) {
+    const ggml_tensor * w = p.src0;
+
+    std::vector<float> row(w->ne[0]);
+    const int64_t      rows  = ggml_nrows(w);
+    const int64_t      many2 = p.src1->ne[2] / w->ne[2], many3 = p.src1->ne[3] / w->ne[3]; // planes that meet a matrix
+    for (int64_t r = rows * p.ith / p.nth; r < rows * (p.ith + 1) / p.nth; r++) {
+        const int64_t at[] = { r % w->ne[1], r / w->ne[1] % w->ne[2], r / w->ne[1] / w->ne[2] };
+        read_row(w, at, 0, w->ne[0], row.data());
+        for (int64_t i = 0; i < many2 * many3 * p.src1->ne[1]; i++) {
+            const int64_t i1    = i % p.src1->ne[1];
+            const int64_t i2    = at[1] * many2 + i / p.src1->ne[1] % many2;
+            const int64_t i3    = at[2] * many3 + i / p.src1->ne[1] / many2;
+            const int64_t plane = i3 * p.src1->ne[2] + i2;
+            const float * x     = p.input(plane * p.src1->ne[1] + i1);
+            double        sum   = 0;
+            for (int64_t k = 0; k < w->ne[0]; k++) {
+                sum += (double) row[k] * x[k];
+            }
+            p.output(plane * p.src1->ne[1] + i1)[at[0]] = (float) sum;
+        }
+    }
+}
+
 static void get_rows(const ggml_compute_params * params, ggml_tensor * dst) {
     const ggml_tensor * src0 = dst->src[0];
     const ggml_tensor * src1 = dst->src[1];
 
     GGML_ASSERT(src1->type == GGML_TYPE_I32 && dst->type == GGML_TYPE_F32 && dst->nb[0] == sizeof(float));
-    GGML_ASSERT(is_whole(src0));
 
-    const int64_t n = ggml_nelements(src1);
+    const bool    is_all = is_whole(src0);
+    const int64_t n      = ggml_nelements(src1);
     for (int64_t i = n * params->ith / params->nth; i < n * (params->ith + 1) / params->nth; i++) {
         const int64_t i0 = i % src1->ne[0];
         const int64_t i1 = i / src1->ne[0] % src1->ne[1];
         const int64_t i2 = i / src1->ne[0] / src1->ne[1];
         const int64_t r  = *(const int32_t *) ((const char *) src1->data + i0 * src1->nb[0] + i1 * src1->nb[1] + i2 * src1->nb[2]);
         GGML_ASSERT(r >= 0 && r < src0->ne[1]);
-        dequantize(matrix_of(src0, i1 + i2 * src0->ne[2]),
-                   (float *) ((char *) dst->data + i0 * dst->nb[1] + i1 * dst->nb[2] + i2 * dst->nb[3]), r);
+        float * out = (float *) ((char *) dst->data + i0 * dst->nb[1] + i1 * dst->nb[2] + i2 * dst->nb[3]);
+        if (is_all) {
+            dequantize(matrix_of(src0, i1 + i2 * src0->ne[2]), out, r);
+        } else {
+            const int64_t at[] = { r, i1, i2 };
+            read_row(src0, at, 0, src0->ne[0], out);
+        }
     }
 }
 
@@ -434,7 +588,7 @@ class traits : public ggml::cpu::tensor_traits {
     }
 
     bool work_size(int n_threads, const ggml_tensor * op, size_t & size) override {
-        if (op->op != GGML_OP_MUL_MAT && op->op != GGML_OP_MUL_MAT_ID) {
+        if ((op->op != GGML_OP_MUL_MAT && op->op != GGML_OP_MUL_MAT_ID) || !is_whole(op->src[0])) {
             return false;
         }
         size = work::bytes(product_of(op, 0, n_threads), n_threads);
@@ -442,14 +596,55 @@ class traits : public ggml::cpu::tensor_traits {
     }
 
     bool compute_forward(ggml_compute_params * params, ggml_tensor * op) override {
+        if (!is_computed(op)) {
+            GGML_ABORT("%s '%s': no kernel reads or writes packed weights so; load the model with --no-repack", ggml_op_name(op->op), op->name);
+        }
         switch (op->op) {
             case GGML_OP_MUL_MAT:
             case GGML_OP_MUL_MAT_ID:
-                mul_mat(product_of(op, params->ith, params->nth), params);
+                {
+                    const product p = product_of(op, params->ith, params->nth);
+                    if (is_whole(p.src0)) {
+                        mul_mat(p, params);
+                    } else {
+                        mul_mat_of_view(p);
+                    }
+                }
                 return true;
             case GGML_OP_GET_ROWS:
                 get_rows(params, op);
                 return true;
+            default:
+                copy(params, op);
+                return true;
+        }
+    }
+
+  public:
+    // What can be computed with packed weights: as the first source of some operators, and in no other place.
+    static bool is_computed(const ggml_tensor * op) {
+        if (!is_packed(op->src[0]) || !has_rows(op->src[0]) || is_packed(op)) {
+            return false;
+        }
+        for (int i = 1; i < GGML_MAX_SRC; i++) {
+            if (is_packed(op->src[i])) {
+                return false;
+            }
+        }
+        const ggml_tensor * src0 = op->src[0];
+        const ggml_tensor * src1 = op->src[1];
+        switch (op->op) {
+            case GGML_OP_MUL_MAT:
+                return op->type == GGML_TYPE_F32 && src1->type == GGML_TYPE_F32;
+            case GGML_OP_MUL_MAT_ID:
+                return op->type == GGML_TYPE_F32 && src1->type == GGML_TYPE_F32 && src0->ne[3] == 1 && src1->ne[3] == 1 && is_whole(src0);
+            case GGML_OP_GET_ROWS:
+                return op->type == GGML_TYPE_F32 && src1->type == GGML_TYPE_I32;
+            case GGML_OP_CPY:
+            case GGML_OP_DUP:
+            case GGML_OP_CONT:
+                // into blocks of ours, or by way of floats
+                return has_our_block(op) || op->type == GGML_TYPE_F32 || ggml_get_type_traits_cpu(op->type)->from_float != nullptr;
             default:
                 return false;
         }
@@ -457,44 +652,55 @@ class traits : public ggml::cpu::tensor_traits {
 };
 
 class extra_buffer_type : public ggml::cpu::extra_buffer_type {
-    static bool is_ours(const ggml_tensor * t) {
-        return t && t->buffer && t->buffer->buft == ggml_backend_cpu_q8_a8_buffer_type();
-    }
-
     bool supports_op(ggml_backend_dev_t, const ggml_tensor * op) override {
-        const ggml_tensor * src0 = op->src[0];
-        const ggml_tensor * src1 = op->src[1];
-
-        if (!is_ours(src0) || is_ours(src1) || src0->type != GGML_TYPE_Q8_A8 || !is_whole(src0)) {
+        if (!traits::is_computed(op)) {
             return false;
         }
-        if (op->type != GGML_TYPE_F32 || (src1->buffer && !ggml_backend_buft_is_host(src1->buffer->buft))) {
-            return false;
-        }
-        switch (op->op) {
-            case GGML_OP_MUL_MAT:
-                return src1->type == GGML_TYPE_F32;
-            case GGML_OP_MUL_MAT_ID:
-                return src1->type == GGML_TYPE_F32 && src0->ne[3] == 1 && src1->ne[3] == 1 && !is_ours(op->src[2]);
-            case GGML_OP_GET_ROWS:
-                return src1->type == GGML_TYPE_I32;
-            default:
-                return false;
-        }
+        // a weight without memory is one that the loader asks for, or that only its size is asked of
+        const ggml_tensor * weight = root_of(op->src[0]);
+        const ggml_tensor * src1   = op->src[1];
+        return (weight->data || is_wanted(weight)) && (!src1 || !src1->buffer || ggml_backend_buft_is_host(src1->buffer->buft));
     }
 
+    // whatever reads or writes what is packed is ours to compute, or to refuse: anybody else would take it for rows
     ggml::cpu::tensor_traits * get_tensor_traits(const ggml_tensor * op) override {
         static traits traits;
 
-        const bool takes = op->op == GGML_OP_MUL_MAT || op->op == GGML_OP_MUL_MAT_ID || op->op == GGML_OP_GET_ROWS;
-        return takes && is_ours(op->src[0]) ? &traits : nullptr;
+        switch (op->op) {
+            case GGML_OP_NONE:
+            case GGML_OP_RESHAPE:
+            case GGML_OP_VIEW:
+            case GGML_OP_PERMUTE:
+            case GGML_OP_TRANSPOSE:
+                return nullptr; // nothing is read
+            default:
+                break;
+        }
+        bool touches = is_packed(op);
+        for (int i = 0; i < GGML_MAX_SRC && !touches; i++) {
+            touches = is_packed(op->src[i]);
+        }
+        return touches ? &traits : nullptr;
     }
 };
 
 } // namespace ggml::cpu::q8_a8
 
+// Weights of Q8_0 are taken whichever file they are from.
+void ggml_backend_cpu_q8_a8_take_all(void) {
+    ggml::cpu::q8_a8::takes_all = true;
+}
+
+// Where weights lie in the machine's own layout. NULL on machines for which there are no kernels of our own.
 ggml_backend_buffer_type_t ggml_backend_cpu_q8_a8_buffer_type(void) {
-    if (!ggml::cpu::q8_a8::is_worth_it()) {
+    static const bool is_worth_it = [] {
+        using namespace ggml::cpu::q8_a8;
+        const layout theirs = layout_of_kernels();
+        GGML_ASSERT(theirs.act_block == LAYOUT.act_block && theirs.panel == LAYOUT.panel && theirs.group == LAYOUT.group &&
+                    theirs.flip == LAYOUT.flip && "two files of one library were compiled for different machines");
+        return ggml::cpu::q8_a8::is_worth_it();
+    }();
+    if (!is_worth_it) {
         return nullptr;
     }
 

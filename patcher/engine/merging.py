@@ -1,0 +1,36 @@
+"""A merge that somebody has begun and not ended: its marks in a file, its paths in git's index."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from patcher.engine.anchors import Source
+
+MERGE = "merge in progress"
+_MARK = re.compile(rb"(?m)^(?:<{7}|>{7})(?: [^\r\n]*)?\r?$")
+
+
+def progress(source: Source) -> str | None:
+    """What is said of a file that holds both sides of a merge; None for one that doesn't."""
+    found = _MARK.search(source.data)
+    if found is None:
+        return None
+    mark, line = found[0].decode("utf-8", "replace").strip(), source.line_number(found.start())
+    return f"{MERGE}: '{mark[:40]}' in line {line}"
+
+
+def unmerged(root: Path) -> list[str]:
+    """The paths below ``root`` that git's index has in more than one version; none without git."""
+    from patcher import git
+
+    top = git.find_toplevel(root)
+    if top is None:
+        return []
+    out = git.run(top, "ls-files", "-u", "-z", "--full-name", "--", str(root.resolve()))
+    names = {
+        entry.partition(b"\t")[2].decode("utf-8", "surrogateescape") for entry in out.split(b"\0") if entry
+    }
+    below = root.resolve().relative_to(top.resolve()).as_posix()
+    prefix = "" if below == "." else below + "/"
+    return sorted(name.removeprefix(prefix) for name in names)

@@ -1,0 +1,73 @@
+"""The tree's own file brought up to date: what an apply adds to it, and what a revert takes out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from patcher.base.progress import SILENT, Reporter
+from patcher.engine import tree_record
+from patcher.engine.anchors import Splice
+from patcher.engine.patchset import PatchSet
+from patcher.engine.plan import FilePlan, Plan
+from patcher.engine.tree import Tree
+from patcher.engine.tree_record import PLACE, Choices, TypeRecord
+
+EDIT = "record"  # what the journal calls the change of this file
+
+
+def decided(patchset: PatchSet, plan: Plan, reporter: Reporter = SILENT) -> Choices:
+    """The patch set's choices, and theirs kept where it differs and nobody has said anything.
+
+    Each of those is warned of: the type goes in, and what stands there is said to be somebody's.
+    """
+    names = []
+    for edit in plan.differing:
+        reporter.warn(
+            f"{edit.edit.id}: {edit.file}: theirs stays, written differently from ours ({edit.differs});"
+            f" --replace {edit.edit.id} puts ours there"
+        )
+        names.append(edit.edit.id)
+    return patchset.choices.merged(keep=tuple(names))
+
+
+def recorded(tree: Tree, plan: Plan, choices: Choices) -> FilePlan | None:
+    """What writing ``plan`` makes of the tree's file; None where it stays as it is."""
+    from patcher import __version__
+
+    now = tree_record.read(tree)
+    part = now.of(plan.patchset.name)
+    wrote = dict(part.wrote)
+    for edit in plan.missing:
+        if edit.hashes:
+            fresh = (
+                edit.hashes if edit.resolution == "replaced" else (*wrote.get(edit.edit.id, ()), *edit.hashes)
+            )
+            wrote[edit.edit.id] = tuple(dict.fromkeys(fresh))
+    if not plan.missing and choices == part.choices:
+        return None
+    if not plan.missing and not part.tool and choices == Choices():
+        return None  # all is another hand's, and nothing was decided
+    tool = __version__ if plan.missing or not part.tool else part.tool
+    return _file(tree, now.with_type(plan.patchset.name, TypeRecord(tool, choices, wrote)).text())
+
+
+def _file(tree: Tree, text: bytes | None) -> FilePlan | None:
+    before = tree.read(PLACE)
+    if text is None or text == before:
+        return None
+    cut = Splice(0, len(before or b""), text)
+    return FilePlan(PLACE, before or b"", ((EDIT, cut),), before is None)
+
+
+def taken_out(tree: Tree, kinds: Iterable[str]) -> bytes | None:
+    """The tree's file, which was edited since, without the types ``kinds``; None where nothing is left."""
+    record = tree_record.read(tree)
+    for kind in kinds:
+        record = record.with_type(kind, None)
+    return record.text()
+
+
+def ruled(patchset: PatchSet, choices: Choices) -> PatchSet:
+    """The patch set with other choices."""
+    return replace(patchset, choices=choices)

@@ -1,0 +1,73 @@
+"""A type's edits as one tree has them: what was left out, kept, replaced and numbered there, remembered."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from patcher.base.errors import UsageError
+from patcher.engine import tree_record
+from patcher.engine.numbering import with_numbers
+from patcher.engine.patchset import PatchSet
+from patcher.engine.tree import Tree
+from patcher.engine.tree_record import Choices, TypeRecord
+
+
+def remembered(patchset: PatchSet, tree: Tree) -> PatchSet:
+    """``patchset`` with all that ``tree``'s own file says of the type, and the waivers that it has.
+
+    Raises :class:`UsageError` where that file is malformed.
+    """
+    record = tree_record.read(tree)
+    part = record.of(patchset.name)
+    made = settled(patchset, part, part.choices)
+    return replace(made, waivers=(*made.waivers, *record.waivers))
+
+
+def chosen(
+    patchset: PatchSet,
+    tree: Tree | None,
+    *,
+    only: tuple[str, ...] = (),
+    without: tuple[str, ...] = (),
+    everything: bool = False,
+    fixes: tuple[str, ...] = (),
+    keep: tuple[str, ...] = (),
+    replaced: tuple[str, ...] = (),
+) -> PatchSet:
+    """:func:`remembered`, with what a command line says over it (:meth:`Choices.merged`).
+
+    Raises :class:`UsageError` for a name that is no edit, group or fix.
+    """
+    known = _names(patchset) | set(fixes)
+    unknown = [name for name in (*only, *without, *keep, *replaced) if name not in known]
+    if unknown:
+        raise UsageError(f"{unknown[0]}: no such edit or group", hint="'q8a8-patch status' lists them")
+    both = sorted(set(keep) & set(replaced))
+    if both:
+        raise UsageError(f"{both[0]}: --keep and --replace, of which one is meant")
+    record = tree_record.read(tree) if tree is not None else tree_record.TreeRecord()
+    part = record.of(patchset.name)
+    choices = part.choices.merged(
+        only=only, without=without, everything=everything, fixes=fixes, keep=keep, replaced=replaced
+    )
+    made = settled(patchset, part, choices)
+    return replace(made, waivers=(*made.waivers, *record.waivers))
+
+
+def settled(patchset: PatchSet, part: TypeRecord, choices: Choices) -> PatchSet:
+    """The patch set that ``choices`` leave. Names that this release doesn't know any more are passed over."""
+    known = _names(patchset)
+    only = tuple(name for name in choices.only if name in known)
+    without = tuple(name for name in choices.without if name in known)
+    made = patchset.select(only, without) if only or without else patchset
+    if choices.fixes:
+        from patcher.engine.build_fixes import with_fixes
+
+        made = with_fixes(made, choices.fixes)
+    if choices.numbers:
+        made = with_numbers(made, choices.numbers)
+    return replace(made, choices=choices, wrote=part.wrote)
+
+
+def _names(patchset: PatchSet) -> set[str]:
+    return {edit.id for edit in patchset.edits} | {group.id for group in patchset.groups}
