@@ -105,6 +105,6 @@ def command(
         ]
         return "\n".join([*([findings_text(checked), ""] if checked and bad else []), *lines])
 
-    bad = checked is not None and bool(checked.at_least("error"))
+    bad = checked is not None and checked.fails("error")
     output.emit(document, text)
     return ExitCode.FINDINGS if bad else ExitCode.OK

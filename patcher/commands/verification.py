@@ -64,6 +64,11 @@ def verify(request: Request, *, verbose: bool = False, reporter: Reporter = SILE
     if request.write_baseline is not None:
         from patcher.symbols import baseline
 
+        if report.more:
+            raise UsageError(
+                f"{request.write_baseline}: a baseline holds every finding, and there are {report.more}",
+                hint="name fewer files at once",
+            )
         baseline.write_baseline(request.write_baseline, report)
         reporter.note(f"{len(report.findings)} findings written to {request.write_baseline}")
         return Outcome(ExitCode.OK, report.document, str)
@@ -71,7 +76,7 @@ def verify(request: Request, *, verbose: bool = False, reporter: Reporter = SILE
         from patcher.symbols import baseline
 
         report = baseline.without_known(report, request.baseline)
-    code = ExitCode.FINDINGS if report.at_least(request.fail_on) else ExitCode.OK
+    code = ExitCode.FINDINGS if report.fails(request.fail_on) else ExitCode.OK
     if request.form in ("text", "json"):
         return Outcome(code, report.document, lambda: text(report, verbose=verbose))
     from patcher.symbols.formats import FORMATS

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from patcher.model.gguf_format import TENSOR_TYPES
 from patcher.model.gguf_head import Entry, GgufError, Head, Value, read_head
 
 __all__ = ["GgufError", "GgufFile", "TensorInfo", "Value", "read"]
 
+_T = TypeVar("_T", int, float, str)
 MAX_ELEMENTS = 1 << 48  # of one tensor; far above any model, far below an overflow
 
 
@@ -74,13 +75,43 @@ class GgufFile:
         found = self.metadata.get(key)
         return default if found is None else found.value
 
-    def text(self, key: str) -> str:
-        """The string at ``key``. Raises :class:`GgufError` where there is none."""
-        found = self.get(key)
+    def text(self, key: str, default: str | None = None) -> str:
+        """The string at ``key``. Raises :class:`GgufError` where there is none, nor a ``default``."""
+        found = self.get(key, default)
         if not isinstance(found, str):
-            what = "none" if found is None else f"a {self.metadata[key].type.name.lower()}"
-            raise GgufError(f"{self.path}: looked for the string '{key}' in the metadata, found {what}")
+            raise self._other(key, "the string")
         return found
+
+    def number(self, key: str, default: int | None = None) -> int:
+        """The whole number of 32 bits at ``key``.
+
+        Raises :class:`GgufError` where there is none, nor a ``default``, and for a negative or larger one.
+        """
+        found = self.get(key, default)
+        if type(found) is not int or not 0 <= found < 1 << 32:
+            raise self._other(key, "the whole number of 32 bits")
+        return found
+
+    def list_of(self, kind: type[_T], key: str) -> list[_T]:
+        """The array of numbers or strings at ``key``, empty where there is none.
+
+        Whole numbers count as ``float``. Raises :class:`GgufError` where something else is there.
+        """
+        found = self.get(key, [])
+        allowed = (int, float) if kind is float else (kind,)
+        if not isinstance(found, list) or not all(type(one) in allowed for one in found):
+            raise self._other(key, f"an array of {'text' if kind is str else 'numbers'}")
+        return found
+
+    def _other(self, key: str, wanted: str) -> GgufError:
+        there = self.metadata.get(key)
+        if there is None:
+            what = "none"
+        elif there.element is not None:
+            what = f"an array of {there.element.name.lower()}"
+        else:
+            what = f"a {there.type.name.lower()}"
+        return GgufError(f"{self.path}: looked for {wanted} '{key}' in the metadata, found {what}")
 
 
 def read(path: Path) -> GgufFile:

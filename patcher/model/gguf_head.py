@@ -28,6 +28,10 @@ from patcher.model.gguf_format import (
     padded,
 )
 
+MAX_STRING = 16 << 20  # bytes of one string; a chat template has some thousands
+MAX_VALUE = 1 << 29  # bytes of one metadata value; the largest vocabularies have a few million
+MAX_TENSORS = 1 << 20  # of one file, and so many metadata entries; the largest models have some thousands
+
 
 class GgufError(UsageError):
     """A file that is no GGUF, is cut off, or contradicts itself (exit 2)."""
@@ -102,8 +106,11 @@ class Head:
     def spans(self) -> dict[str, int]:
         """Bytes from each tensor's first to the next tensor's, or the end: the data and its padding.
 
-        Raises :class:`GgufError` for a tensor that begins behind the end.
+        Raises :class:`GgufError` for a tensor that begins behind the end, and for two in one place: who
+        looks at the data of each would look at the same any number of times.
         """
+        if len({entry.offset for entry in self.entries}) != len(self.entries):
+            raise GgufError(f"{self.path}: two tensors begin at the same byte")
         for entry in self.entries:
             if entry.offset >= self.size:
                 raise GgufError(
@@ -156,7 +163,10 @@ class Cursor:
         return found
 
     def string(self, what: str) -> bytes:
-        return self.take(self.number("Q", f"the length of {what}"), what)
+        length = self.number("Q", f"the length of {what}")
+        if MAX_STRING < length <= self.left:  # a sparse file has any length, and takes no room on the disk
+            raise GgufError(f"{self.path}: {what} has {length} bytes, {MAX_STRING} at most are read")
+        return self.take(length, what)
 
     def text(self, what: str) -> str:
         raw = self.string(what)
@@ -173,6 +183,13 @@ class Cursor:
                 f"{self.path}: {found} {what} announced, but only {self.left} bytes are left",
                 hint="it is cut off or damaged: get it again",
             )
+        return found
+
+    def things(self, least: int, what: str) -> int:
+        """A number of things of which each becomes an object."""
+        found = self.count(least, what)
+        if found > MAX_TENSORS:
+            raise GgufError(f"{self.path}: {found} {what} announced, {MAX_TENSORS} at most are read")
         return found
 
     def value_type(self, what: str) -> ValueType:
@@ -195,12 +212,19 @@ class Cursor:
             if element is ValueType.STRING:
                 for _ in range(self.count(8, f"strings of '{key}'")):
                     self.string(f"a string of '{key}'")
+                    self._bound(key, self.position - start)
             else:
                 size = struct.calcsize("=" + SCALARS[element])
-                self.take(self.count(size, f"elements of '{key}'") * size, f"'{key}'")
+                length = self.count(size, f"elements of '{key}'") * size
+                self._bound(key, length)
+                self.take(length, f"'{key}'")
         else:
             self.take(struct.calcsize("=" + SCALARS[kind]), f"the value of '{key}'")
         return Value(kind, self.data[start : self.position], self.order == ">", element)
+
+    def _bound(self, key: str, length: int) -> None:
+        if length > MAX_VALUE:
+            raise GgufError(f"{self.path}: '{key}' has more than {MAX_VALUE} bytes, no value has")
 
 
 def read_head(path: Path) -> Head:
@@ -229,7 +253,7 @@ def _read_head(cursor: Cursor) -> Head:
         raise GgufError(
             f"{path}: GGUF version {version}, supported are 2 and 3", hint="convert the model again"
         )
-    tensor_count = cursor.count(24, "tensors")
+    tensor_count = cursor.things(24, "tensors")
     metadata, places = _metadata(cursor)
     alignment = _alignment(metadata, path)
     infos = [_info(cursor) for _ in range(tensor_count)]
@@ -244,7 +268,7 @@ def _read_head(cursor: Cursor) -> Head:
 def _metadata(cursor: Cursor) -> tuple[dict[str, Value], dict[str, int]]:
     metadata: dict[str, Value] = {}
     places: dict[str, int] = {}
-    for _ in range(cursor.count(13, "metadata entries")):
+    for _ in range(cursor.things(13, "metadata entries")):
         key = cursor.text("a metadata key")
         if key in metadata:
             raise GgufError(f"{cursor.path}: the metadata key '{key}' is there twice")

@@ -155,6 +155,9 @@ def copied(tensor: TensorInfo) -> Iterator[bytes]:
 def _scaled(tensor: TensorInfo, scaling: Scaling, worst: _Worst) -> Iterable[bytes]:
     for first, rows in pieces(tensor):
         wanted = scaling.apply(rows.astype(np.float64), first, tensor)
+        lost = np.isfinite(rows) & ~np.isfinite(wanted)
+        if lost.any():  # a factor of 1e-45 has no inverse
+            raise GgufError(f"{tensor.path}: scaled, {lost.sum()} weights of '{tensor.name}' are no numbers")
         stored = encode(wanted, tensor)
         if wanted.size:
             worst.error = max(worst.error, float(np.abs(decode(stored, tensor) - wanted).max()))

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from patcher import __version__
-from patcher.model.alpha import Choice
+from patcher.model.alpha import LIMIT, Choice
 from patcher.model.fold import HEAD, Fold
 from patcher.model.gguf import GgufError, GgufFile, Value
 from patcher.model.gguf_format import ValueType
@@ -93,8 +93,9 @@ def factors_of(file: GgufFile, folds: tuple[Fold, ...]) -> dict[Fold, Array]:
     version = file.get(f"{PREFIX}version")
     if version != VERSION:
         raise GgufError(f"{file.path}: 'smoothquant.version' is {version!r}, this tool reads {VERSION}")
-    names, sizes, flat = (file.get(PREFIX + key) for key in ("folds", "fold_sizes", "scaling_factors"))
-    if not isinstance(names, list) or not isinstance(sizes, list) or not isinstance(flat, list):
+    names, sizes = file.list_of(str, f"{PREFIX}folds"), file.list_of(int, f"{PREFIX}fold_sizes")
+    flat = file.list_of(float, f"{PREFIX}scaling_factors")
+    if not names or not sizes or not flat:
         raise GgufError(
             f"{file.path}: looked for 'smoothquant.folds', 'fold_sizes' and 'scaling_factors', found less"
         )
@@ -104,8 +105,13 @@ def factors_of(file: GgufFile, folds: tuple[Fold, ...]) -> dict[Fold, Array]:
             f"{file.path}: 'smoothquant.folds', 'fold_sizes' and 'scaling_factors' contradict each other"
         )
     values = np.array(flat, np.float32)
-    if not np.isfinite(values).all() or (values <= 0).any():
-        raise GgufError(f"{file.path}: 'smoothquant.scaling_factors' holds values that are no factors")
+    # rounded to float32 they may lie a little outside; what isn't finite is in no range
+    within = (values >= 0.999 / LIMIT) & (values <= 1.001 * LIMIT)
+    if not within.all():
+        raise GgufError(
+            f"{file.path}: 'smoothquant.scaling_factors' holds {values[~within][0]:g}, factors are"
+            f" 1/{LIMIT:g} to {LIMIT:g}: it wasn't smoothed by this tool, or is damaged"
+        )
     found: dict[Fold, Array] = {}
     position = 0
     for name, size in zip(names, sizes, strict=True):

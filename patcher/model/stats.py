@@ -26,6 +26,7 @@ from patcher.model.tensor_data import Array, load, load_integers
 TYPE = "q8a8-stats"
 VERSION = 1
 NO_ROW = (1 << 63) - 1
+MOST_ROWS = 1 << 53  # that a product can have seen: the counts of any number of files are added up
 PARTS = ("max", "mean", "square", "count")
 
 
@@ -54,22 +55,25 @@ class Stats:
     @property
     def model_hash(self) -> str:
         """The hash of the model that the statistics belong to; empty where the tool was not told."""
-        return str(self.file.get(f"{TYPE}.model_hash", ""))
+        return self.file.text(f"{TYPE}.model_hash", "")
 
     @property
     def texts(self) -> list[str]:
         """A hash for each text that was read."""
-        return [str(text) for text in self.file.get(f"{TYPE}.texts", [])]
+        return self.file.list_of(str, f"{TYPE}.texts")
 
     @property
     def chunks(self) -> list[int]:
         """Chunks read of each text."""
-        return [int(count) for count in self.file.get(f"{TYPE}.chunks", [])]
+        found = self.file.list_of(int, f"{TYPE}.chunks")
+        if any(not 0 <= count < 1 << 32 for count in found):
+            raise GgufError(f"{self.path}: '{TYPE}.chunks' has a number that is none of chunks")
+        return found
 
     @property
     def row_limit(self) -> int:
         """How many rows are kept of each input at most."""
-        return int(self.file.get(f"{TYPE}.rows", 0))
+        return self.file.number(f"{TYPE}.rows", 0)
 
     @property
     def weights(self) -> list[str]:
@@ -93,7 +97,7 @@ class Stats:
                 raise GgufError(
                     f"{self.path}: '{weight}.{part}' has negative or infinite values, or another shape"
                 )
-        if len(count) != len(maximum) or (count < 0).any():
+        if len(count) != len(maximum) or (count < 0).any() or (count > MOST_ROWS).any():
             raise GgufError(f"{self.path}: '{weight}.count' doesn't fit '{weight}.max'")
         return Input(maximum, mean, square, count)
 
@@ -101,12 +105,22 @@ class Stats:
         """Sampled rows [r, inputs] of each expert, in the order of their keys; empty where none were kept."""
         if f"{weight}.rows" not in self.tensors:
             return []
-        info, keys = self._tensor(f"{weight}.rows"), load_integers(self._tensor(f"{weight}.keys"))
-        data = load(info).reshape(len(keys), -1, info.row)
-        if data.shape[1] != keys.shape[1] or not np.isfinite(data).all():
-            raise GgufError(f"{self.path}: '{weight}.rows' doesn't fit '{weight}.keys', or is not finite")
+        data, keys = self.sampled(weight)
         order = np.argsort(keys, axis=1, kind="stable")
         return [data[e][order[e][: int((keys[e] != NO_ROW).sum())]] for e in range(len(keys))]
+
+    def sampled(self, weight: str) -> tuple[Array, npt.NDArray[np.int64]]:
+        """All rows that were kept, [experts, R, inputs], and their keys [experts, R].
+
+        Raises :class:`GgufError` where they don't fit each other.
+        """
+        info, keys = self._tensor(f"{weight}.rows"), load_integers(self._tensor(f"{weight}.keys"))
+        if info.rows != keys.size:
+            raise GgufError(f"{self.path}: '{weight}.rows' doesn't fit '{weight}.keys'")
+        data = load(info)
+        if not np.isfinite(data).all():
+            raise GgufError(f"{self.path}: '{weight}.rows' is not finite")
+        return data.reshape(*keys.shape, info.row), keys
 
     def _tensor(self, name: str) -> TensorInfo:
         found = self.tensors.get(name)
@@ -156,12 +170,14 @@ def merged_arrays(parts: Sequence[Stats], weight: str) -> dict[str, npt.NDArray[
     }
     kept = [part for part in parts if f"{weight}.rows" in part.tensors]
     if kept:
-        limit = min(part.tensors[f"{weight}.keys"].row for part in kept)
-        keys = np.concatenate([load_integers(part.tensors[f"{weight}.keys"]) for part in kept], 1)
-        rows = [
-            load(part.tensors[f"{weight}.rows"]).reshape(len(keys), -1, inputs[0].max.shape[1])
-            for part in kept
-        ]
+        sampled = [part.sampled(weight) for part in kept]
+        shape = inputs[0].max.shape
+        for part, (data, _) in zip(kept, sampled, strict=True):
+            if (data.shape[0], data.shape[2]) != shape:
+                raise GgufError(f"{part.path}: '{weight}.rows' doesn't fit '{weight}.max'")
+        limit = min(own.shape[1] for _, own in sampled)
+        keys = np.concatenate([own for _, own in sampled], 1)
+        rows = [data for data, _ in sampled]
         order = np.argsort(keys, axis=1, kind="stable")[:, :limit]
         merged["keys"] = np.take_along_axis(keys, order, 1)
         merged["rows"] = np.take_along_axis(np.concatenate(rows, 1), order[..., None], 1).astype(np.float16)

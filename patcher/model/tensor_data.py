@@ -12,6 +12,7 @@ from patcher.model.gguf import GgufError, TensorInfo
 from patcher.model.gguf_format import FLOAT_TYPES
 
 Array: TypeAlias = npt.NDArray[np.float32]
+MAX_WHOLE = 1 << 27  # elements of a tensor that is loaded whole; a sparse file may claim any number
 PIECE = 1 << 25  # bytes of float32 held at once; ten times as much is in use while it is scaled
 
 _DTYPES = {"F32": "f4", "F16": "f2", "F64": "f8", "BF16": "u2", "I64": "i8", "I32": "i4"}
@@ -69,7 +70,8 @@ def pieces(info: TensorInfo, budget: int = PIECE) -> Iterator[tuple[int, Array]]
 
 
 def load(info: TensorInfo) -> Array:
-    """A whole small float tensor, shape [rows, row length]."""
+    """A whole small float tensor, shape [rows, row length]. Raises :class:`GgufError` for a large one."""
+    _require_small(info)
     return np.concatenate([rows for _, rows in pieces(info)])
 
 
@@ -77,10 +79,18 @@ def load_integers(info: TensorInfo) -> npt.NDArray[np.int64]:
     """A whole small tensor of I32 or I64, shape [rows, row length]. Raises :class:`GgufError` for others."""
     if info.type_name not in ("I64", "I32"):
         raise GgufError(f"{info.path}: tensor '{info.name}' is {info.type_name}, wanted are whole numbers")
+    _require_small(info)
     with info.path.open("rb") as file:
         file.seek(info.offset)
         raw = file.read(info.nbytes)
     return np.frombuffer(raw, _dtype(info)).reshape(-1, info.row).astype(np.int64)
+
+
+def _require_small(info: TensorInfo) -> None:
+    if info.row * info.rows > MAX_WHOLE:
+        raise GgufError(
+            f"{info.path}: tensor '{info.name}' has {info.row * info.rows} elements, more than {MAX_WHOLE}"
+        )
 
 
 def _dtype(info: TensorInfo) -> np.dtype[np.generic]:

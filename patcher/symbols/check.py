@@ -67,35 +67,36 @@ def check(
             verdicts.check(scope)
             scopes.append(scope)
         verdicts.finish()
-    findings = list(verdicts.findings.values())
-    findings += [
-        Finding("unreadable-file", path.name, str(path), (path.name,), why) for path, why in inputs.unreadable
-    ]
+    findings = verdicts.findings
+    for path, why in inputs.unreadable:
+        findings.add(Finding("unreadable-file", path.name, str(path), (path.name,), why))
     readers = 1
     if demands.second_reader:
         from patcher.symbols.second import prove
 
         with reporter.step("Proving by the second reader"):
-            findings += prove(scopes, inputs.objects, findings).disagreements
+            for one in prove(scopes, inputs.objects, list(findings)).disagreements:
+                findings.add(one)
         readers = 2
     for age_item, version, why in ages.too_new(inputs.objects, limits):
-        findings.append(_of(age_item, "too-new", version, why))
+        findings.add(_of(age_item, "too-new", version, why))
     if demands.must_export:
         from patcher.symbols.entries import not_exported
 
         plugins = [scope.root for scope in scopes if not scope.root.executable]
         for item, name, why, advice in not_exported(demands.must_export, inputs.objects, plugins):
-            findings.append(_of(item, "not-exported", name, why, advice))
+            findings.add(_of(item, "not-exported", name, why, advice))
     parts = parts_of_a_link(inputs)
     if parts:
         from patcher.symbols.linking import lacking
 
-        findings += lacking(parts, inputs.objects, library)
+        for one in lacking(parts, inputs.objects, library):
+            findings.add(one)
     ignores = ignore if isinstance(ignore, Ignores) else Ignores.of(ignore)
     kept = ignores.apply(findings)
     return Report(
         len(inputs.objects) + len(parts), verdicts.symbols, in_order(kept.findings), kept.ignored,
-        readers=readers, needs=ages.oldest(inputs.objects),
+        readers=readers, needs=ages.oldest(inputs.objects), omitted=findings.omitted,
     )  # fmt: skip
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from functools import cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from patcher.symbols.rules import RULES, SEVERITIES
+
+MOST = 20_000  # findings of one severity that are listed
+LONGEST = 16 << 20  # characters that all of them may have together
 
 
 class Finding(NamedTuple):
@@ -83,8 +87,46 @@ def readable(text: str) -> str:
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
+class Collection:
+    """Findings, each once, as many of each severity as anybody reads: the others are counted.
+
+    A small file can name the same thing in any number of ways, and every finding repeats its names.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, str, str], Finding] = {}
+        self._count: Counter[str] = Counter()
+        self._length: Counter[str] = Counter()
+        self.omitted: Counter[str] = Counter()  # by severity
+
+    def __contains__(self, key: tuple[str, str, str]) -> bool:
+        return key in self._kept
+
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(self._kept.values())
+
+    def add(self, finding: Finding) -> None:
+        """Keep it, unless it is known by rule, symbol and object, or there are too many of its severity."""
+        key = (finding.rule, finding.symbol, finding.object)
+        if key in self._kept:
+            return
+        severity = finding.severity
+        parts = (*key, finding.detail, finding.suggestion or "", *finding.chain, *finding.paths)
+        length = self._length[severity] + sum(map(len, parts))
+        if self._count[severity] and (self._count[severity] >= MOST or length > LONGEST):
+            self.omitted[severity] += 1
+            return
+        self._kept[key] = finding
+        self._count[severity] += 1
+        self._length[severity] = length
+
+
 class Report(NamedTuple):
-    """What was checked and what was found, most severe first. ``known`` findings are in the baseline."""
+    """What was checked and what was found, most severe first. ``known`` findings are in the baseline.
+
+    ``omitted`` says of each severity how many more there are at least than are listed: nobody looked which
+    of them are ignored or known.
+    """
 
     objects: int
     symbols: int
@@ -93,6 +135,19 @@ class Report(NamedTuple):
     known: int = 0
     readers: int = 1  # how many read every file: 2 where pyelftools proved it as well
     needs: Mapping[str, str] = MappingProxyType({})  # family -> the oldest version that serves all of them
+    omitted: Mapping[str, int] = MappingProxyType({})
+
+    def fails(self, severity: str) -> bool:
+        """Whether anything of ``severity`` or worse was found, listed or not."""
+        worst = SEVERITIES[: SEVERITIES.index(severity) + 1]
+        return bool(self.at_least(severity)) or any(self.omitted.get(one) for one in worst)
+
+    @property
+    def more(self) -> str:
+        """What is said of findings that aren't listed; empty where all are."""
+        counts = [(self.omitted.get(one, 0), one) for one in SEVERITIES]
+        said = ", ".join(f"{count} {one}{'s' * (count > 1)}" for count, one in counts if count)
+        return f"{said} more, which are not listed" if said else ""
 
     def at_least(self, severity: str) -> list[Finding]:
         """The findings of ``severity`` or worse."""
@@ -106,6 +161,7 @@ class Report(NamedTuple):
             "symbols": self.symbols,
             "ignored": self.ignored,
             "known": self.known,
+            "omitted": sum(self.omitted.values()),
             "readers": self.readers,
             "needs": dict(self.needs),
             "findings": [finding.document() for finding in self.findings],

@@ -16,6 +16,9 @@ from patcher.symbols.scope import Scope
 
 MAX_NAMES = 400_000  # exported names among which those of the same function are looked for
 MAX_SLIPS = 50_000  # and those that are nearly the same
+LONG = 64  # characters of a name beyond which nobody mistypes one letter of it; comparing takes their square
+COMPARED = 500_000  # names that all searches of a run compare
+ALIKE = 16  # of those that have the innermost name in common, so many are looked at
 
 
 # What the names of plugins' hosts begin with. Such a plugin lacks all of them, and is no worse for it.
@@ -36,6 +39,7 @@ class Hints:
     inputs: Inputs
     wanted: set[str] = field(default_factory=set)
     _hidden: dict[Path, dict[str, Hidden]] = field(default_factory=dict)
+    _left: int = COMPARED
 
     def hidden(self, scope: Scope, name: str) -> tuple[Path, Hidden] | None:
         """The loaded file that defines ``name`` without exporting it."""
@@ -114,7 +118,7 @@ class Hints:
     def _linkage(self, name: str) -> Iterator[str]:
         """C and C++ that don't agree on a name: ``extern "C"`` on one side only."""
         base = base_name(name)
-        for item, other in self._alike.get(base or name, ()):
+        for item, other in self._alike.get(base or name, ())[:ALIKE]:
             if base is not None and other == base:
                 yield (
                     f'{item.name} defines plain {other}: declare it extern "C" where it is used, or'
@@ -133,11 +137,12 @@ class Hints:
         base = base_name(name)
         if base is not None:
             function = tidy(demangle(name)).partition("(")[0]
-            for item, other in self._alike.get(base, ()):
+            for item, other in self._alike.get(base, ())[:ALIKE]:
                 there = tidy(demangle(other))
                 if other != name and there.partition("(")[0] == function:
                     yield f"{item.name} defines {there}: same name, other parameters"
-        elif len(name) > 4 and self._names <= MAX_SLIPS:
+        elif 4 < len(name) <= LONG and self._names <= min(MAX_SLIPS, self._left):
+            self._left -= self._names
             for item in self.inputs.objects:
                 like = (one for one in item.exports if abs(len(one) - len(name)) < 3 and one[:2] == name[:2])
                 for close in get_close_matches(name, like, n=1, cutoff=0.86):

@@ -27,6 +27,7 @@ from patcher.symbols.elf.image import Image, UnreadableElfError
 from patcher.symbols.elf.table import Columns
 
 MAX_MEMBERS = 100_000
+MAX_MEMBER_NAME = 4096  # bytes
 _LTO_TABLE = b".gnu.lto_.symtab."
 _LTO_DEFINED, _LTO_WEAK, _LTO_COMMON, _LTO_HIDDEN = (0, 1, 4), (1, 3), 4, (2, 3)  # as plugin-api.h has them
 _HEADER = 60  # bytes of an archive member's header
@@ -155,6 +156,7 @@ def _archive(path: Path, only: Container[bytes] | None, *, thin: bool) -> Iterat
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         at, long_names = 8, b""
+        read: set[tuple[int, int]] = set()  # files that a thin archive has named
         defining: set[int] | None = (
             None  # offsets of the members that define what is wanted, if that is known
         )
@@ -183,12 +185,24 @@ def _archive(path: Path, only: Container[bytes] | None, *, thin: bool) -> Iterat
             elif not special and (defining is None or at in defining):
                 name = _member_name(raw, long_names)
                 if thin:
-                    unit = _unit(path.parent / name, path, name, only)
+                    place = path.parent / name
+                    known = _identity(place)
+                    unit = _unit(place, path, name, only) if known not in read else None
+                    read |= {known} if known else set()
                 else:
                     unit = _unit(path, path, name, only, at + _HEADER, length)
                 if unit is not None:
                     yield unit
             at = following
+
+
+def _identity(place: Path) -> tuple[int, int] | None:
+    """Which file it is, by whatever name: a thin archive can name the same large one any number of times."""
+    try:
+        status = os.stat(place)  # noqa: PTH116
+    except (OSError, ValueError):
+        return None
+    return (status.st_dev, status.st_ino)
 
 
 def _indexed(table: bytes, word: int, only: Container[bytes]) -> set[int] | None:
@@ -210,5 +224,5 @@ def _indexed(table: bytes, word: int, only: Container[bytes]) -> set[int] | None
 def _member_name(raw: bytes, long_names: bytes) -> str:
     if raw[:1] == b"/" and raw[1:].isdigit():
         at = int(raw[1:])
-        raw = long_names[at : long_names.find(b"\n", at)]
+        raw = long_names[at : at + MAX_MEMBER_NAME].partition(b"\n")[0]
     return raw.rstrip(b"/").decode("utf-8", "replace")

@@ -74,10 +74,11 @@ def summary(report: Report) -> str:
     counts = Counter(finding.severity for finding in report.findings)
     found = ", ".join(f"{counts[name]} {name}{'s' if counts[name] > 1 else ''}" for name in counts)
     verdict = f"{found} found" if found else "nothing found"
-    if not any(finding.rule == "undefined-symbol" for finding in report.findings):
+    if not report.omitted and not any(one.rule == "undefined-symbol" for one in report.findings):
         verdict = f"no undefined symbol ({found})" if found else "no undefined symbol"
     aside = [f"{report.ignored} ignored"] if report.ignored else []
     aside += [f"{report.known} in the baseline"] if report.known else []
+    aside += [report.more] if report.more else []
     more = f"; {', '.join(aside)}" if aside else ""
     by = " by two readers" if report.readers > 1 else ""
     return f"{report.objects} objects, {report.symbols} references checked{by}: {verdict}{more}"

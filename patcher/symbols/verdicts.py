@@ -6,7 +6,7 @@ from pathlib import Path
 
 from patcher.symbols.elf import ElfObject, Reference
 from patcher.symbols.elf.constants import DF_STATIC_TLS
-from patcher.symbols.findings import Finding
+from patcher.symbols.findings import Collection, Finding
 from patcher.symbols.inputs import Inputs
 from patcher.symbols.leaks import leaks
 from patcher.symbols.mismatches import tls_mismatches
@@ -41,7 +41,7 @@ class Verdicts:
 
     def __init__(self, inputs: Inputs, search: Search) -> None:
         self.inputs, self._search = inputs, search
-        self.findings: dict[tuple[str, str, str], Finding] = {}
+        self.findings = Collection()
         self.symbols = 0  # references that were looked up
         self._given = set(self.inputs.objects)
         self._followed: set[ElfObject] = set()  # whose search paths were looked at
@@ -65,15 +65,8 @@ class Verdicts:
         key = (rule, symbol, str(item.path))
         if key not in self.findings:
             way = scope.way(item)
-            self.findings[key] = Finding(
-                rule,
-                symbol,
-                str(item.path),
-                tuple(one.name for one in way),
-                detail,
-                suggestion,
-                tuple(str(one.path) for one in way),
-            )
+            names, places = tuple(one.name for one in way), tuple(str(one.path) for one in way)
+            self.findings.add(Finding(rule, symbol, str(item.path), names, detail, suggestion, places))
 
     def check(self, scope: Scope) -> None:
         """Look every reference of every object of one scope up."""
@@ -201,18 +194,18 @@ class Verdicts:
     def _versions(self, scope: Scope, item: ElfObject) -> set[tuple[str | None, str | None]]:
         """Versions that are wanted from a library as a whole (glibc's elf/dl-version.c); which it lacks."""
         lacking: set[tuple[str | None, str | None]] = set()
-        by_name = {part.name: part for part in scope.objects} if item.wants else {}
-        for want in item.wants:
+        if not item.wants or scope.libc != "glibc":
+            return lacking
+        by_name = {part.name: part for part in scope.objects}
+        using: dict[tuple[str | None, str | None], list[str]] = {}
+        for one in item.references:
+            using.setdefault((one.version, one.file), []).append(one.name)
+        for want in dict.fromkeys(item.wants):
             there = by_name.get(want.file)
             if there is None or not there.versions or want.version in there.versions or want.weak:
                 continue
-            if scope.libc != "glibc":
-                continue
             lacking.add((want.file, want.version))
-            users = [
-                one.name for one in item.references if one.version == want.version and one.file == want.file
-            ]
-            for name in users or [""]:
+            for name in using.get((want.version, want.file), [""]):
                 symbol = f"{name}@{want.version}"
                 detail = f"{want.file} doesn't have {want.version} ({there.path})"
                 self.add(scope, item, "version-mismatch", symbol, detail)

@@ -45,6 +45,7 @@ class GnuHash:
     ) -> None:
         self._bits, self._first, self._shift = bits, first, shift
         self._bloom, self._buckets, self._chains = bloom, buckets, chains
+        self.steps = 0  # along the chains, in all lookups together
 
     def find(self, value: int) -> list[int]:
         """The numbers of the symbols whose names have that hash."""
@@ -54,6 +55,7 @@ class GnuHash:
             return []
         at = self._buckets[value % len(self._buckets)] - self._first
         chains, wanted, found = self._chains, value | 1, []
+        first = at
         while 0 <= at < len(chains):
             there = chains[at]
             if there | 1 == wanted:
@@ -61,6 +63,7 @@ class GnuHash:
             if there & 1:
                 break
             at += 1
+        self.steps += at - first + len(found)
         return found
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 MAX_SECTIONS = 2_000_000
-MAX_TEXT = 65_536  # the longest soname, path or version that is believed
+MAX_TEXT = 4096  # the longest soname, path or version that is believed, as PATH_MAX has it
 FIRST = 4096  # what is read at once: the header and nearly always all program headers
 WINDOW = 16_384  # and around anything small behind that: tables of versions are made of small pieces
 

@@ -62,6 +62,8 @@ class Needed(NamedTuple):
 
 hash_of = cache(gnu_hash)  # the same names are asked of one library after the other
 
+MAX_ALIKE = 64  # versions of one name that are looked at; glibc has four of some
+
 _NOTHING, _DATA, _TLS = 0, 1, 2
 # st_info -> what a definition of that binding and type is to others; st_other -> whether they may see it.
 # glibc's do_lookup_x and musl's find_sym know these bindings and types, and pass over all others.
@@ -93,6 +95,8 @@ class Exports:
         self._versions = versions
         self._hashes = hashes
         self._patience = table.count // 2  # so many lookups cost about as much as the dictionary
+        # and so many steps along chains do, each a tenth of a lookup: chains can be made as long as the table
+        self._longest = 8 * table.count
         self._names: dict[bytes, int | tuple[int, ...]] = {}
         self._asked: dict[bytes, int | tuple[int, ...] | None] = {}
         self.tls = frozenset(_thread_local(table))  # names of variables that each thread has for itself
@@ -112,7 +116,7 @@ class Exports:
         asked = self._asked
         if name in asked:
             return asked[name]
-        if self._hashes is None or len(asked) > self._patience:
+        if self._hashes is None or len(asked) > self._patience or self._hashes.steps > self._longest:
             asked.clear()
             return self.names.get(name)
         found = asked[name] = self._looked_up(name, self._hashes, *self._pending)
@@ -130,7 +134,7 @@ class Exports:
             if strings.startswith(name, at) and strings[at + len(name)] == 0 and self._counts(table, index):
                 found.append(versyms[index] if versyms is not None else 1)
         if len(found) > 1:
-            found = list(dict.fromkeys(found))
+            found = list(dict.fromkeys(found))[:MAX_ALIKE]
         return None if not found else found[0] if len(found) == 1 else tuple(found)
 
     @staticmethod
@@ -157,7 +161,9 @@ class Exports:
             name = strings[at : find(b"\0", at)]
             known = names.setdefault(name, number)
             if known != number:
-                names[name] = (*known, number) if isinstance(known, tuple) else (known, number)
+                several = known if isinstance(known, tuple) else (known,)
+                if number not in several and len(several) < MAX_ALIKE:
+                    names[name] = (*several, number)
 
     def __contains__(self, name: str) -> bool:
         return self.get(name.encode("utf-8", "surrogateescape")) is not None

@@ -30,10 +30,12 @@ from patcher.symbols.elf.count import symbol_count
 from patcher.symbols.elf.gnu_hash import gnu_table
 from patcher.symbols.elf.image import MAX_TEXT, Image, Section, UnreadableElfError
 from patcher.symbols.elf.objects import ElfObject, Exports, Needed, Reference
-from patcher.symbols.elf.table import MAX_STRINGS, Columns
+from patcher.symbols.elf.table import MAX_STRINGS, SHARED, SPARE_NAMES, Columns
 
 MAX_TAGS = 65_536
 MAX_NEEDED = 4096
+MAX_PATHS = 65_536  # characters of a whole RPATH or RUNPATH
+MAX_LOOKS = 1 << 17  # libraries that are needed times folders that are searched
 # st_info -> whether an undefined symbol of that binding and type is a reference to other files
 _REFERS = tuple(info >> 4 != STB_LOCAL and info & 15 not in (STT_SECTION, STT_FILE) for info in range(256))
 
@@ -69,16 +71,17 @@ def _object(image: Image) -> ElfObject:
         raise image.fail(f"{length} bytes of names")
     strings = image.at(start, length)
 
-    def text(at: int) -> str:
-        end = strings.find(b"\0", at, at + MAX_TEXT)
-        if at >= len(strings) or end < 0:
-            raise image.fail(f"string {at} has no end in the string table")
-        return strings[at:end].decode("utf-8", "surrogateescape")
+    text = _Texts(image, strings).get
 
     def paths(tag: int) -> tuple[str, ...]:
-        value = text(tags[tag][0]) if tag in tags else ""
+        value = text(tags[tag][0], MAX_PATHS) if tag in tags else ""
+        if any(len(part) > MAX_TEXT for part in value.split(":")):
+            raise image.fail(f"a folder with a name of more than {MAX_TEXT} bytes is searched")
         return tuple(value.split(":")) if value else ()  # an empty one counts as none
 
+    rpath, runpath, needed = paths(DT_RPATH), paths(DT_RUNPATH), len(tags.get(DT_NEEDED, ()))
+    if needed * (len(rpath) + len(runpath)) > MAX_LOOKS:
+        raise image.fail(f"{needed} libraries are looked for in {len(rpath) + len(runpath)} folders")
     defined = versions.defined(image, tags, text)
     wanted, wants = versions.wanted(image, tags, text)
     count = symbol_count(image, tags, sections)
@@ -97,17 +100,38 @@ def _object(image: Image) -> ElfObject:
         dynamic=True,
         soname=text(tags[DT_SONAME][0]) if DT_SONAME in tags else None,
         needed=tuple(text(value) for value in tags.get(DT_NEEDED, ())),
-        rpath=paths(DT_RPATH),
-        runpath=paths(DT_RUNPATH),
+        rpath=rpath,
+        runpath=runpath,
         flags_1=tags.get(DT_FLAGS_1, [0])[0],
         flags=tags.get(DT_FLAGS, [0])[0],
         versioned=versyms is not None,
         versions=frozenset(defined.values()),
         wants=wants,
         exports=Exports(table, versyms, defined, gnu_table(image, tags, count)),
-        references=tuple(_references(table, versyms, wanted.get)),
+        references=tuple(dict.fromkeys(_references(table, versyms, wanted.get))),
         symbols=count,
     )
+
+
+class _Texts:
+    """Strings of a table. They may overlap, so what they have together is bounded."""
+
+    def __init__(self, image: Image, strings: bytes) -> None:
+        self._image, self._strings = image, strings
+        self._known: dict[int, str] = {}
+        self._left = SHARED * len(strings) + SPARE_NAMES
+
+    def get(self, at: int, longest: int = MAX_TEXT) -> str:
+        """The string at ``at``. Raises :class:`UnreadableElfError` where it has no end, or is too long."""
+        if at not in self._known:
+            end = self._strings.find(b"\0", at, at + longest + 1)
+            if at >= len(self._strings) or end < 0:
+                raise self._image.fail(f"string {at} has no end in the string table, or not soon enough")
+            self._left -= end - at
+            if self._left < 0:
+                raise self._image.fail("its names and versions overlap without end")
+            self._known[at] = self._strings[at:end].decode("utf-8", "surrogateescape")
+        return self._known[at]
 
 
 def _tags(image: Image) -> dict[int, list[int]]:

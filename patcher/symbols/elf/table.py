@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from array import array
 
-# The most bytes that all names of one table may have together. Names may share their ends, so a small
-# file can claim any amount; libLLVM's 45,000 have 3.5 MB.
-MAX_NAMES = 1 << 28
+# Names may share their ends, and linkers merge them so, but a small file could claim any amount. Together
+# they may have so many times the bytes of their strings, and this beside it: libLLVM's 45,000 have once.
+SHARED = 8
+SPARE_NAMES = 1 << 20
 MAX_STRINGS = 1 << 29  # bytes of one string table; Chromium with all symbols has some 200 MB
 _SPARE = 65_536  # strings that a table may have beside one a symbol, before it is read by its symbols alone
 
@@ -49,13 +50,13 @@ class Columns:
             raise ValueError(f"a name at {highest} has no end in {len(strings)} bytes of names")
         if strings.count(b"\0") <= 4 * self.count + _SPARE:
             longest = max(map(len, strings.split(b"\0")))
-            if longest * self.count <= MAX_NAMES:
+            if longest * self.count <= SPARE_NAMES:
                 return
-        together = 0
+        together, most = 0, SHARED * len(strings) + SPARE_NAMES
         for at in self.names:
             together += strings.index(b"\0", at) - at
-            if together > MAX_NAMES:
-                raise ValueError(f"its {self.count} names have more than {MAX_NAMES} bytes together")
+            if together > most:
+                raise ValueError(f"its {self.count} names have more than {most} bytes together")
 
     def name(self, index: int) -> bytes:
         """The name of one symbol."""

@@ -10,7 +10,7 @@ from patcher.symbols.check import check
 from patcher.symbols.emulate.commands import link_line
 from patcher.symbols.emulate.linkers import linker_named
 from patcher.symbols.emulate.refusals import Refusal, refusals
-from patcher.symbols.findings import Finding, Report, in_order
+from patcher.symbols.findings import Collection, Finding, Report, in_order
 from patcher.symbols.ignores import Ignores
 from patcher.symbols.inputs import gather
 from patcher.symbols.scope import Library
@@ -45,15 +45,16 @@ def emulate(
     library = Library(Search(options or SearchOptions.from_environment()))
     objects = gather(paths, library).objects
     fatal = {one.symbol.partition("@")[0] for one in loader.findings if one.rule in _FATAL}
-    findings: dict[tuple[str, str, str], Finding] = {}
+    findings = Collection()
     with reporter.step(f"Asking {linker.name}", total=len(objects)) as step:
         for number, item in enumerate(objects):
             step.update(done=number, detail=item.path.name)
             for refusal in refusals(link_line(item.path), linker, library):
-                finding = _finding(refusal, item.path, linker.name, fatal)
-                findings.setdefault((finding.rule, finding.symbol, finding.object), finding)
-    kept = ignores.apply(findings.values())
-    return Report(len(objects), loader.symbols, in_order(kept.findings), kept.ignored)
+                findings.add(_finding(refusal, item.path, linker.name, fatal))
+    kept = ignores.apply(findings)
+    return Report(
+        len(objects), loader.symbols, in_order(kept.findings), kept.ignored, omitted=findings.omitted
+    )
 
 
 def _finding(refusal: Refusal, output: Path, linker: str, fatal: set[str]) -> Finding:

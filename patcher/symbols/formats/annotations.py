@@ -23,6 +23,8 @@ def github(report: Report) -> str:
         if len(findings) > len(shown):
             more = f"and {len(findings) - len(shown)} more of this severity; the log has them all"
             lines.append(annotation(level, more, title="verify-symbols"))
+    if report.more:
+        lines.append(annotation("error", report.more, title="verify-symbols"))
     return "\n".join(lines)
 
 

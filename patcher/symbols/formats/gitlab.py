@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 
@@ -28,6 +29,16 @@ def gitlab(report: Report) -> str:
                 "severity": _SEVERITIES[finding.severity],
                 # the format wants a line; a binary has none but its first
                 "location": {"path": readable(relative(finding.object)), "lines": {"begin": 1}},
+            }
+        )
+    if report.more:
+        issues.append(
+            {
+                "description": report.more,
+                "check_name": "verify-symbols",
+                "fingerprint": hashlib.sha256(b"verify-symbols: not listed").hexdigest(),
+                "severity": "critical",
+                "location": {"path": ".", "lines": {"begin": 1}},
             }
         )
     return json.dumps(issues, indent=2, ensure_ascii=False)

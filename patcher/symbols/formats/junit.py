@@ -13,11 +13,11 @@ def junit(report: Report) -> str:
     by_object: dict[str, list[Finding]] = {}
     for finding in report.findings:
         by_object.setdefault(relative(finding.object), []).append(finding)
-    failures = len(report.at_least("error"))
+    failures = len(report.at_least("error")) + bool(report.more)
     top = Tree.Element(
         "testsuites",
         name="verify-symbols",
-        tests=str(max(1, len(report.findings))),
+        tests=str(max(1, len(report.findings) + bool(report.more))),
         failures=str(failures),
         errors="0",
     )
@@ -42,7 +42,13 @@ def junit(report: Report) -> str:
                 failure.text = readable(" -> ".join(finding.chain))
             else:
                 Tree.SubElement(case, "skipped", message=readable(f"{finding.severity}: {finding.message}"))
-    if not by_object:
+    if report.more:
+        suite = Tree.SubElement(
+            top, "testsuite", name="verify-symbols", tests="1", failures="1", errors="0", skipped="0"
+        )
+        case = Tree.SubElement(suite, "testcase", classname="verify-symbols", name="findings not listed")
+        Tree.SubElement(case, "failure", message=report.more, type="verify-symbols")
+    elif not by_object:
         suite = Tree.SubElement(
             top, "testsuite", name="verify-symbols", tests="1", failures="0", errors="0", skipped="0"
         )

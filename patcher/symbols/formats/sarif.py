@@ -25,7 +25,10 @@ def sarif(report: Report) -> str:
         "rules": [_rule(rule) for rule in rules],
     }
     results = [_result(finding, numbers[finding.rule]) for finding in report.findings]
-    run = {"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": results}
+    run: dict[str, Any] = {"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": results}
+    if report.more:  # SARIF's own place for what the tool has to say of its run
+        note = {"level": "error", "message": {"text": report.more}}
+        run["invocations"] = [{"executionSuccessful": True, "toolExecutionNotifications": [note]}]
     return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2, ensure_ascii=False)
 
 

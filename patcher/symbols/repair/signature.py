@@ -6,9 +6,8 @@ import re
 from dataclasses import dataclass
 
 from patcher.symbols.demangle import demangle
-from patcher.symbols.instantiate import class_instance, tidy
+from patcher.symbols.instantiate import class_instance, function_instance, tidy
 
-_OPEN, _CLOSE = "<([{", ">)]}"
 _CONST = re.compile(r"^([\w:<>, ]+?) const(?= ?[&*]|$)")
 
 
@@ -56,72 +55,8 @@ def _class(text: str) -> Signature | None:
 
 
 def _function(text: str) -> Signature | None:
-    start = _parameters_at(text)
-    if start is None:
-        return None
-    end = _closing(text, start)
-    if end is None:
-        return None
-    space = _last_space(text[:start])
-    front, qualified = (text[:space], text[space + 1 :][: start - space - 1]) if space >= 0 else ("", "")
-    if not front or not qualified.endswith(">"):
-        return None
-    angle = _opening(qualified)
-    if angle is None:
-        return None
-    inner = text[start + 1 : end]
-    return Signature(
-        front, qualified[:angle], qualified[angle:], tuple(split(inner)), text[end + 1 :].strip()
-    )
-
-
-def split(text: str) -> list[str]:
-    """The parts of a list between commas that stand in no bracket."""
-    parts, depth, start = [], 0, 0
-    for at, char in enumerate(text):
-        depth += (char in _OPEN) - (char in _CLOSE)
-        if char == "," and depth == 0:
-            parts.append(text[start:at].strip())
-            start = at + 1
-    last = text[start:].strip()
-    return [*parts, last] if last else parts
-
-
-def _parameters_at(text: str) -> int | None:
-    """Where the parameter list opens: the first parenthesis behind a ``>`` that is in no bracket."""
-    depth = 0
-    for at, char in enumerate(text):
-        if char == "(" and depth == 0 and text[at - 1 : at] == ">":
-            return at
-        depth += (char in _OPEN) - (char in _CLOSE)
-    return None
-
-
-def _closing(text: str, start: int) -> int | None:
-    depth = 0
-    for at in range(start, len(text)):
-        depth += (text[at] in _OPEN) - (text[at] in _CLOSE)
-        if depth == 0:
-            return at
-    return None
-
-
-def _opening(text: str) -> int | None:
-    depth = 0
-    for at in range(len(text) - 1, -1, -1):
-        depth += (text[at] in _CLOSE) - (text[at] in _OPEN)
-        if depth == 0:
-            return at
-    return None
-
-
-def _last_space(text: str) -> int:
-    depth, found = 0, -1
-    for at, char in enumerate(text):
-        depth += (char in _OPEN) - (char in _CLOSE)
-        if char == " " and depth == 0:
-            found = at
-    return found
+    shape = function_instance(text)
+    return Signature(*shape) if shape else None
 
 
 def _spelled(kind: str) -> str:
