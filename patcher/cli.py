@@ -110,10 +110,11 @@ def _unexpected(error: Exception) -> str:
     import traceback
 
     from patcher.base.cache import cache_dir
+    from patcher.base.files import write_whole
 
     try:
         log = cache_dir("logs") / f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.log"
-        log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        write_whole(log, "".join(traceback.format_exception(error)))
     except (OSError, PatcherError) as why:
         return f"unexpected {type(error).__name__}: {error} (and no log could be written: {why})"
     return f"unexpected {type(error).__name__}: {error}; the traceback lies in {log}, please report it"

@@ -39,20 +39,33 @@ def apply_and_commit(tree: WorkTree, patchset: PatchSet, *, reporter: Reporter =
             f"{tree.root}: {sorted(dirty)[0]} has changes that aren't committed", hint="commit or stash them"
         )
     applied = apply(tree, patchset, reporter=reporter)
-    # all that is ours and not in HEAD: what was just written, and what a run wrote that was cut off behind it
-    ours = _ours_since(tree, top, head, prefix, patchset.type.name)
-    if ours:
-        name = patchset.type.upper
-        groups = [group.subject for group in patchset.groups]
-        message = f"add the {name} type\n\n" + "\n".join(f"- {subject}" for subject in groups) + "\n"
-        changes: dict[str, bytes | None] = {prefix + path: tree.read(path) for path in ours}
-        commit = git.commit_files(
-            top, parent=head, changes=changes, message=message, author=AUTHOR, date=git.commit_date(top, head)
-        )
-        with interrupt.held():  # between branch and index
-            git.update_branch_commit(top, commit)
+    try:
+        commit = _commit(tree, patchset, top, head, prefix)
+    except BaseException:
+        reporter.warn(f"{tree.root}: applied, and not committed; the same command does it")
+        raise
+    if commit is not None:
         reporter.note(f"{top}: committed as {commit[:12]}")
     return applied
+
+
+def _commit(tree: WorkTree, patchset: PatchSet, top: Path, head: str, prefix: str) -> str | None:
+    """Commit all that is ours and not in HEAD: what this run wrote, and one before it that was cut off."""
+    from patcher import git
+
+    ours = _ours_since(tree, top, head, prefix, patchset.type.name)
+    if not ours:
+        return None
+    groups = [group.subject for group in patchset.groups]
+    message = (
+        f"add the {patchset.type.upper} type\n\n" + "\n".join(f"- {subject}" for subject in groups) + "\n"
+    )
+    changes: dict[str, bytes | None] = {prefix + path: tree.read(path) for path in ours}
+    date = git.commit_date(top, head)
+    commit = git.commit_files(top, parent=head, changes=changes, message=message, author=AUTHOR, date=date)
+    with interrupt.held():  # between index and branch
+        git.update_branch_commit(top, commit)
+    return commit
 
 
 def _ours_since(tree: WorkTree, top: Path, head: str, prefix: str, kind: str) -> list[str]:

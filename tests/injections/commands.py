@@ -169,8 +169,6 @@ def _fix(place: Path) -> int:
     """What ``--fix`` does when the compiler has said its word; a fix that stands there is not written again."""
     source = place / "src/llama-model-loader.cpp"
     line = "template bool loader::get_key<float>(const std::string &, float &, bool);"
-    if line in source.read_text(encoding="utf-8"):
-        return 0
     fix = repair.Fix(
         "_Z",
         line,
@@ -180,7 +178,9 @@ def _fix(place: Path) -> int:
         Proof(True),
     )
     try:
-        repair.write([fix], place)
+        repair.write([], place)  # takes back what was cut off
+        if line not in source.read_text(encoding="utf-8"):
+            repair.write([fix], place)
     except PatcherError as why:
         return cli._fail(str(why), why.exit_code)
     return 0

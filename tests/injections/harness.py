@@ -91,7 +91,7 @@ def _fault(code: int, injection: Injection, state: str, said: str) -> str:
             return f"exit {code}, not {wanted}: {said}"
     elif code != 0 and said.count("error: ") != 1:
         return f"{said.count('error: ')} error lines: {said}"
-    if state == "between" and "between two states" not in said:
+    if state == "between" and "between two states" not in said and "not committed" not in said:
         return f"between, unsaid: {said}"
     if code == 0 and state == "before":
         return f"exit 0, and nothing done: {said}"
