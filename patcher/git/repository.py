@@ -26,21 +26,6 @@ def find_toplevel(path: Path) -> Path | None:
     return None
 
 
-def git_dir(path: Path) -> Path | None:
-    """The git folder of the work tree that ``path`` lies in (of this work tree, where there are several)."""
-    top = find_toplevel(path)
-    if top is None:
-        return None
-    place = top / ".git"
-    if place.is_dir():
-        return place
-    # a file: a worktree or a submodule, whose git folder is elsewhere
-    found = re.match(r"gitdir:\s*(.+)", place.read_text(encoding="utf-8", errors="replace"))
-    if found is None:
-        raise UsageError(f"{place}: looked for 'gitdir:', found something else")
-    return (top / found.group(1).strip()).resolve()
-
-
 def resolve(repo: Path, ref: str) -> str:
     """The commit that ``ref`` names. Raises :class:`UsageError` where it names none."""
     if ref.startswith("-") or "\0" in ref:
