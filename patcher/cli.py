@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("status", "Say what is there, missing and contradicting."),
     "diff": ("diff", "Show the plan as a unified diff."),
     "revert": ("revert", "Undo what apply did, to the byte."),
+    "move": ("move", "Move the tree to another release, with the type and your own commits."),
     "export": ("export", "Write the plan as a series that git am takes."),
     "build": ("build", "Configure and build out of tree, strictly linked."),
     "verify-symbols": ("verify_symbols", "Prove that no undefined symbol remains in ELF files."),

@@ -93,7 +93,7 @@ class Case:
         """Every symbol that a linker may complain about."""
         words = " ".join(f"{part.uses} {part.defines}" for part in (*self.parts, *self.rebuild)).split()
         names = {word.rstrip("?").partition("!")[0] for word in words}
-        return names | {f"__wrap_{name}" for name in names}
+        return names | {f"__wrap_{name}" for name in names} | {"__tls_get_addr"}
 
     def build(self, shop: Workshop) -> None:
         """Make the parts."""

@@ -89,7 +89,10 @@ class disk_errors:  # noqa: N801 - a context manager, used like a function
             ) from error
 
 
-def require_space(folder: Path, needed: int, what: str) -> None:
+KEPT = "what was measured is kept: free some, or put the cache elsewhere with Q8A8_PATCH_CACHE"
+
+
+def require_space(folder: Path, needed: int, what: str, *, hint: str = KEPT) -> None:
     """Raise :class:`UsageError` where ``folder``'s disk has less than ``needed`` bytes for ``what``."""
     import shutil
 
@@ -99,5 +102,5 @@ def require_space(folder: Path, needed: int, what: str) -> None:
     if free < needed:
         raise UsageError(
             f"{folder}: {what} takes {number(needed, 'bytes')}, {number(free, 'bytes')} are free",
-            hint="what was measured is kept: free some, or put the cache elsewhere with Q8A8_PATCH_CACHE",
+            hint=hint,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from patcher.commands.arguments import (
 @selection_options
 @choice_options
 @numbering_options
+@click.option("--update", is_flag=True, help="Bring what an earlier q8a8-patch wrote to today's text.")
 @click.option("--dry-run", is_flag=True, help="Plan and report, write nothing.")
 @click.option("--commit", is_flag=True, help="Commit what was written on top of HEAD.")
 @common_options
@@ -38,6 +40,7 @@ def command(
     everything: bool,
     adopt_id: bool,
     renumber: bool,
+    update: bool,
     dry_run: bool,
     commit: bool,
     output: Output,
@@ -53,7 +56,7 @@ def command(
     chosen = selected(
         work, only, without, with_fix, kind, keep=keep, replaced=replaced, everything=everything
     )
-    patchset = numbered(chosen, work, adopt_id, renumber, output.reporter)
+    patchset = replace(numbered(chosen, work, adopt_id, renumber, output.reporter), updates=update)
     if commit and not dry_run:
         applied = apply_and_commit(work, patchset, reporter=output.reporter)
     else:

@@ -8,12 +8,12 @@ from pathlib import Path
 from patcher.base import interrupt
 from patcher.base.errors import TreeChangedError, UsageError
 from patcher.base.progress import SILENT, Reporter
-from patcher.engine.export import AUTHOR
 from patcher.engine.journal import Journal
 from patcher.engine.patchset import PatchSet
 from patcher.engine.records import Entry, digest
 from patcher.engine.transaction import Applied, apply
 from patcher.engine.tree import WorkTree
+from patcher.git.contents import Contents, Objects
 
 
 def apply_and_commit(tree: WorkTree, patchset: PatchSet, *, reporter: Reporter = SILENT) -> Applied:
@@ -24,11 +24,13 @@ def apply_and_commit(tree: WorkTree, patchset: PatchSet, *, reporter: Reporter =
     :class:`TreeChangedError` where a file to be written has changes that aren't committed.
     """
     from patcher import git
+    from patcher.git import changes
 
     top = git.find_toplevel(tree.root)
     head = git.head(top) if top is not None else None
     if top is None or head is None:
         raise UsageError(f"{tree.root}: looked for a git checkout with a commit, found none")
+    changes.require_identity(top)
     prefix = tree.root.relative_to(top).as_posix()
     prefix = "" if prefix == "." else prefix + "/"
     planned = apply(tree, patchset, dry_run=True, reporter=reporter)
@@ -52,20 +54,38 @@ def apply_and_commit(tree: WorkTree, patchset: PatchSet, *, reporter: Reporter =
 def _commit(tree: WorkTree, patchset: PatchSet, top: Path, head: str, prefix: str) -> str | None:
     """Commit all that is ours and not in HEAD: what this run wrote, and one before it that was cut off."""
     from patcher import git
+    from patcher.git import changes
 
     ours = _ours_since(tree, top, head, prefix, patchset.type.name)
     if not ours:
         return None
-    groups = [group.subject for group in patchset.groups]
-    message = (
-        f"add the {patchset.type.upper} type\n\n" + "\n".join(f"- {subject}" for subject in groups) + "\n"
-    )
-    changes: dict[str, bytes | None] = {prefix + path: tree.read(path) for path in ours}
-    date = git.commit_date(top, head)
-    commit = git.commit_files(top, parent=head, changes=changes, message=message, author=AUTHOR, date=date)
+    objects = Objects(top)
+    there = Contents(objects, head)
+    made = {prefix + path: objects.made(tree.read(path), there.version(prefix + path)) for path in ours}
+    objects.keep(made)
+    commit = changes.write_commit(top, on=head, changes=made, message=message(patchset))
     with interrupt.held():  # between index and branch
         git.update_branch_commit(top, commit)
     return commit
+
+
+TRAILER = "Q8A8-Patch"  # in the message of a commit that we wrote: the type, and our version
+
+
+def message(patchset: PatchSet) -> bytes:
+    """The message of the commit that puts the type in: the user is its author, a trailer names the tool."""
+    from patcher import __version__
+
+    kind = patchset.type
+    groups = [f"- {group.subject}" for group in patchset.groups]
+    lines = [f"add the {kind.upper} type", "", *groups, "", f"{TRAILER}: {kind.name} {__version__}"]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def is_ours(message: bytes, kind: str) -> bool:
+    """Whether a commit of that message put the type ``kind`` in."""
+    start = f"{TRAILER}: {kind} ".encode()
+    return any(line.startswith(start) for line in message.splitlines())
 
 
 def _ours_since(tree: WorkTree, top: Path, head: str, prefix: str, kind: str) -> list[str]:

@@ -172,6 +172,18 @@ class Journal:
         self.state.sync()
         self._sweep()
 
+    def forget(self, names: Sequence[str]) -> None:
+        """Drop applied records by name: what they tell of is not there any more."""
+        folder = self._applied()
+        if folder is None:
+            return
+        with folder:
+            for name in names:
+                # no record that is read has that name, and a draft is removed without being looked into
+                folder.move(name, self.state, f"draft-{new_token()}")
+        self.state.sync()
+        self._sweep()
+
     def undone(self, record: Record) -> None:
         """Forget the pending transaction because it was taken back: what it was to undo stays."""
         # no record that is read has that name, and a draft is removed without being looked into

@@ -75,6 +75,7 @@ class PatchSet:
     home: Path | None = None  # the folder of a user's own file
     waivers: tuple[Mapping[str, str], ...] = ()  # sites of the sibling that need nothing of this type's
     choices: Choices = field(default_factory=Choices)  # what was decided for the tree that it is meant for
+    updates: bool = False  # texts that an earlier release of this tool wrote give way to today's
     wrote: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # edit -> hashes of what we put there
 
     def render(self, edit: Edit, tree: Tree, values: Mapping[str, object]) -> str:

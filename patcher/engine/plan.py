@@ -40,6 +40,7 @@ class EditPlan:
     owners: tuple[str, ...] = ()
     elsewhere: tuple[tuple[str, Splice], ...] = ()  # of a replacement: (file, what takes theirs out of it)
     there: tuple[tuple[int, int], ...] = ()  # the bytes of the file that are this edit's already
+    is_old: bool = False  # what is there is ours, of an earlier release of this tool
     hashes: tuple[str, ...] = ()  # of the texts that ``splices`` write, see tree_record.text_hash
     resolution: str = ""  # kept or replaced, where somebody has chosen between theirs and ours
     differs: str = ""  # how what is there differs from ours, where that may be right

@@ -19,6 +19,8 @@ from patcher.engine.plan import EditPlan, FilePlan, Plan, State
 from patcher.engine.tree import Tree
 from patcher.engine.tree_record import text_hash
 
+_OLDER = "as an earlier q8a8-patch wrote it; 'apply --update' brings it to today's"
+
 
 def make_plan(tree: Tree, patchset: PatchSet, reporter: Reporter = SILENT) -> Plan:
     """Compute every edit of ``patchset`` on ``tree``. Never raises for a conflict: it is in the plan."""
@@ -94,7 +96,11 @@ def _plan_new_file(tree: Tree, patchset: PatchSet, edit: Edit) -> EditPlan:
     if found == ours:
         return EditPlan(edit, State.PRESENT, path, "there", owners=(path,), there=whole)
     detail = f"looked for no file, or ours; found one {unlike(ours, found)}"
-    if patchset.replaces(edit):
+    is_old = text_hash(found) in patchset.wrote.get(edit.id, ())
+    if is_old and not patchset.updates:
+        said = f"there: {path}; {_OLDER}"
+        return EditPlan(edit, State.PRESENT, path, said, owners=(path,), there=whole, is_old=True)
+    if is_old or patchset.replaces(edit):
         cut = (Splice(0, len(there), text),)
         return EditPlan(
             edit,
@@ -139,9 +145,11 @@ class _Editor:
             return _refused(edit, self.path, str(why))
         if not located.sites and not located.existing:
             return _refused(edit, self.path, f"looked for a place ({edit.kind}); found none")
-        hard, soft, proofs, spans = self._judged(located)
+        hard, soft, proofs, spans, old = self._judged(located)
         hard += [f"{one.name} in {one.file}, line {one.line}: {one.consequence}" for one in second]
         said = hard + soft
+        if old and not said and self.patchset.updates:
+            return self._replaced(old, second)
         if said and self.patchset.replaces(edit):
             return self._replaced(spans, second)
         if said and self.patchset.keeps(edit):
@@ -149,25 +157,29 @@ class _Editor:
         if hard and edit.optional is None:
             detail = "looked for ours; found " + "; ".join(hard)
             return _refused(edit, self.path, detail, choosable=True, there=_spans(located))
-        return self._as_it_is(located, "; ".join(said), proofs)
+        return self._as_it_is(located, "; ".join(said), proofs, is_old=bool(old))
 
-    def _judged(self, located: Located) -> tuple[list[str], list[str], list[str], list[tuple[int, int]]]:
-        """What is hard and what is soft of the differences, what was proved equal, and where they are."""
+    def _judged(
+        self, located: Located
+    ) -> tuple[list[str], list[str], list[str], list[tuple[int, int]], list[tuple[int, int]]]:
+        """What is hard and what is soft of the differences, what was proved equal, and where they are; where
+        texts are that an earlier release of this tool wrote."""
         hard = [there.contradiction for there in located.existing if there.contradiction]
         spans = [(there.start, there.end) for there in located.existing if there.contradiction]
         soft: list[str] = []
         proofs: list[str] = []
+        old: list[tuple[int, int]] = []
         found = comparison.differences(self.tree, self.patchset, self.edit, self.source, located)
         for one in found:
             reason = self._proof(one.there)
             if reason is not None:
                 proofs.append(f"{one.there.owner}: {reason}")
             elif comparison.written_before(self.patchset, self.edit, self.source, one.there):
-                proofs.append(f"{one.there.owner}: written by an earlier q8a8-patch, not as this one would")
+                old.append((one.there.start, one.there.end))
             else:
                 (hard if one.hard or self.edit.id in self.patchset.wrote else soft).append(one.detail)
                 spans.append((one.there.start, one.there.end))
-        return hard, soft, proofs, spans
+        return hard, soft, proofs, spans, old
 
     def _proof(self, there: Existing) -> str | None:
         theirs = tokens(self.source.data[there.start : there.end], python=self.path.endswith(".py"))
@@ -224,17 +236,21 @@ class _Editor:
             there=_spans(located), hashes=self._hashes(sites), resolution="kept",
         )  # fmt: skip
 
-    def _as_it_is(self, located: Located, differs: str, proofs: list[str]) -> EditPlan:
+    def _as_it_is(
+        self, located: Located, differs: str, proofs: list[str], *, is_old: bool = False
+    ) -> EditPlan:
         edit = self.edit
         there = tuple(item.owner for item in located.existing)
         owners = tuple(site.owner for site in located.sites)
         told = [f"written differently from ours ({differs})"] if differs else []
         told += [f"equal to ours: {one}" for one in proofs]
+        told += [_OLDER] if is_old else []
         if not located.sites:
             detail = "; ".join([_listed("there", there), *told])
             return EditPlan(
-                edit, State.PRESENT, self.path, detail, owners=there, there=_spans(located), differs=differs
-            )
+                edit, State.PRESENT, self.path, detail, owners=there, there=_spans(located), differs=differs,
+                is_old=is_old,
+            )  # fmt: skip
         detail = "; ".join([_listed("to add", owners), *([_listed("there", there)] if there else []), *told])
         return EditPlan(
             edit, State.MISSING, self.path, detail, self._cuts(located.sites), owners,

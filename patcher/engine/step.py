@@ -28,6 +28,7 @@ class Change:
     before: bytes | None
     after: bytes | None
     cuts: tuple[tuple[str, int, int, bytes], ...] = ()
+    executable: bool | None = None  # None: as it is
 
     @property
     def entry(self) -> Entry:
@@ -42,11 +43,13 @@ def take(
     *,
     undoes: Sequence[str] = (),
     folders: Sequence[str] = (),
+    forget: bool = False,
 ) -> None:
     """Make every change. The journal's lock is held.
 
     ``kind`` is the type whose edits are written or taken away, ``undoes`` names the records that this takes
     back, ``folders`` those that such records made (they go where nothing is left in them).
+    With ``forget`` nothing is kept to take this back with.
     Raises :class:`TreeChangedError` where a file changed since it was looked at, or can't be written; it says
     what the tree is then.
     """
@@ -63,7 +66,10 @@ def take(
             raise refused(journal.place.path, why, kind=TreeChangedError) from why
         try:
             _carry_out(journal, record, changes, hold)
-            journal.finish(record)
+            if forget:
+                journal.drop(record)
+            else:
+                journal.finish(record)
         except BaseException as why:
             if isinstance(why, OSError) and journal.pending is None:
                 return  # it has happened: what could not be swept is, by the next command
@@ -82,7 +88,11 @@ def _carry_out(journal: Journal, record: Record, changes: Sequence[Change], hold
             if change.after is not None:
                 with journal.root.parent_of(place, make=0o777) as (folder, name):
                     like = folder.look(name) if folder.kind(name) is not None else None
-                    folder.create(record.draft(number), change.after, like=like)
+                    if change.executable is not None:
+                        mode = 0o777 if change.executable else 0o666
+                        folder.create(record.draft(number), change.after, mode=mode)
+                    else:
+                        folder.create(record.draft(number), change.after, like=like)
             hold.check()
         for number, change in enumerate(changes):
             place = change.path

@@ -13,7 +13,7 @@ from patcher.engine.patchset import PatchSet
 from patcher.engine.plan import FilePlan, Plan, State
 from patcher.engine.planning import make_plan
 from patcher.engine.recording import decided, recorded, taken_out
-from patcher.engine.records import Record
+from patcher.engine.records import Entry, Record, digest
 from patcher.engine.step import Change, recover, take
 from patcher.engine.tree import WorkTree, require_llama
 from patcher.engine.tree_record import PLACE
@@ -43,6 +43,7 @@ def apply(
         return Applied(plan, ())
     with journal.lock():
         heal(journal, reporter)
+        _set_aside(journal, reporter)
         _require_no_merge(tree, patchset)
         plan = make_plan(tree, patchset, reporter)
         plan.require_clean()
@@ -147,20 +148,30 @@ def revert(tree: WorkTree, kind: str | None = None, *, reporter: Reporter = SILE
         records = _of(kind, journal.applied, tree)
         contents: dict[str, bytes | None] = {}
         edited: list[str] = []
+        gone: list[str] = []
         for record in reversed(records):
             for number, entry in enumerate(record.entries):
                 now = contents[entry.path] if entry.path in contents else tree.read(entry.path)
                 undone, meets = _without(now, record.after(number), record.before(number))
-                if meets and entry.path == PLACE:
-                    contents[entry.path] = taken_out(tree, [one.kind for one in records])
-                elif meets:
-                    edited.append(f"{entry.path} ({', '.join(entry.edits)})")
-                else:
+                if not meets:
                     contents[entry.path] = undone
+                elif entry.path == PLACE:
+                    contents[entry.path] = taken_out(tree, [one.kind for one in records])
+                elif is_gone(tree, entry, now):
+                    gone.append(entry.path)
+                elif (taken := _texts_out(now, entry, record.before(number))) is not None:
+                    contents[entry.path] = taken
+                else:
+                    edited.append(f"{entry.path} ({', '.join(entry.edits)})")
         if edited:
             raise TreeChangedError(
                 f"{tree.root}: edited since the apply, where we wrote: {'; '.join(edited)}",
                 hint="nothing was reverted; take those changes back, or undo ours there by hand",
+            )
+        if gone:
+            reporter.warn(
+                f"{tree.root}: {', '.join(gone[:3])}{', ...' * (len(gone) > 3)}: nothing of what was recorded"
+                " is there (was another commit checked out?), so that they stay as they are"
             )
         changes = [Change(path, tree.read(path), data) for path, data in contents.items()]
         take(
@@ -213,6 +224,57 @@ def _without(now: bytes | None, after: bytes, before: bytes | None) -> tuple[byt
 
     merged = git.merge(now, base=after, other=before)
     return merged, merged is None
+
+
+def is_gone(tree: WorkTree, entry: Entry, now: bytes | None) -> bool:
+    """Whether a file holds nothing of what the record says was written: git has put another one there.
+
+    Where the file differs from what is committed, a hand has changed it, and that is for the user to know.
+    """
+    if now is None:
+        return True
+    if any(text.strip() in now for _, _, _, text in entry.cuts if text.strip()):
+        return False
+    from patcher import git
+
+    top = git.find_toplevel(tree.root)
+    if top is None or git.head(top) is None:
+        return False
+    below = tree.root.relative_to(top).as_posix()
+    path = entry.path if below == "." else f"{below}/{entry.path}"
+    return git.read_file(top, "HEAD", path) == now
+
+
+def _texts_out(now: bytes | None, entry: Entry, before: bytes | None) -> bytes | None:
+    """``now`` without each of our texts, byte for byte, where every one stands there once; None otherwise.
+
+    For a file that git has merged with a newer one: what is around our texts has changed, they haven't.
+    """
+    if now is None or before is None:
+        return None
+    for _, start, end, text in entry.cuts:
+        if not text.strip() or now.count(text) != 1:
+            return None
+        now = now.replace(text, before[start:end])
+    return now
+
+
+def _set_aside(journal: Journal, reporter: Reporter) -> None:
+    """Forget the records of which nothing is in the tree any more: git went back, or to another commit."""
+    tree = journal.tree
+    stale = [
+        record.name
+        for record in journal.applied
+        if all(
+            digest(now := tree.read(entry.path)) != entry.after and is_gone(tree, entry, now)
+            for entry in record.entries
+        )
+    ]
+    if stale:
+        journal.forget(stale)
+        reporter.note(
+            f"{tree.root}: the record of an apply was set aside: nothing of it is in the tree any more"
+        )
 
 
 def tree_at(path: Path) -> WorkTree:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from patcher.git.commits import commit_files, init_with_commit, update_branch_commit
 from patcher.git.objects import read_blob
-from patcher.git.patches import format_patches, merge
+from patcher.git.patches import format_patches, merge, merge_marked
 from patcher.git.process import run
 from patcher.git.releases import newest_of, newest_release_tag
 from patcher.git.remote import clone, mirror
@@ -17,6 +17,7 @@ from patcher.git.repository import (
     BASE_REF,
     base,
     commit_date,
+    entries,
     find_toplevel,
     git_dir,
     head,
@@ -34,6 +35,7 @@ __all__ = [
     "clone",
     "commit_date",
     "commit_files",
+    "entries",
     "find_toplevel",
     "format_patches",
     "git_dir",
@@ -42,6 +44,7 @@ __all__ = [
     "is_dirty",
     "list_files",
     "merge",
+    "merge_marked",
     "mirror",
     "newest_of",
     "newest_release_tag",

@@ -52,9 +52,20 @@ def format_patches(repo: Path, base: str, tip: str, folder: Path) -> list[Path]:
 
 def merge(now: bytes, *, base: bytes, other: bytes) -> bytes | None:
     """``now`` with the change ``base`` -> ``other`` made in it; None where both changed the same lines."""
+    data, is_clean = merge_marked(now, base=base, other=other)
+    return data if is_clean else None
+
+
+def merge_marked(
+    now: bytes, *, base: bytes, other: bytes, labels: tuple[str, str, str] = ("now", "base", "other")
+) -> tuple[bytes, bool]:
+    """:func:`merge`, with both sides between marks where they meet; and whether they don't."""
     with tempfile.TemporaryDirectory(prefix="q8a8-patch-") as folder:
         files = [Path(folder) / name for name in ("now", "base", "other")]
         for path, data in zip(files, (now, base, other), strict=True):
             path.write_bytes(data)
-        status, out, _ = complete(Path(folder), "merge-file", "-p", "--quiet", *(path.name for path in files))
-    return out if status == 0 else None
+        names = [part for label in labels for part in ("-L", label)]
+        status, out, _ = complete(
+            Path(folder), "merge-file", "-p", "--quiet", *names, *(path.name for path in files)
+        )
+    return out, status == 0

@@ -8,10 +8,12 @@ import tempfile
 from functools import lru_cache
 from pathlib import Path
 
+from patcher.base.bounded import TooLongError, regular_file
 from patcher.base.errors import UsageError
 from patcher.git.objects import read_blob
 from patcher.git.process import line, run
 
+_LONGEST_NAME = 1 << 16  # bytes of a .git that is a file
 BASE_REF = "refs/q8a8-patch/base"
 
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
@@ -27,7 +29,10 @@ def find_toplevel(path: Path) -> Path | None:
 
 
 def git_dir(path: Path) -> Path | None:
-    """The git folder of the work tree that ``path`` lies in (of this work tree, where there are several)."""
+    """The git folder of the work tree that ``path`` lies in, as its ``.git`` says: to look, never to write.
+
+    (What is written lies where :func:`patcher.engine.records_folder.place_of` says.)
+    """
     top = find_toplevel(path)
     if top is None:
         return None
@@ -35,7 +40,11 @@ def git_dir(path: Path) -> Path | None:
     if place.is_dir():
         return place
     # a file: a worktree or a submodule, whose git folder is elsewhere
-    found = re.match(r"gitdir:\s*(.+)", place.read_text(encoding="utf-8", errors="replace"))
+    try:
+        said = regular_file(place, _LONGEST_NAME).decode("utf-8", "surrogateescape")
+    except (OSError, TooLongError) as why:
+        raise UsageError(f"{place}: looked for 'gitdir:', found something else ({why})") from why
+    found = re.match(r"gitdir:\s*(.+)", said)
     if found is None:
         raise UsageError(f"{place}: looked for 'gitdir:', found something else")
     return (top / found.group(1).strip()).resolve()
@@ -82,19 +91,19 @@ def commit_date(repo: Path, commit: str) -> str:
 
 def list_files(repo: Path, commit: str) -> list[str]:
     """Every file of ``commit``."""
-    return list(_entries(repo, resolve(repo, commit)))
+    return list(entries(repo, resolve(repo, commit)))
 
 
 def read_file(repo: Path, commit: str, path: str) -> bytes | None:
     """One file of ``commit`` from git's objects; None where it has no such file (a link is none)."""
-    mode, blob = _entries(repo, resolve(repo, commit) if not _COMMIT.fullmatch(commit) else commit).get(
+    mode, blob = entries(repo, resolve(repo, commit) if not _COMMIT.fullmatch(commit) else commit).get(
         path, ("", "")
     )
     return read_blob(repo, blob) if mode.startswith("100") else None
 
 
 @lru_cache(maxsize=8)  # a commit never changes, and a plan asks for many of its files
-def _entries(repo: Path, commit: str) -> dict[str, tuple[str, str]]:
+def entries(repo: Path, commit: str) -> dict[str, tuple[str, str]]:
     """Path -> (mode, object) of every file, link and submodule."""
     out = run(repo, "ls-tree", "-r", "-z", "--full-tree", commit)
     entries = {}

@@ -142,6 +142,9 @@ def edit_problems(plan: Plan, *, carried: bool) -> Iterator[Problem]:
             yield Problem(
                 "edit-unplaced", f"{name}: edit '{edit.edit.id}' is left out: {edit.detail}", edit.file
             )
+        elif edit.is_old:
+            message = f"{name}: edit '{edit.edit.id}' is as an earlier q8a8-patch wrote it"
+            yield Problem("edit-old", message, edit.file, None, f"'q8a8-patch apply{chosen} --update'")
         elif edit.differs and not edit.resolution:
             message = f"{name}: edit '{edit.edit.id}' isn't as it would be written: {edit.differs}"
             ways = (

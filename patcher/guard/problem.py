@@ -19,6 +19,7 @@ OWN_RULES = {
         "error",
         "A part of the type stands there in another form, and nobody has said that it is meant.",
     ),
+    "edit-old": ("warning", "An earlier release of q8a8-patch wrote it; today's would write something else."),
     "edit-unplaced": ("note", "An optional edit has no place in this tree; the type goes in without it."),
     "build-failed": ("error", "The tree with the type doesn't build."),
     "unhandled-sibling": ("warning", "A place names the sibling type, and nobody has thought about ours."),

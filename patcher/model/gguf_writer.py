@@ -96,7 +96,11 @@ class GgufWriter:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        try:
+            self._file.close()
+        except OSError as why:  # what was still to be written; an error that is under way says more
+            if value is None:
+                raise refused(self._file.name, why, kind=GgufError) from why
 
     def write(self, name: str, pieces: Iterable[bytes]) -> None:
         """Write a tensor's bytes, in order. Raises :class:`GgufError` where its shape wants more or fewer."""
@@ -118,7 +122,7 @@ class GgufWriter:
             raise GgufError(f"{self._path}: {written} bytes for tensor '{name}', which takes {wanted}")
 
     def sync(self) -> None:
-        """Let everything written reach the disk."""
+        """Let everything written reach the disk. Raises :class:`GgufError` where that is full."""
         try:
             self._file.flush()
             os.fsync(self._file.fileno())

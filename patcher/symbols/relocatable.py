@@ -13,6 +13,7 @@ from patcher.symbols.elf.constants import (
     ET_REL,
     SHN_COMMON,
     SHN_UNDEF,
+    SHT_DYNSYM,
     SHT_SYMTAB,
     STB_LOCAL,
     STB_WEAK,
@@ -54,6 +55,9 @@ class Unit:
     relocatable: bool
     symbols: tuple[Symbol, ...]
     lto: bool = False
+    file: Path | None = None  # that it lies in, where that isn't ``path``: a thin archive's member
+    start: int = 0  # in its file
+    size: int | None = None
 
 
 def members(path: Path, only: Container[bytes] | None = None) -> Iterator[Unit]:
@@ -87,7 +91,7 @@ def _unit(
             tables = [one for one, name in zip(sections, names, strict=False) if name.startswith(_LTO_TABLE)]
             if tables:  # GCC's link-time optimization: what the linker's plugin is told
                 entries = image.at(tables[0].offset, tables[0].size)
-                return Unit(path, member, True, tuple(_lto_symbols(entries, only)))
+                return Unit(path, member, True, tuple(_lto_symbols(entries, only)), file=file)
             lto = any(name.startswith(b".gnu.lto_") for name in names)
             table = next((one for one in sections if one.type == SHT_SYMTAB), None)
             if table is None or table.link >= len(sections):
@@ -99,7 +103,9 @@ def _unit(
                 image.little,
                 image.at(strings.offset, strings.size),
             )
-            return Unit(path, member, image.type == ET_REL, tuple(_symbols(columns, only)), lto)
+            return Unit(
+                path, member, image.type == ET_REL, tuple(_symbols(columns, only)), lto, file, start, size
+            )
     except (UnreadableElfError, OSError, ValueError, struct.error, OverflowError, MemoryError):
         return None
 
@@ -149,6 +155,26 @@ def _symbols(table: Columns, only: Container[bytes] | None) -> Iterator[Symbol]:
             common=section == SHN_COMMON,
             tls=kind == STT_TLS,
         )
+
+
+def weak_exports(path: Path) -> set[bytes]:
+    """The names that a library defines weakly for others; none where that can't be read."""
+    try:
+        with Image(path) as image:
+            sections = image.sections()
+            table = next((one for one in sections if one.type == SHT_DYNSYM), None)
+            if table is None:
+                return set()
+            strings = sections[table.link]
+            columns = Columns(
+                image.at(table.offset, table.size),
+                image.bits,
+                image.little,
+                image.at(strings.offset, strings.size),
+            )
+            return {symbol.name for symbol in _symbols(columns, None) if symbol.defined and symbol.weak}
+    except (UnreadableElfError, OSError, ValueError, IndexError, struct.error, OverflowError, MemoryError):
+        return set()
 
 
 def _archive(path: Path, only: Container[bytes] | None, *, thin: bool) -> Iterator[Unit]:

@@ -13,6 +13,7 @@ from patcher.engine.commit import apply_and_commit
 from patcher.engine.patchset import load
 from patcher.engine.tree import WorkTree
 from patcher.engine.tree_record import PLACE
+from patcher.git import changes
 from tests.conftest import git, snapshot
 from tests.unit.test_plan import FILES
 
@@ -149,7 +150,7 @@ def test_a_commit_that_was_cut_off_is_made_by_the_next_run(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(patcher_git, "commit_files", interrupted)
+        patched.setattr(changes, "write_commit", interrupted)
         with pytest.raises(KeyboardInterrupt):
             apply_and_commit(tree, PATCHSET)
     assert git(mini_repo, "log", "--format=%s") == "base"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from pathlib import Path
 
@@ -105,7 +106,7 @@ def test_a_draft_waits_for_nobody(tmp_path: Path) -> None:
             assert draft.stat().st_size == 0
             draft.write_bytes(b"whole")
     assert len(names) == 2
-    assert all(len(name.split(".")[-2].split("-")[-1]) == 32 for name in names)
+    assert all(re.fullmatch(r"\.model\.[0-9a-f]{12}-\d+-[0-9a-f]{32}\.draft\.gguf", name) for name in names)
     assert place.read_bytes() == b"whole"
     assert [path.name for path in tmp_path.iterdir()] == ["model.gguf"]
 

@@ -14,7 +14,8 @@ from patcher.evaluate.measure.variant import Variant
 from patcher.model import gguf_header
 from patcher.model.gguf_header import Header
 from patcher.programs.folder import Programs
-from patcher.programs.llama_quantize import FLOATS, quantize
+from patcher.programs.llama_quantize import quantize
+from patcher.programs.quantized_types import FLOATS
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Factory:
         reporter: Reporter = SILENT,
     ) -> None:
         self.given = gguf_header.read(model)
-        self.sha256 = hashing.of_file(model, reporter)
+        self.sha256 = _hash(self.given, reporter)
         self._programs, self._home, self._reporter = programs, home, reporter
         self._calibration = calibration
         held = [kind for kind in self.given.weights_by_type() if not kind.startswith("I")]
@@ -109,17 +110,20 @@ class Factory:
             return there
         source = self._source(variant.type)
         place = self._home / f"{self.given.path.stem}-smooth-{key}.gguf"
-        require_space(self._home, source.stat().st_size, "the smoothed model")
+        require_space(self._home, gguf_header.read(source).size, "the smoothed model")
         try:
-            self._smooth(source, self._calibration, place)
-            return self._quantized(variant, place, key)
+            made = self._smooth(source, self._calibration, place)
+            return self._quantized(variant, made, key)
         finally:
-            place.unlink(missing_ok=True)  # as large as the model: made again from its statistics in no time
+            for part in self._home.glob(f"{place.stem}*.gguf"):  # a model in parts is smoothed in as many
+                part.unlink(
+                    missing_ok=True
+                )  # as large as the model: made again from its statistics in no time
 
-    def _smooth(self, source: Path, calibration: Path, place: Path) -> None:
+    def _smooth(self, source: Path, calibration: Path, place: Path) -> Path:
         try:
             with disk_errors(place):
-                smoothing.smooth(self._programs, source, calibration, place, self._reporter)
+                return smoothing.smooth(self._programs, source, calibration, place, self._reporter)
         except UsageError as why:  # an architecture that smoothing doesn't know, say
             if isinstance(why.__cause__, OSError):  # a full disk is no reason to go on
                 raise
@@ -140,4 +144,11 @@ class Factory:
             return None
 
     def _model(self, variant: Variant, path: Path) -> Model:
-        return Model(variant, path, gguf_header.read(path), hashing.of_file(path, self._reporter))
+        header = gguf_header.read(path)
+        return Model(variant, path, header, _hash(header, self._reporter))
+
+
+def _hash(header: Header, reporter: Reporter) -> str:
+    """Over the bytes of all parts; a whole file's own SHA-256."""
+    found = [hashing.of_file(part, reporter) for part in header.parts]
+    return found[0] if len(found) == 1 else hashing.of_values(found)

@@ -72,6 +72,7 @@ _VALUED = frozenset(
         "thinlto-cache-dir",
         "lto-O",
         "mllvm",
+        "require-defined",
     ]
 )
 # One letter, the value joined to it.
@@ -79,6 +80,7 @@ _JOINED = ("L", "l", "u", "T", "m", "R", "o", "e", "h", "z", "y")
 _LONG = {"library": "l", "library-path": "L", "output": "o", "undefined": "u", "entry": "e"}
 
 
+UNRESOLVED = ("ignore-all", "report-all", "ignore-in-object-files", "ignore-in-shared-libs")
 _IDENTIFIER = re.compile(r"[A-Za-z_$][\w.$]*")
 
 
@@ -90,7 +92,7 @@ class Operand:
     is_name: bool = False
     as_needed: bool = False
     whole_archive: bool = False
-    static: bool = False
+    static: bool | None = None  # by the last -Bstatic or -Bdynamic before it
     group: int = 0  # of --start-group; 0 is none
     copy_needed: bool = False
 
@@ -109,19 +111,33 @@ class LinkLine:
     shared: bool = False
     relocatable: bool = False
     static: bool = False
+    starts_static: bool = False  # where the last -Bstatic or -Bdynamic counts for what stands before any, too
     warn_only: bool = False
-    allow_in_libraries: bool | None = None  # what was said outright
-    ignore_in_objects: bool = False
-    ignore_in_libraries: bool = False  # by --unresolved-symbols
-    defs: bool = False  # -z defs
+    # What was said of undefined symbols, in its order: --unresolved-symbols' value, "defs" and "undefs" (-z),
+    # "allow" and "refuse" (--[no-]allow-shlib-undefined)
+    policy: list[str] = field(default_factory=list)
     defined: set[str] = field(default_factory=set)  # --defsym, --undefined don't come from any file
     needed_by_defsym: set[str] = field(default_factory=set)  # what such a definition names
     asked_for: set[str] = field(default_factory=set)  # --undefined
     wrapped: set[str] = field(default_factory=set)  # --wrap
     scripts: list[str] = field(default_factory=list)  # -T
     version_script: Path | None = None
+    dynamic_lists: list[Path] = field(default_factory=list)
+    exported: list[str] = field(default_factory=list)  # patterns of --export-dynamic-symbol
+    export_all: bool = False  # --export-dynamic
+    collect: bool = False  # --gc-sections
+    entry: str | None = None
+    required: set[str] = field(default_factory=set)  # --require-defined
+    kept: set[str] = field(default_factory=set)  # -init and -fini
+    undefined_version: bool | None = None  # what was said outright
     excluded_archives: set[str] = field(default_factory=set)
     options: list[str] = field(default_factory=list)  # all other options, by name
+    circular: set[str] = field(default_factory=set)  # --defsym x=x, which defines nothing
+
+    @property
+    def unresolved(self) -> str:
+        """The last value of --unresolved-symbols; empty where there is none."""
+        return next((one for one in reversed(self.policy) if one in UNRESOLVED), "")
 
 
 def parse(arguments: list[str], folder: Path) -> LinkLine:
@@ -160,6 +176,7 @@ def parse(arguments: list[str], folder: Path) -> LinkLine:
             state = replace(state, group=0)
         else:
             _option(line, name, value)
+    line.starts_static = bool(state.static)
     return line
 
 
@@ -235,23 +252,44 @@ def _option(line: LinkLine, name: str, value: str | None) -> None:
     elif name == "sysroot":
         line.sysroot = value or None
     elif name in ("allow-shlib-undefined", "no-allow-shlib-undefined"):
-        line.allow_in_libraries = name[0] == "a"
-    elif name == "unresolved-symbols":
-        line.ignore_in_objects = value in ("ignore-all", "ignore-in-object-files")
-        line.ignore_in_libraries = value in ("ignore-all", "ignore-in-shared-libs")
+        line.policy.append("allow" if name[0] == "a" else "refuse")
+    elif name == "unresolved-symbols" and value:
+        line.policy.append(value)
     elif name in ("warn-unresolved-symbols", "error-unresolved-symbols"):
         line.warn_only = name[0] == "w"
     elif name == "no-undefined" or (name == "z" and value == "defs"):
-        line.defs = True
+        line.policy.append("defs")
     elif name == "z" and value == "undefs":
-        line.defs, line.ignore_in_objects = False, True
+        line.policy.append("undefs")
+        line.options.append("-z undefs")
     elif name == "defsym" and value:
         symbol, _, expression = value.partition("=")
         line.defined.add(symbol)
+        if symbol == expression:
+            line.circular.add(symbol)
         if _IDENTIFIER.fullmatch(expression):
             line.needed_by_defsym.add(expression)
     elif name == "u" and value:
         line.asked_for.add(value)
+    elif name in ("gc-sections", "no-gc-sections"):
+        line.collect = name[0] == "g"
+    elif name in ("export-dynamic", "E", "no-export-dynamic"):
+        line.export_all = name[0] != "n"
+    elif name in ("undefined-version", "no-undefined-version"):
+        line.undefined_version = name[0] == "u"
+        line.options.append(f"--{name}")
+    elif name == "e":
+        line.entry = value
+    elif name in ("init", "fini") and value:
+        line.kept.add(value)
+    elif name == "require-defined" and value:
+        line.required.add(value)
+        line.asked_for.add(value)
+        line.options.append(f"--{name}")
+    elif name == "dynamic-list" and value:
+        line.dynamic_lists.append(line.folder / value)
+    elif name == "export-dynamic-symbol" and value:
+        line.exported.append(value)
     elif name == "wrap" and value:
         line.wrapped.add(value)
     elif name in ("T", "script") and value:

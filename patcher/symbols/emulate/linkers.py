@@ -12,6 +12,7 @@ import subprocess
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
+from typing import Any
 
 from patcher.base.errors import UsageError
 
@@ -25,6 +26,14 @@ class Libraries(Enum):
     NONE = "none"
 
 
+class Hardened(Enum):
+    """Whose strong reference makes another object's weak one to the same name strong."""
+
+    NONE = "each is for itself"
+    OBJECTS = "another object's"
+    ALL = "another object's, a library's, --undefined"
+
+
 @dataclass(frozen=True)
 class Linker:
     """One family from one version on."""
@@ -32,15 +41,33 @@ class Linker:
     family: str
     since: tuple[int, int]
     libraries: Libraries
+    # archives
     archives_in_order: bool = False  # a member serves only what was wanted before it on the line
+    archives_by_rank: bool = False  # of an archive and a library the first on the line serves
+    excludes_by_stem: bool = False  # --exclude-libs libx is for libx.a, too
+    # references
     drops_unneeded: bool = False  # an --as-needed library that serves nothing yet is as if it weren't there
-    first_referrer_counts: bool = False  # only the object that wants a symbol first is asked (gold)
-    weak_stays_weak: bool = False  # a library's strong reference doesn't harden an earlier weak one
+    first_referrer_counts: bool = False  # of libraries the one that wants a symbol first; objects go before
+    hardened_by: Hardened = Hardened.OBJECTS  # what makes an object's weak reference a strong one
+    hidden_wins: bool = False  # a hidden reference undoes what a library defines
+    hidden_is_fatal: bool = True  # one that isn't met is refused, whatever is allowed
     reports_unexported: bool = False  # what the output defines and doesn't export is nothing for libraries
-    follows_unresolved: bool = False  # --unresolved-symbols is meant for libraries too
+    unexported_is_fatal: bool = False  # and is refused, whatever is allowed
+    relaxes_foreign: bool = True  # accesses to thread-local data of libraries, too
+    granted: frozenset[str] = frozenset()  # that it takes to be there
+    objects_answer: bool = False  # for a name that an object wants, too, no library is asked
+    # options
     goes_on: bool = False  # after a library that isn't found, to say what else is missing
+    copies_nothing: bool = False  # --copy-dt-needed-entries is an error where there is something to copy
     wraps_libraries: bool = False  # --wrap is for what libraries want, too
+    wraps_definers: bool = False  # and for calls within the object that has the definition
+    static_refuses: bool = False  # a library under -Bstatic
     asking_is_enough: bool = False  # a symbol of --undefined is missed by nobody
+    resolves_defsym: bool = True  # what a --defsym names has to be there
+    takes_library_value: bool = False  # a library's will do, for a program
+    requires: bool = False  # --require-defined is heeded
+    undefined_versions: bool = True  # a version script may name what isn't defined
+    heeds_undefined_version: bool = False  # --[no-]undefined-version
     unknown_options: tuple[str, ...] = ()  # that it refuses and others know
 
     @property
@@ -50,36 +77,39 @@ class Linker:
 
 
 _COPY = ("--copy-dt-needed-entries", "--add-needed")
+_LLD: dict[str, Any] = {
+    "libraries": Libraries.KNOWN, "hidden_wins": True, "wraps_definers": True, "static_refuses": True,
+    "heeds_undefined_version": True, "unknown_options": (*_COPY, "--require-defined"),
+}  # fmt: skip
+_MOLD: dict[str, Any] = {
+    "hardened_by": Hardened.NONE, "archives_by_rank": True, "relaxes_foreign": False,
+    "hidden_is_fatal": False, "resolves_defsym": False,
+    "unknown_options": _COPY,
+}  # fmt: skip
 
 LINKERS = (
     Linker(
         "bfd", (0, 0), Libraries.RECURSIVE,
-        archives_in_order=True, drops_unneeded=True, reports_unexported=True, follows_unresolved=True,
-        wraps_libraries=True, asking_is_enough=True,
+        archives_in_order=True, excludes_by_stem=True, drops_unneeded=True, hardened_by=Hardened.ALL,
+        hidden_wins=True, reports_unexported=True, unexported_is_fatal=True, wraps_libraries=True,
+        static_refuses=True, asking_is_enough=True, objects_answer=True, takes_library_value=True,
+        requires=True, heeds_undefined_version=True,
     ),
     Linker(
         "gold", (0, 0), Libraries.KNOWN,
-        archives_in_order=True, first_referrer_counts=True, weak_stays_weak=True, goes_on=True,
-        wraps_libraries=True,
+        archives_in_order=True, excludes_by_stem=True, first_referrer_counts=True,
+        hidden_is_fatal=False, heeds_undefined_version=True, granted=frozenset({"__tls_get_addr"}),
+        goes_on=True, copies_nothing=True, wraps_libraries=True,
+        unknown_options=("-z undefs", "--require-defined"),
     ),
-    Linker(
-        "lld", (0, 0), Libraries.KNOWN,
-        weak_stays_weak=True, follows_unresolved=True, unknown_options=_COPY,
-    ),
+    Linker("lld", (0, 0), **_LLD),
+    # a version script that names what isn't defined is an error
+    Linker("lld", (17, 0), **_LLD, undefined_versions=False),
     # "non-exported symbol is referenced by DSO"
-    Linker(
-        "lld", (18, 0), Libraries.KNOWN,
-        weak_stays_weak=True, follows_unresolved=True, reports_unexported=True, unknown_options=_COPY,
-    ),
+    Linker("lld", (18, 0), **_LLD, undefined_versions=False, reports_unexported=True),
     # --no-allow-shlib-undefined is taken and ignored
-    Linker(
-        "mold", (0, 0), Libraries.NONE,
-        weak_stays_weak=True, follows_unresolved=True, unknown_options=_COPY,
-    ),
-    Linker(
-        "mold", (2, 33), Libraries.ALL_KNOWN,
-        weak_stays_weak=True, follows_unresolved=True, reports_unexported=True, unknown_options=_COPY,
-    ),
+    Linker("mold", (0, 0), Libraries.NONE, **_MOLD),
+    Linker("mold", (2, 33), Libraries.ALL_KNOWN, **_MOLD, reports_unexported=True),
 )  # fmt: skip
 
 _PROGRAMS = {"bfd": "ld.bfd", "gold": "ld.gold", "lld": "ld.lld", "mold": "mold"}

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import NamedTuple
 
 from patcher.symbols.elf import ElfObject, UnreadableElfError
-from patcher.symbols.emulate.commandline import LinkLine
-from patcher.symbols.emulate.linkers import Libraries, Linker
+from patcher.symbols.emulate.collect import Kept, collect
+from patcher.symbols.emulate.commandline import UNRESOLVED, LinkLine
+from patcher.symbols.emulate.linkers import Hardened, Libraries, Linker
 from patcher.symbols.emulate.operands import inputs
 from patcher.symbols.emulate.resolution import Key, Table, Wanted, asks, defines, linker_own
-from patcher.symbols.emulate.scripts import local_names
+from patcher.symbols.emulate.scripts import VersionScript, read_script
 from patcher.symbols.scope import Library
 from patcher.symbols.search import Search, SearchOptions
 
@@ -24,6 +27,7 @@ class Refusal:
     user: Path | None
     why: str
     unexported: bool = False
+    fatal: bool = False  # whatever is allowed
 
 
 def refusals(line: LinkLine, linker: Linker, library: Library) -> list[Refusal]:
@@ -33,45 +37,170 @@ def refusals(line: LinkLine, linker: Linker, library: Library) -> list[Refusal]:
         return [Refusal("", None, f"{linker.name} doesn't know {strange[0]}")]
     if line.relocatable:
         return []
+    if linker.family == "mold":
+        starts = line.starts_static
+        line.operands = [replace(one, static=starts) if one.static is None else one for one in line.operands]
     parts, missing = inputs(line, library)
+    if linker.static_refuses:
+        for part in parts:
+            if part.library is not None and part.operand.static:
+                missing.append(f"a static {part.path.name}: -Bstatic is in force there")
     lost = [Refusal("", None, f"{linker.name} doesn't find {name}") for name in missing]
     if lost and not linker.goes_on:
         return lost
     table = Table(linker, line)
     table.take(parts)
-    for name in local_names(line.version_script, table.objects):
-        table.objects[name] = False
-    found = [] if table.lto else _in_objects(table)
+    if linker.copies_nothing:
+        lost += [
+            Refusal(
+                "", one.path, f"{linker.name} doesn't follow {name}, as --copy-dt-needed-entries asks it to"
+            )
+            for one in table.needs_all
+            for name in one.needed
+            if name not in table.sonames
+        ]
+    script = read_script(line.version_script) if line.version_script is not None else VersionScript()
+    found = [] if line.version_script is None or table.lto else _in_script(table, script)
+    hidden = table.hidden | {name for name, visible in table.objects.items() if not visible}
+    for name in table.objects:
+        table.objects[name] = table.objects[name] and not script.is_local(name)
+    told = reported(line, linker)
+    kept = _kept(table, hidden) if line.collect and not table.lto else None
+    found += [] if table.lto else _in_objects(table, told, kept)
     indirect: dict[Key, ElfObject] = {}
-    allowed = line.allow_in_libraries if line.allow_in_libraries is not None else line.shared
-    if linker.libraries is Libraries.RECURSIVE and (not allowed or table.needs_all):
+    if linker.libraries is Libraries.RECURSIVE and (told.libraries or table.needs_all):
         indirect = _follow(table, library)
     if linker.libraries is Libraries.RECURSIVE:
-        found = [one for one in found if not _copied(table, one, library)]
-    if not allowed and not (line.ignore_in_libraries and linker.follows_unresolved):
-        found += _in_libraries(table, indirect, {one.symbol for one in found})
-    return lost if line.warn_only else [*lost, *found]
+        found = [one for one in found if one.fatal or not _copied(table, one, library)]
+    names = {one.symbol for one in found}
+    if told.libraries:
+        found += _in_libraries(table, indirect, names, kept)
+    elif linker.unexported_is_fatal:
+        found += [one for one in _in_libraries(table, indirect, names, kept) if one.unexported]
+    return [*lost, *(one for one in found if one.fatal or not line.warn_only)]
 
 
-def _in_objects(table: Table) -> list[Refusal]:
-    """Names that objects want: a program has to have them all, a library with -z defs, or hidden ones."""
-    line, found = table.line, []
-    if line.ignore_in_objects:
-        return []
-    for name in sorted(line.needed_by_defsym):
-        known = name in table.objects or (name, None) in table.by_library or name in line.defined
-        if not known and not linker_own(name):
-            found.append(Refusal(name, None, "a --defsym names it, and nothing defines it"))
+def _told(table: Table, told: Reported, name: str) -> bool:
+    if table.linker.family == "gold" and table.line.unresolved == "ignore-in-object-files":
+        # it means symbols that no library mentions
+        return any(user for wanted in [table.wanted[name, None]] for _, user in wanted.users)
+    return told.objects
+
+
+def _hardened(table: Table, name: str, wanted: Wanted) -> bool:
+    """Whether weak references count as strong ones, for another's sake."""
+    by = table.linker.hardened_by
+    if by is Hardened.ALL:
+        return wanted.hard or name in table.line.asked_for
+    return by is Hardened.OBJECTS and any(not one.weak for one in wanted.objects)
+
+
+class Reported(NamedTuple):
+    """Which undefined symbols are reported: those of objects (hidden ones apart) and of libraries."""
+
+    objects: bool
+    hidden: bool
+    libraries: bool
+
+
+def reported(line: LinkLine, linker: Linker) -> Reported:
+    """What the options come to. bfd and lld go by the last word, gold and mold by what is said for each."""
+    unresolved = line.unresolved
+    told = unresolved not in ("ignore-all", "ignore-in-object-files")
+    if linker.family == "gold":
+        said = next((one for one in reversed(line.policy) if one in ("allow", "refuse")), "")
+        libraries = said == "refuse" if said else not line.shared
+        ours = not line.shared or "defs" in line.policy or unresolved == "report-all"
+        return Reported(told and ours, True, libraries)
+    if linker.family == "mold":
+        defs = next((one for one in reversed(line.policy) if one in ("defs", "undefs")), "") == "defs"
+        return Reported(told and (not line.shared or defs), told, not line.shared and told)
+    objects = libraries = not line.shared
+    for said in line.policy:
+        if said in ("allow", "refuse"):
+            libraries = said == "refuse"
+        elif said in ("defs", "undefs"):
+            objects = said == "defs"
+        elif said in UNRESOLVED:
+            objects = said in ("report-all", "ignore-in-shared-libs")
+            libraries = said in ("report-all", "ignore-in-object-files")
+    return Reported(objects, True, libraries)
+
+
+def _in_objects(table: Table, told: Reported, kept: Kept | None) -> list[Refusal]:
+    """Names that objects want and nothing on the line defines, or no library may."""
+    line, linker, found = table.line, table.linker, list[Refusal]()
+    if linker.resolves_defsym:
+        for name in sorted(line.needed_by_defsym):
+            known = linker.takes_library_value and not line.shared and (name, None) in table.by_library
+            known = known or name in line.defined - line.circular or linker_own(name)
+            if name not in table.objects and not known:
+                found.append(Refusal(name, None, "a --defsym names it, and no object defines it", fatal=True))
+    if linker.requires:
+        for name in sorted(line.required):
+            if not table.defined(name.encode("utf-8", "surrogateescape")) and name not in line.defined:
+                found.append(
+                    Refusal(name, None, "--require-defined asks for it, and nothing defines it", fatal=True)
+                )
     for key, wanted in table.wanted.items():
         name = key[0]
-        if not wanted.by_object or linker_own(name) or name in line.defined or name in table.objects:
+        if table.own(name) or name in line.defined or name in table.objects:
             continue
-        user = next(path for path, library in wanted.users if library is None)
-        if key in table.hidden_wanted:
-            found.append(Refusal(name, user, "wanted with hidden visibility, so no library can define it"))
-        elif key not in table.by_library and (not line.shared or line.defs):
+        uses = [one for one in wanted.objects if not table.relaxed(one)]
+        uses = [one for one in uses if kept is None or kept.wanted(one.unit, one.name)]
+        strong = [one for one in uses if not one.weak]
+        if not strong and key not in table.by_library and _hardened(table, name, wanted):
+            strong = uses
+        if not strong:
+            continue
+        user = table.units[strong[0].unit].path
+        if name in table.hidden and told.hidden:
+            why = "wanted with hidden visibility, so no library can define it"
+            found.append(Refusal(name, user, why, fatal=linker.hidden_is_fatal))
+        elif _told(table, told, name) and key not in table.by_library:
             found.append(Refusal(name, user, "defined nowhere on the line"))
     return found
+
+
+def _kept(table: Table, hidden: set[str]) -> Kept:
+    """What --gc-sections leaves. ``hidden`` are the definitions that no script made so."""
+    line = table.line
+    lists = [read_script(path) for path in line.dynamic_lists]
+    linker = table.linker
+    roots = {line.entry or "_start"} | line.asked_for | line.kept
+    roots |= line.needed_by_defsym if linker.resolves_defsym else set()
+    by_libraries = {key[0] for key, wanted in table.wanted.items() if any(one for _, one in wanted.users)}
+    if linker.family != "bfd":  # what a library defines too is exported, to go before its definition
+        by_libraries |= {name for name, _ in table.by_library}
+    if linker.family == "bfd":
+        by_libraries -= hidden
+    elif linker.family != "gold":
+        by_libraries -= {name for name, visible in table.objects.items() if not visible}
+    roots |= by_libraries
+    for name, visible in table.objects.items():
+        listed = any(one.lists(name) for one in lists) or any(fnmatchcase(name, one) for one in line.exported)
+        seen = visible or (linker.family == "mold" and name not in hidden)
+        if (visible and (line.shared or line.export_all)) or (seen and listed):
+            roots.add(name)
+    return collect(table.units, (name.encode("utf-8", "surrogateescape") for name in roots))
+
+
+def _in_script(table: Table, script: VersionScript) -> list[Refusal]:
+    """What a version script names that no object defines, where the linker minds."""
+    linker, line = table.linker, table.line
+    said = line.undefined_version if linker.heeds_undefined_version else None
+    allowed = linker.undefined_versions if said is None else said
+    if allowed:
+        return []
+    if linker.family == "gold":  # looks at what goes into a version with a name
+        script = VersionScript([one for one in script.exported if script.versions and not one.cpp])
+    names = script.unmatched(table.objects)
+    return [
+        Refusal(
+            name, line.version_script, "the version script names it, and no object defines it", fatal=True
+        )
+        for name in names
+    ]
 
 
 def _follow(table: Table, library: Library) -> dict[Key, ElfObject]:
@@ -89,9 +218,10 @@ def _follow(table: Table, library: Library) -> dict[Key, ElfObject]:
             if name in seen:
                 continue
             seen.add(name)
-            place = search.find(name, item, ())
+            there = table.dropped.get(name)
+            place = search.find(name, item, ()) if there is None else None
             try:
-                there = library.read(place.path) if place is not None else None
+                there = library.read(place.path) if place is not None else there
             except UnreadableElfError:
                 there = None
             if there is not None and there not in table.libraries:
@@ -112,28 +242,46 @@ def _copied(table: Table, refusal: Refusal, library: Library) -> bool:
     )
 
 
-def _in_libraries(table: Table, indirect: dict[Key, ElfObject], told: set[str]) -> list[Refusal]:
-    linker, found = table.linker, []
+def _in_libraries(
+    table: Table, indirect: dict[Key, ElfObject], told: set[str], kept: Kept | None
+) -> list[Refusal]:
+    linker, line, found = table.linker, table.line, list[Refusal]()
     asked = asks(linker, table) | set(table.followed)
     for key, wanted in table.wanted.items():
         user = _asker(table, wanted, asked)
         if user is None or key[0] in told or key in indirect:
             continue
         served = table.serves_library(key)
-        if served is False:
+        answered = linker.objects_answer and bool(wanted.objects) and not table.line.collect
+        if served is False and not answered:
             found.append(Refusal(_text(key), user.path, "defined nowhere that this linker looks"))
-        elif served is None and linker.reports_unexported:
-            found.append(Refusal(_text(key), user.path, "defined by an object that doesn't export it", True))
+        elif (
+            served is None and linker.reports_unexported and not (line.shared and linker.unexported_is_fatal)
+        ):
+            if (
+                kept is not None
+                and linker.unexported_is_fatal
+                and key[0].encode("utf-8", "surrogateescape") not in kept.defines
+            ):
+                continue  # the definition is gone, and the linker doesn't look again
+            why = "defined by an object that doesn't export it"
+            found.append(Refusal(_text(key), user.path, why, True, linker.unexported_is_fatal))
     return found
 
 
 def _asker(table: Table, wanted: Wanted, asked: set[ElfObject]) -> ElfObject | None:
     """The library in whose name the linker complains; None where it doesn't."""
-    if not wanted.hard or (wanted.weak and table.linker.weak_stays_weak):
+    linker = table.linker
+    strongly = any(not one.weak for one in wanted.objects)
+    if not wanted.hard:
         return None
-    if table.linker.first_referrer_counts:
-        first = wanted.users[0][1]
-        return first if first in asked else None
+    if linker.first_referrer_counts:
+        first = wanted.strong_users[0][1] if wanted.users[0] == wanted.strong_users[0] else None
+        return first if first in asked and not strongly else None
+    # what mentions a name first says how it is bound, an object goes before a library
+    weakly = bool(wanted.objects) or wanted.users[0] != wanted.strong_users[0]
+    if linker.hardened_by is not Hardened.ALL and not strongly and weakly:
+        return None
     strong = [library for _, library in wanted.strong_users if library is not None]
     return next((one for one in strong if one in asked), None)
 

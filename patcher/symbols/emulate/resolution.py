@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from patcher.symbols.elf import ElfObject
 from patcher.symbols.elf.constants import VERSYM_HIDDEN
+from patcher.symbols.emulate.collect import sections
 from patcher.symbols.emulate.commandline import LinkLine
 from patcher.symbols.emulate.linkers import Libraries, Linker
 from patcher.symbols.emulate.operands import Input
-from patcher.symbols.relocatable import Unit
+from patcher.symbols.relocatable import Unit, weak_exports
 
 Key = tuple[str, str | None]  # a name, and the version that is wanted or defined
 
@@ -33,7 +35,6 @@ OWN = frozenset(
         "__ehdr_start",
         "_PROCEDURE_LINKAGE_TABLE_",
         "__GNU_EH_FRAME_HDR",
-        "__tls_get_addr",
         "__preinit_array_start",
         "__preinit_array_end",
         "__init_array_start",
@@ -54,13 +55,21 @@ OWN = frozenset(
 )
 
 
+class ObjectUse(NamedTuple):
+    """One object's reference: the number of its unit, and the name that it has there."""
+
+    unit: int
+    name: bytes
+    weak: bool
+    hidden: bool
+
+
 @dataclass
 class Wanted:
-    """One undefined name. ``weak`` is as the linker has come to see it; ``users`` in their order."""
+    """One undefined name; ``users`` in their order."""
 
-    weak: bool
     hard: bool = False  # any reference, of whatever file, is strong
-    by_object: bool = False  # strongly, by an object
+    objects: list[ObjectUse] = field(default_factory=list)
     users: list[tuple[Path, ElfObject | None]] = field(default_factory=list)
     strong_users: list[tuple[Path, ElfObject | None]] = field(default_factory=list)
 
@@ -77,13 +86,21 @@ class Table:
     libraries: list[ElfObject] = field(default_factory=list)
     sonames: set[str] = field(default_factory=set)
     needs_all: list[ElfObject] = field(default_factory=list)  # under --copy-dt-needed-entries
-    hidden_wanted: set[Key] = field(default_factory=set)  # by an object that says it is its own
+    units: list[Unit] = field(default_factory=list)  # that were taken in
+    hidden: set[str] = field(default_factory=set)  # wanted by an object that says it is its own
+    first: dict[str, int] = field(default_factory=dict)  # who serves, by its identity, where rank decides
+    dropped: dict[str, ElfObject] = field(default_factory=dict)  # --as-needed, by soname
+    lost: dict[str, int] = field(default_factory=dict)  # archives before this one serve it no more
+    _lazy: list[Input] = field(default_factory=list)
     followed: list[ElfObject] = field(default_factory=list)  # not on the line, needed by what is
     lto: bool = False
 
     def take(self, parts: list[Input]) -> None:
         """Go along the line."""
-        lazy: list[Input] = []
+        if self.linker.archives_by_rank:
+            self._by_rank(parts)
+            return
+        lazy = self._lazy
         for number, part in enumerate(parts):
             if part.library is not None:
                 self._library(part, part.library)
@@ -110,9 +127,49 @@ class Table:
             if not self.linker.archives_in_order:
                 self._extract(lazy)
 
+    def _by_rank(self, parts: list[Input]) -> None:
+        """All objects and libraries, then of what is lazy what serves: a strong definition, and the first."""
+        weak: dict[str, int] = {}
+        lazy = [part for part in parts if part.archive and not part.operand.whole_archive]
+        spare = [part for part in parts if part.library is not None and part.operand.as_needed]
+        for part in parts:
+            if part.library is not None:
+                weakly = weak_exports(part.library.path)
+                for name, version in defines(part.library):
+                    if version is None:
+                        table = weak if name.encode("utf-8", "surrogateescape") in weakly else self.first
+                        table.setdefault(name, id(part))
+            for unit in part.units if part in lazy else ():
+                for symbol in unit.symbols:
+                    if symbol.defined and not symbol.local:
+                        table = weak if symbol.weak else self.first
+                        table.setdefault(symbol.name.decode("utf-8", "surrogateescape"), id(unit))
+        self.first = {**weak, **self.first}
+        for part in parts:
+            if part.library is None and part not in lazy:
+                for unit in part.units:
+                    self.unit(unit, excluded=self._excluded(part))
+        for part in parts:
+            if part.library is not None and part not in spare:
+                self._library(part, part.library)
+        count = -1
+        while count != len(self.units) + len(self.libraries):
+            count = len(self.units) + len(self.libraries)
+            self._extract(lazy)
+            serving = {
+                self.first.get(key[0])
+                for key, wanted in self.wanted.items()
+                if wanted.hard and key[0] not in self.objects
+            }
+            for part in spare:
+                if id(part) in serving and part.library is not None:
+                    self._library(part, part.library)
+
     def _excluded(self, part: Input) -> bool:
         names = self.line.excluded_archives
-        return part.archive and ("ALL" in names or part.path.name in names)
+        name = part.path.name
+        short = self.linker.excludes_by_stem and name.removesuffix(".a") in names
+        return part.archive and ("ALL" in names or name in names or short)
 
     def _extract(self, archives: list[Input]) -> None:
         """Take the members that define what is wanted, until there is none more."""
@@ -120,45 +177,69 @@ class Table:
         again = True
         while again:
             again = False
-            for archive in archives:
+            for number, archive in enumerate(archives):
                 for unit in archive.units:
-                    if id(unit) in taken or not self._serves(unit):
+                    if id(unit) in taken or not self._serves(unit, number):
                         continue
                     taken.add(id(unit))
                     self.unit(unit, excluded=self._excluded(archive))
                     again = True
 
-    def _serves(self, unit: Unit) -> bool:
+    def _serves(self, unit: Unit, number: int) -> bool:
         self.lto = self.lto or unit.lto
         for symbol in unit.symbols:
             if symbol.defined and not symbol.local:
                 name = symbol.name.decode("utf-8", "surrogateescape")
                 wanted = self.wanted.get((name, None))
-                asked = name in self.line.asked_for or (wanted is not None and wanted.hard)
-                if asked and not self.defined(symbol.name):
+                asked = name in self.line.asked_for or name in self.line.needed_by_defsym
+                if not asked and (wanted is None or not wanted.hard):
+                    continue
+                if self.linker.archives_by_rank:
+                    if name not in self.objects and self.first.get(name) == id(unit):
+                        return True
+                elif not self.defined(symbol.name) and self.lost.get(name, 0) <= number:
                     return True
         return False
 
     def defined(self, name: bytes) -> bool:
         """Whether anything, visible or not, defines a name without a version."""
         text = name.decode("utf-8", "surrogateescape")
-        return text in self.objects or (text, None) in self.by_library
+        undone = self.linker.hidden_wins and text in self.hidden
+        return text in self.objects or ((text, None) in self.by_library and not undone)
 
     def unit(self, unit: Unit, *, excluded: bool) -> None:
         """Take one object file in."""
         self.lto = self.lto or unit.lto
+        number = len(self.units)
+        self.units.append(unit)
+        if self.linker.wraps_definers and self.line.wrapped:
+            self._wrap_own(number, unit)
         for symbol in unit.symbols:
             if symbol.local:
                 continue
             name = symbol.name.decode("utf-8", "surrogateescape")
+            if symbol.hidden:
+                self.hidden.add(name if symbol.defined else self._wrapped(name))
             if symbol.defined:
                 visible = not symbol.hidden and not excluded
                 self.objects[name] = visible and self.objects.get(name, True)
             else:
                 key = (self._wrapped(name), None)
                 self._want(key, symbol.weak, unit.path, None)
-                if symbol.hidden and not symbol.weak:
-                    self.hidden_wanted.add(key)
+                use = ObjectUse(number, symbol.name, symbol.weak, symbol.hidden)
+                self.wanted[key].objects.append(use)
+
+    def _wrap_own(self, number: int, unit: Unit) -> None:
+        """What an object calls of its own under a name that is wrapped."""
+        part = sections(unit)
+        for symbol in unit.symbols if part is not None else ():
+            name = symbol.name.decode("utf-8", "surrogateescape")
+            if part is None or symbol.local or not symbol.defined or name not in self.line.wrapped:
+                continue
+            if any(symbol.name in leads for leads in part.leads.values()):
+                key = (f"__wrap_{name}", None)
+                self._want(key, False, unit.path, None)
+                self.wanted[key].objects.append(ObjectUse(number, symbol.name, False, False))
 
     def _wrapped(self, name: str) -> str:
         """What a reference means under ``--wrap``: the wrapper, or the real one that a wrapper calls."""
@@ -168,11 +249,8 @@ class Table:
         return real if real != name and real in self.line.wrapped else name
 
     def _want(self, key: Key, weak: bool, path: Path, library: ElfObject | None) -> None:
-        wanted = self.wanted.setdefault(key, Wanted(weak))
-        if not weak and (library is None or not self.linker.weak_stays_weak):
-            wanted.weak = False
+        wanted = self.wanted.setdefault(key, Wanted())
         wanted.hard = wanted.hard or not weak
-        wanted.by_object = wanted.by_object or (library is None and not weak)
         for users in (wanted.users, *([] if weak else [wanted.strong_users])):
             if not users or users[-1][0] != path:
                 users.append((path, library))
@@ -180,6 +258,7 @@ class Table:
     def _library(self, part: Input, library: ElfObject) -> None:
         name = library.soname or part.operand.text
         if self.linker.drops_unneeded and part.operand.as_needed and not self._needed(library):
+            self.dropped[name] = library
             return
         if part.operand.copy_needed:
             self.needs_all.append(library)
@@ -201,6 +280,8 @@ class Table:
         self.libraries.append(library)
         for key in defines(library):
             self.by_library.setdefault(key, library)
+            if not self.linker.archives_in_order and key[0] not in self.hidden:
+                self.lost[key[0]] = len(self._lazy)
         self._references(library)
 
     def indirect(self, library: ElfObject) -> None:
@@ -215,16 +296,30 @@ class Table:
                 name = self._wrapped(one.name) if wrapped else one.name
                 self._want((name, one.version), one.weak, library.path, library)
 
+    def own(self, name: str) -> bool:
+        """Whether the linker defines ``name`` itself, or takes it for granted."""
+        return linker_own(name) or name in self.linker.granted
+
+    def relaxed(self, use: ObjectUse) -> bool:
+        """Whether a program's call of ``__tls_get_addr`` is taken out: its accesses are made simpler ones."""
+        if self.line.shared or use.name != b"__tls_get_addr":
+            return False
+        symbols = self.units[use.unit].symbols
+        return self.linker.relaxes_foreign or not any(
+            one.tls and not one.defined and one.name.decode("utf-8", "surrogateescape") not in self.objects
+            for one in symbols
+        )
+
     def serves_library(self, key: Key) -> bool | None:
         """Whether a library that wants ``key`` gets it; None where it is there and not exported."""
         name, version = key
-        if self.linker.asking_is_enough and name in self.line.asked_for:
+        if key in self.by_library or (version is None and self.own(name)):
             return True
-        if key in self.by_library or name in self.line.defined or (version is None and linker_own(name)):
-            return True
+        if name in self.line.defined:
+            return None if name in self.hidden else True
         if version is None and name in self.objects:
-            return True if self.objects[name] else None
-        return False
+            return True if self.objects[name] and name not in self.hidden else None
+        return self.linker.asking_is_enough and name in self.line.asked_for
 
 
 def linker_own(name: str) -> bool:

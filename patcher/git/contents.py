@@ -1,0 +1,86 @@
+"""The files of a commit with changes over them, in memory: what a branch would be on another base."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from patcher.git import changes
+from patcher.git.changes import Version
+from patcher.git.objects import read_blob
+from patcher.git.repository import entries, resolve
+
+NEW_FILE_MODE = "100644"
+
+
+class Objects:
+    """A repository's file contents, and those that are made here and may never be written."""
+
+    def __init__(self, repo: Path) -> None:
+        self.repo = repo
+        self._made: dict[str, bytes] = {}
+        self._algorithm = "sha1" if len(resolve(repo, "HEAD")) == 40 else "sha256"
+
+    def read(self, version: Version | None) -> bytes | None:
+        """The bytes of ``version``; None for none."""
+        if version is None:
+            return None
+        known = self._made.get(version.blob)
+        return known if known is not None else read_blob(self.repo, version.blob)
+
+    def made(self, data: bytes | None, like: Version | None) -> Version | None:
+        """The version that holds ``data``, with the mode of ``like``; it is in memory alone."""
+        if data is None:
+            return None
+        digest = hashlib.new(self._algorithm, usedforsecurity=False)
+        digest.update(b"blob %d\0" % len(data) + data)
+        self._made.setdefault(digest.hexdigest(), data)
+        return Version(like.mode if like is not None else NEW_FILE_MODE, digest.hexdigest())
+
+    def keep(self, versions: Mapping[str, Version | None]) -> None:
+        """Write those of ``versions`` that were made here into the repository, as objects without a ref."""
+        for version in versions.values():
+            if version is not None and version.blob in self._made:
+                changes.write_blob(self.repo, self._made[version.blob])
+
+
+class Contents:
+    """A commit's tree with changes over it, as a :class:`patcher.engine.tree.ListedTree`.
+
+    Paths of :meth:`read` and :meth:`files` are below ``prefix``; those of the other methods from the top.
+    """
+
+    def __init__(self, objects: Objects, commit: str, prefix: str = "") -> None:
+        self.objects = objects
+        self.commit = resolve(objects.repo, commit)
+        self.prefix = prefix
+        self._there = {
+            path: Version(mode, blob) for path, (mode, blob) in entries(objects.repo, self.commit).items()
+        }
+        self.over: dict[str, Version | None] = {}
+
+    @property
+    def name(self) -> str:
+        return f"{self.objects.repo / self.prefix}@{self.commit[:12]}"
+
+    def version(self, path: str) -> Version | None:
+        """What ``path`` is."""
+        return self.over[path] if path in self.over else self._there.get(path)
+
+    def put(self, path: str, version: Version | None) -> None:
+        """Let ``path`` be ``version``."""
+        self.over[path] = version
+
+    def read(self, path: str) -> bytes | None:
+        version = self.version(self.prefix + path) if not path.startswith("/") else None
+        return self.objects.read(version) if version is not None and version.is_file else None
+
+    def files(self) -> list[str]:
+        return sorted(path.removeprefix(self.prefix) for path in self._all() if path.startswith(self.prefix))
+
+    def _all(self) -> Iterator[str]:
+        for path in {**self._there, **self.over}:
+            version = self.version(path)
+            if version is not None and version.is_file:
+                yield path

@@ -1,0 +1,355 @@
+"""A tree with the type in it, moved to another release of upstream: the user's own commits stay.
+
+The type is taken out of the branch's commits, what is left of them is done again on the new base, the type
+is put in as today's edits say it: first in memory, where every conflict shows, and then in the tree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from patcher import git
+from patcher.base.errors import PatcherError, TreeChangedError, UsageError
+from patcher.base.progress import SILENT, Reporter
+from patcher.engine import commit as committing
+from patcher.engine import settled, transaction
+from patcher.engine.journal import Journal
+from patcher.engine.patchset import PatchSet
+from patcher.engine.plan import Plan
+from patcher.engine.planning import make_plan
+from patcher.engine.recording import decided, recorded
+from patcher.engine.records import digest
+from patcher.engine.tree import WorkTree, require_llama
+from patcher.git import changes
+from patcher.git.changes import Written
+from patcher.git.contents import Contents, Objects
+from patcher.move import state
+from patcher.move.replay import Meeting, Own, marked, own_commits, replay, stripped_changes
+from patcher.move.state import State
+from patcher.move.stripping import Stripping
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What a move did, or would do. Commits are full hashes."""
+
+    tree: Path
+    old: str
+    base: str  # the release that it is on now
+    new: str | None  # None: a dry run, or stopped
+    own: tuple[str, ...]  # subjects of the user's commits
+    plan: Plan | None = field(repr=False)  # of the type on the new base; None where it stopped before
+    conflicts: tuple[str, ...] = ()  # files in which the user's commit and upstream meet
+    stopped_at: str = ""  # the subject of that commit
+
+
+@dataclass(frozen=True)
+class _Course:
+    """What is to be done, all of it known before anything is."""
+
+    objects: Objects
+    prefix: str
+    old: str
+    base: str
+    branch: str | None
+    patchset: PatchSet
+    carried: str  # how the old state has the type: "committed", "uncommitted" or ""
+    own: tuple[Own, ...]
+    parents: tuple[str, ...] | None  # of the one commit that a merge ends in
+
+
+def move(
+    tree: WorkTree,
+    ref: str,
+    patchset: PatchSet,
+    *,
+    onto: str | None = None,
+    base: str | None = None,
+    dry_run: bool = False,
+    reporter: Reporter = SILENT,
+) -> Moved:
+    """Bring ``tree`` to the commit ``ref``, with the user's own commits and the type.
+
+    ``base`` is the commit that the branch grew from, where history doesn't tell; ``onto`` names a new branch
+    for the result. Raises :class:`ConflictError` where the type can't be placed there (nothing is changed
+    then), :class:`TreeChangedError` where there are changes that aren't committed, :class:`UsageError` for
+    refs. Where a commit of the user's own meets upstream's changes it stops, as :attr:`Moved.conflicts` says.
+    """
+    course = _course(tree, ref, patchset, base, reporter)
+    if onto is not None:
+        _require_new_branch(course.objects.repo, onto)
+    if dry_run:
+        return _tried(tree, course, reporter)
+    if state.read(tree) is not None:
+        raise UsageError(
+            f"{tree.root}: a move was begun and not ended", hint="'q8a8-patch move --continue' or '--abort'"
+        )
+    changes.require_identity(course.objects.repo)
+    _tried(tree, course, reporter)  # raises where the type can't be placed
+    stripped = _written_row(course)
+    begun = State(
+        old=course.old, branch=course.branch, onto=onto, base=course.base, tip=course.base, rest=stripped,
+        carried=course.carried, kind=course.patchset.source, parents=list(course.parents or ()),
+    )  # fmt: skip
+    state.write(tree, begun)
+    if course.carried == "uncommitted":
+        transaction.revert(tree, course.patchset.name, reporter=reporter)
+    try:
+        return _go_on(tree, begun, at=course.old, patchset=course.patchset, reporter=reporter)
+    except PatcherError:
+        abort(tree, patchset, reporter=reporter)
+        raise
+
+
+def go_on(tree: WorkTree, patchset: PatchSet, *, reporter: Reporter = SILENT) -> Moved:
+    """Go on with a move that stopped or was cut off. Raises :class:`UsageError` where there is none, and
+    where files are still unmerged."""
+    begun = _begun(tree)
+    top = _top(tree)
+    patchset = settled.remembered(patchset, Contents(Objects(top), begun.old, _prefix(tree, top)))
+    left = sorted(changes.unmerged(top))
+    if left:
+        raise UsageError(f"{top}: {left[0]} is unmerged", hint="settle it, 'git add' it, then --continue")
+    tip, at = begun.tip, begun.tip
+    if begun.stopped:
+        written = changes.read_commit(top, begun.rest[0][1])
+        tip = changes.commit_index(top, on=begun.tip, message=written.message, author=written.author)
+        begun = begun.past_stop(tip)
+        state.write(tree, begun)
+        at = tip
+    else:
+        changes.restore(top, begun.tip)  # it was cut off: the tree may be between two commits
+    return _go_on(tree, begun, at=at, patchset=patchset, reporter=reporter)
+
+
+def abort(tree: WorkTree, patchset: PatchSet, *, reporter: Reporter = SILENT) -> str:
+    """Go back to where the move began; the commit. Raises :class:`UsageError` where there is none."""
+    begun = _begun(tree)
+    top = _top(tree)
+    changes.restore(top, begun.old)
+    _settle(top, begun.branch, begun.old)
+    if begun.carried == "uncommitted":
+        transaction.apply(tree, settled.remembered(patchset, tree), reporter=reporter)
+    state.drop(tree)
+    return begun.old
+
+
+def _begun(tree: WorkTree) -> State:
+    begun = state.read(tree)
+    if begun is None:
+        raise UsageError(f"{tree.root}: looked for a move that was begun, found none")
+    return begun
+
+
+def _course(tree: WorkTree, ref: str, patchset: PatchSet, base: str | None, reporter: Reporter) -> _Course:
+    require_llama(tree)
+    top = _top(tree)
+    prefix = _prefix(tree, top)
+    old = git.resolve(top, "HEAD")
+    doing = changes.operation(top)
+    if doing is not None or changes.unmerged(top):
+        raise UsageError(
+            f"{top}: a {doing or 'merge'} is in progress",
+            hint="'q8a8-patch move' without a release settles the type's own conflicts in it",
+        )
+    new_base = git.resolve(top, ref)
+    old_base = _old_base(top, old, new_base, base)
+    if old_base == new_base:
+        raise UsageError(f"{tree.root}: is on {ref} already")
+    objects = Objects(top)
+    there = Contents(objects, old, prefix)
+    patchset = settled.remembered(patchset, there)
+    row = changes.branch_commits(top, old_base, old)
+    ours = [(one.id, one.parents[0]) for one in row if committing.is_ours(one.message, patchset.name)]
+    carried = _carried(tree, there, patchset, top, prefix, reporter)
+    if carried != "committed":
+        ours = []
+    stripping = Stripping(objects, prefix, patchset, old_base, ours)
+    merges = [one for one in row if len(one.parents) > 1]
+    if merges:  # a row that holds merges can't be told again commit by commit: its sum is merged once more
+        sum_ = stripped_changes(top, old_base, old, stripping)
+        message = f"Merge {ref} into {(changes.branch(top) or old[:12]).removeprefix('refs/heads/')}\n"
+        whole = Own(Written(old, (old_base,), changes.read_commit(top, old).author, message.encode()), sum_)
+        return _Course(
+            objects, prefix, old, new_base, changes.branch(top), patchset, carried, (whole,), (old, new_base)
+        )
+    own = tuple(own_commits(top, row, stripping))
+    return _Course(objects, prefix, old, new_base, changes.branch(top), patchset, carried, own, None)
+
+
+def _top(tree: WorkTree) -> Path:
+    top = git.find_toplevel(tree.root)
+    if top is None or git.head(top) is None:
+        raise UsageError(
+            f"{tree.root}: looked for a git checkout with a commit, found none",
+            hint="for a copy without a history name both releases: --from OLD --source NEW",
+        )
+    return top
+
+
+def _prefix(tree: WorkTree, top: Path) -> str:
+    below = tree.root.relative_to(top.resolve()).as_posix()
+    return "" if below == "." else below + "/"
+
+
+def _old_base(top: Path, old: str, new: str, named: str | None) -> str:
+    """The commit that the branch grew from: named, shared with the new one, or recorded by fetch."""
+    if named is not None:
+        return git.resolve(top, named)
+    found = changes.merge_base(top, old, new) or git.base(top)
+    if found is None:
+        raise UsageError(
+            f"{top}: looked for the release that {old[:12]} grew from, found none: it has no commit in common"
+            f" with {new[:12]}",
+            hint="name it with --base",
+        )
+    return found
+
+
+def _carried(
+    tree: WorkTree, there: Contents, patchset: PatchSet, top: Path, prefix: str, reporter: Reporter
+) -> str:
+    """How the tree has the type. Raises :class:`TreeChangedError` for changes that aren't committed."""
+    records = [one for one in Journal(tree).applied if one.kind == patchset.name]
+    written = {entry.path: entry.after for record in records for entry in record.entries}
+    dirty = [path for path in git.is_dirty(top) if not _is_untracked(top, path)]
+    loose = [path for path in git.is_dirty(top) if path.removeprefix(prefix) in written]
+    for path in dict.fromkeys((*dirty, *loose)):
+        below = path.removeprefix(prefix)
+        if not path.startswith(prefix) or digest(tree.read(below)) != written.get(below, "-"):
+            raise TreeChangedError(
+                f"{top}: {path} has changes that aren't committed", hint="commit or stash them, then move"
+            )
+    if loose:
+        return "uncommitted"
+    plan = make_plan(there, patchset, reporter)
+    return "committed" if len(plan.missing) < len(plan.edits) // 2 else ""
+
+
+def _is_untracked(top: Path, path: str) -> bool:
+    return path not in git.entries(top, git.resolve(top, "HEAD"))
+
+
+def _tried(tree: WorkTree, course: _Course, reporter: Reporter) -> Moved:
+    """The whole course in memory. Raises :class:`ConflictError` where the type can't be placed."""
+    contents = Contents(course.objects, course.base, course.prefix)
+    subjects = tuple(own.written.subject for own in course.own)
+    meetings: list[Meeting] = []
+    stopped = ""
+    for own in course.own:
+        found = replay(contents, own)
+        meetings += found
+        stopped = stopped or (own.written.subject if found else "")
+    plan = make_plan(contents, course.patchset, reporter)
+    plan.require_clean()
+    paths = tuple(dict.fromkeys(one.path for one in meetings))
+    return Moved(tree.root, course.old, course.base, None, subjects, plan, paths, stopped)
+
+
+def _written_row(course: _Course) -> list[tuple[str, str]]:
+    """The user's commits without the type, as objects: (before, after) of each, in their order."""
+    objects, row = course.objects, []
+    for own in course.own:
+        before = {path: pair[0] for path, pair in own.changes.items()}
+        after = {path: pair[1] for path, pair in own.changes.items()}
+        objects.keep(before)
+        objects.keep(after)
+        one = changes.write_commit(
+            course.objects.repo,
+            on=own.written.parents[0],
+            changes=before,
+            message=b"before\n",
+            author=own.written.author,
+        )
+        other = changes.write_commit(
+            course.objects.repo, on=one, changes=after, message=own.written.message, author=own.written.author
+        )
+        row.append((one, other))
+    return row
+
+
+def _go_on(tree: WorkTree, begun: State, *, at: str, patchset: PatchSet, reporter: Reporter) -> Moved:
+    """From the commit ``at``, which index and work tree are at, to the end or the next stop."""
+    top = _top(tree)
+    prefix = _prefix(tree, top)
+    objects = Objects(top)
+    tip, subjects = begun.tip, [changes.read_commit(top, new).subject for _, new in begun.rest]
+    with reporter.step("Moving your commits", total=max(1, len(begun.rest))) as step:
+        for number, (before, after) in enumerate(begun.rest):
+            step.update(done=number, detail=subjects[number])
+            written = changes.read_commit(top, after)
+            own = Own(written, changes.changed(top, before, after))
+            contents = Contents(objects, tip, prefix)
+            meetings = replay(contents, own)
+            if meetings:
+                _stop(tree, begun.stopped_at(number, tip), contents, meetings, at=at)
+                paths = tuple(one.path for one in meetings)
+                return Moved(
+                    tree.root, begun.old, begun.base, None, tuple(subjects), None, paths, written.subject
+                )
+            objects.keep(contents.over)
+            parents = begun.parents if begun.parents else [tip]
+            tip = changes.write_commit(
+                top,
+                on=tip,
+                changes=contents.over,
+                message=written.message,
+                parents=parents,
+                author=written.author,
+            )
+    plan = make_plan(Contents(objects, tip, prefix), patchset, reporter)
+    plan.require_clean()
+    if begun.carried == "committed":
+        there = Contents(objects, tip, prefix)
+        record = recorded(there, plan, decided(patchset, plan, reporter))
+        made = {
+            prefix + file.path: objects.made(file.after(), there.version(prefix + file.path))
+            for file in (*plan.files, *([record] if record is not None else []))
+        }
+        objects.keep(made)
+        tip = changes.write_commit(top, on=tip, changes=made, message=committing.message(patchset))
+    state.write(tree, begun.ending(tip))
+    changes.switch(top, at, tip)
+    where = f"refs/heads/{begun.onto}" if begun.onto is not None else begun.branch
+    _settle(top, where, tip)
+    git.record_base(top, begun.base)
+    if begun.carried == "uncommitted":
+        plan = transaction.apply(tree, patchset, reporter=reporter).plan
+    state.drop(tree)
+    return Moved(tree.root, begun.old, begun.base, tip, tuple(subjects), plan)
+
+
+def _stop(
+    tree: WorkTree, stopped: State, contents: Contents, meetings: Sequence[Meeting], *, at: str
+) -> None:
+    """Leave the commit's other changes staged, and both sides of the files where it meets upstream's."""
+    top, objects = contents.objects.repo, contents.objects
+    labels = ("upstream", "before", "your commit")
+    for meeting in meetings:
+        contents.put(meeting.path, marked(contents, meeting, labels))
+    objects.keep(contents.over)
+    shown = changes.write_commit(top, on=contents.commit, changes=contents.over, message=b"stopped\n")
+    state.write(tree, stopped)
+    changes.switch(top, at, shown)
+    changes.detach(top, stopped.tip)
+    changes.stage_sides(top, {one.path: (one.before, one.now, one.after) for one in meetings})
+
+
+def _settle(top: Path, branch: str | None, commit: str) -> None:
+    """Let HEAD be ``branch`` at ``commit``; detached where there is none."""
+    if branch is None:
+        changes.detach(top, commit)
+    else:
+        changes.point(top, branch, commit, reason="q8a8-patch move")
+        changes.check_out(top, branch)
+
+
+def _require_new_branch(top: Path, name: str) -> None:
+    changes.require_branch_name(top, name)
+    if changes.has_ref(top, f"refs/heads/{name}"):
+        raise UsageError(f"{top}: there is a branch {name} already", hint="name a new one with --onto")
+
+
+__all__ = ["Moved", "abort", "go_on", "move"]

@@ -1,0 +1,125 @@
+"""A merge, rebase or stash that stopped in the type's own lines, settled: upstream's side, then the type.
+
+Both sides are merged without the type; the type's edits are then put in as into any tree. What is left
+unmerged after that is the user's own to settle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from patcher import git
+from patcher.base.errors import ConflictError, UsageError
+from patcher.base.progress import SILENT, Reporter
+from patcher.engine import settled, transaction
+from patcher.engine.patchset import PatchSet
+from patcher.engine.planning import make_plan
+from patcher.engine.tree import WorkTree
+from patcher.git import changes
+from patcher.git.changes import Version
+from patcher.git.contents import Contents, Objects
+from patcher.move.stripping import Stripping
+
+_NEXT = {
+    "merge": "git commit --no-edit",
+    "rebase": "git rebase --continue",
+    "cherry-pick": "git cherry-pick --continue",
+    "revert": "git revert --continue",
+}
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What was settled. Paths are from the top of the repository."""
+
+    operation: str  # what git is in the middle of; "stash" where git doesn't say
+    files: tuple[str, ...]  # settled and staged
+    left: tuple[str, ...]  # unmerged still: both sides changed what isn't the type's
+    applied: bool  # the type is in the tree
+    next: str  # the command that goes on
+
+
+def settle(tree: WorkTree, patchset: PatchSet, *, reporter: Reporter = SILENT) -> Settled:
+    """Settle what is unmerged in ``tree`` because of the type; apply the type where nothing is left.
+
+    Raises :class:`UsageError` where nothing is unmerged, :class:`ConflictError` where the type can't be
+    placed.
+    """
+    top = git.find_toplevel(tree.root)
+    sides = changes.unmerged(top) if top is not None else {}
+    if top is None or not sides:
+        raise UsageError(
+            f"{tree.root}: no merge is in progress here",
+            hint="name the release to move to: q8a8-patch move REF",
+        )
+    prefix = tree.root.relative_to(top.resolve()).as_posix()
+    prefix = "" if prefix == "." else prefix + "/"
+    doing = changes.operation(top) or "stash"
+    objects = Objects(top)
+    base = _base(top, doing)
+    stripping = _stripping(
+        objects, prefix, settled.remembered(patchset, Contents(objects, "HEAD", prefix)), base, sides
+    )
+    done: dict[str, Version | None] = {}
+    for path, stages in sides.items():
+        try:
+            first, ours, theirs = (stripping.version(path, stages.get(number)) for number in (1, 2, 3))
+        except ConflictError as why:
+            reporter.warn(str(why))
+            continue
+        merged, is_settled = _merged(objects, first, ours, theirs)
+        if is_settled:
+            done[path] = merged
+    objects.keep(done)
+    changes.stage(top, done)
+    changes.check_out_paths(top, list(done))
+    left = tuple(path for path in sides if path not in done)
+    if left:
+        return Settled(
+            doing, tuple(done), left, False, f"settle {left[0]}, 'git add' it, then 'q8a8-patch apply'"
+        )
+    applied = transaction.apply(tree, settled.remembered(patchset, tree), reporter=reporter)
+    changes.stage_files(top, [prefix + path for path in applied.written])
+    return Settled(doing, tuple(done), (), True, _NEXT.get(doing, "git stash drop"))
+
+
+def _base(top: Path, doing: str) -> str | None:
+    """The commit that both sides grew from, as far as git says it."""
+    if doing == "merge":
+        return changes.merge_base(top, "HEAD", "MERGE_HEAD")
+    if doing in ("rebase", "cherry-pick"):
+        name = "REBASE_HEAD" if doing == "rebase" else "CHERRY_PICK_HEAD"
+        if changes.has_ref(top, name):
+            parents = changes.read_commit(top, name).parents
+            return parents[0] if parents else None
+    return None
+
+
+def _stripping(
+    objects: Objects, prefix: str, patchset: PatchSet, base: str | None, sides: dict[str, dict[int, Version]]
+) -> Stripping:
+    """Pairs for what is unmerged: of the base that git names, else of HEAD with each file's base side."""
+    if base is not None and not make_plan(Contents(objects, base, prefix), patchset).conflicts:
+        return Stripping(objects, prefix, patchset, base)
+    over = {path: stages.get(1) for path, stages in sides.items()}
+    return Stripping(objects, prefix, patchset, "HEAD", over=over)
+
+
+def _merged(
+    objects: Objects, base: Version | None, ours: Version | None, theirs: Version | None
+) -> tuple[Version | None, bool]:
+    if ours == theirs or theirs == base:
+        return ours, True
+    if ours == base:
+        return theirs, True
+    if (
+        base is None
+        or ours is None
+        or theirs is None
+        or not (ours.is_file and theirs.is_file and base.is_file)
+    ):
+        return None, False
+    read = objects.read
+    data = git.merge(read(ours) or b"", base=read(base) or b"", other=read(theirs) or b"")
+    return objects.made(data, ours), data is not None

@@ -1,0 +1,94 @@
+"""A branch's own commits on another base, file by file, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from patcher import git
+from patcher.git import changes
+from patcher.git.changes import Version, Written
+from patcher.git.contents import Contents
+from patcher.move.stripping import Stripping
+
+Change = tuple[Version | None, Version | None]  # before, after
+
+
+@dataclass(frozen=True)
+class Own:
+    """One commit that isn't ours, without the type: what it changed, by path from the top."""
+
+    written: Written
+    changes: Mapping[str, Change]
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """A file that the commit and the new base both changed in the same lines."""
+
+    path: str
+    now: Version | None
+    before: Version | None
+    after: Version | None
+
+
+def own_commits(repo: Path, commits: list[Written], stripping: Stripping) -> list[Own]:
+    """``commits``, a row along first parents, without the type; those that leave nothing are ours and go."""
+    found = []
+    for commit in commits:
+        made = stripped_changes(repo, commit.parents[0], commit.id, stripping)
+        if made:
+            found.append(Own(commit, made))
+    return found
+
+
+def stripped_changes(repo: Path, old: str, new: str, stripping: Stripping) -> dict[str, Change]:
+    """What differs between two commits when the type is taken out of both."""
+    made = {}
+    for path, (before, after) in changes.changed(repo, old, new).items():
+        pair = stripping.version(path, before), stripping.version(path, after)
+        if pair[0] != pair[1]:
+            made[path] = pair
+    return made
+
+
+def replay(contents: Contents, own: Own) -> list[Meeting]:
+    """Make the changes of ``own`` in ``contents``; the files where that can't be done stay as they are."""
+    meetings = []
+    for path, (before, after) in own.changes.items():
+        now = contents.version(path)
+        if now in (before, after):
+            contents.put(path, after)
+            continue
+        merged = _merged(contents, now, before, after)
+        if merged is None:
+            meetings.append(Meeting(path, now, before, after))
+        else:
+            contents.put(path, merged)
+    return meetings
+
+
+def _merged(
+    contents: Contents, now: Version | None, before: Version | None, after: Version | None
+) -> Version | None:
+    if now is None or before is None or after is None:
+        return None  # added on both sides, or changed on one and removed on the other
+    if not (now.is_file and before.is_file and after.is_file):
+        return None  # a link or a submodule has no lines
+    read = contents.objects.read
+    mine, base, other = read(now), read(before), read(after)
+    data = git.merge(mine or b"", base=base or b"", other=other or b"")
+    mode = now.mode if before.mode == after.mode else after.mode
+    return contents.objects.made(data, Version(mode, now.blob))
+
+
+def marked(contents: Contents, meeting: Meeting, labels: tuple[str, str, str]) -> Version | None:
+    """The file with both sides between marks, as git would leave it; a side that has none stays out."""
+    read = contents.objects.read
+    sides = [read(one) for one in (meeting.now, meeting.before, meeting.after)]
+    like = meeting.now or meeting.after
+    if meeting.now is None or meeting.after is None:
+        return like
+    data, _ = git.merge_marked(sides[0] or b"", base=sides[1] or b"", other=sides[2] or b"", labels=labels)
+    return contents.objects.made(data, like)

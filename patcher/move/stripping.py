@@ -1,0 +1,118 @@
+"""The type taken out of a file's content, as a commit has it: by merging, never by guessing.
+
+What we put into a file is known as a pair, the file with the type and the file without: of a commit of our
+own, or computed from the base with today's edits. The difference between the two, taken out of any later
+content of the file, leaves what others have changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+
+from patcher import git
+from patcher.base.errors import ConflictError
+from patcher.engine import tree_record
+from patcher.engine.patchset import PatchSet
+from patcher.engine.planning import make_plan
+from patcher.engine.tree_record import PLACE
+from patcher.git.changes import Version
+from patcher.git.contents import Contents, Objects
+
+
+class Stripping:
+    """Contents without the type. ``ours`` are commits that put it in, each with the one before it; ``over``
+    are files that the base is taken to have otherwise."""
+
+    def __init__(
+        self,
+        objects: Objects,
+        prefix: str,
+        patchset: PatchSet,
+        base: str,
+        ours: Iterable[tuple[str, str]] = (),
+        over: Mapping[str, Version | None] | None = None,
+    ) -> None:
+        self._objects = objects
+        self._prefix = prefix
+        self._patchset = patchset
+        self._base = Contents(objects, base, prefix)
+        self._base.over.update(over or {})
+        self._pairs = [
+            (Contents(objects, carried, prefix), Contents(objects, stock, prefix)) for carried, stock in ours
+        ]
+
+    @cached_property
+    def _computed(self) -> dict[str, tuple[bytes, bytes | None]]:
+        """Path from the top -> the base's file with today's edits, and without."""
+        plan = make_plan(self._base, self._patchset)
+        return {
+            self._prefix + file.path: (file.after(), None if file.is_new else file.before)
+            for file in plan.files
+        }
+
+    @property
+    def paths(self) -> set[str]:
+        """The files that the type goes into, from the top."""
+        return {*self._computed, self._prefix + PLACE}
+
+    def version(self, path: str, version: Version | None) -> Version | None:
+        """What ``path`` would be without the type, where it is ``version`` with it.
+
+        Raises :class:`ConflictError` where ours and theirs can't be told apart any more.
+        """
+        data = self._objects.read(version) if version is not None and version.is_file else None
+        if data is None or not path.startswith(self._prefix):
+            return version
+        if path == self._prefix + PLACE:
+            return self._objects.made(_without_type(data, self._patchset.name), version)
+        is_known = False
+        for carried, stock in self._known(path):
+            is_known = True
+            if data in (carried, stock):
+                return self._objects.made(stock, version)
+            if carried is None or stock is None:
+                continue
+            if not holds(data, carried, stock):
+                return version
+            merged = git.merge(data, base=carried, other=stock)
+            if merged is not None:
+                return self._objects.made(merged, version)
+        if is_known:
+            raise ConflictError(
+                f"{path}: {self._patchset.type.upper} can't be told from what was changed in its own lines",
+                hint="take the type's lines out of that file by hand, commit that, then move",
+            )
+        return version  # what is said there of the type is somebody's own
+
+    def _known(self, path: str) -> Iterator[tuple[bytes | None, bytes | None]]:
+        below = path.removeprefix(self._prefix)
+        for carried, stock in self._pairs:
+            pair = carried.read(below), stock.read(below)
+            if pair[0] != pair[1]:
+                yield pair
+        if path in self._computed:
+            yield self._computed[path]
+
+
+def holds(data: bytes, carried: bytes, stock: bytes) -> bool:
+    """Whether ``data`` has a line that the type brings: one of ``carried`` that ``stock`` hasn't."""
+    ours = {line.strip() for line in carried.splitlines()} - {line.strip() for line in stock.splitlines()}
+    return any(line.strip() in ours for line in data.splitlines())
+
+
+def _without_type(data: bytes, name: str) -> bytes | None:
+    """The tree's own file of the tool without the part of the type ``name``."""
+    return tree_record.read(_OneFile(data)).with_type(name, None).text()
+
+
+class _OneFile:
+    """A tree of the tool's own file alone."""
+
+    name = PLACE
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def read(self, path: str) -> bytes | None:
+        return self._data if path == PLACE else None

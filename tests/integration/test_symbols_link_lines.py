@@ -1,0 +1,133 @@
+"""--emulate on random link lines, each verdict against the real linker's; and the shapes that it once got wrong."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from benchmarks.emulation import compare, linkers
+from patcher.symbols.emulate import linker_named, refusals
+from patcher.symbols.emulate.commandline import parse
+from patcher.symbols.emulate.scripts import parse_script
+from patcher.symbols.scope import Library
+from patcher.symbols.search import Search
+from tests.linking import Workshop, have
+
+pytestmark = [
+    pytest.mark.compiler,
+    pytest.mark.skipif(not have("gcc", "ld.gold"), reason="needs gcc and gold"),
+]
+
+
+@pytest.mark.parametrize("first", range(5000, 5024, 6))
+def test_random_lines(first: int) -> None:
+    compared = [one for seed in range(first, first + 6) for one in compare(seed)]
+    assert len(compared) == 6 * len(linkers())
+    assert [one for one in compared if one.verdict == "wrong"] == []
+
+
+def test_the_sample_has_both_verdicts() -> None:
+    compared = [one for seed in range(5000, 5006) for one in compare(seed)]
+    assert {one.real.refused for one in compared} == {True, False}
+
+
+MANGLED = "int _ZN4impl1gEi(int x){return x;} int _ZN3api1fEi(int x){return x;}"
+# name -> C sources (a .so is linked of what begins with lib), the line
+SHAPES = {
+    "unused code goes": (
+        {"a.o": "int nowhere(void); int unused(void){return nowhere();} int _start(void){return 0;}"},
+        "--gc-sections a.o",
+    ),
+    "used code stays": (
+        {"a.o": "int nowhere(void); int used(void){return nowhere();} int _start(void){return used();}"},
+        "--gc-sections a.o",
+    ),
+    "what a library calls stays": (
+        {
+            "a.o": "int gone(void); int back(void){return gone();} int lib(void); int _start(void){return lib();}",
+            "libl.so": "int back(void); int lib(void){return back();}",
+        },
+        "--gc-sections a.o libl.so",
+    ),
+    "what a table of constructors calls stays": (
+        {"a.o": "int gone(void); __attribute__((constructor)) void go(void){gone();} int _start(void){return 0;}"},
+        "--gc-sections a.o",
+    ),
+    "retained": (
+        {"a.o": 'int gone(void); int _start(void){return 0;} __attribute__((section("keep"))) int (*f)(void)=gone;'
+         ' extern int (*__start_keep)(void); int g(void){return __start_keep != 0;}'},
+        "--gc-sections -u g a.o",
+    ),
+    "names of C++ in a version script": (
+        {
+            "m.o": "int lib(void); int _start(void){return lib();}", "x.o": MANGLED,
+            "liby.so": "int _ZN4impl1gEi(int); int lib(void){return _ZN4impl1gEi(1);}",
+        },
+        "--version-script=cpp.map m.o x.o liby.so",
+    ),
+    "an archive excluded by its stem": (
+        {
+            "m.o": "int plug(void),impl(void); int _start(void){return plug()+impl();}",
+            "libimpl.a": "int impl(void){return 4;}",
+            "libplug.so": "int impl(void); int plug(void){return impl();}",
+        },
+        "--exclude-libs libimpl m.o libimpl.a libplug.so",
+    ),
+    "a weak reference that a library makes strong": (
+        {
+            "w.o": "__attribute__((weak)) int s4(void); int _start(void){return s4?s4():0;}",
+            "libl.so": "int s4(void); int l(void){return s4();}",
+        },
+        "--allow-shlib-undefined w.o libl.so",
+    ),
+    "a version script that names what is not there": (
+        {"m.o": "int f(void){return 0;}"}, "-shared --version-script=none.map m.o",
+    ),
+    "a hidden reference in another object": (
+        {
+            "m.o": "int lib(void); int f(void){return 0;} int _start(void){return lib();}",
+            "x.o": '__attribute__((visibility("hidden"))) int f(void); int g(void){return f();}',
+            "libl.so": "int f(void); int lib(void){return f();}",
+        },
+        "m.o x.o libl.so",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_shapes(name: str, tmp_path: Path) -> None:
+    sources, line = SHAPES[name]
+    shop = Workshop(tmp_path)
+    shop.source("cpp.map", '{ global: extern "C++" { api::*; }; local: *; };\n')
+    shop.source("none.map", "V1 { global: f; nowhere; local: *; };\n")
+    for file, text in sources.items():
+        part = shop.compile(f"{file}_.c", text, "-ffunction-sections", "-fdata-sections", "-O1")
+        if file.endswith(".o"):
+            part.rename(tmp_path / file)
+        elif file.endswith(".a"):
+            shop.run("ar", "rcs", file, part)
+        else:
+            shop.run("ld.gold", "-shared", "-o", file, part)
+    for linker, program in linkers().items():
+        real = shop.run(program, "-o", "out", *line.split(), ok=False)
+        ours = refusals(parse(line.split(), tmp_path), linker_named(linker), Library(Search()))
+        assert bool(ours) == bool(real.returncode), (linker, real.stderr, ours)
+
+
+def test_version_scripts_as_they_are_written() -> None:
+    script = parse_script(
+        '# c\nV1 { global: a; b*; extern "C++" { n::*; "m::f(int)"; }; local: bx; * ; }; V2 { global: c; } V1;'
+    )
+    names = ("a", "b1", "bx", "c", "d", "V1", "_ZN1n1fEv", "_ZN1m1fEi", "_ZN1m1fEv")
+    assert [name for name in names if script.is_local(name)] == ["bx", "d", "V1", "_ZN1m1fEv"]
+    assert script.unmatched(["a", "_ZN1m1fEi"]) == ["c", "bx"]
+
+
+def test_benchmark_says_what_is_wrong() -> None:
+    done = subprocess.run(
+        ["python", "-m", "benchmarks.emulation", "--lines", "1", "--seed", "5000"],
+        capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert done.stdout.count("judged") == len(linkers())
