@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
 from patcher.base import interrupt
-from patcher.base.errors import TreeChangedError, UsageError
+from patcher.base.errors import PatcherError, TreeChangedError, UsageError
 from patcher.base.progress import SILENT, Reporter
 from patcher.engine.journal import Journal
 from patcher.engine.patchset import PatchSet
@@ -40,11 +41,13 @@ def apply_and_commit(tree: WorkTree, patchset: PatchSet, *, reporter: Reporter =
         raise TreeChangedError(
             f"{tree.root}: {sorted(dirty)[0]} has changes that aren't committed", hint="commit or stash them"
         )
-    applied = apply(tree, patchset, reporter=reporter)
     try:
+        applied = apply(tree, patchset, reporter=reporter)
         commit = _commit(tree, patchset, top, head, prefix)
     except BaseException:
-        reporter.warn(f"{tree.root}: applied, and not committed; the same command does it")
+        with suppress(PatcherError, OSError):
+            if git.head(top) == head and _ours_since(tree, top, head, prefix, patchset.type.name):
+                reporter.warn(f"{tree.root}: applied, and not committed; the same command does it")
         raise
     if commit is not None:
         reporter.note(f"{top}: committed as {commit[:12]}")
