@@ -40,6 +40,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 
+_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
 class LazyGroup(click.Group):
     """A group whose commands live in modules of their own."""
 
@@ -60,7 +63,7 @@ class LazyGroup(click.Group):
 
 @click.group(
     cls=LazyGroup,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings=_SETTINGS,
     epilog="Exit codes: 0 done, 1 findings, 2 usage, 3 conflict, 4 source, 5 build, 6 tree changed, "
     "130 interrupted.",
 )
@@ -72,10 +75,25 @@ def cli() -> None:
     """
 
 
-def run(argv: list[str] | None = None) -> int:
-    """Run one command; return its exit code. Every failure is one line on stderr."""
+def alone(program: str) -> click.Command:
+    """``verify-symbols`` as a program of its own: ``program`` is what its help calls it."""
+    from patcher.commands.verify_symbols import command
+
+    help_text = (command.help or "").replace("q8a8-patch verify-symbols", program)
+    own = click.Command(
+        program, params=command.params, callback=command.callback, help=help_text, context_settings=_SETTINGS
+    )
+    return click.version_option(__version__, prog_name=program)(own)
+
+
+def run(argv: list[str] | None = None, program: str = "q8a8-patch") -> int:
+    """Run one command; return its exit code. Every failure is one line on stderr.
+
+    ``program`` other than the group's own name is :func:`alone`.
+    """
     try:
-        result = cli.main(args=argv, prog_name="q8a8-patch", standalone_mode=False)
+        command = cli if program == "q8a8-patch" else alone(program)
+        result = command.main(args=argv, prog_name=program, standalone_mode=False)
     except PatcherError as error:
         return _fail(str(error), error.exit_code)
     except click.exceptions.Exit as error:
