@@ -12,10 +12,11 @@ from patcher.base.errors import UsageError
 from patcher.base.folder import Folder
 from patcher.base.os_errors import refused
 from patcher.base.progress import SILENT, Reporter
+from patcher.engine.layout import require_tree
 from patcher.engine.patchset import PatchSet
 from patcher.engine.plan import Plan
 from patcher.engine.planning import make_plan
-from patcher.engine.tree import CommitTree, require_llama
+from patcher.engine.tree import CommitTree
 
 AUTHOR = ("q8a8-patch", "q8a8-patch@localhost")
 # how a mail that we wrote begins: format-patch with --zero-commit, and the author of series()
@@ -66,7 +67,7 @@ def export(
     from patcher import git
 
     tree = CommitTree(repo, ref, prefix)
-    require_llama(tree)
+    require_tree(tree)
     plan = make_plan(tree, patchset, reporter)
     plan.require_clean()
     if not plan.missing:

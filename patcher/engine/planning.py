@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from patcher.base.progress import SILENT, Reporter
-from patcher.engine import comparison, equivalence, foreign, merging, replacement
+from patcher.engine import comparison, enum_numbers, equivalence, foreign, layout, merging, replacement
 from patcher.engine.anchors import AnchorError, Existing, Located, ParsedFile, Site, Source, Splice, splice
 from patcher.engine.comparison import tokens, unlike
 from patcher.engine.foreign import Foreign
@@ -24,6 +24,7 @@ _OLDER = "as an earlier q8a8-patch wrote it; 'apply --update' brings it to today
 
 def make_plan(tree: Tree, patchset: PatchSet, reporter: Reporter = SILENT) -> Plan:
     """Compute every edit of ``patchset`` on ``tree``. Never raises for a conflict: it is in the plan."""
+    patchset = layout.fitted(patchset, tree)
     paths = {edit.id: _candidate(tree, edit) for edit in patchset.edits}
     parsed = _parsed(tree, patchset, paths)
     named = list(foreign.files(tree, patchset))
@@ -34,14 +35,17 @@ def make_plan(tree: Tree, patchset: PatchSet, reporter: Reporter = SILENT) -> Pl
         for number, edit in enumerate(patchset.edits):
             step.update(done=number, detail=edit.id)
             path = paths[edit.id]
-            if edit.kind == NEW_FILE:
+            if edit.unneeded is not None:
+                plans.append(EditPlan(edit, State.NOT_NEEDED, edit.files[0], edit.unneeded))
+            elif edit.kind == NEW_FILE:
                 plans.append(_plan_new_file(tree, patchset, edit))
             elif path is None:
                 plans.append(_without_file(edit))
             else:
                 plans.append(_Editor(tree, patchset, edit, parsed[path]).plan(second.get(edit.id, [])))
     files, plans = _merge(tree, plans)
-    return Plan(tree.name, patchset, tuple(plans), files, _foreign(tree, patchset, plans, named, second))
+    found = _foreign(tree, patchset, plans, named, second)
+    return Plan(tree.name, patchset, tuple(plans), files, (*enum_numbers.clashes(tree, patchset), *found))
 
 
 def _candidate(tree: Tree, edit: Edit) -> str | None:
@@ -54,7 +58,7 @@ def _parsed(tree: Tree, patchset: PatchSet, paths: Mapping[str, str | None]) -> 
     anchors: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
     for edit in patchset.edits:
         path = paths[edit.id]
-        if path is not None and edit.kind != NEW_FILE:
+        if path is not None and edit.kind != NEW_FILE and edit.unneeded is None:
             anchors.setdefault(path, []).append((edit.kind, edit.anchor))
     return {path: ParsedFile(Source(path, tree.read(path) or b""), asked) for path, asked in anchors.items()}
 
