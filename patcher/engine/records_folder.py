@@ -104,7 +104,7 @@ def _belongs(folder: Folder, top: Path) -> bool:
         return (folder.path / os.fsdecode(back.strip())).resolve() == (top / ".git").resolve()
     settings = b"\n".join(folder.read(name, _MAX) or b"" for name in ("config", "config.worktree"))
     found = re.search(
-        rb"^[ \t]*worktree[ \t]*=[ \t]*([^\r\n]+?)[ \t]*$", settings, re.MULTILINE | re.IGNORECASE
+        rb"^[ \t]*worktree[ \t]*=[ \t]*(?=\S)([^\r\n]*[^\s])[ \t]*$", settings, re.MULTILINE | re.IGNORECASE
     )
     if found is None:
         return False
