@@ -68,7 +68,10 @@ def snapshot(place: Path, *, quiet: bool = False) -> dict[str, bytes | None]:
     for path in sorted(place.rglob("*")):
         name = path.relative_to(place).as_posix()
         if name.startswith(".git/"):
-            if name == ".git/refs/heads/main" or _is_left(name):
+            if name == ".git/refs/heads/main":  # what it holds: the commit itself has a time in it
+                tree = ["git", "rev-parse", "main^{tree}"]
+                found[name] = subprocess.run(tree, cwd=place, capture_output=True, check=True).stdout
+            elif _is_left(name):
                 found[name] = path.read_bytes() if path.is_file() else None
         elif not name.endswith((".lock", "calls.txt")):
             found[name] = path.read_bytes() if stat.S_ISREG(path.lstat().st_mode) else None
