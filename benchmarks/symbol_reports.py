@@ -23,7 +23,8 @@ HEAD = """# What people report, and what is said of it
 
 Made by `python -m benchmarks.symbol_reports --write docs/symbols/reports.md` on this machine's compiler and
 loader. Each situation is built from a few files (`tests/situations.py`), the real loader is asked with
-`LD_BIND_NOW=1` or by `dlopen(RTLD_NOW)`, and so is `verify-symbols`, which runs nothing. What agrees is the verdict: whether it loads.
+`LD_BIND_NOW=1` or by `dlopen(RTLD_NOW)`, and so is `verify-symbols`, which runs nothing. What agrees is the
+verdict: whether it loads.
 
 | situation | seen at | the loader says | we say | and advise |
 |---|---|---|---|---|
