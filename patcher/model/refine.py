@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from patcher.base import interrupt
 from patcher.base.errors import UsageError
+from patcher.base.files import settle
 from patcher.base.progress import SILENT, Reporter
 from patcher.model import architecture, smooth_metadata
 from patcher.model.choose import seen_as
@@ -174,8 +176,9 @@ def refine(quantized: Path, of: Material, reporter: Reporter = SILENT) -> Refine
                         step.update(done=len(work.errors), detail=tensor.name)
                         writer.write(tensor.name, work.data(tensor))
                     writer.sync()
-        for part, draft in zip(made.parts, drafts, strict=True):
-            draft.replace(part.path)
+        with interrupt.held():  # between the first part and the last
+            for part, draft in zip(made.parts, drafts, strict=True):
+                settle(draft, part.path)
     finally:
         for draft in drafts:
             draft.unlink(missing_ok=True)

@@ -64,11 +64,18 @@ def test_every_command_has_a_schema() -> None:
 
 
 def test_a_wrong_document_is_refused() -> None:
-    good = {"tree": "x", "files": [], "transactions": 0, "types": [], "state": "clean"}
+    good = {"tree": "x", "files": [], "transactions": 0, "types": [], "state": "clean", "remaining": {}}
     assert schemas.errors("revert", good) == []
     assert len(schemas.errors("revert", good | {"state": "dirty"})) == 1
     assert len(schemas.errors("revert", good | {"unknown": 1})) == 1
-    assert len(schemas.errors("revert", {key: good[key] for key in ("tree", "files", "types", "state")})) == 1
+    assert (
+        len(
+            schemas.errors(
+                "revert", {key: good[key] for key in ("tree", "files", "types", "state", "remaining")}
+            )
+        )
+        == 1
+    )
     assert schemas.errors("run", {"checkout": {}, "apply": {}, "build": {}, "verify": {}}) != []
 
 
