@@ -140,7 +140,7 @@ def _fields(text: str, name: str) -> list[tuple[str, str, str]]:
     found = re.search(rf"typedef struct \{{ ([^{{}}]*) \}} block_{name} ;", text)
     if found is None:
         return []
-    return re.findall(r"(\w+) (\w+)(?: \[ (\w+) \])? ;", found[1])
+    return re.findall(r"\b(\w+) (\w+)(?: \[ (\w+) \])? ;", found[1])
 
 
 def _renamed(text: str, patchset: PatchSet, fields: Mapping[str, str]) -> str:

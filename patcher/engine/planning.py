@@ -5,12 +5,20 @@ Nothing is written here.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from patcher.base.progress import SILENT, Reporter
-from patcher.engine import comparison, enum_numbers, equivalence, foreign, layout, merging, replacement
+from patcher.engine import (
+    comparison,
+    enum_numbers,
+    equivalence,
+    foreign,
+    layout,
+    merging,
+    patterns,
+    replacement,
+)
 from patcher.engine.anchors import AnchorError, Existing, Located, ParsedFile, Site, Source, Splice, splice
 from patcher.engine.comparison import tokens, unlike
 from patcher.engine.foreign import Foreign
@@ -86,7 +94,7 @@ def _plan_new_file(tree: Tree, patchset: PatchSet, edit: Edit) -> EditPlan:
             return EditPlan(edit, State.NOT_NEEDED, edit.files[0], edit.unless_missing)
         return _refused(edit, edit.files[0], no_neighbour(edit))
     path, beside = place
-    if edit.when is not None and not re.search(edit.when.encode(), tree.read(beside) or b""):
+    if edit.when is not None and not patterns.search(edit, "when", tree.read(beside) or b""):
         return EditPlan(edit, State.NOT_NEEDED, path, f"nothing in {beside} matches '{edit.when}'")
     text = patchset.render(edit, tree, {}).encode()
     ours, there = tokens(text), tree.read(path)
@@ -141,8 +149,9 @@ class _Editor:
         merge = merging.progress(self.source)
         if merge is not None:
             return EditPlan(edit, State.CONFLICT, self.path, merge)
-        if edit.when is not None and not re.search(edit.when.encode(), self.source.data):
+        if edit.when is not None and not patterns.search(edit, "when", self.source.data):
             return EditPlan(edit, State.NOT_NEEDED, self.path, f"nothing here matches '{edit.when}'")
+        patterns.try_anchor(edit, lambda: self.file.locate(edit.kind, edit.anchor))
         try:
             located = self.file.locate(edit.kind, edit.anchor)
         except AnchorError as why:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from patcher.base.errors import BuildError, UsageError
+from patcher.base.errors import BuildError
+from patcher.base.os_errors import refused
 from patcher.base.processes import GROUP, end
 from patcher.programs.last_words import last_word
 
@@ -98,7 +99,7 @@ def run(
             pass_fds=tuple(pass_fds),
         )
     except OSError as why:
-        raise UsageError(f"{words[0]}: can't be started ({why.strerror or why})") from why
+        raise refused(words[0], why, what="started") from why
     streams = [_Reader(stream, on_text) for stream in (child.stdout, child.stderr) if stream is not None]
     try:
         code, peak = _wait(child, Path(words[0]).name, start, seconds)

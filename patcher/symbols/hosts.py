@@ -158,7 +158,7 @@ def _given_host(
     told = _told_version(root, every)
     ranks = []
     for program, count in counts.items():
-        version = re.search(r"\d+\.\d+", program.path.name)
+        version = re.search(r"(?<!\d)\d+\.\d+", program.path.name)
         if 2 * count >= len(every) and not (told and version is not None and version[0] != told):
             near = len(os.path.commonpath([root, program.path]))
             ranks.append(

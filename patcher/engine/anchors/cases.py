@@ -174,7 +174,8 @@ def _before_condition(syntax: Syntax, around: Condition, node: Node, label: str,
 
 
 _ENDED = re.compile(
-    rb"(?:\b(?:break|continue|goto \w+|return\b[^;{}]*|throw\b[^;{}]*)\s*;|\b(?:GGML_)?ABORT[^;]*;)[\s}]*\Z"
+    rb"(?:\b(?:break|continue|goto \w+)\s*;|\b(?:return|throw)\b[^;{}]{0,4096};"
+    rb"|\b(?:GGML_)?ABORT[^;]{0,4096};)[\s}]*\Z"
 )
 
 

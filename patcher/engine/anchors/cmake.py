@@ -11,7 +11,7 @@ from patcher.engine.anchors.site import AnchorError, Existing, Located, Place, S
 from patcher.engine.anchors.source import Source, blank
 
 # brackets first: what looks like a comment or a quote in one is text
-_NOT_CODE = re.compile(rb'#?\[(?P<eq>=*)\[(?:.|\n)*?\](?P=eq)\]|#[^\n]*|"(?:\\(?:.|\n)|[^"\\])*"')
+_NOT_CODE = re.compile(rb'#?\[(?P<eq>=*)\[(?:.|\n)*?(?:\](?P=eq)\]|\Z)|#[^\n]*|"(?:\\(?:.|\n)|[^"\\])*"?')
 
 
 def _code(source: Source) -> bytes:

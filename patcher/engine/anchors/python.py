@@ -183,7 +183,7 @@ def member_values(module: Module, name: str) -> dict[str, int | None]:
     return values
 
 
-_REST = re.compile(rb"[ \t]*(,?)[ \t]*(?:#[^\n]*)?\r?(?:\n|\Z)")
+_REST = re.compile(rb"[ \t]*(?:(,)[ \t]*)?(?:#[^\n]*)?\r?(?:\n|\Z)")
 
 
 def _behind(module: Module, end: int, what: str, *, comma: bool = False) -> int:

@@ -130,7 +130,7 @@ def _splice(path: str, data: bytes, fix: Fix) -> Splice:
     source = Source(path, data)
     name = rb"(?:\w+\s*::\s*)*" + re.escape(fix.signature.base.encode())
     there = list(
-        re.finditer(rb"^[ \t]*template\s+(?!<)[^;{}]*\b" + name + rb"\s*<[^;{}]*;", source.code, re.M)
+        re.finditer(rb"^[ \t]*template\s(?!\s*<)[^;{}]{0,500}\b" + name + rb"\s*<[^;{}]*;", source.code, re.M)
     )
     if there:
         at = source.line_end(there[-1].end() - 1)
