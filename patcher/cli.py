@@ -10,6 +10,7 @@ import click
 from patcher import __version__
 from patcher.base import interrupt
 from patcher.base.errors import ExitCode, PatcherError
+from patcher.base.os_errors import REFUSALS, next_step, reason
 from patcher.base.printable import harmless, one_line
 
 # verb -> (module below patcher.commands, one line of help); kept here so that --help imports none of them
@@ -104,6 +105,13 @@ def run(argv: list[str] | None = None, program: str = "q8a8-patch") -> int:
         return _fail(one_line(error.format_message()), ExitCode.USAGE)
     except (click.Abort, KeyboardInterrupt) as error:
         return _fail("interrupted", interrupt.exit_code(error))
+    except OSError as error:
+        if error.errno not in REFUSALS:
+            return _fail(_unexpected(error), ExitCode.INTERNAL)
+        # the machine's doing, and no fault of ours: where a step could say more, it has
+        where = f"{error.filename}: " if error.filename is not None else ""
+        said = f"{where}the system refuses ({reason(error)})"
+        return _fail(f"{said}; {next_step(error)}" if next_step(error) else said, ExitCode.USAGE)
     except Exception as error:  # noqa: BLE001 - the outermost layer: a bug becomes one line and a log
         return _fail(one_line(_unexpected(error)), ExitCode.INTERNAL)
     return result if isinstance(result, int) else ExitCode.OK
@@ -121,10 +129,11 @@ def _unexpected(error: Exception) -> str:
     import traceback
 
     from patcher.base.cache import cache_dir
+    from patcher.base.files import write_whole
 
     try:
         log = cache_dir("logs") / f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.log"
-        log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        write_whole(log, "".join(traceback.format_exception(error)))
     except (OSError, PatcherError) as why:
         return f"unexpected {type(error).__name__}: {error} (and no log could be written: {why})"
     return f"unexpected {type(error).__name__}: {error}; the traceback lies in {log}, please report it"

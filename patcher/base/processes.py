@@ -7,6 +7,7 @@ a cancelled job), the group is ended first, politely and then for good.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import queue
 import signal
@@ -20,6 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
+from patcher.base import interrupt
 from patcher.base.environment import plain
 from patcher.base.errors import BuildError
 
@@ -37,7 +39,11 @@ class ProcessError(BuildError):
 
 
 class NotStartedError(ProcessError):
-    """It isn't there, or can't be run."""
+    """It isn't there, or can't be run; ``reason`` is what the system says."""
+
+    def __init__(self, why: OSError | ValueError) -> None:
+        self.reason = why if isinstance(why, OSError) else OSError(errno.EINVAL, str(why))
+        super().__init__(f"can't be run ({self.reason.strerror or why})")
 
 
 class TimeUpError(ProcessError):
@@ -105,9 +111,11 @@ def run(
     """
     words = [os.fspath(word) for word in command]
     start = time.monotonic()
+    child: subprocess.Popen[bytes] | None = None
     with _interruptible():
-        child = _started(words, folder, plain() if env is None else env, stdin, merged, pass_fds)
         try:
+            with interrupt.held():  # a signal between its start and our knowing of it would leave it running
+                child = _started(words, folder, plain() if env is None else env, stdin, merged, pass_fds)
             if memory is not None:
                 _limit_memory(child.pid, memory)
             follow = on_line is not None or on_text is not None
@@ -116,11 +124,13 @@ def run(
             seen = streams.empty(_Listener(on_line, on_text), _until(start, seconds), seconds)
             peak = _reaped(child, _until(start, seconds), seconds)
         except BaseException:
-            end(child, ending)
+            if child is not None:
+                end(child, ending)
             raise
         finally:
-            _LIVING.pop(child.pid, None)
-            _close(child)
+            if child is not None:
+                _LIVING.pop(child.pid, None)
+                _close(child)
     # Linux counts what stood at the fork, which was our own memory: for a smaller child, /proc has told
     peak = peak if peak > _own_peak() or not seen else seen
     return Ended(child.returncode, streams.text(0), streams.text(1), time.monotonic() - start, peak)
@@ -144,7 +154,7 @@ def converse(command: Sequence[str | Path]) -> Service:
             bufsize=0,
         )
     except OSError as why:
-        raise NotStartedError(f"can't be run ({why.strerror or why})") from why
+        raise NotStartedError(why) from why
 
 
 def end(child: subprocess.Popen[Any], how: Politeness = Politeness()) -> None:
@@ -193,9 +203,9 @@ def _started(
             pass_fds=tuple(pass_fds),
         )
     except OSError as why:
-        raise NotStartedError(f"can't be run ({why.strerror or why})") from why
+        raise NotStartedError(why) from why
     except ValueError as why:  # a NUL in a word
-        raise NotStartedError(f"can't be run ({why})") from why
+        raise NotStartedError(why) from why
     _LIVING[child.pid] = child
     return child
 

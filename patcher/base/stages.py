@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from patcher.base import hashing
+from patcher.base import hashing, lock
 from patcher.base.cache import cache_dir
 from patcher.base.errors import UsageError
 from patcher.base.files import write_whole
@@ -58,10 +58,8 @@ class StageCache:
     def run(self, kind: str, inputs: Inputs, measure: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
         """The stage's result: kept from before, or from ``measure`` now. Raises what that raises, and
         :class:`UsageError` where the disk is full."""
-        from filelock import FileLock
-
         key = self.key(kind, inputs)
-        with FileLock(self.root / f"{key}.lock", timeout=LOCK_SECONDS):
+        with lock.hold(self.root / f"{key}.lock", seconds=LOCK_SECONDS):
             there = self.get(kind, inputs)
             if there is not None:
                 self.found += 1

@@ -12,6 +12,7 @@ from patcher.git.objects import read_blob
 from patcher.git.process import line, run
 from patcher.git.shadow import git_folder
 
+_LONGEST_NAME = 1 << 16  # bytes of a .git that is a file
 BASE_REF = "refs/q8a8-patch/base"
 
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from patcher.base.errors import UsageError
+from patcher.base.files import write_whole
 from patcher.base.progress import SILENT, Reporter
 from patcher.engine.layout import found_below
-from patcher.source import MARKER, fetch
+from patcher.source import fetch
+
+_MADE = "q8a8-patch-guard.txt"  # in the copy's git folder: a checkout that somebody works in has none
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,12 @@ def _empty_submodule(folder: Path) -> str | None:
 def copy_to(work: Path, source: str, ref: str | None, reporter: Reporter = SILENT) -> Copy:
     """A fresh checkout of ``source`` in ``work``; the one of an earlier check makes way."""
     place = work / "llama.cpp"
-    if (place / ".git" / MARKER).is_file():
+    if (place / ".git" / _MADE).is_file():
         shutil.rmtree(place)
+    elif place.exists():
+        raise UsageError(
+            f"{place}: is not the copy of an earlier check", hint="name another folder with --work"
+        )
     made = fetch(source, place, ref=ref, reporter=reporter)
+    write_whole(made.path / ".git" / _MADE, "a copy of 'guard check': the next check removes it\n")
     return Copy(made.path, made.release, made.base)

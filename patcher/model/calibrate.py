@@ -14,6 +14,7 @@ import numpy as np
 from patcher.base import processes
 from patcher.base.environment import building
 from patcher.base.errors import BuildError, UsageError
+from patcher.base.files import made_whole
 from patcher.base.progress import SILENT, Reporter
 from patcher.model.gguf_format import TYPE_NUMBERS, ValueType
 from patcher.model.gguf_writer import GgufWriter, NewTensor, make_array, make_value
@@ -147,10 +148,7 @@ def merge(paths: Sequence[Path], output: Path, *, force: bool = False) -> Stats:
             data[name] = np.ascontiguousarray(
                 array, {"I64": "<i8", "F16": "<f2", "F32": "<f4"}[kind]
             ).tobytes()
-    draft = output.with_name(output.name + ".part")
-    with GgufWriter(draft, metadata, tensors) as writer:
+    with made_whole(output) as draft, GgufWriter(draft, metadata, tensors) as writer:
         for name, raw in data.items():
             writer.write(name, [raw])
-        writer.sync()
-    draft.replace(output)
     return open_stats(output)

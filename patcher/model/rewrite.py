@@ -11,7 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from patcher.base import interrupt
 from patcher.base.errors import UsageError
+from patcher.base.files import settle
+from patcher.base.os_errors import refused
 from patcher.base.progress import SILENT, Reporter
 from patcher.base.stages import require_space
 from patcher.model.fold import Scaling
@@ -106,11 +109,12 @@ def rewrite(
                         finished, unsynced = {}, 0
                 writer.sync()
                 worklog.finish(finished)
-    for draft, path in zip(drafts, paths, strict=True):
-        try:
-            draft.replace(path)
-        except OSError as why:
-            raise GgufError(f"{path}: can't be written ({why.strerror or why})") from why
+    with interrupt.held():  # between the first part and the last
+        for draft, path in zip(drafts, paths, strict=True):
+            try:
+                settle(draft, path)
+            except OSError as why:
+                raise refused(path, why, kind=GgufError) from why
     return rounding
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from patcher.base import processes
 from patcher.base.environment import building
-from patcher.base.errors import BuildError, UsageError
+from patcher.base.errors import BuildError
+from patcher.base.os_errors import refused
 from patcher.programs.last_words import last_word
 
 _SIGNALS = {
@@ -85,7 +86,7 @@ def run(
             words, env=building() if env is None else env, on_text=on_text, seconds=seconds, pass_fds=pass_fds
         )
     except processes.NotStartedError as why:
-        raise UsageError(f"{words[0]}: {why.message}") from why
+        raise refused(words[0], why.reason, what="started") from why
     except processes.ProcessError as why:
         raise ChildError(
             f"{Path(words[0]).name}: {why.message}", hint="the machine is too slow for this"

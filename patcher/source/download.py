@@ -13,10 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from patcher.base import processes
+from patcher.base import lock, processes
 from patcher.base.cache import cache_dir
 from patcher.base.environment import networked
 from patcher.base.errors import SourceError
+from patcher.base.os_errors import refused
 from patcher.base.progress import SILENT, Reporter
 from patcher.source import index
 from patcher.source.pip_settings import PipSettings, pip_settings
@@ -118,7 +119,7 @@ def _run(command: list[str], what: str, seconds: float | None = None) -> str:
         # not where we are: npm takes settings from a .npmrc of the folder
         done = processes.run(command, folder=cache_dir(), env=environment, seconds=seconds)
     except processes.NotStartedError as why:
-        raise SourceError(f"{what}: {command[0]} {why.message}") from why
+        raise refused(f"{what}: {command[0]}", why.reason, what="run", kind=SourceError) from why
     except processes.ProcessError as why:
         raise SourceError(f"{what}: {client} {why.message}") from why
     if done.code != 0:
@@ -141,15 +142,13 @@ def _cached(key: str, what: str, version: str, get: Callable[[Path], None], repo
     A download goes to a folder of its own and is renamed when it is complete, so that nothing half is
     ever used. The lock makes one name enough for that folder: what is there was left by a killed one.
     """
-    from filelock import FileLock, Timeout
-
     key = re.sub(r"[^\w.+-]", "_", key)
     home = cache_dir("downloads")
     try:
-        with FileLock(home / f"{key}.lock", timeout=LOCK_SECONDS):
+        with lock.hold(home / f"{key}.lock", seconds=LOCK_SECONDS, failure=SourceError):
             there = _read(home / key, what, version, reporter)
             return there if there is not None else _fresh(home, key, what, version, get, reporter)
-    except Timeout as why:
+    except lock.LockTakenError as why:
         raise SourceError(f"{what}: another process has been downloading it for {LOCK_SECONDS:g} s") from why
     except OSError as why:
         raise SourceError(f"{what}: {home} can't be written ({why})") from why

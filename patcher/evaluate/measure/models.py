@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
-from patcher.base import hashing, partial_files
+from patcher.base import hashing, lock, partial_files
 from patcher.base.errors import PatcherError, UsageError
 from patcher.base.progress import SILENT, Reporter
 from patcher.base.stages import disk_errors, require_space
@@ -54,7 +52,6 @@ class Factory:
         self.type = held[0] if held else "?"
         self.quantized = [kind for kind in held if kind not in FLOATS]
         home.mkdir(parents=True, exist_ok=True)
-        self._making = FileLock(home / "making.lock")  # workers that want the same model make it once
         for place in partial_files.sweep(home):
             reporter.note(f"{place}: was left by a run that was killed, removed")
 
@@ -75,7 +72,7 @@ class Factory:
             return self._model(variant, variant.file)
         if not variant.smooth and variant.type == self.type and not (set(self.quantized) - {self.type}):
             return self._model(variant, self.given.path)
-        with self._making:
+        with lock.hold(self._home / "making.lock"):  # workers that want the same model make it once
             if variant.smooth:
                 return self._smoothed(variant)
             return self._quantized(variant, self._source(variant.type), self.sha256)
