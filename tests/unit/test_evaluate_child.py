@@ -167,5 +167,5 @@ def test_drafts_of_the_dead_are_swept(tmp_path: Path) -> None:
 
 
 def test_a_program_that_is_not_there() -> None:
-    with pytest.raises(UsageError, match="can't be run"):
+    with pytest.raises(UsageError, match="can't be started"):
         run(["/nonexistent/llama-bench"])
