@@ -52,21 +52,23 @@ def sources(tree: Path) -> list[Path]:
     return [path for path in sorted(folder.glob("*.cpp")) if "apple" not in path.name]
 
 
+PLUGIN = ("-shared", "-fPIC", "-DGGML_BACKEND_DL", "-DGGML_BACKEND_BUILD")
+
+
 @pytest.fixture(scope="session")
 def server(work: Work, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Upstream's RPC server of a tree that nobody has touched: what it knows of types is upstream's. The kernels
-    behind it are those that were built, which spares a build and changes nothing of what is sent."""
-    stock = stock_tree(NEWEST)
-    program = stock / "tools/rpc/rpc-server.cpp"
-    return compiled([*sources(stock), program], stock, work, tmp_path_factory.mktemp("server") / "server")
+    """Upstream's RPC server of a tree that nobody has touched, which finds its backend, of the same tree, as a plugin
+    beside it: what it knows of types is upstream's. The kernels are those that were built, which spares a build."""
+    stock, place = stock_tree(NEWEST), tmp_path_factory.mktemp("server")
+    compiled(sources(stock), stock, work, place / "libggml-rpc.so", *PLUGIN)
+    return compiled([stock / "tools/rpc/rpc-server.cpp"], stock, work, place / "server")
 
 
 @pytest.fixture(scope="session")
 def client(work: Work, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The RPC backend of the patched tree, as a plugin for the programs that were built without."""
     place = tmp_path_factory.mktemp("rpc") / "libggml-rpc.so"
-    plugin = ("-shared", "-fPIC", "-DGGML_BACKEND_DL", "-DGGML_BACKEND_BUILD")
-    return compiled(sources(work.tree), work.tree, work, place, *plugin)
+    return compiled(sources(work.tree), work.tree, work, place, *PLUGIN)
 
 
 @contextmanager
