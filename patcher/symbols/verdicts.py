@@ -77,8 +77,12 @@ class Verdicts:
             if gap.why:
                 self.add(scope, gap.requester, "unreadable-file", gap.name, gap.why)
             elif not gap.assumed:
-                detail = f"{gap.requester.name} needs {gap.name}"
-                self.add(scope, gap.requester, "library-not-found", gap.name, detail)
+                from patcher.symbols.whereabouts import copies, searched
+
+                places = searched(scope, gap, self._search)
+                detail = f"{gap.requester.name} needs {gap.name}" + (f"; {places}" if places else "")
+                advice = copies(gap, self.inputs.objects)
+                self.add(scope, gap.requester, "library-not-found", gap.name, detail, advice)
         # what a library that isn't there would define can't be known to those who lead to it; and
         # what a plugin's host would have brought along may serve the plugin
         lost_company = not gaps.isdisjoint(scope.company)
@@ -172,7 +176,9 @@ class Verdicts:
             return
         from patcher.symbols.hints import Hints  # not needed for what is clean, and slow to load
 
-        hints = Hints(self.inputs, {wanted.name for _, _, wanted in self._open})
+        scopes = dict.fromkeys(scope for scope, _, _ in self._open)
+        loaded = list(dict.fromkeys(item for scope in scopes for item in scope.objects))
+        hints = Hints(self.inputs, {wanted.name for _, _, wanted in self._open}, self._search, loaded)
         told: set[tuple[str, Path]] = set()
         for scope, item, wanted in self._open:
             if (wanted.name, item.path) in told:
@@ -182,13 +188,12 @@ class Verdicts:
             if hidden is not None:
                 where, found = hidden
                 detail = f"{where.name} defines it, but {found.why}"
-                self.add(
-                    scope, item, "hidden-definition", _symbol(wanted), detail, f"export it from {where.name}"
-                )
+                advice = found.advice or f"export it from {where.name}"
+                self.add(scope, item, "hidden-definition", _symbol(wanted), detail, advice)
             else:
                 detail = "defined nowhere in what is loaded"
-                advice = hints.suggestion(scope, wanted.name)
-                self.add(scope, item, "undefined-symbol", _symbol(wanted), detail, advice)
+                said = hints.suggestion(scope, item, wanted.name)
+                self.add(scope, item, "undefined-symbol", _symbol(wanted), detail, said)
         self._open.clear()
 
     def _versions(self, scope: Scope, item: ElfObject) -> set[tuple[str | None, str | None]]:
