@@ -12,7 +12,8 @@ from patcher.symbols.demangle import demangle
 from patcher.symbols.elf import ElfObject
 from patcher.symbols.hidden import Hidden, hidden_definitions
 from patcher.symbols.inputs import Inputs
-from patcher.symbols.instantiate import class_directive, directive, function_instance, tidy
+from patcher.symbols.instantiate import function_instance, tidy
+from patcher.symbols.repair.signature import signature
 from patcher.symbols.scope import Scope
 from patcher.symbols.search import Search
 from patcher.symbols.whereabouts import forgotten, neighbours, passed_by
@@ -123,9 +124,9 @@ class Hints:
             word = forgotten(wanting, name, self.search, scope.libc)
             if word is not None:
                 yield word
-        line = directive(demangle(name)) or class_directive(demangle(name))
-        if line:
-            yield f"instantiate it where the template is defined: {line}"
+        shape = signature(name)
+        if shape is not None:
+            yield f"instantiate it where the template is defined: {shape.lines()[0]} (not proven)"
         if name.startswith(("_ZTV", "_ZTI")):
             owner = tidy(demangle(name)).partition(" for ")[2]
             yield f"define {owner}'s first virtual member that is neither inline nor pure: that makes them"
