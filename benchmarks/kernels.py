@@ -1,12 +1,15 @@
 """How fast Q8_A8 is on the CPU, against F16 and Q8_0 of the same build: prompts, decoding, the kernels alone.
 
-    python -m benchmarks.kernels --tree PATCHED --bin BUILD/bin --model f16.gguf [--variants DL/bin] [-o PAGE]
+    python -m benchmarks.kernels --tree PATCHED --bin BUILD/bin --model f16.gguf [--variants DL/bin]
+        [--peer stock=STOCK/bin/llama-bench] [-o PAGE]
 
 The types take turns in every round; figures are medians of the rounds. Besides the model there is one of
 random weights in the shape of a 1B model, made in the work folder. --variants names the programs of a build
 with -DGGML_NATIVE=OFF -DGGML_BACKEND_DL=ON -DGGML_CPU_ALL_VARIANTS=ON (targets llama-bench and
 ggml-cpu-haswell): of its backends the AVX2 one alone is put in reach of llama-bench. With --alone no model
-is needed. -o writes the page, and the roofline beside it; docs/kernels.md was made so.
+is needed. Each --peer is the llama-bench of another build, a stock one or a fork's, which takes its turn
+with the F16 and Q8_0 files: the build's own Q8_0 is packed, so what Q8_0 was before is a peer's. -o writes
+the page, and the roofline beside it; docs/kernels.md was made so.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -42,11 +45,19 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def speeds(programs: Path, model: Path, threads: int, decoded: int) -> dict[str, float]:
-    """Tokens a second of one run: ``prompt`` and ``decode``."""
-    command = [str(programs / "llama-bench"), "-m", str(model), "-t", str(threads), "-r", "1", "-o", "json"]
+def peer(text: str) -> tuple[str, Path]:
+    """NAME=LLAMA_BENCH of the command line."""
+    name, _, program = text.partition("=")
+    if not name or not Path(program).is_file():
+        raise argparse.ArgumentTypeError(f"{text}: looked for NAME=LLAMA_BENCH, found no program {program!r}")
+    return name, Path(program).resolve()
+
+
+def speeds(program: Path, model: Path, threads: int, decoded: int) -> dict[str, float]:
+    """Tokens a second of one run of a llama-bench: ``prompt`` and ``decode``."""
+    command = [str(program), "-m", str(model), "-t", str(threads), "-r", "1", "-o", "json"]
     command += ["-p", str(PROMPT), "-n", str(decoded)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=programs)
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=program.parent)
     rows = json.loads(done.stdout)
     return {("prompt" if row["n_prompt"] else "decode"): float(row["avg_ts"]) for row in rows}
 
@@ -79,18 +90,23 @@ def only_avx2(programs: Path) -> Iterator[Path]:
 
 
 def measure(
-    programs: Path, files: dict[tuple[str, str], Path], options: argparse.Namespace
+    programs: Path,
+    files: dict[tuple[str, str], Path],
+    options: argparse.Namespace,
+    peers: Sequence[tuple[str, Path]] = (),
 ) -> dict[Key, list[float]]:
     """All rounds of all models. The big one decodes a quarter as many tokens: each takes as long as any."""
     found: dict[Key, list[float]] = {}
     for round_ in range(options.rounds):
         for name in dict.fromkeys(name for name, _ in files):
             for threads in options.threads:
-                for kind in TYPES:
-                    say(f"round {round_ + 1}: {name}, {threads} threads, {kind}")
+                runs = [(programs / "llama-bench", kind, kind) for kind in TYPES]
+                runs += [(bench, kind, f"{kind} {who}") for who, bench in peers for kind in TYPES[:2]]
+                for bench, kind, column in runs:
+                    say(f"round {round_ + 1}: {name}, {threads} threads, {column}")
                     decoded = DECODED // 4 if name == SYNTHETIC else DECODED
-                    for what, value in speeds(programs, files[name, kind], threads, decoded).items():
-                        found.setdefault((name, threads, kind, what), []).append(value)
+                    for what, value in speeds(bench, files[name, kind], threads, decoded).items():
+                        found.setdefault((name, threads, column, what), []).append(value)
     return found
 
 
@@ -102,18 +118,20 @@ def medians(found: dict[Key, list[float]]) -> dict[Key, float]:
 def loads(files: dict[tuple[str, str], Path], options: argparse.Namespace) -> dict[tuple[str, str], Load]:
     """The fastest load of each type and way, types taking turns: (type, mode) -> load."""
     found: dict[tuple[str, str], list[Load]] = {}
+    stock = dict(options.peer)[pages.STOCK].parent if pages.STOCK in dict(options.peer) else options.bin
     for _ in range(2 * options.rounds + 1):
         for mode in ("none", "mmap"):
             for kind in TYPES[1:]:
                 file = files[options.model.stem, kind]
-                found.setdefault((kind, mode), []).append(load(options.bin, file, mode=mode))
+                programs = stock if kind == "Q8_0" else options.bin
+                found.setdefault((kind, mode), []).append(load(programs, file, mode=mode))
     return {key: min(values, key=lambda one: one.seconds) for key, values in found.items()}
 
 
 def with_models(options: argparse.Namespace) -> list[str]:
     """The page's part that needs models, goals first."""
     files = {key: path.resolve() for key, path in models(options).items()}
-    native = medians(measure(options.bin, files, options))
+    native = medians(measure(options.bin, files, options, options.peer))
     narrow: dict[Key, float] = {}
     if options.variants is not None:
         mine = {key: path for key, path in files.items() if key[0] == options.model.stem}
@@ -156,6 +174,7 @@ def main() -> int:
     parser.add_argument(
         "--threads", type=lambda text: [int(part) for part in text.split(",")], default=[1, 2]
     )
+    parser.add_argument("--peer", type=peer, action="append", default=[], metavar="NAME=LLAMA_BENCH")
     parser.add_argument("--no-synthetic", action="store_true", help="The model alone.")
     parser.add_argument("--alone", action="store_true", help="The kernels alone.")
     parser.add_argument("-o", "--output", type=Path, help="Where the page goes, besides stdout.")

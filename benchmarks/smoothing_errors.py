@@ -81,7 +81,7 @@ def table(model: Path, stats: Path, smoothed: Path, layers: int) -> str:
             inputs = inputs_of(even.model.tensors[name], even)
             if inputs is None:
                 sys.exit(f"{stats}: holds no rows of {name}")
-            x = inputs.load()[0]
+            x = inputs.load(even.stats)[0]
             spread = even.spread(name)
             found.append(
                 [

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from manual.commands import PROGRAM, Command, commands, program
 from manual.exit_codes import EXIT_CODES
 from patcher import __version__
+from patcher.start import ALONE
 
 DATE = "2026-11-24"  # of the version: pages that say the day they were made on are never the same twice
 
@@ -22,7 +23,17 @@ def man_pages() -> dict[str, str]:
     """Every page by its file name."""
     all_of_them = list(commands())
     pages = {f"{PROGRAM}.1": _page(program(), all_of_them)}
-    return pages | {f"{command.slug}.1": _page(command, ()) for command in all_of_them}
+    pages |= {f"{command.slug}.1": _page(command, ()) for command in all_of_them}
+    verify = next(command for command in all_of_them if command.name == "verify-symbols")
+    return pages | {f"{ALONE}.1": _alone(verify)}
+
+
+def _alone(command: Command) -> str:
+    """The page of the command that has a name of its own."""
+    page = _page(command, ()).replace(f'"{command.slug.upper()}"', f'"{ALONE.upper()}"', 1)
+    page = page.replace(_text(command.slug), ALONE).replace(_text(f"{PROGRAM} {command.name}"), ALONE)
+    status = [".SH EXIT STATUS", *_items({str(code.number): code.meaning for code in EXIT_CODES[:3]})]
+    return page + "\n".join(status) + "\n"
 
 
 def _page(command: Command, listed: Iterable[Command]) -> str:

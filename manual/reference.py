@@ -114,7 +114,7 @@ def _edits() -> str:
     ]
     for group in patchset.groups:
         lines += ["", f"## {group.id}", "", f"`{group.subject}`", "", " ".join(group.body.split()), ""]
-        lines += ["| edit | file | where | why |", "|---|---|---|---|"]
+        lines += ["| edit | file | where | why | without it |", "|---|---|---|---|---|"]
         lines += [_edit(edit) for edit in patchset.edits if edit.group == group.id]
     return "\n".join(lines) + "\n"
 
@@ -122,11 +122,16 @@ def _edits() -> str:
 def _edit(edit: Edit) -> str:
     files = "<br>".join(f"`{name}`" for name in edit.files)
     why = _escaped(edit.purpose)
+    without = (
+        f"*required*: {_escaped(edit.required)}"
+        if edit.required
+        else f"*optional*: {_escaped(edit.optional or '')}"
+    )
     if edit.unless_missing:
         why += f" *The file may be missing: {_escaped(edit.unless_missing.rstrip('.'))}.*"
     if edit.when:
         why += " *Only where the file has what it is about.*"
-    return f"| `{edit.id}` | {files} | {_cell(_where(edit))} | {_cell(why)} |"
+    return f"| `{edit.id}` | {files} | {_cell(_where(edit))} | {_cell(why)} | {_cell(without)} |"
 
 
 def _where(edit: Edit) -> str:

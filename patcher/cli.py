@@ -10,6 +10,7 @@ import click
 from patcher import __version__
 from patcher.base import interrupt
 from patcher.base.errors import ExitCode, PatcherError
+from patcher.base.os_errors import REFUSALS, next_step, reason
 from patcher.base.printable import harmless
 
 # verb -> (module below patcher.commands, one line of help); kept here so that --help imports none of them
@@ -39,6 +40,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 
+_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
 class LazyGroup(click.Group):
     """A group whose commands live in modules of their own."""
 
@@ -59,7 +63,7 @@ class LazyGroup(click.Group):
 
 @click.group(
     cls=LazyGroup,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings=_SETTINGS,
     epilog="Exit codes: 0 done, 1 findings, 2 usage, 3 conflict, 4 source, 5 build, 6 tree changed, "
     "130 interrupted.",
 )
@@ -71,10 +75,25 @@ def cli() -> None:
     """
 
 
-def run(argv: list[str] | None = None) -> int:
-    """Run one command; return its exit code. Every failure is one line on stderr."""
+def alone(program: str) -> click.Command:
+    """``verify-symbols`` as a program of its own: ``program`` is what its help calls it."""
+    from patcher.commands.verify_symbols import command
+
+    help_text = (command.help or "").replace("q8a8-patch verify-symbols", program)
+    own = click.Command(
+        program, params=command.params, callback=command.callback, help=help_text, context_settings=_SETTINGS
+    )
+    return click.version_option(__version__, prog_name=program)(own)
+
+
+def run(argv: list[str] | None = None, program: str = "q8a8-patch") -> int:
+    """Run one command; return its exit code. Every failure is one line on stderr.
+
+    ``program`` other than the group's own name is :func:`alone`.
+    """
     try:
-        result = cli.main(args=argv, prog_name="q8a8-patch", standalone_mode=False)
+        command = cli if program == "q8a8-patch" else alone(program)
+        result = command.main(args=argv, prog_name=program, standalone_mode=False)
     except PatcherError as error:
         return _fail(str(error), error.exit_code)
     except click.exceptions.Exit as error:
@@ -86,6 +105,13 @@ def run(argv: list[str] | None = None) -> int:
         return _fail(error.format_message(), ExitCode.USAGE)
     except (click.Abort, KeyboardInterrupt) as error:
         return _fail("interrupted", interrupt.exit_code(error))
+    except OSError as error:
+        if error.errno not in REFUSALS:
+            return _fail(_unexpected(error), ExitCode.INTERNAL)
+        # the machine's doing, and no fault of ours: where a step could say more, it has
+        where = f"{error.filename}: " if error.filename is not None else ""
+        said = f"{where}the system refuses ({reason(error)})"
+        return _fail(f"{said}; {next_step(error)}" if next_step(error) else said, ExitCode.USAGE)
     except Exception as error:  # noqa: BLE001 - the outermost layer: a bug becomes one line and a log
         return _fail(_unexpected(error), ExitCode.INTERNAL)
     return result if isinstance(result, int) else ExitCode.OK
@@ -103,10 +129,11 @@ def _unexpected(error: Exception) -> str:
     import traceback
 
     from patcher.base.cache import cache_dir
+    from patcher.base.files import write_whole
 
     try:
         log = cache_dir("logs") / f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.log"
-        log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        write_whole(log, "".join(traceback.format_exception(error)))
     except (OSError, PatcherError) as why:
         return f"unexpected {type(error).__name__}: {error} (and no log could be written: {why})"
     return f"unexpected {type(error).__name__}: {error}; the traceback lies in {log}, please report it"

@@ -12,6 +12,7 @@ import sys
 from patcher import __version__
 from patcher.base import interrupt, standard_streams
 
+ALONE = "elfproof"
 _PLAIN = ("-q", "--quiet", "--json")
 
 
@@ -30,6 +31,21 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(standard_streams.settle(run(arguments)))
     # nothing is open: taking tens of thousands of names apart again is for nobody
     os._exit(standard_streams.settle(code))
+
+
+def elfproof(argv: list[str] | None = None) -> None:
+    """``verify-symbols`` under a name of its own, for people who have nothing to patch."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if arguments == ["--version"]:
+        print(f"{ALONE}, version {__version__}")
+        sys.exit(0)
+    code = in_a_hurry(["verify-symbols", *arguments])
+    if code is not None:
+        sys.stdout.flush()
+        os._exit(code)
+    from patcher.cli import run
+
+    sys.exit(run(arguments, program=ALONE))
 
 
 def in_a_hurry(arguments: list[str]) -> int | None:

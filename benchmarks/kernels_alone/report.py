@@ -26,7 +26,8 @@ GOALS = {  # (measure, against) -> at least
 NARROW_GOALS = {("prompt", "Q8_0"): 1.5, ("decode", "Q8_0"): 1.0}
 FIRST_TOKEN, ARM, SHARE, LOADING = 0.4, 0.8, 0.5, 0.1
 
-Key = tuple[str, int, str, str]  # model, threads, type, measure
+STOCK = "stock"  # the peer whose Q8_0 is what it was before: this build packs it
+Key = tuple[str, int, str, str]  # model, threads, type (and peer, behind a space), measure
 
 
 def command(arguments: Sequence[str]) -> str:
@@ -59,7 +60,7 @@ def goals(native: Mapping[Key, float], narrow: Mapping[Key, float]) -> list[str]
         for (what, other), goal in wanted.items() if places else ():
             ratios = {
                 f"{name}, {threads} threads": figures[name, threads, TYPES[-1], what]
-                / figures[name, threads, other, what]
+                / figures.get((name, threads, f"{other} {STOCK}", what), figures[name, threads, other, what])
                 for name, threads in places
             }
             met = {place: ratio >= goal for place, ratio in ratios.items()}
@@ -86,6 +87,29 @@ def rates(figures: Mapping[Key, float]) -> list[str]:
                 *(f"{value:.1f}" for value in values),
                 *(f"{values[2] / value:.2f} x" for value in values[:2]),
             ]
+            lines.append(f"| {name} | {threads} | {what} | {' | '.join(cells)} |")
+    return lines
+
+
+def peers(figures: Mapping[Key, float]) -> list[str]:
+    """What other builds make of the same files, and how far this build is from their best."""
+    names = dict.fromkeys(kind.partition(" ")[2] for _, _, kind, _ in figures if " " in kind)
+    lines = []
+    for who in names:
+        lines += [
+            "",
+            f"{who}, in turns with this build:",
+            "",
+            "| model | threads | | its F16 t/s | its Q8_0 t/s | our Q8_0, to its | our Q8_A8, to its best |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        for name, threads, kind, what in figures:
+            if kind != TYPES[0]:
+                continue
+            theirs = [figures[name, threads, f"{other} {who}", what] for other in TYPES[:2]]
+            ours = [figures[name, threads, other, what] for other in TYPES[1:]]
+            ratios = (ours[0] / theirs[1], ours[1] / max(theirs))
+            cells = [*(f"{value:.1f}" for value in theirs), *(f"{ratio:.2f} x" for ratio in ratios)]
             lines.append(f"| {name} | {threads} | {what} | {' | '.join(cells)} |")
     return lines
 
@@ -203,7 +227,16 @@ def models(
     sizes: Mapping[tuple[str, str], int],
 ) -> list[str]:
     """The part of the page that models were needed for."""
-    lines = ["## Goals", "", *goals(native, narrow), "", "## Tokens a second", "", *rates(native)]
+    lines = [
+        "## Goals",
+        "",
+        *goals(native, narrow),
+        "",
+        "## Tokens a second",
+        "",
+        *rates(native),
+        *peers(native),
+    ]
     if narrow:
         lines += ["", "AVX2 only, the same release with the `haswell` backend:", "", *rates(narrow)]
     lines += ["", f"## Where the time of a prompt of {PROMPT} tokens goes", "", *profile(native, profiles)]

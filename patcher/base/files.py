@@ -70,6 +70,7 @@ def made_whole(path: Path, *, kind: type[PatcherError] = UsageError) -> Iterator
     draft = partial_files.beside(path)
     try:
         try:
+            partial_files.sweep(path.parent)  # of processes that were killed
             os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
             yield draft
             settle(draft, path)

@@ -163,7 +163,7 @@ class Folder:
         handle = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK | _CLOEXEC, mode, **at)
         try:
             with os.fdopen(handle, "wb") as file:
-                if like is not None and hasattr(os, "fchmod"):
+                if like is not None and os.name == "posix":
                     if like.st_uid != os.geteuid() == 0:  # whoever lends us a tree keeps their files
                         os.fchown(handle, like.st_uid, like.st_gid)
                     os.fchmod(handle, stat.S_IMODE(like.st_mode))

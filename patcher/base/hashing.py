@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 from patcher.base.cache import cache_dir
-from patcher.base.errors import UsageError
 from patcher.base.files import write_whole
+from patcher.base.os_errors import refused
 from patcher.base.progress import SILENT, Reporter
 
 _BLOCK = 1 << 22
@@ -30,7 +30,7 @@ def of_file(path: Path, reporter: Reporter = SILENT) -> str:
         digest = _hash(path, status.st_size, reporter)
         write_whole(note, digest)
     except OSError as why:
-        raise UsageError(f"{path}: can't be read ({why.strerror or why})") from why
+        raise refused(path, why, what="read") from why
     return digest
 
 

@@ -22,8 +22,11 @@ _POLL_SECONDS = 0.05
 _TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 
 
-class LockTakenError(Exception):
+class LockTakenError(UsageError):
     """Another process holds the lock, and went on holding it."""
+
+    def __init__(self, place: Path) -> None:
+        super().__init__(f"{place}: another q8a8-patch holds it", hint="wait for it, or end it")
 
 
 @contextmanager

@@ -9,6 +9,11 @@ from pathlib import Path
 from patcher.base.errors import PatcherError, UsageError
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# what a disk or the system's limits refuse, at any moment and anywhere
+REFUSALS = (
+    *DISK_FULL, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EXDEV, errno.EBUSY, errno.ENOMEM,
+    errno.EMFILE, errno.ENFILE, errno.ENOLCK, errno.ELOOP, errno.ENAMETOOLONG,
+)  # fmt: skip
 _NEXT = {
     **dict.fromkeys(DISK_FULL, "free some space, then run the same command again"),
     errno.EROFS: "it lies on a disk that can only be read; name another place",

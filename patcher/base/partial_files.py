@@ -12,19 +12,24 @@ from pathlib import Path
 
 from patcher.base.machine import machine_id
 
-_NAME = re.compile(r"\..*\.([0-9a-f]{12})-(\d+)-[0-9a-f]{32}\.draft")
+_NAME = re.compile(r"\..*\.([0-9a-f]{12})-(\d+)-[0-9a-f]{32}\.draft(?:-\d{5}-of-\d{5})?(?:\.gguf)?")
 
 
 def beside(destination: Path) -> Path:
-    """Where ``destination`` is made before it is renamed: nobody else's draft is called so, nor can be."""
+    """Where ``destination`` is made before it is renamed: nobody else's draft is called so, nor can be.
+
+    A model's keeps its ending, by which llama.cpp's programs name the parts of one that is split.
+    """
+    ending = ".gguf" if destination.name.endswith(".gguf") else ""
+    stem = destination.name.removesuffix(ending)[:100]
     mine = f"{machine_id()}-{os.getpid()}-{secrets.token_hex(16)}"
-    return destination.with_name(f".{destination.name[:100]}.{mine}.draft")
+    return destination.with_name(f".{stem}.{mine}.draft{ending}")
 
 
 def sweep(folder: Path) -> list[Path]:
     """Remove the drafts of this machine's processes that are gone; what was removed."""
     removed = []
-    for place in folder.glob(".*.draft"):
+    for place in folder.glob(".*.draft*"):
         found = _NAME.fullmatch(place.name)
         if found and found[1] == machine_id() and not _is_alive(int(found[2])):
             place.unlink(missing_ok=True)

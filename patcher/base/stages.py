@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from patcher.base import hashing
+from patcher.base import hashing, lock
 from patcher.base.cache import cache_dir
 from patcher.base.errors import UsageError
 from patcher.base.files import write_whole
@@ -58,10 +58,8 @@ class StageCache:
     def run(self, kind: str, inputs: Inputs, measure: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
         """The stage's result: kept from before, or from ``measure`` now. Raises what that raises, and
         :class:`UsageError` where the disk is full."""
-        from filelock import FileLock
-
         key = self.key(kind, inputs)
-        with FileLock(self.root / f"{key}.lock", timeout=LOCK_SECONDS):
+        with lock.hold(self.root / f"{key}.lock", seconds=LOCK_SECONDS):
             there = self.get(kind, inputs)
             if there is not None:
                 self.found += 1
@@ -91,7 +89,10 @@ class disk_errors:  # noqa: N801 - a context manager, used like a function
             ) from error
 
 
-def require_space(folder: Path, needed: int, what: str) -> None:
+KEPT = "what was measured is kept: free some, or put the cache elsewhere with Q8A8_PATCH_CACHE"
+
+
+def require_space(folder: Path, needed: int, what: str, *, hint: str = KEPT) -> None:
     """Raise :class:`UsageError` where ``folder``'s disk has less than ``needed`` bytes for ``what``."""
     import shutil
 
@@ -101,5 +102,5 @@ def require_space(folder: Path, needed: int, what: str) -> None:
     if free < needed:
         raise UsageError(
             f"{folder}: {what} takes {number(needed, 'bytes')}, {number(free, 'bytes')} are free",
-            hint="what was measured is kept: free some, or put the cache elsewhere with Q8A8_PATCH_CACHE",
+            hint=hint,
         )

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from patcher.base.cache import cache_dir
 from patcher.base.errors import UsageError
+from patcher.base.files import write_whole
 from patcher.build.toolchain import Toolchain
 
 DEFAULT_TARGETS = (
@@ -157,16 +158,21 @@ def needs_configuring(folder: Path, command: list[str]) -> bool:
         known = None
     if known == command and (folder / "build.ninja").is_file():
         return False
+    if not marker.is_file() and (folder / "CMakeCache.txt").exists():
+        raise UsageError(
+            f"{folder}: was configured by somebody else, and is left as it is",
+            hint="name another --build-dir",
+        )
     (folder / "CMakeCache.txt").unlink(missing_ok=True)
     shutil.rmtree(folder / "CMakeFiles", ignore_errors=True)
-    marker.write_text(json.dumps({"configure": None}), encoding="utf-8")
+    write_whole(marker, json.dumps({"configure": None}))
     return True
 
 
 def remember(folder: Path, command: list[str]) -> None:
     """Note that ``command`` has configured the folder."""
     document = {"configure": command, "shell": shlex.join(command)}
-    (folder / MARKER).write_text(json.dumps(document, indent=1), encoding="utf-8")
+    write_whole(folder / MARKER, json.dumps(document, indent=1))
 
 
 def environment(request: BuildRequest, folder: Path) -> dict[str, str]:

@@ -49,12 +49,13 @@ _COMPILE = re.compile(
 _INTERNAL = re.compile(r"^(?P<message>.*internal compiler error.*)$", re.M)
 _KILLED = re.compile(
     r"fatal error: Killed signal|terminated by signal 9|virtual memory exhausted"
-    r"|(?:cc1\w*|ERROR): out of memory"
+    r"|(?:\bcc1\w*|ERROR): out of memory"
 )
 _DISK = re.compile(r"No space left on device")
 _CMAKE = re.compile(
     # paragraphs of the message stand apart, indented all of them
-    r"^CMake Error at (?P<file>[^:\n]+):(?P<line>\d+)[^\n]*:\n+(?P<message>(?:  .+\n?|\n(?=  ))+)",
+    r"^CMake Error at (?P<file>[^:\n]+):(?P<line>\d+)(?!\d)[^\n]*"
+    r":\n+(?P<message>(?:  .+(?:\n|\Z)|\n(?=  ))+)",
     re.M,
 )
 _CMAKE_PLAIN = re.compile(r"^CMake Error: (?P<message>.+)$", re.M)
@@ -67,7 +68,8 @@ _MULTIPLE = re.compile(
 )
 _LIBRARY = re.compile(r"(?:cannot find|unable to find library) (?P<name>-l\S+)")
 _LINKER = re.compile(
-    r"^(?P<message>(?:\S*/)?(?:ld|ld\.\w+|mold|collect2|clang\S*)(?:\.exe)?: (?:error: |fatal: )?.*)$", re.M
+    r"^(?P<message>(?:\S*/)?(?:ld|ld\.\w+|mold|collect2|clang[^\s/]*)(?:\.exe)?: (?:error: |fatal: )?.*)$",
+    re.M,
 )
 
 # an undefined symbol, in the words of each linker; ld64's names stand in double quotes
@@ -76,7 +78,7 @@ _UNDEFINED = (
     re.compile(r"error: undefined (?:symbol|reference): (?P<name>.+)$", re.M),  # lld, mold
     re.compile(r"undefined reference due to --no-allow-shlib-undefined: (?P<name>.+)$", re.M),  # lld
     re.compile(r"undefined symbol: (?P<name>.+)$", re.M),  # mold
-    re.compile(r'^\s+"(?P<name>[^"\n]+)", referenced from:', re.M),  # ld64
+    re.compile(r'^[ \t]+"(?P<name>[^"\n]+)", referenced from:', re.M),  # ld64
 )
 
 
@@ -138,7 +140,9 @@ def _link(log: str, placed: Placed) -> Diagnosis | None:
         lines = [line for name in missing if (line := directive(name))]
         hint = f"instantiate it where the template is defined: {lines[0]}" if lines else None
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        where = re.search(r"(?P<file>[^\s:()]+\.(?:c|cc|cpp|cxx)):(?P<line>\d+): undefined reference", log)
+        where = re.search(
+            r"(?<![^\s:()])(?P<file>[^\s:()]+\.(?:c|cc|cpp|cxx)):(?P<line>\d+): undefined reference", log
+        )
         message = f"undefined reference to {missing[0]}{more}"
         if where is None:
             return Diagnosis("link", message, symbols=missing, hint=hint)

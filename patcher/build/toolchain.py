@@ -11,6 +11,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from patcher.base import lock
 from patcher.base.cache import cache_dir
 from patcher.base.errors import BuildError, UsageError
 from patcher.base.packages import install_hint
@@ -103,11 +104,9 @@ def cmake_version(cmake: Path) -> tuple[int, ...]:
 
 def _from_wheel(name: str, reporter: Reporter) -> Path:
     """The program ``name`` out of the PyPI wheel of that name, kept in the cache."""
-    from filelock import FileLock
-
     home = cache_dir("tools")
     place = home / name
-    with FileLock(home / f"{name}.lock"):
+    with lock.hold(home / f"{name}.lock", failure=BuildError):
         there = _program(place, name)
         if there is not None:
             return there

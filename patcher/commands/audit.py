@@ -26,13 +26,14 @@ def command(tree: Path, ref: str | None, fail_on_new: bool, kind: str, output: O
     Example: q8a8-patch audit ./llama.cpp --fail-on-new
     """
     from patcher.audit import audit
+    from patcher.engine.layout import require_tree
     from patcher.engine.patchset import load
     from patcher.engine.settled import remembered
     from patcher.engine.transaction import tree_at
-    from patcher.engine.tree import CommitTree, ListedTree, require_llama
+    from patcher.engine.tree import CommitTree, ListedTree
 
     looked: ListedTree = CommitTree(tree, ref) if ref else tree_at(tree)
-    require_llama(looked)
+    require_tree(looked)
     patchset = remembered(load(kind), looked)
     report = audit(looked, patchset, reporter=output.reporter)
 

@@ -58,8 +58,10 @@ def command(
     A run that was stopped goes on where the statistics end; so does one with more --chunks.
     Example: q8a8-patch calibrate model-f16.gguf -f valid.txt -o model.stats --tool build/bin
     """
+    from patcher.base.files import require_place
     from patcher.model import calibrate
 
+    require_place(stats_path)
     if merged:
         if model is not None or text is not None:
             raise UsageError("--merge: takes neither a model nor a text")

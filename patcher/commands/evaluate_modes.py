@@ -67,6 +67,11 @@ def require_inputs(options: Options, subject: tuple[str, ...]) -> None:
     labels = [item.label for item in variant.parse(options.types)]
     if options.baseline not in labels:
         raise UsageError(f"--baseline {options.baseline}: is not among the types", hint="add it to --types")
+    if len(labels) < 2:
+        raise UsageError(
+            f"--types {options.types}: there is nothing to compare the baseline with",
+            hint="name more --types",
+        )
     unknown = [name for name in subject if name not in labels]
     if unknown:
         raise UsageError(

@@ -42,13 +42,20 @@ def command(tree: Path | None, output: Output) -> None:
                 f"  symptom       {row['symptom']}",
                 f"  cause         {row['cause']}",
                 f"  affected      {row['affected']}",
-                f"  this machine  {'affected' if row['this_machine'] else 'not affected'}"
-                + (f" ({row['compiler']})" if row["compiler"] else " (no C++ compiler)"),
+                f"  this machine  {_said(row)}",
                 *([f"  {'this tree':<13} {row['tree']}"] if row["tree"] else []),
                 f"  reported      {row['report']}",
                 f"  apply it      q8a8-patch apply --with-fix {row['name']}",
-                f"  or without    q8a8-patch build {row['workaround']}",
+                *([f"  or without    q8a8-patch build {row['workaround']}"] if row["workaround"] else []),
             ]
         return "\n".join(lines)
 
     output.emit({"fixes": rows}, text)
+
+
+def _said(row: dict[str, Any]) -> str:
+    """What is said of this machine."""
+    if row["optional"]:
+        return "works without it, and may be faster with it"
+    compiler = f" ({row['compiler']})" if row["compiler"] else " (no C++ compiler)"
+    return f"{'affected' if row['this_machine'] else 'not affected'}{compiler}"

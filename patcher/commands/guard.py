@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from patcher.base.console import Output, common_options
-from patcher.base.errors import ExitCode, UsageError
+from patcher.base.errors import ExitCode
+from patcher.base.os_errors import refused
 from patcher.commands.arguments import type_option
 
 _FAIL_ON = ("error", "warning", "note", "never")
@@ -195,4 +196,4 @@ def _add_summary(place: Path | None, text: str) -> None:
         with place.open("a", encoding="utf-8") as file:
             file.write(text)
     except OSError as why:
-        raise UsageError(f"{place}: can't be written ({os.strerror(why.errno or 0)})") from why
+        raise refused(place, why) from why

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from patcher.base.console import Output, common_options
+from patcher.base.errors import UsageError
 
 
 @click.command("quantize", context_settings={"ignore_unknown_options": True})
@@ -30,6 +29,12 @@ from patcher.base.console import Output, common_options
     help="What 'calibrate' wrote for MODEL, or before it was smoothed: weights are rounded so that their"
     " errors cancel. Q8_A8 only.",
 )
+@click.option(
+    "--judge",
+    type=click.Path(path_type=Path),
+    help="Statistics of MODEL on another text: where they say that --stats makes a product worse, weights"
+    " stay rounded to nearest.",
+)
 @click.option("--force", is_flag=True, help="Write over OUT.")
 @click.option("--allow-requantize", is_flag=True, help="Take a model that is quantized already.")
 @click.option("--threads", type=click.IntRange(min=1), help="How many at once. [default: by machine]")
@@ -42,6 +47,7 @@ def command(
     folder: Path | None,
     work: Path,
     stats: Path | None,
+    judge: Path | None,
     force: bool,
     allow_requantize: bool,
     threads: int | None,
@@ -49,36 +55,55 @@ def command(
 ) -> None:
     """Make OUT from MODEL in TYPE (Q8_A8, Q8_0, Q4_K_M, ...) with the llama-quantize that 'run' built.
 
-    OUT appears only when it is complete, and its tensors' types and sizes are right. Options of
-    llama-quantize itself go behind TYPE. Example: q8a8-patch quantize model-f16.gguf model-q8a8.gguf Q8_A8
+    OUT appears only when it is complete and its data, compared with MODEL's, are right. Of a model in parts
+    name the first; options of llama-quantize itself (--keep-split, say) go behind TYPE.
+    Example: q8a8-patch quantize model-f16.gguf model-q8a8.gguf Q8_A8
     """
     from patcher.base.machine import processors
     from patcher.base.units import number
-    from patcher.model.refine import material, refine, unrefined
+    from patcher.model.model_file import open_model
+    from patcher.model.refine import Refined, material, refine, require_type
     from patcher.programs.folder import Programs
-    from patcher.programs.llama_quantize import quantize
+    from patcher.programs.llama_quantize import KEEP_SPLIT, quantize, require_free
 
-    with unrefined(model, out, type_name, force=force) if stats is not None else nullcontext(out) as place:
-        of = None if stats is None else material(model, stats, output.reporter)
-        done = quantize(
-            Programs(folder or work / "build" / "bin"),
-            model,
-            place,
-            type_name,
-            force=force,
-            allow_requantize=allow_requantize,
-            arguments=arguments,
-            threads=threads or processors(),
-            reporter=output.reporter,
-        )
-        refined = None if of is None else refine(place, of, output.reporter)
-    done = replace(done, path=out)
+    refined: list[Refined] = []
+    of = None
+    if judge is not None and stats is None:
+        raise UsageError("--judge: judges what --stats does", hint="name those with --stats")
+    if stats is not None:
+        require_type(type_name)
+        parts = tuple(part.path for part in open_model(model).parts)
+        require_free(out, parts, len(parts) if KEEP_SPLIT in arguments else 1, force=force)
+        of = material(model, stats, output.reporter, judge=judge)
+
+    def finish(place: Path) -> None:
+        if of is not None:
+            refined.append(refine(place, of, output.reporter))
+
+    done = quantize(
+        Programs(folder or work / "build" / "bin"),
+        model,
+        out,
+        type_name,
+        force=force,
+        allow_requantize=allow_requantize,
+        arguments=arguments,
+        threads=threads or processors(),
+        finish=finish,
+        reporter=output.reporter,
+    )
     share = 100 * done.header.size / done.source_bytes
-    document = done.document() | ({"rounded": refined.document()} if refined else {})
-    how = f", square error {refined.error_ratio:.2f} of rounding to nearest's" if refined else ""
-    seconds = done.seconds + (refined.seconds if refined else 0)
+    document, how, seconds = done.document(), "", done.seconds
+    for line in done.notes():
+        output.reporter.note(line)
+    for one in refined:
+        document |= {"rounded": one.document()}
+        how = f", square error {one.error_ratio:.2f} of rounding to nearest's on {one.judged}"
+        seconds += one.seconds
+        for line in one.doubts():
+            output.reporter.warn(line)
     output.emit(
         document,
-        f"{out}: {done.type}, {number(done.header.size, 'bytes')} ({share:.1f} % of {model.name}), "
-        f"{len(done.header.tensors)} tensors, made in {seconds:.1f} s{how}",
+        f"{', '.join(map(str, done.header.parts))}: {done.type}, {number(done.header.size, 'bytes')}"
+        f" ({share:.1f} % of {model.name}), {len(done.header.tensors)} tensors, made in {seconds:.1f} s{how}",
     )

@@ -21,7 +21,7 @@ def _alpha(ctx: click.Context, param: click.Parameter, value: str) -> float | No
 
 
 @click.command("smooth")
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=click.Path(path_type=Path), required=False)
 @click.option("--stats", type=click.Path(path_type=Path), help="What 'calibrate' wrote for this model.")
 @click.option("-o", "--output", "out", type=click.Path(path_type=Path), required=True, help="The new model.")
 @click.option(
@@ -49,10 +49,16 @@ def _alpha(ctx: click.Context, param: click.Parameter, value: str) -> float | No
     help="Smooth the output matrix too; one that is tied to the embeddings becomes a copy of its own.",
 )
 @click.option("--undo", is_flag=True, help="Take the smoothing of MODEL back.")
+@click.option(
+    "--lora",
+    type=click.Path(path_type=Path),
+    help="Fold the factors of --like into this LoRA adapter, instead of smoothing a MODEL.",
+)
+@click.option("--like", type=click.Path(path_type=Path), help="The smoothed model that --lora is for.")
 @click.option("--force", is_flag=True, help="Replace the output.")
 @common_options
 def command(
-    model: Path,
+    model: Path | None,
     stats: Path | None,
     out: Path,
     alpha: float | None,
@@ -61,18 +67,31 @@ def command(
     only: tuple[str, ...],
     head: bool,
     undo: bool,
+    lora: Path | None,
+    like: Path | None,
     force: bool,
     output: Output,
 ) -> None:
     """Even out the channels of a model before it is quantized; the function that it computes stays the same.
 
-    A run that was stopped goes on where it was when it is started again.
+    A run that was stopped goes on where it was when it is started again. Of a model in parts name the first.
+    A LoRA adapter of the model fits the smoothed one only when the same factors are folded into it: --lora.
     Example: q8a8-patch smooth model-f16.gguf --stats model.stats -o smooth-f16.gguf
     """
     from patcher.model import smooth as smoothing
     from patcher.model.choose import Strength
 
-    if undo:
+    if lora is not None or like is not None:
+        if lora is None or like is None or model is not None or stats is not None or undo:
+            raise UsageError(
+                "--lora IN.gguf and --like SMOOTHED.gguf: belong together, without a MODEL, --stats or --undo"
+            )
+        from patcher.model.lora import smooth_adapter
+
+        done = smooth_adapter(lora, like, out, force=force, reporter=output.reporter)
+    elif model is None:
+        raise UsageError("MODEL is needed", hint="or --lora and --like")
+    elif undo:
         if stats is not None or layer_alpha or only or head:
             raise UsageError("--undo: takes no --stats, --layer-alpha, --fold or --head; the model knows")
         done = smoothing.undo(model, out, force=force, reporter=output.reporter)

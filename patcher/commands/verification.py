@@ -19,7 +19,7 @@ class Request(NamedTuple):
     form: str = "text"
     library_path: tuple[Path, ...] = ()
     sysroot: Path | None = None
-    host: tuple[Path, ...] = ()
+    host: tuple[str, ...] = ()
     emulate: str | None = None
     ignore: tuple[str, ...] = ()
     ignore_file: Path | None = None
@@ -126,12 +126,13 @@ def _checked(request: Request, reporter: Reporter) -> symbols.Report:
             hint="ask for these in a call without --emulate",
         )
     from patcher.symbols.emulate import emulate
+    from patcher.symbols.hosts import host_of
 
     return emulate(
         request.paths,
         request.emulate,
         options=options,
-        hosts=request.host,
+        hosts=[host_of(value).program for value in request.host],
         ignore=ignores,
         reporter=reporter,
     )

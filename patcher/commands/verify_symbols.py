@@ -31,7 +31,10 @@ FORMATS = ("text", "json", "sarif", "junit", "github", "gitlab")
 )
 @click.option("--sysroot", type=click.Path(path_type=Path), help="Where / is, for files of another system.")
 @click.option(
-    "--host", multiple=True, type=click.Path(path_type=Path), help="The program that opens the plugins."
+    "--host",
+    multiple=True,
+    metavar="[GLOB=]PROGRAM",
+    help="The program that opens the plugins; with GLOB, those whose path is like that.",
 )
 @click.option(
     "--emulate",
@@ -90,7 +93,7 @@ def command(
     library_path: tuple[Path, ...],
     assume_library: tuple[str, ...],
     sysroot: Path | None,
-    host: tuple[Path, ...],
+    host: tuple[str, ...],
     emulate: str | None,
     ignore: tuple[str, ...],
     ignore_file: Path | None,

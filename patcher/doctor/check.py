@@ -52,7 +52,7 @@ def program(
 
 def version(place: str) -> str:
     """The version that a program says it has."""
-    numbers = re.search(r"\d+(?:\.\d+)+", said(place, "--version"))
+    numbers = re.search(r"(?<!\d)\d+(?:\.\d+)+", said(place, "--version"))
     return numbers[0] if numbers else "version unknown"
 
 

@@ -50,7 +50,7 @@ def blindness(linker: str, version: str) -> str:
 
     Measured with bfd 2.40, gold 1.16, lld 14-22 and mold 2.42; empty for a linker without gaps.
     """
-    numbers = re.search(r"(\d+)\.(\d+)", version)
+    numbers = re.search(r"(?<!\d)(\d+)\.(\d+)", version)
     release = (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
     if linker == "mold":
         if release < (2, 33):

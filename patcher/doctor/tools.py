@@ -104,6 +104,8 @@ def known_fixes() -> Iterator[Check]:
     except BuildError:
         return  # nothing can be built here, so nothing is met
     for fix in build_fixes.catalogue().values():
+        if fix.probe is None:
+            continue  # nobody needs it
         name = f"fix {fix.name}"
         if fix.is_met_by(compiler):
             yield Check(name, State.WARNING, f"needed: {fix.title}", fix.remedy)

@@ -184,12 +184,13 @@ def _revision(
 
 def _verdict(edit: Edit, there: dict[str, str], said: dict[Key, Verdicts]) -> Conflict | None:
     if edit.kind == NEW_FILE:
-        if edit.new_place(there.__contains__) is None and edit.unless_missing is None:
+        optional = edit.unless_missing is not None or edit.optional is not None
+        if edit.new_place(there.__contains__) is None and not optional:
             return Conflict(edit.id, edit.files[0], no_neighbour(edit))
         return None
     path = _candidate(edit, there)
     if path is None:
-        if edit.unless_missing is not None:
+        if edit.unless_missing is not None or edit.optional is not None:
             return None
         return Conflict(edit.id, edit.files[0], "looked for the file; found none of that name")
     state, detail = said[path, there[path]][edit.id]

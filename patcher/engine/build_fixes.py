@@ -1,4 +1,5 @@
-"""The catalogue of build fixes, ``patches/fixes/*.toml``: edits of upstream's code that some machines need.
+"""The catalogue of build fixes, ``patches/fixes/*.toml``: edits of upstream's code that some machines need,
+or are faster with.
 
 Each says by what it is noticed, what causes it, whom it affects and where it was reported. Whether this
 compiler is affected is found out by asking it, and whether a tree still needs the fix by planning it.
@@ -70,12 +71,12 @@ class Fix:
     workaround: str  # an argument of build that does without the fix
     signals: tuple[str, ...]  # by which programs die of it
     cpu: tuple[str, ...]  # the processor's features, all of them
-    probe: Probe
+    probe: Probe | None  # None: no fault of a compiler's, so nobody needs it and everybody may want it
     edits: tuple[Edit, ...]
 
     def is_met_by(self, compiler: str) -> bool:
         """Whether a native build by ``compiler`` on this machine needs the fix."""
-        return set(self.cpu) <= cpu_flags() and self.probe.fails(compiler) is True
+        return self.probe is not None and set(self.cpu) <= cpu_flags() and self.probe.fails(compiler) is True
 
     def state(self, tree: Tree, patchset: PatchSet) -> State:
         """What the fix is in ``tree``: missing, present, not needed (any more), or in conflict."""
@@ -110,6 +111,7 @@ class Fix:
             "affected": self.affected,
             "report": self.report,
             "workaround": self.workaround,
+            "optional": self.probe is None,
         }
 
 
@@ -151,7 +153,7 @@ def is_native(cmake_args: Sequence[str], *, cross: bool) -> bool:
 def advice(signal_name: str, program: Path) -> str | None:
     """What is known of a built ``program`` that died of ``signal_name``: the fix, and the way around it."""
     for fix in catalogue().values():
-        if signal_name not in fix.signals or not set(fix.cpu) <= cpu_flags():
+        if fix.probe is None or signal_name not in fix.signals or not set(fix.cpu) <= cpu_flags():
             continue
         compiler = _compiler_of(program.resolve().parent.parent)
         if compiler is not None and fix.probe.fails(compiler) is True:
@@ -173,12 +175,12 @@ def _read(place: Path) -> Fix:
     where = f"patches/fixes/{place.name}"
     try:
         table = tomllib.loads(place.read_text(encoding="utf-8"))
-        probe = table.pop("probe")
+        probe = table.pop("probe", None)
         edits = [edit_from_table({"group": place.stem, **edit}, where) for edit in table.pop("edit")]
         facts: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in table.items()
         }
-        asked = Probe(tuple(probe["flags"]), probe["source"], probe["keeps"])
+        asked = Probe(tuple(probe["flags"]), probe["source"], probe["keeps"]) if probe else None
         fix = Fix(probe=asked, edits=tuple(edits), **facts)
     except (OSError, ValueError, KeyError, TypeError) as why:
         raise PatcherError(f"{where}: {why}") from why

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
 from patcher.base import interrupt
-from patcher.base.errors import TreeChangedError, UsageError
+from patcher.base.errors import PatcherError, TreeChangedError, UsageError
 from patcher.base.progress import SILENT, Reporter
 from patcher.engine.journal import Journal
 from patcher.engine.patchset import PatchSet
@@ -40,19 +41,35 @@ def apply_and_commit(tree: WorkTree, patchset: PatchSet, *, reporter: Reporter =
         raise TreeChangedError(
             f"{tree.root}: {sorted(dirty)[0]} has changes that aren't committed", hint="commit or stash them"
         )
-    applied = apply(tree, patchset, reporter=reporter)
-    # all that is ours and not in HEAD: what was just written, and what a run wrote that was cut off behind it
-    ours = _ours_since(tree, top, head, prefix, patchset.type.name)
-    if ours:
-        objects = Objects(top)
-        there = Contents(objects, head)
-        made = {prefix + path: objects.made(tree.read(path), there.version(prefix + path)) for path in ours}
-        objects.keep(made)
-        commit = changes.write_commit(top, on=head, changes=made, message=message(patchset))
-        with interrupt.held():  # between branch and index
-            git.update_branch_commit(top, commit)
+    try:
+        applied = apply(tree, patchset, reporter=reporter)
+        commit = _commit(tree, patchset, top, head, prefix)
+    except BaseException:
+        with suppress(PatcherError, OSError):
+            if git.head(top) == head and _ours_since(tree, top, head, prefix, patchset.type.name):
+                reporter.warn(f"{tree.root}: applied, and not committed; the same command does it")
+        raise
+    if commit is not None:
         reporter.note(f"{top}: committed as {commit[:12]}")
     return applied
+
+
+def _commit(tree: WorkTree, patchset: PatchSet, top: Path, head: str, prefix: str) -> str | None:
+    """Commit all that is ours and not in HEAD: what this run wrote, and one before it that was cut off."""
+    from patcher import git
+    from patcher.git import changes
+
+    ours = _ours_since(tree, top, head, prefix, patchset.type.name)
+    if not ours:
+        return None
+    objects = Objects(top)
+    there = Contents(objects, head)
+    made = {prefix + path: objects.made(tree.read(path), there.version(prefix + path)) for path in ours}
+    objects.keep(made)
+    commit = changes.write_commit(top, on=head, changes=made, message=message(patchset))
+    with interrupt.held():  # between index and branch
+        git.update_branch_commit(top, commit)
+    return commit
 
 
 TRAILER = "Q8A8-Patch"  # in the message of a commit that we wrote: the type, and our version

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from patcher.engine import patterns
 from patcher.engine.anchors import ANCHORS, Existing, Located, Source
 from patcher.engine.anchors.source import blank_run
 from patcher.engine.anchors.syntax import Syntax
@@ -20,7 +21,7 @@ from patcher.engine.tree import Tree
 from patcher.engine.tree_record import text_hash
 
 _TOKEN = re.compile(r"\w+|[^\w\s]")
-_COMMENT = re.compile(rb"//[^\n]*|/\*(?:.|\n)*?\*/")
+_COMMENT = re.compile(rb"//[^\n]*|/\*(?:.|\n)*?(?:\*/|\Z)")
 _PY_COMMENT = re.compile(rb"(?m)^[ \t]*#[^\n]*|[ \t]#[^\n\"']*$")
 
 
@@ -151,7 +152,7 @@ def _difference_of(patchset: PatchSet, edit: Edit, ours: str, theirs: str) -> tu
             return "with a body that does nothing", True
         return unlike(ours, theirs), False
     if edit.compare is not None:
-        wanted, found = _part(edit.compare, ours), _part(edit.compare, theirs)
+        wanted, found = _part(edit, ours), _part(edit, theirs)
         return None if wanted == found else (unlike(wanted or ours, found or theirs), True)
     if edit.kind in ("py-branch", "py-definition"):
         return None if ours in theirs else (unlike(ours, theirs), False)
@@ -213,8 +214,8 @@ def unlike(wanted: str, found: str) -> str:
     return f"as '{' '.join(theirs[start : start + 8])}' instead of '{' '.join(ours[start : start + 8])}'"
 
 
-def _part(pattern: str, text: str) -> str | None:
-    found = re.search(pattern, text)
+def _part(edit: Edit, text: str) -> str | None:
+    found = patterns.search(edit, "compare", text)
     return found.group(1) if found else None
 
 

@@ -113,7 +113,7 @@ def _closes(text: str) -> bool:
 
 def _same_block(tree: Tree, patchset: PatchSet) -> Mapping[str, str] | None:
     """The sibling's fields -> ours, where both blocks of this tree have the same layout; else None."""
-    text = tokens(tree.read(_COMMON) or b"")
+    text = tokens(tree.read(_COMMON.removeprefix(patchset.strip)) or b"")
     mine, sibling = (_fields(text, name) for name in (patchset.type.name, patchset.type.sibling))
     if not mine:
         # ours isn't there yet: a type of the sibling's layout says so by having its set
@@ -140,7 +140,7 @@ def _fields(text: str, name: str) -> list[tuple[str, str, str]]:
     found = re.search(rf"typedef struct \{{ ([^{{}}]*) \}} block_{name} ;", text)
     if found is None:
         return []
-    return re.findall(r"(\w+) (\w+)(?: \[ (\w+) \])? ;", found[1])
+    return re.findall(r"\b(\w+) (\w+)(?: \[ (\w+) \])? ;", found[1])
 
 
 def _renamed(text: str, patchset: PatchSet, fields: Mapping[str, str]) -> str:

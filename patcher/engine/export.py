@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import shutil
+import re
+import stat
 import tempfile
 from pathlib import Path
 
+from patcher.base import interrupt
 from patcher.base.errors import UsageError
+from patcher.base.folder import Folder
+from patcher.base.os_errors import refused
 from patcher.base.progress import SILENT, Reporter
+from patcher.engine.layout import require_tree
 from patcher.engine.patchset import PatchSet
 from patcher.engine.plan import Plan
 from patcher.engine.planning import make_plan
-from patcher.engine.tree import CommitTree, require_llama
+from patcher.engine.tree import CommitTree
 
 AUTHOR = ("q8a8-patch", "q8a8-patch@localhost")
+# how a mail that we wrote begins: format-patch with --zero-commit, and the author of series()
+_OURS = re.compile(rb"From 0{40,64} [^\n]*\nFrom: q8a8-patch <q8a8-patch@localhost>\n")
+_HEAD = 400
 
 
 def series(repo: Path, base: str, plan: Plan, prefix: str = "") -> str:
@@ -59,20 +67,54 @@ def export(
     from patcher import git
 
     tree = CommitTree(repo, ref, prefix)
-    require_llama(tree)
+    require_tree(tree)
     plan = make_plan(tree, patchset, reporter)
     plan.require_clean()
     if not plan.missing:
         hint = "name the commit before with --ref"
         raise UsageError(f"{tree.name}: has all of {patchset.type.upper}, nothing to export", hint=hint)
-    strangers = [path for path in folder.iterdir() if path.suffix != ".patch"] if folder.exists() else []
-    if strangers:
-        raise UsageError(f"{folder}: holds {strangers[0].name}", hint="name a new folder with -o")
-    tip = series(repo, tree.commit, plan, prefix)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".q8a8-patch-", dir=folder.parent) as draft:
-        made = git.format_patches(repo, tree.commit, tip, Path(draft) / "series")
-        if folder.exists():
-            shutil.rmtree(folder)
-        (Path(draft) / "series").replace(folder)
+    folder = folder.resolve()
+    try:
+        _require_ours(folder, folder)
+        tip = series(repo, tree.commit, plan, prefix)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".q8a8-patch-", dir=folder.parent) as draft:
+            made = git.format_patches(repo, tree.commit, tip, Path(draft) / "series")
+            _exchange(folder, Path(draft))
+    except OSError as why:
+        raise refused(folder, why, hint="name another folder with -o") from why
     return plan, [folder / path.name for path in made]
+
+
+def _exchange(folder: Path, draft: Path) -> None:
+    """Put ``draft/series`` in the place of ``folder``, which goes with the draft where it is still ours."""
+    with interrupt.held():
+        earlier = draft / "earlier"
+        try:
+            folder.replace(earlier)
+        except FileNotFoundError:
+            pass
+        else:
+            try:
+                _require_ours(earlier, folder)
+            except BaseException:
+                earlier.replace(folder)
+                raise
+        (draft / "series").replace(folder)
+
+
+def _require_ours(place: Path, name: Path) -> None:
+    """Raise :class:`UsageError` where the folder at ``place`` holds anything but mails that we wrote."""
+    try:
+        with Folder.open(place) as folder:
+            for entry in folder.names():
+                head = b""
+                if folder.kind(entry) == stat.S_IFREG and entry.endswith(".patch"):
+                    head = folder.read(entry, _HEAD) or b""
+                if _OURS.match(head) is None:
+                    raise UsageError(
+                        f"{name}: holds {entry}, which is not of an earlier export",
+                        hint="name a new folder with -o",
+                    )
+    except FileNotFoundError:
+        return  # it will be made

@@ -70,7 +70,10 @@ def second_definitions(
     symbols = {str(edit.anchor["ours"]): edit.id for edit in patchset.edits if edit.kind == "function"}
     found: dict[str, list[Foreign]] = {}
     for path, data in named:
-        if not path.startswith(_LIBRARY) or PurePosixPath(path).suffix not in C_SUFFIXES:
+        if (
+            not path.startswith(_LIBRARY.removeprefix(patchset.strip))
+            or PurePosixPath(path).suffix not in C_SUFFIXES
+        ):
             continue
         wanted = [
             name
@@ -208,11 +211,11 @@ def _consequence(source: Source, kind: str, owner: str, name: str, patchset: Pat
         return "declares what another hand has written"
     if kind == "entry":
         return f"an entry of {owner} that no edit goes to"
-    backend = re.match(r"ggml/src/ggml-(\w+)/", place)
+    backend = re.match(r"(?:ggml/)?src/ggml-(\w+)/", place)
     where = f"{owner or place}"
     if backend and backend[1] != "cpu":
         return f"the {backend[1]} backend takes {upper} here; ours doesn't go to this place, nor was it tried"
-    if kind in ("comparison", "case") and place.startswith("ggml/src/ggml-cpu/"):
+    if kind in ("comparison", "case") and "src/ggml-cpu/" in place:
         return (
             f"{where} treats {upper} in a way of its own: weights in the type's own buffer don't pass here,"
             " those that are loaded with --no-repack do"

@@ -36,6 +36,7 @@ class Edit:
     signature: str | None = None  # a function whose parameters' types must agree
     required: str | None = None  # why the type doesn't compile or compute without it
     optional: str | None = None  # what the type does without it: a missing anchor is a note
+    unneeded: str | None = None  # why this tree's layout has no place for it
     equals: tuple[Mapping[str, str], ...] = ()  # other texts that mean the same: template, because
     own: bool = False  # of a user's own type: the template lies beside its file, and is rendered in a sandbox
 
@@ -74,6 +75,8 @@ class PatchSet:
     source: str = "q8_a8"  # what load() takes to make this set once more
     home: Path | None = None  # the folder of a user's own file
     waivers: tuple[Mapping[str, str], ...] = ()  # sites of the sibling that need nothing of this type's
+    strip: str = ""  # a folder that the edits' paths have and the tree's don't, see layout.fitted
+    fitted: bool = False
     choices: Choices = field(default_factory=Choices)  # what was decided for the tree that it is meant for
     updates: bool = False  # texts that an earlier release of this tool wrote give way to today's
     wrote: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # edit -> hashes of what we put there
@@ -86,7 +89,7 @@ class PatchSet:
         self, edit: Edit, template: str, tree: Tree, values: Mapping[str, object] | None = None
     ) -> str:
         """:meth:`render` with another ``template`` than the edit's own."""
-        given = {"type": self.type, "has": rendering.Has(tree), "site": dict(values or {})}
+        given = {"type": self.type, "has": rendering.Has(tree, self.strip), "site": dict(values or {})}
         if edit.own and self.home is not None:
             return rendering.theirs(template, self.home, self.templates, given)
         return rendering.ours(template, self.templates, given)

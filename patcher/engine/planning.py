@@ -5,12 +5,20 @@ Nothing is written here.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from patcher.base.progress import SILENT, Reporter
-from patcher.engine import comparison, equivalence, foreign, merging, replacement
+from patcher.engine import (
+    comparison,
+    enum_numbers,
+    equivalence,
+    foreign,
+    layout,
+    merging,
+    patterns,
+    replacement,
+)
 from patcher.engine.anchors import AnchorError, Existing, Located, ParsedFile, Site, Source, Splice, splice
 from patcher.engine.comparison import tokens, unlike
 from patcher.engine.foreign import Foreign
@@ -24,6 +32,7 @@ _OLDER = "as an earlier q8a8-patch wrote it; 'apply --update' brings it to today
 
 def make_plan(tree: Tree, patchset: PatchSet, reporter: Reporter = SILENT) -> Plan:
     """Compute every edit of ``patchset`` on ``tree``. Never raises for a conflict: it is in the plan."""
+    patchset = layout.fitted(patchset, tree)
     paths = {edit.id: _candidate(tree, edit) for edit in patchset.edits}
     parsed = _parsed(tree, patchset, paths)
     named = list(foreign.files(tree, patchset))
@@ -34,14 +43,17 @@ def make_plan(tree: Tree, patchset: PatchSet, reporter: Reporter = SILENT) -> Pl
         for number, edit in enumerate(patchset.edits):
             step.update(done=number, detail=edit.id)
             path = paths[edit.id]
-            if edit.kind == NEW_FILE:
+            if edit.unneeded is not None:
+                plans.append(EditPlan(edit, State.NOT_NEEDED, edit.files[0], edit.unneeded))
+            elif edit.kind == NEW_FILE:
                 plans.append(_plan_new_file(tree, patchset, edit))
             elif path is None:
                 plans.append(_without_file(edit))
             else:
                 plans.append(_Editor(tree, patchset, edit, parsed[path]).plan(second.get(edit.id, [])))
     files, plans = _merge(tree, plans)
-    return Plan(tree.name, patchset, tuple(plans), files, _foreign(tree, patchset, plans, named, second))
+    found = _foreign(tree, patchset, plans, named, second)
+    return Plan(tree.name, patchset, tuple(plans), files, (*enum_numbers.clashes(tree, patchset), *found))
 
 
 def _candidate(tree: Tree, edit: Edit) -> str | None:
@@ -54,7 +66,7 @@ def _parsed(tree: Tree, patchset: PatchSet, paths: Mapping[str, str | None]) -> 
     anchors: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
     for edit in patchset.edits:
         path = paths[edit.id]
-        if path is not None and edit.kind != NEW_FILE:
+        if path is not None and edit.kind != NEW_FILE and edit.unneeded is None:
             anchors.setdefault(path, []).append((edit.kind, edit.anchor))
     return {path: ParsedFile(Source(path, tree.read(path) or b""), asked) for path, asked in anchors.items()}
 
@@ -82,7 +94,7 @@ def _plan_new_file(tree: Tree, patchset: PatchSet, edit: Edit) -> EditPlan:
             return EditPlan(edit, State.NOT_NEEDED, edit.files[0], edit.unless_missing)
         return _refused(edit, edit.files[0], no_neighbour(edit))
     path, beside = place
-    if edit.when is not None and not re.search(edit.when.encode(), tree.read(beside) or b""):
+    if edit.when is not None and not patterns.search(edit, "when", tree.read(beside) or b""):
         return EditPlan(edit, State.NOT_NEEDED, path, f"nothing in {beside} matches '{edit.when}'")
     text = patchset.render(edit, tree, {}).encode()
     ours, there = tokens(text), tree.read(path)
@@ -137,8 +149,9 @@ class _Editor:
         merge = merging.progress(self.source)
         if merge is not None:
             return EditPlan(edit, State.CONFLICT, self.path, merge)
-        if edit.when is not None and not re.search(edit.when.encode(), self.source.data):
+        if edit.when is not None and not patterns.search(edit, "when", self.source.data):
             return EditPlan(edit, State.NOT_NEEDED, self.path, f"nothing here matches '{edit.when}'")
+        patterns.try_anchor(edit, lambda: self.file.locate(edit.kind, edit.anchor))
         try:
             located = self.file.locate(edit.kind, edit.anchor)
         except AnchorError as why:

@@ -21,6 +21,9 @@ def decided(patchset: PatchSet, plan: Plan, reporter: Reporter = SILENT) -> Choi
 
     Each of those is warned of: the type goes in, and what stands there is said to be somebody's.
     """
+    for place in plan.foreign:
+        if place.kind == "number":
+            reporter.warn(f"{place.file}: line {place.line}: {place.name}: {place.consequence}")
     names = []
     for edit in plan.differing:
         reporter.warn(

@@ -102,9 +102,9 @@ def _belongs(folder: Folder, top: Path) -> bool:
     back = folder.read("gitdir", _MAX)
     if back is not None and folder.kind("commondir") is not None:
         return (folder.path / os.fsdecode(back.strip())).resolve() == (top / ".git").resolve()
-    settings = folder.read("config", _MAX) or b""
+    settings = b"\n".join(folder.read(name, _MAX) or b"" for name in ("config", "config.worktree"))
     found = re.search(
-        rb"^[ \t]*worktree[ \t]*=[ \t]*([^\r\n]+?)[ \t]*$", settings, re.MULTILINE | re.IGNORECASE
+        rb"^[ \t]*worktree[ \t]*=[ \t]*(?=\S)([^\r\n]*[^\s])[ \t]*$", settings, re.MULTILINE | re.IGNORECASE
     )
     if found is None:
         return False

@@ -31,11 +31,12 @@ _LONGEST_REASON = 500  # characters
 class Has:
     """``has(path, pattern)`` in templates: conditions on what the tree contains, never on a version."""
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: Tree, strip: str = "") -> None:
         self._tree = tree
+        self._strip = strip  # a folder that templates name and the tree doesn't have
 
     def __call__(self, path: str, pattern: str = "") -> bool:
-        data = self._tree.read(path)
+        data = self._tree.read(path.removeprefix(self._strip))
         return data is not None and re.search(pattern.encode(), data) is not None
 
 

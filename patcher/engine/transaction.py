@@ -8,6 +8,7 @@ from pathlib import Path
 from patcher.base.errors import ConflictError, TreeChangedError, UsageError
 from patcher.base.progress import SILENT, Reporter
 from patcher.engine.journal import Journal
+from patcher.engine.layout import require_tree
 from patcher.engine.merging import MERGE, unmerged
 from patcher.engine.patchset import PatchSet
 from patcher.engine.plan import FilePlan, Plan, State
@@ -15,7 +16,7 @@ from patcher.engine.planning import make_plan
 from patcher.engine.recording import decided, recorded, taken_out
 from patcher.engine.records import Entry, Record, digest
 from patcher.engine.step import Change, recover, take
-from patcher.engine.tree import WorkTree, require_llama
+from patcher.engine.tree import WorkTree
 from patcher.engine.tree_record import PLACE
 
 
@@ -35,7 +36,7 @@ def apply(
     Raises :class:`ConflictError` where an edit can't be placed (nothing is written then),
     :class:`TreeChangedError` where a file changes between planning and writing.
     """
-    require_llama(tree)
+    require_tree(tree)
     journal = Journal(tree)
     if dry_run:
         plan = observed(tree, patchset, reporter)
@@ -280,7 +281,7 @@ def _set_aside(journal: Journal, reporter: Reporter) -> None:
 def tree_at(path: Path) -> WorkTree:
     """The work tree at ``path``, which has to be a llama.cpp checkout (:class:`UsageError` if not)."""
     tree = WorkTree(path)
-    require_llama(tree)
+    require_tree(tree)
     return tree
 
 

@@ -113,13 +113,3 @@ class CommitTree:
         """Every file of the commit, by its path below the prefix."""
         paths = self._git.list_files(self.repo, self.commit)
         return [path.removeprefix(self.prefix) for path in paths if path.startswith(self.prefix)]
-
-
-def require_llama(tree: Tree) -> None:
-    """Raise :class:`UsageError` where ``tree`` is not a llama.cpp checkout."""
-    for path in ("ggml/include/ggml.h", "include/llama.h"):
-        if tree.read(path) is None:
-            raise UsageError(
-                f"{tree.name}: looked for {path}, found none",
-                hint="name the top folder of a llama.cpp checkout, vendored or not",
-            )

@@ -71,14 +71,14 @@ def _line(text: str, keys: list[str]) -> int | None:
     """Where ``keys`` stand in a TOML text, as far as it is written with headers; counted from 1."""
     start, pattern = 0, ""
     rest = list(keys)
-    if rest and re.search(rf"(?m)^\s*\[\[?\s*{re.escape(rest[0])}\s*\]", text):
-        heads = list(re.finditer(rf"(?m)^\s*\[\[?\s*{re.escape(rest.pop(0))}\s*\]", text))
+    if rest and re.search(rf"(?m)^[ \t]*\[\[?\s*{re.escape(rest[0])}\s*\]", text):
+        heads = list(re.finditer(rf"(?m)^[ \t]*\[\[?\s*{re.escape(rest.pop(0))}\s*\]", text))
         number = int(rest.pop(0)) if rest and rest[0].isdigit() else 0
         if number >= len(heads):
             return None
         start = heads[number].end()
     if rest:
-        pattern = rf"(?m)^\s*[\"']?{re.escape(rest[0])}[\"']?\s*="
+        pattern = rf"(?m)^[ \t]*[\"']?{re.escape(rest[0])}[\"']?\s*="
         found = re.compile(pattern).search(text, start)
         if found is None:
             return text.count("\n", 0, start) + 1 if start else None

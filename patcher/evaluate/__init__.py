@@ -80,6 +80,10 @@ def evaluate(request: Request, *, cache: StageCache | None = None, reporter: Rep
         )
     if request.baseline not in [item.label for item in request.variants]:
         raise UsageError(f"--baseline {request.baseline}: is not among the types", hint="add it to --types")
+    if request.text is not None:
+        accuracy.Task(
+            request.programs, request.text, request.chunks, request.context, 1, request.divergence
+        ).require_enough()
     for program in ("llama-perplexity", "llama-bench", "llama-quantize"):
         request.programs.find(program)
     return _Evaluation(request, cache or StageCache(reporter=reporter), reporter).run()
@@ -183,7 +187,7 @@ class _Evaluation:
         if budget.missing:
             for line in estimate.doubts(models, others):
                 self._reporter.warn(line)
-            budget.learn(estimate.taste(self._request.programs, self._cache, models[0], self._threads[0]))
+            budget.learn(estimate.taste(self._request.programs, models[0], self._threads[0]))
             self._reporter.note(f"takes     {budget.text()}")
         return budget
 
@@ -194,6 +198,7 @@ class _Evaluation:
                 label, result = model.variant.label, self._results[model.variant.label]
                 seconds = budget.accuracy(label)
                 step.update(detail=f"{label} perplexity")
+                begun = time.monotonic()
                 with self._kept(model, result):
                     found = measuring.measure(model, self._follower(self._done, seconds, step))
                     result.perplexity, result.perplexity_error = found.value, found.error
@@ -208,7 +213,7 @@ class _Evaluation:
                         paired = llama_perplexity.paired_ratio(found, base)
                         result.ppl_ratio, result.ppl_ratio_error = paired or (None, None)
                     base = base or found
-                self._advance(seconds, step)
+                self._advance(seconds, step, budget, begun)
         finally:
             measuring.close()
 
@@ -220,13 +225,14 @@ class _Evaluation:
             turn = number % len(models)
             for model in [*models[turn:], *models[:turn]]:
                 label = model.variant.label
+                begun = time.monotonic()
                 if len(self._results[label].failures) > before[label]:
-                    self._advance(budget.speed(label, number), step)
+                    self._advance(budget.speed(label, number), step, budget, None)
                     continue
                 step.update(detail=f"{label} speed, round {number + 1} of {self._request.rounds}")
                 with self._kept(model, self._results[label]):
                     rounds[label].append(speed.measure_round(task, self._cache, model, number))
-                self._advance(budget.speed(label, number), step)
+                self._advance(budget.speed(label, number), step, budget, begun)
         for label, found in rounds.items():
             if found:
                 self._results[label].series |= speed.series(found)
@@ -235,9 +241,14 @@ class _Evaluation:
     def _follower(self, start: float, seconds: float, step: Step) -> accuracy.Follow:
         return lambda share: step.update(done=round(start + share * seconds))
 
-    def _advance(self, seconds: float, step: Step) -> None:
+    def _advance(self, seconds: float, step: Step, budget: Budget, begun: float | None) -> None:
+        """A stage is over that ``seconds`` were planned for; ``begun`` is when, None where none ran."""
         self._done += seconds
-        step.update(done=round(self._done))
+        if begun is not None:
+            budget.mend(seconds, time.monotonic() - begun)
+        # the bar counts what was planned; what is left of it is told by the pace so far
+        left = max(0.0, budget.seconds - self._done) * budget.pace
+        step.update(done=round(self._done), detail=f"about {estimate.duration(left)} left")
 
     @contextmanager
     def _kept(self, model: Model, result: TypeResult) -> Iterator[None]:

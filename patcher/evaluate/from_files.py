@@ -42,12 +42,15 @@ def read_text(path: Path) -> str:
 def report(paths: Sequence[Path]) -> Report:
     """Compare what the files hold: of each kind the first is the baseline's, the second the candidate's.
 
-    Raises :class:`UsageError` for an unknown format, and where a pair is not complete.
+    Raises :class:`UsageError` for an unknown format, where a pair is not complete, and where both of a pair
+    are the same output.
     """
+    same: dict[str, list[Path]] = {}
     perplexities: list[tuple[Path, Perplexity]] = []
     benches: list[tuple[Path, list[Row]]] = []
     for path in paths:
         text = read_text(path)
+        same.setdefault(" ".join(text.split()), []).append(path)
         if _BENCH.search(text) or "avg_ts" in text:
             benches.append((path, llama_bench.parse(text, str(path))))
         else:
@@ -62,6 +65,12 @@ def report(paths: Sequence[Path]) -> Report:
         raise UsageError(
             "--from-files: looked for files, found none",
             hint="fp16_ppl.txt q8a8_ppl.txt fp16_bench.txt q8a8_bench.txt",
+        )
+    twice = next((found for found in same.values() if len(found) > 1), None)
+    if twice:
+        raise UsageError(
+            f"--from-files: {twice[0]} and {twice[1]} hold the very same output: nothing is compared",
+            hint="name the outputs of two runs, the baseline's first",
         )
     results = [_result(number, perplexities, benches) for number in (0, 1)]
     if results[0].type == results[1].type:
@@ -119,7 +128,7 @@ def _series(rows: list[Row]) -> dict[str, Series]:
         # never by its samples: those of two separate runs are no pairs
         series = Series((row.speed,), row.deviation or None)
         found.setdefault(key, series)
-        if key == "pp":
+        if row is main.get("pp"):
             deviation = row.deviation / row.speed * (row.prompt / row.speed * 1e3) if row.deviation else None
             found["ttft"] = Series((row.prompt / row.speed * 1e3,), deviation)
     return found

@@ -13,9 +13,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from patcher.base import hashing, toml
+from patcher.base import hashing, lock, toml
 from patcher.base.errors import PatcherError, UsageError
 from patcher.base.files import write_whole
+from patcher.base.os_errors import reason
 from patcher.base.progress import SILENT, Reporter
 from patcher.base.stages import LOCK_SECONDS, disk_errors
 from patcher.programs.folder import Programs
@@ -143,7 +144,7 @@ def run(
         results.mkdir(parents=True, exist_ok=True)
     except OSError as why:
         raise UsageError(
-            f"{results}: no folder for results ({why.strerror or why})", hint="name another with --results"
+            f"{results}: no folder for results ({reason(why)})", hint="name another with --results"
         ) from why
     with reporter.step("Evaluating the grid", total=len(jobs)) as step:
         done: dict[str, Outcome] = {}
@@ -168,10 +169,8 @@ def execute(job_id: str, settings: dict[str, Any], results: str, runner: str) ->
     This is what a worker calls, in a process of its own and perhaps twice: the lock and the file see to it
     that a job is measured once.
     """
-    from filelock import FileLock
-
     place = result_file(Path(results), job_id)
-    with FileLock(place.with_suffix(".lock"), timeout=LOCK_SECONDS):
+    with lock.hold(place.with_suffix(".lock"), seconds=LOCK_SECONDS):
         if _whole(place):
             return "", True
         module, _, name = runner.partition(":")

@@ -69,8 +69,14 @@ def commit_files(
 def update_branch_commit(repo: Path, commit: str) -> None:
     """Move HEAD (its branch, or itself where detached) to ``commit``, whose parent it must be.
 
-    The index follows; the work tree is left as it is.
+    In the index the files of the commit follow, before the branch does: cut off between the two, they are
+    staged and not committed yet. What else is staged stays so, and the work tree is left as it is.
     """
     before = resolve(repo, "HEAD")
+    fields = run(repo, "diff-tree", "-r", "-z", "--no-renames", before, commit).split(b"\0")
+    lines = []
+    for facts, path in zip(fields[::2], fields[1::2], strict=False):
+        _, mode, _, blob, _ = facts.split(b" ")
+        lines.append(mode + b" " + blob + b"\t" + path + b"\0")
+    run(repo, "update-index", "-z", "--index-info", stdin=b"".join(lines))
     run(repo, "update-ref", "-m", "q8a8-patch apply", "HEAD", commit, before)
-    run(repo, "reset", "--quiet", "--mixed", commit)

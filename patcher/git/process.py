@@ -8,7 +8,9 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from patcher.base import interrupt
 from patcher.base.errors import PatcherError, UsageError
+from patcher.base.os_errors import reason
 from patcher.base.processes import GROUP, end
 
 # What a repository's own configuration may not decide for us.
@@ -142,27 +144,31 @@ def _spawn(
     place = folder if folder is not None else Path(os.path.abspath(os.sep))  # noqa: PTH100 - a drive's root
     if not place.is_dir():
         raise failure(f"{place}: looked for a folder, found none")
+    child = None
     try:
-        child = subprocess.Popen(
-            command,
-            cwd=place,
-            env=environment,
-            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=GROUP,
-        )
+        with interrupt.held():  # a signal between its start and our knowing of it would leave it running
+            child = subprocess.Popen(
+                command,
+                cwd=place,
+                env=environment,
+                stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=GROUP,
+            )
+        with child:
+            try:
+                out, err = child.communicate(stdin, timeout=timeout)
+            except BaseException:
+                end(child)
+                raise
+    except subprocess.TimeoutExpired as why:
+        raise failure(f"git {command[-1]}: gave no answer in {timeout:g} s") from why
     except OSError as why:
-        raise failure(f"git: can't be run ({os.strerror(why.errno or 0)})", hint="install git") from why
-    with child:
-        try:
-            out, err = child.communicate(stdin, timeout=timeout)
-        except subprocess.TimeoutExpired as why:
-            end(child)
-            raise failure(f"git {command[-1]}: gave no answer in {timeout:g} s") from why
-        except BaseException:
-            end(child)
-            raise
+        raise failure(f"git: can't be run ({reason(why)})", hint="install git") from why
+    finally:
+        if child is not None:
+            end(child)  # which does nothing where it has ended
     return child.returncode, out, err
 
 

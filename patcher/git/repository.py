@@ -8,10 +8,12 @@ import tempfile
 from functools import lru_cache
 from pathlib import Path
 
+from patcher.base.bounded import TooLongError, regular_file
 from patcher.base.errors import UsageError
 from patcher.git.objects import read_blob
 from patcher.git.process import line, run
 
+_LONGEST_NAME = 1 << 16  # bytes of a .git that is a file
 BASE_REF = "refs/q8a8-patch/base"
 
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
@@ -27,7 +29,10 @@ def find_toplevel(path: Path) -> Path | None:
 
 
 def git_dir(path: Path) -> Path | None:
-    """The git folder of the work tree that ``path`` lies in (of this work tree, where there are several)."""
+    """The git folder of the work tree that ``path`` lies in, as its ``.git`` says: to look, never to write.
+
+    (What is written lies where :func:`patcher.engine.records_folder.place_of` says.)
+    """
     top = find_toplevel(path)
     if top is None:
         return None
@@ -35,7 +40,11 @@ def git_dir(path: Path) -> Path | None:
     if place.is_dir():
         return place
     # a file: a worktree or a submodule, whose git folder is elsewhere
-    found = re.match(r"gitdir:\s*(.+)", place.read_text(encoding="utf-8", errors="replace"))
+    try:
+        said = regular_file(place, _LONGEST_NAME).decode("utf-8", "surrogateescape")
+    except (OSError, TooLongError) as why:
+        raise UsageError(f"{place}: looked for 'gitdir:', found something else ({why})") from why
+    found = re.match(r"gitdir:\s*(.+)", said)
     if found is None:
         raise UsageError(f"{place}: looked for 'gitdir:', found something else")
     return (top / found.group(1).strip()).resolve()

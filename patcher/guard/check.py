@@ -131,6 +131,13 @@ def edit_problems(plan: Plan, *, carried: bool) -> Iterator[Problem]:
     name = plan.patchset.type.upper
     lines = {file.path: file for file in plan.files}
     chosen = "" if plan.patchset.home is None else f" --type {Path(plan.patchset.source).name}"
+    for place in plan.foreign:
+        if place.kind == "number":
+            yield Problem("number-clash", f"{place.name}: {place.consequence}", place.file, place.line)
+        elif place.edit is None and carried:
+            at = f"{place.kind} in {place.owner}" if place.owner else place.kind
+            said = f"{place.name} ({at}): {place.consequence}"
+            yield Problem("by-another-hand", said, place.file, place.line)
     for edit in plan.edits:
         if edit.state is State.CONFLICT:
             message = f"{name}: edit '{edit.edit.id}' can't be placed: {edit.detail}"

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from patcher.base.errors import UsageError
+from patcher.base.files import write_whole
 from patcher.base.progress import SILENT, Reporter
-from patcher.source import MARKER, fetch
+from patcher.engine.layout import found_below
+from patcher.source import fetch
 
-DEPTH = 4  # folders below the top that are looked at
-_NEVER = {".git", "node_modules", "build", "__pycache__"}
+_MADE = "q8a8-patch-guard.txt"  # in the copy's git folder: a checkout that somebody works in has none
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Copy:
 
 def carried_tree(folder: Path) -> Path:
     """The llama.cpp tree at or below ``folder``. Raises :class:`UsageError` for none, or for several."""
-    found = [folder] if _is_llama(folder) else _below(folder)
+    found = found_below(folder)
     if len(found) == 1:
         return found[0]
     if not found:
@@ -40,23 +40,6 @@ def carried_tree(folder: Path) -> Path:
         f"{folder}: looked for one llama.cpp tree, found {len(found)}: {names}",
         hint="name one with --source",
     )
-
-
-def _below(folder: Path) -> list[Path]:
-    found: list[Path] = []
-    for place, folders, _ in os.walk(folder, followlinks=False):
-        here = Path(place)
-        if _is_llama(here):
-            found.append(here)
-            folders[:] = []
-            continue
-        deep = len(here.relative_to(folder).parts) >= DEPTH
-        folders[:] = [] if deep else sorted(set(folders) - _NEVER)
-    return found
-
-
-def _is_llama(folder: Path) -> bool:
-    return all((folder / name).is_file() for name in ("ggml/include/ggml.h", "include/llama.h"))
 
 
 def _empty_submodule(folder: Path) -> str | None:
@@ -78,7 +61,12 @@ def _empty_submodule(folder: Path) -> str | None:
 def copy_to(work: Path, source: str, ref: str | None, reporter: Reporter = SILENT) -> Copy:
     """A fresh checkout of ``source`` in ``work``; the one of an earlier check makes way."""
     place = work / "llama.cpp"
-    if (place / ".git" / MARKER).is_file():
+    if (place / ".git" / _MADE).is_file():
         shutil.rmtree(place)
+    elif place.exists():
+        raise UsageError(
+            f"{place}: is not the copy of an earlier check", hint="name another folder with --work"
+        )
     made = fetch(source, place, ref=ref, reporter=reporter)
+    write_whole(made.path / ".git" / _MADE, "a copy of 'guard check': the next check removes it\n")
     return Copy(made.path, made.release, made.base)

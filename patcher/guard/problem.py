@@ -19,6 +19,11 @@ OWN_RULES = {
         "error",
         "A part of the type stands there in another form, and nobody has said that it is meant.",
     ),
+    "number-clash": (
+        "error",
+        "Two types have one number, or one type has two: files are read as another type.",
+    ),
+    "by-another-hand": ("note", "A place names the type, and no edit of ours goes there."),
     "edit-old": ("warning", "An earlier release of q8a8-patch wrote it; today's would write something else."),
     "edit-unplaced": ("note", "An optional edit has no place in this tree; the type goes in without it."),
     "build-failed": ("error", "The tree with the type doesn't build."),

@@ -13,11 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from patcher.base.errors import BuildError, UsageError
+from patcher.base.files import made_whole
 from patcher.base.progress import SILENT, Reporter
 from patcher.model.gguf_format import TYPE_NUMBERS, ValueType
 from patcher.model.gguf_writer import GgufWriter, NewTensor, make_array, make_value
 from patcher.model.model_file import model_hash, open_model
 from patcher.model.stats import TYPE, VERSION, Stats, merged_arrays, open_stats
+from patcher.programs.last_words import cause
 
 TOOL = "llama-q8a8-stats"
 _CHUNK = re.compile(r"chunk (\d+) of (\d+)\s*")
@@ -111,9 +113,9 @@ def calibrate(request: CalibrationRequest, reporter: Reporter = SILENT) -> Stats
             words = f"its last words: {said[-1]}" if said else None
             raise BuildError(f"{request.tool}: was killed by signal {-child.returncode}", hint=words)
         error = next((line for line in reversed(said) if line.startswith("error:")), said[-1] if said else "")
-        raise UsageError(
-            error.removeprefix("error:").strip() or f"{request.tool}: exit code {child.returncode}"
-        )
+        error = error.removeprefix("error:").strip() or f"{request.tool}: exit code {child.returncode}"
+        why = cause("\n".join(said))
+        raise UsageError(f"{error} ({why})" if why and why not in error else error)
     return open_stats(request.output)
 
 
@@ -153,10 +155,7 @@ def merge(paths: Sequence[Path], output: Path, *, force: bool = False) -> Stats:
             data[name] = np.ascontiguousarray(
                 array, {"I64": "<i8", "F16": "<f2", "F32": "<f4"}[kind]
             ).tobytes()
-    draft = output.with_name(output.name + ".part")
-    with GgufWriter(draft, metadata, tensors) as writer:
+    with made_whole(output) as draft, GgufWriter(draft, metadata, tensors) as writer:
         for name, raw in data.items():
             writer.write(name, [raw])
-        writer.sync()
-    draft.replace(output)
     return open_stats(output)

@@ -106,8 +106,12 @@ def is_vector(info: TensorInfo) -> bool:
     return info.name.endswith(".bias") or info.name.endswith("_norm.weight")
 
 
-def find_folds(model: ModelFile, architecture: Architecture, *, head: bool = False) -> tuple[Fold, ...]:
+def find_folds(
+    model: ModelFile, architecture: Architecture, *, head: bool = False, floats: bool = True
+) -> tuple[Fold, ...]:
     """Every fold that the model's tensors allow, layer by layer; ``head``: and that of the output matrix.
+
+    ``floats`` False: quantized tensors are taken, for what doesn't read them.
 
     Raises :class:`UsageError` for a tensor that the architecture doesn't declare, one that is quantized
     already, or a clamp that is switched on; :class:`GgufError` for shapes that contradict each other.
@@ -122,14 +126,14 @@ def find_folds(model: ModelFile, architecture: Architecture, *, head: bool = Fal
     for layer in range(layers):
         there: set[str] = set()
         for rule in architecture.folds:
-            fold = _fold(model, rule, layer)
+            fold = _fold(model, rule, layer, floats)
             if fold is not None:
                 if fold.name in there:
                     raise GgufError(f"{model.path}: '{fold.name}' has two producers")
                 there.add(fold.name)
                 folds.append(fold)
     if head:
-        folds.append(_head(model, architecture))
+        folds.append(_head(model, architecture, floats))
     if not folds:
         raise UsageError(
             f"{model.path}: no tensor of a '{model.architecture}' layer found, nothing to smooth"
@@ -137,14 +141,20 @@ def find_folds(model: ModelFile, architecture: Architecture, *, head: bool = Fal
     return tuple(folds)
 
 
-def _head(model: ModelFile, architecture: Architecture) -> Fold:
+def _head(model: ModelFile, architecture: Architecture, floats: bool) -> Fold:
     """The last norm into the output matrix. Where that is the embeddings, a copy of them becomes it."""
     if model.architecture not in architecture.head:
         raise UsageError(f"{model.path}: the head of a '{model.architecture}' model can't be smoothed")
     embeddings = model.tensors.get("token_embd.weight")
     copy = replace(embeddings, name=HEAD) if embeddings is not None else None
     output, norm = model.tensors.get(HEAD, copy), model.tensors.get("output_norm.weight")
-    if output is None or norm is None or not is_float(output) or not is_float(norm) or norm.row != output.row:
+    wanted = (output, norm) if floats else ()
+    if (
+        output is None
+        or norm is None
+        or norm.row != output.row
+        or not all(map(is_float, filter(None, wanted)))
+    ):
         raise UsageError(f"{model.path}: looked for an output matrix and its norm in floats, found less")
     bias = model.tensors.get("output_norm.bias")
     targets = (Target(norm), *((Target(bias),) if bias is not None else ()))
@@ -185,7 +195,7 @@ def _check_names(model: ModelFile, architecture: Architecture) -> int:
     return layers
 
 
-def _fold(model: ModelFile, rule: FoldRule, layer: int) -> Fold | None:
+def _fold(model: ModelFile, rule: FoldRule, layer: int, floats: bool) -> Fold | None:
     prefix = f"blk.{layer}."
     producer = model.tensors.get(f"{prefix}{rule.producer}.weight")
     consumers = tuple(
@@ -197,7 +207,7 @@ def _fold(model: ModelFile, rule: FoldRule, layer: int) -> Fold | None:
         return None
     bias = model.tensors.get(f"{prefix}{rule.producer}.bias")
     for tensor in (producer, *consumers, *((bias,) if bias else ())):
-        if not is_float(tensor):
+        if floats and not is_float(tensor):
             raise UsageError(
                 f"{tensor.path}: tensor '{tensor.name}' is {tensor.type_name}, wanted are F32, F16 or BF16",
                 hint="smooth the model before it is quantized",

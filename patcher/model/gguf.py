@@ -14,6 +14,7 @@ from patcher.model.gguf_head import Entry, GgufError, Head, Value, read_head
 
 __all__ = ["GgufError", "GgufFile", "TensorInfo", "Value", "read"]
 
+OURS = TENSOR_TYPES[120]
 _T = TypeVar("_T", int, float, str)
 MAX_ELEMENTS = 1 << 48  # of one tensor; far above any model, far below an overflow
 
@@ -167,9 +168,13 @@ def _check_gaps(tensors: tuple[TensorInfo, ...], head: Head) -> None:
         span = spans[tensor.name]
         if span < tensor.nbytes + head.alignment or tensor.offset == last:
             continue
+        ours = tensor.row * tensor.rows // OURS[1] * OURS[2]
+        is_ours = not tensor.row % OURS[1] and ours <= span < ours + head.alignment
         raise GgufError(
             f"{head.path}: tensor '{tensor.name}' takes {span} bytes, as {tensor.type_name} (number"
-            f" {tensor.type}) it would take {tensor.nbytes}: another tree gave that number to another type",
-            hint="'q8a8-patch gguf identify' says which one; Q8_A8 under a number that was chosen by hand is"
-            " put right by 'q8a8-patch gguf retag'",
+            f" {tensor.type}) it would take {tensor.nbytes}"
+            + (f"; {OURS[0]} takes {ours}, under a number chosen by hand" if is_ours else ""),
+            hint="'q8a8-patch gguf retag' puts the number right"
+            if is_ours
+            else "damaged, or the number is another tree's: ask 'q8a8-patch gguf identify'",
         )

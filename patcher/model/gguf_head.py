@@ -227,20 +227,20 @@ class Cursor:
             raise GgufError(f"{self.path}: '{key}' has more than {MAX_VALUE} bytes, no value has")
 
 
-def read_head(path: Path) -> Head:
-    """What ``path`` says of itself, whatever types its tensors have.
+def read_head(path: Path, *, alignment: int | None = None) -> Head:
+    """What ``path`` says of itself, whatever types its tensors have; ``alignment`` goes before what it says.
 
     Raises :class:`GgufError` for what is no GGUF 2 or 3, and for a tensor that lies outside the file.
     """
     with Cursor.open(path) as cursor:
-        return _read_head(cursor)
+        return _read_head(cursor, alignment)
 
 
 def _what(path: Path) -> str:
     return f"{path.stat().st_size} bytes" if path.is_file() else "something that is no file"
 
 
-def _read_head(cursor: Cursor) -> Head:
+def _read_head(cursor: Cursor, aligned: int | None) -> Head:
     path = cursor.path
     magic = cursor.take(4, "the magic number")
     if magic != MAGIC:
@@ -255,7 +255,7 @@ def _read_head(cursor: Cursor) -> Head:
         )
     tensor_count = cursor.things(24, "tensors")
     metadata, places = _metadata(cursor)
-    alignment = _alignment(metadata, path)
+    alignment = aligned or _alignment(metadata, path)
     infos = [_info(cursor) for _ in range(tensor_count)]
     start, size = padded(cursor.position, alignment), len(cursor.data)
     entries = tuple(Entry(name, dims, kind, at, start + offset) for name, dims, kind, at, offset in infos)

@@ -1,4 +1,4 @@
-"""What an evaluation wants to know of a model file: its name, its size, and what its tensors are."""
+"""What an evaluation wants to know of a model: its name, its size, and what its tensors are."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from patcher.model import gguf
+from patcher.model.model_file import ModelFile, open_model
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,14 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Header:
-    """The head of one file. ``size`` and ``tensor_bytes`` are bytes: the latter without metadata."""
+    """A model's head. ``size`` and ``tensor_bytes`` are bytes of all parts: the latter without metadata."""
 
-    path: Path
+    path: Path  # of the first part
     size: int
     name: str
     architecture: str
     tensors: tuple[Tensor, ...]
+    parts: tuple[Path, ...] = ()
 
     @property
     def tensor_bytes(self) -> int:
@@ -54,13 +55,19 @@ class Header:
 
 def read(path: Path) -> Header:
     """Read the head of ``path``. Raises :class:`patcher.model.gguf.GgufError` (exit 2) for a file that is
-    missing, no GGUF, damaged or cut off."""
-    file = gguf.read(path)
-    name: Any = file.get("general.name")
+    missing, no GGUF, damaged or cut off, and where a part is missing or another model's."""
+    return of(open_model(path))
+
+
+def of(model: ModelFile) -> Header:
+    """The head of a model that is open."""
+    name: Any = model.head.get("general.name")
+    parts = tuple(part.path for part in model.parts)
     return Header(
-        path,
-        path.stat().st_size,
-        name if isinstance(name, str) and name.strip() else path.stem,
-        str(file.get("general.architecture") or ""),
-        tuple(Tensor(item.name, item.dims, item.type_name, item.nbytes) for item in file.tensors),
+        model.path,
+        sum(part.stat().st_size for part in parts),
+        name if isinstance(name, str) and name.strip() else model.path.stem,
+        str(model.head.get("general.architecture") or ""),
+        tuple(Tensor(item.name, item.dims, item.type_name, item.nbytes) for item in model.tensors.values()),
+        parts,
     )

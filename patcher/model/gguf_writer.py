@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
+from patcher.base.os_errors import refused
 from patcher.model.gguf import GgufError, TensorInfo, Value
 from patcher.model.gguf_format import (
     DEFAULT_ALIGNMENT,
@@ -72,20 +73,22 @@ class GgufWriter:
         resume: bool = False,
     ) -> None:
         head, self._places, self.size = _layout(metadata, tuple(tensors), big_endian, alignment, path)
-        self._fresh = not resume
+        self._fresh, self._path = not resume, path
         try:
             if resume:
-                self._file = path.open("r+b")
+                self._file = _opened(path, os.O_RDWR)
                 if self._file.read(len(head)) != head or path.stat().st_size != self.size:
                     raise GgufError(
                         f"{path}: is not what an interrupted run left", hint="remove it and start again"
                     )
                 return
-            self._file = path.open("w+b")
+            # what an earlier run left has other names or links to it, perhaps: those keep what they have
+            path.unlink(missing_ok=True)
+            self._file = _opened(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
             self._file.write(head)
             self._file.truncate(self.size)  # a hole, not zeros; holes are padding or are filled below
         except OSError as why:
-            raise GgufError(f"{path}: can't be written ({why.strerror or why})") from why
+            raise refused(path, why, kind=GgufError) from why
 
     def __enter__(self) -> GgufWriter:
         return self
@@ -93,7 +96,11 @@ class GgufWriter:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        try:
+            self._file.close()
+        except OSError as why:  # what was still to be written; an error that is under way says more
+            if value is None:
+                raise refused(self._file.name, why, kind=GgufError) from why
 
     def write(self, name: str, pieces: Iterable[bytes]) -> None:
         """Write a tensor's bytes, in order. Raises :class:`GgufError` where its shape wants more or fewer."""
@@ -110,14 +117,23 @@ class GgufWriter:
                 else:
                     self._file.write(piece)
         except OSError as why:
-            raise GgufError(f"{self._file.name}: can't be written ({why.strerror or why})") from why
+            raise refused(self._path, why, kind=GgufError) from why
         if written != wanted:
-            raise GgufError(f"{self._file.name}: {written} bytes for tensor '{name}', which takes {wanted}")
+            raise GgufError(f"{self._path}: {written} bytes for tensor '{name}', which takes {wanted}")
 
     def sync(self) -> None:
-        """Let everything written reach the disk."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Let everything written reach the disk. Raises :class:`GgufError` where that is full."""
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as why:
+            raise refused(self._path, why, kind=GgufError) from why
+
+
+def _opened(path: Path, flags: int) -> BinaryIO:
+    """A file itself: where ``path`` is a link it is refused."""
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    return os.fdopen(os.open(path, flags, 0o666), "r+b")
 
 
 def tensors_like(infos: Iterable[TensorInfo]) -> tuple[NewTensor, ...]:

@@ -8,21 +8,21 @@ it; the others and the metadata stay as they are. The size stays the same.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from patcher.base import partial_files
+from patcher.base import interrupt
 from patcher.base.errors import UsageError
+from patcher.base.files import settle
 from patcher.base.progress import SILENT, Reporter
 from patcher.model import architecture, smooth_metadata
 from patcher.model.choose import seen_as
 from patcher.model.fold import Fold, find_folds
-from patcher.model.gguf import GgufError, TensorInfo
+from patcher.model.gguf import GgufError, GgufFile, TensorInfo, Value
 from patcher.model.gguf_format import ValueType
 from patcher.model.gguf_writer import GgufWriter, make_value, tensors_like
 from patcher.model.model_file import ModelFile, model_hash, open_model
@@ -35,6 +35,7 @@ TYPE = "Q8_A8"
 LEAST_ROWS = 64  # of an input; with fewer, rounding to nearest is kept
 _PIECE = 1 << 20  # bytes of float32 weights at once: all scales tried on a block fit into a core's cache
 _KEY = "q8_a8.rounding"
+SAME_TEXT = "tokens of the same text that were held out"
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,43 @@ class Refined:
     path: Path
     errors: dict[str, float]
     seconds: float
+    judged: str = SAME_TEXT  # what the errors were measured on
+    nearest: tuple[str, ...] = ()  # tensors of too few rows, which stay as they were
+    different: int = 0  # rows of the input that has the fewest different ones
 
     def document(self) -> dict[str, Any]:
         """For ``--json``."""
-        return {"tensors": self.errors, "error_ratio": self.error_ratio, "seconds": round(self.seconds, 3)}
+        return {
+            "tensors": self.errors,
+            "error_ratio": self.error_ratio,
+            "judged": self.judged,
+            "nearest": list(self.nearest),
+            "different_rows": self.different,
+            "narrow": self.is_narrow,
+            "seconds": round(self.seconds, 3),
+        }
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether the sample shows too little of what the model may read to be relied upon elsewhere."""
+        return self.different < LEAST_ROWS
+
+    def doubts(self) -> list[str]:
+        """What a reader of the error ratio must know, one line each."""
+        found = []
+        if self.is_narrow:
+            found.append(
+                f"the sample is narrow: one input has only {self.different} different rows. On other texts"
+                " the model may have become worse than by rounding to nearest: calibrate on more kinds of"
+                " text, and name statistics of another one with --judge"
+            )
+        if self.nearest:
+            found.append(
+                f"{len(self.nearest)} of {len(self.errors)} tensors stay rounded to nearest: fewer than"
+                f" {LEAST_ROWS} rows of their inputs were kept ({self.nearest[0]}"
+                f"{', ...' if len(self.nearest) > 1 else ''})"
+            )
+        return found
 
     @property
     def error_ratio(self) -> float:
@@ -62,6 +96,7 @@ class Material:
     model: ModelFile
     stats: Stats
     folds: dict[str, tuple[Fold, Array | None]]  # by consumer, and what its input was divided by since
+    judge: Stats | None = None  # of another text, on which rounding is judged
 
     def spread(self, name: str) -> Array:
         """What a tensor's input was divided by since the statistics were made, [experts, inputs] or [1]."""
@@ -69,28 +104,55 @@ class Material:
         return np.ones(1, np.float32) if fold is None or factors is None else fold.spread(factors)
 
 
-def material(source: Path, stats_path: Path, reporter: Reporter = SILENT) -> Material:
+def material(
+    source: Path, stats_path: Path, reporter: Reporter = SILENT, *, judge: Path | None = None
+) -> Material:
     """Open the model at ``source`` and the statistics of it, or of the model that it was before smoothing.
 
-    Raises :class:`UsageError` where they are another model's, or hold no rows.
+    ``judge``: statistics of another text. Raises :class:`UsageError` where they are another model's, hold no
+    rows or too few of them, or where the judge has read the same text.
     """
     model, stats = open_model(source), open_stats(stats_path)
     folds = _folds(model, stats, reporter)
+    _require_rows(stats)
+    if judge is None:
+        return Material(model, stats, folds)
+    other = open_stats(judge)
+    _require_rows(other)
+    check_belongs(other, source, stats.model_hash)
+    if set(other.texts) & set(stats.texts):
+        raise UsageError(
+            f"{judge}: was made with a text that {stats_path} was made with",
+            hint="calibrate on another text, by which rounding can be judged",
+        )
+    return Material(model, stats, folds, other)
+
+
+def _require_rows(stats: Stats) -> None:
     if not any(map(stats.keeps_rows, stats.weights)):
-        raise UsageError(f"{stats_path}: holds no rows of activations", hint="calibrate without '--rows 0'")
-    return Material(model, stats, folds)
+        raise UsageError(f"{stats.path}: holds no rows of activations", hint="calibrate without '--rows 0'")
+    most = max(map(stats.row_count, stats.weights))
+    if most < LEAST_ROWS:
+        raise UsageError(
+            f"{stats.path}: holds {most} rows of an input at most, rounding takes {LEAST_ROWS} or more",
+            hint=f"calibrate with '--rows {max(256, LEAST_ROWS)}' on a longer text",
+        )
+
+
+def require_type(type_name: str) -> None:
+    """Raise :class:`UsageError` for another type than Q8_A8."""
+    if type_name.upper() != TYPE:
+        raise UsageError(f"--stats: is for {TYPE}, found {type_name}", hint="leave it out")
 
 
 def refine(quantized: Path, of: Material, reporter: Reporter = SILENT) -> Refined:
-    """Round the model at ``quantized`` anew, in place; it was made of ``of``'s.
+    """Round the model at ``quantized`` anew, in place, part by part; it was made of ``of``'s.
 
     Raises :class:`UsageError` where nothing can be rounded, :class:`GgufError` where the two don't fit; the
     model stays as it was then.
     """
     start = time.monotonic()
     made = open_model(quantized)
-    if len(made.parts) > 1:
-        raise UsageError(f"{quantized}: is in {len(made.parts)} parts", hint="quantize without --keep-split")
     wanted = {
         tensor.name: inputs
         for tensor in made.tensors.values()
@@ -98,56 +160,69 @@ def refine(quantized: Path, of: Material, reporter: Reporter = SILENT) -> Refine
     }
     if not wanted:
         raise UsageError(f"{of.stats.path}: no rows were kept for any {TYPE} tensor of {quantized}")
-    draft = quantized.with_name(quantized.name + ".part")
-    errors: dict[str, float] = {}
-    metadata = {**made.head.metadata, _KEY: make_value(ValueType.STRING, "compensated")}
+    drafts = [part.path.with_name(part.path.name + ".part") for part in made.parts]
+    work = _Work(of, wanted)
     try:
-        with (
-            reporter.step("Rounding", total=len(made.tensors)) as step,
-            GgufWriter(
-                draft, metadata, tensors_like(made.tensors.values()), alignment=made.head.alignment
-            ) as writer,
-        ):
-            last: tuple[object, list[Known | None]] | None = None
-            for number, tensor in enumerate(made.tensors.values()):
-                step.update(done=number, detail=tensor.name)
-                inputs = wanted.get(tensor.name)
-                if inputs is None:
-                    writer.write(tensor.name, copied(tensor))
-                    continue
-                if last is None or last[0] != inputs.key:  # products beside each other share an input
-                    last = inputs.key, [_known(rows) for rows in inputs.load()]
-                error = _Error()
-                writer.write(tensor.name, _rounded(of.model.tensors[tensor.name], last[1], error))
-                errors[tensor.name] = error.ratio
-            writer.sync()
-        draft.replace(quantized)
+        with reporter.step("Rounding", total=len(made.tensors)) as step:
+            for part, draft in zip(made.parts, drafts, strict=True):
+                with GgufWriter(
+                    draft,
+                    _said(part, part is made.head),
+                    tensors_like(part.tensors),
+                    big_endian=part.big_endian,
+                    alignment=part.alignment,
+                ) as writer:
+                    for tensor in part.tensors:
+                        step.update(done=len(work.errors), detail=tensor.name)
+                        writer.write(tensor.name, work.data(tensor))
+                    writer.sync()
+        with interrupt.held():  # between the first part and the last
+            for part, draft in zip(made.parts, drafts, strict=True):
+                settle(draft, part.path)
     finally:
-        draft.unlink(missing_ok=True)
-    return Refined(quantized, errors, time.monotonic() - start)
+        for draft in drafts:
+            draft.unlink(missing_ok=True)
+    judged = SAME_TEXT if of.judge is None else f"the text of {of.judge.path.name}"
+    errors = {name: error.ratio for name, error in work.errors.items()}
+    seconds = time.monotonic() - start
+    return Refined(quantized, errors, seconds, judged, tuple(work.nearest), work.different)
 
 
-@contextmanager
-def unrefined(source: Path, out: Path, type_name: str, *, force: bool) -> Iterator[Path]:
-    """Where the model that is to become ``out`` lies while it is made; it is renamed at the end.
+def _said(part: GgufFile, is_head: bool) -> Mapping[str, Value]:
+    return {
+        **part.metadata,
+        **(
+            {_KEY: make_value(ValueType.STRING, "compensated", big_endian=part.big_endian)} if is_head else {}
+        ),
+    }
 
-    Raises :class:`UsageError` for another type than Q8_A8, and where ``out`` is ``source``, a folder, or
-    there without ``force``.
-    """
-    if type_name.upper() != TYPE:
-        raise UsageError(f"--stats: is for {TYPE}, found {type_name}", hint="leave it out")
-    if out.is_dir() or out.resolve() == source.resolve():
-        raise UsageError(f"{out}: can't be written over", hint="name another file")
-    if out.exists() and not force:
-        raise UsageError(f"{out}: is there already", hint="name another file, or use --force")
-    place = partial_files.beside(out)
-    try:
-        yield place
-        place.replace(out)
-    except OSError as why:
-        raise GgufError(f"{out}: can't be written ({why.strerror or why})") from why
-    finally:
-        place.unlink(missing_ok=True)
+
+class _Work:
+    """Tensors rounded one after another; those beside each other share what is known of their input."""
+
+    def __init__(self, of: Material, wanted: Mapping[str, Inputs]) -> None:
+        self._of, self._wanted = of, wanted
+        self._last: tuple[object, list[Known | None]] | None = None
+        self.errors: dict[str, _Error] = {}
+        self.nearest: list[str] = []
+        self.different = 1 << 30
+
+    def data(self, tensor: TensorInfo) -> Iterator[bytes]:
+        """The tensor's new bytes, or its old ones where nothing is known of what it reads."""
+        inputs = self._wanted.get(tensor.name)
+        if inputs is None:
+            return copied(tensor)
+        if self._last is None or self._last[0] != inputs.key:
+            rows = inputs.load(self._of.stats)
+            judges = [None] * len(rows) if self._of.judge is None else inputs.load(self._of.judge)
+            self._last = inputs.key, [_known(*pair) for pair in zip(rows, judges, strict=True)]
+            seen = [len(np.unique(some, axis=0)) for some in rows if len(some) >= LEAST_ROWS]
+            self.different = min([self.different, *seen])
+        known = self._last[1]
+        if not any(known):
+            self.nearest.append(tensor.name)
+        error = self.errors[tensor.name] = _Error()
+        return _rounded(self._of.model.tensors[tensor.name], known, error)
 
 
 @dataclass(frozen=True)
@@ -155,7 +230,7 @@ class Inputs:
     """What a tensor reads: ``key`` is the same for tensors that read the same."""
 
     key: object
-    load: Callable[[], list[Array]]  # by expert, rows [r, n]; one where all experts' tokens are meant
+    load: Callable[[Stats], list[Array]]  # by expert, rows [r, n]; one where all experts' tokens are meant
 
 
 class _Error:
@@ -207,16 +282,20 @@ def inputs_of(made: TensorInfo, of: Material) -> Inputs | None:
         return None
     together = len(tensor.dims) < 3
 
-    def load() -> list[Array]:
+    def load(seen: Stats) -> list[Array]:
         spread = of.spread(tensor.name)
-        rows = [some / spread[expert % len(spread)] for expert, some in enumerate(stats.rows(owner))]
+        rows = [some / spread[expert % len(spread)] for expert, some in enumerate(seen.rows(owner))]
+        if not rows:
+            raise UsageError(f"{seen.path}: looked for rows of '{owner}', found none", hint="calibrate again")
         return [np.concatenate(rows)] if together else rows
 
     return Inputs((owner, together), load)
 
 
-def _known(rows: Array) -> Known | None:
-    return Known(rows) if len(rows) >= LEAST_ROWS else None
+def _known(rows: Array, judges: Array | None) -> Known | None:
+    if len(rows) < LEAST_ROWS or (judges is not None and not len(judges)):
+        return None
+    return Known(rows, judges)
 
 
 def _rounded(tensor: TensorInfo, known: list[Known | None], error: _Error) -> Iterator[bytes]:

@@ -8,15 +8,14 @@ for 32 weights, where MXFP4 takes 17, and by its scales. Where that leaves a dou
 from __future__ import annotations
 
 import hashlib
-import os
 import struct
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from patcher.base.errors import UsageError
+from patcher.base.files import made_whole
 from patcher.base.progress import SILENT, Reporter
 from patcher.engine.quant_type import QuantType
 from patcher.model.gguf_format import TENSOR_TYPES, ValueType
@@ -242,12 +241,8 @@ def _require_scales(one: Placed, kind: QuantType) -> int:
 
 
 def _write(head: Head, destination: Path, changes: dict[int, bytes], reporter: Reporter) -> dict[str, str]:
-    handle, name = tempfile.mkstemp(
-        prefix=f".{destination.name}-", suffix=".q8a8-patch", dir=destination.parent
-    )
-    draft = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as out, head.path.open("rb") as source:
+    with made_whole(destination) as draft:
+        with draft.open("wb") as out, head.path.open("rb") as source:
             with reporter.step(f"Writing {destination.name}", total=head.size) as step:
                 for block in iter(lambda: source.read(CHUNK), b""):
                     out.write(block)
@@ -255,15 +250,8 @@ def _write(head: Head, destination: Path, changes: dict[int, bytes], reporter: R
             for offset, data in changes.items():
                 out.seek(offset)
                 out.write(data)
-            out.flush()
-            os.fsync(out.fileno())
         hashes = _proved(head, draft, reporter)
         draft.chmod(head.path.stat().st_mode & 0o777)
-        draft.replace(destination)
-    except OSError as why:
-        raise UsageError(f"{destination}: can't be written ({os.strerror(why.errno or 0)})") from why
-    finally:
-        draft.unlink(missing_ok=True)
     return hashes
 
 

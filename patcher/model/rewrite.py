@@ -11,8 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from patcher.base import interrupt
 from patcher.base.errors import UsageError
+from patcher.base.files import settle
+from patcher.base.os_errors import refused
 from patcher.base.progress import SILENT, Reporter
+from patcher.base.stages import require_space
 from patcher.model.fold import Scaling
 from patcher.model.gguf import GgufError, GgufFile, TensorInfo, Value
 from patcher.model.gguf_writer import GgufWriter, make_value, tensors_like
@@ -21,6 +25,7 @@ from patcher.model.tensor_data import decode, encode, pieces
 from patcher.model.worklog import Worklog
 
 _COUNT_KEY = "split.tensors.count"
+_MORE_SPACE = "free some, or name a place on another disk"
 _COPY_PIECE = 1 << 24  # bytes
 _SYNC_EVERY = 1 << 30  # bytes of output between two entries in the log that count as safely written
 
@@ -65,6 +70,8 @@ def rewrite(
     drafts = tuple(path.with_name(path.name + ".part") for path in paths)
     tensors = [_tensors(part, added, dropped) for part in model.parts]
     total = sum(tensor.nbytes for some in tensors for tensor in some)
+    there = sum(draft.stat().st_blocks * 512 for draft in drafts if draft.is_file())
+    require_space(drafts[0].parent, total - there, "the new model", hint=_MORE_SPACE)
     count = sum(map(len, tensors))
     done, unsynced = 0, 0
     rounding = dict(worklog.rounding)
@@ -102,11 +109,12 @@ def rewrite(
                         finished, unsynced = {}, 0
                 writer.sync()
                 worklog.finish(finished)
-    for draft, path in zip(drafts, paths, strict=True):
-        try:
-            draft.replace(path)
-        except OSError as why:
-            raise GgufError(f"{path}: can't be written ({why.strerror or why})") from why
+    with interrupt.held():  # between the first part and the last
+        for draft, path in zip(drafts, paths, strict=True):
+            try:
+                settle(draft, path)
+            except OSError as why:
+                raise refused(path, why, kind=GgufError) from why
     return rounding
 
 

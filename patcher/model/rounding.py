@@ -40,15 +40,15 @@ class Factor:
 class Known:
     """What is known of a product's inputs [t, n]: enough to round by, and some that rounding hasn't seen.
 
+    The latter are ``judges`` [u, n], another text's inputs, or else one token of eight of the same.
     Tokens all count alike, whatever their size. A text's first token is often a thousand times as large as
     the others; by its energy it would be all that counts.
     """
 
-    def __init__(self, inputs: Array) -> None:
-        energy = np.square(inputs).mean(1, keepdims=True)
-        even = inputs / np.sqrt(np.maximum(energy, np.finfo(np.float32).tiny))
-        held = np.arange(len(even)) % HELD == HELD - 1
-        self.held_out: Array = even[held]
+    def __init__(self, inputs: Array, judges: Array | None = None) -> None:
+        even = _even(inputs)
+        held = np.arange(len(even)) % HELD == HELD - 1 if judges is None else np.zeros(len(even), bool)
+        self.held_out: Array = even[held] if judges is None else _even(judges)
         self._seen: Array = even[~held]
         self.columns = inputs.shape[1]
 
@@ -68,6 +68,13 @@ class Known:
         return (made, before, after) if after < before else (plain, before, before)
 
 
+def _even(inputs: Array) -> Array:
+    """Rows of the same energy."""
+    energy = np.square(inputs).mean(1, keepdims=True)
+    result: Array = inputs / np.sqrt(np.maximum(energy, np.finfo(np.float32).tiny))
+    return result
+
+
 def factor(even: Array) -> Factor:
     """What inputs [t, n] tell about errors that cancel."""
     groups = []
@@ -83,7 +90,7 @@ def factor(even: Array) -> Factor:
 
 
 def nearest(weights: Array) -> npt.NDArray[np.void]:
-    """The blocks [m, n / 32] as ``quantize_row_q8_a8_ref`` makes them."""
+    """The blocks [m, n / 32] as ``quantize_row_q8_a8_ref`` makes them, to the bit: halves away from zero."""
     rows, columns = weights.shape
     blocks = weights.reshape(rows, columns // BLOCK, BLOCK)
     top = np.abs(blocks).max(-1, keepdims=True)
@@ -91,7 +98,8 @@ def nearest(weights: Array) -> npt.NDArray[np.void]:
     inverse = np.divide(np.float32(1), scale, out=np.zeros_like(scale), where=scale > 0)
     made = np.zeros((rows, columns // BLOCK), BLOCK_TYPE)
     made["scale"] = scale[..., 0]
-    made["values"] = np.rint(blocks * inverse)
+    scaled = (blocks * inverse).astype(np.float64)  # where adding a half is exact
+    made["values"] = np.nan_to_num(np.trunc(scaled + np.copysign(0.5, scaled)), posinf=0, neginf=0)
     return made
 
 

@@ -33,6 +33,7 @@ class Smoothed:
     rounding: Mapping[str, float]
     seconds: float
     undone: bool = False
+    adapter: bool = False  # not a model
 
     def document(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -40,6 +41,7 @@ class Smoothed:
             "model": str(self.model),
             "outputs": [str(path) for path in self.outputs],
             "undone": self.undone,
+            "adapter": self.adapter,
             "alpha": self.alpha,
             "factors": sum(choice.factors.size for choice in self.choices.values()),
             "error_ratio": self.error_ratio,
@@ -81,6 +83,8 @@ class Smoothed:
         where = ", ".join(map(str, self.outputs))
         worst = max(self.rounding.values(), default=0.0)
         rounding = f"largest rounding error {worst:.1e} of a tensor's largest value"
+        if self.adapter:
+            return f"{where}: an adapter, {len(self.rounding)} of its tensors folded; {rounding}"
         if self.undone:
             return f"{where}: smoothing undone in {len(self.rounding)} tensors, {rounding}"
         ratio = "" if self.error_ratio is None else f", int8 error {self.error_ratio:.3f} of what it was"
@@ -129,7 +133,7 @@ def smooth(
         "by_layer": sorted(strength.by_layer.items()),
         "folds": [fold.name for fold in folds],
     }
-    with Worklog(_log_path(paths), identity) as worklog:
+    with Worklog(log_path(paths), identity) as worklog:
         if worklog.resumed:
             reporter.note(f"{worklog.path}: going on where an earlier run stopped")
         choices: dict[Fold, Choice] = {}
@@ -169,7 +173,7 @@ def undo(path: Path, out: Path, *, force: bool = False, reporter: Reporter = SIL
     dropped = smooth_metadata.new_tensors(model.head)
     paths = output_paths(model, out, force=force)
     identity = {"tool": __version__, "undo": model_hash(model, reporter)}
-    with Worklog(_log_path(paths), identity) as worklog:
+    with Worklog(log_path(paths), identity) as worklog:
         metadata = smooth_metadata.removed(model.head)
         scaled = scalings(factors, undo=True)
         rounding = rewrite(model, paths, scaled, metadata, worklog, reporter, dropped=dropped)
@@ -185,7 +189,8 @@ def _selected(folds: tuple[Fold, ...], only: tuple[str, ...], path: Path) -> tup
     return tuple(fold for fold in folds if not only or fold.kind_name in only)
 
 
-def _log_path(paths: tuple[Path, ...]) -> Path:
+def log_path(paths: tuple[Path, ...]) -> Path:
+    """Where a run that writes ``paths`` keeps what it has done."""
     return paths[0].with_name(paths[0].name + ".part.log")
 
 

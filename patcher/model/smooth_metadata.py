@@ -5,10 +5,14 @@
 * ``scaling_factors`` f32 array: the factors of all folds; ``folds``, ``fold_sizes``: whose, and how many each
 * ``new_tensors`` string array, where there are any: what the model had not before
 * ``model_hash`` and ``calibration_hash``: SHA-256 of the model before and of the statistics file
+* ``id`` string: SHA-256 over ``model_hash``, the folds and their factors, the same for the same smoothing
+
+An adapter that was folded for a smoothed model has its ``id`` as ``base``.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -22,6 +26,7 @@ from patcher.model.gguf_writer import make_array, make_value
 from patcher.model.tensor_data import Array
 
 PREFIX = "smoothquant."
+BASE = "base"  # of an adapter: the smoothing that it was folded for
 VERSION = 1
 
 
@@ -60,10 +65,31 @@ def added(
             ValueType.STRING, [choice.magnitude for choice in choices.values()], big_endian=big
         ),
         "scaling_factors": make_array(ValueType.FLOAT32, factors, big_endian=big),
+        "id": scalar(ValueType.STRING, _identity(model_hash, choices)),
     }
     if new_tensors:
         new["new_tensors"] = make_array(ValueType.STRING, new_tensors, big_endian=big)
     return {**removed(file), **{PREFIX + key: value for key, value in new.items()}}
+
+
+def _identity(model_hash: str, choices: Mapping[Fold, Choice]) -> str:
+    digest = hashlib.sha256(model_hash.encode())
+    for fold, choice in choices.items():
+        digest.update(f"\0{fold.name}\0".encode() + choice.factors.astype("<f4").tobytes())
+    return digest.hexdigest()
+
+
+def identity_of(file: GgufFile) -> str:
+    """Which smoothing a model has: its ``id``, or the hash of what it was, in files without one.
+
+    Raises :class:`GgufError` where it has neither.
+    """
+    found = file.get(f"{PREFIX}id") or file.get(f"{PREFIX}model_hash")
+    if not isinstance(found, str) or not found:
+        raise GgufError(
+            f"{file.path}: looked for 'smoothquant.id' or 'smoothquant.model_hash', found neither"
+        )
+    return found
 
 
 def removed(file: GgufFile) -> dict[str, Value]:

@@ -109,6 +109,12 @@ class Stats:
         order = np.argsort(keys, axis=1, kind="stable")
         return [data[e][order[e][: int((keys[e] != NO_ROW).sum())]] for e in range(len(keys))]
 
+    def row_count(self, weight: str) -> int:
+        """How many rows were sampled under ``weight``, over all experts."""
+        if not self.keeps_rows(weight):
+            return 0
+        return int((load_integers(self._tensor(f"{weight}.keys")) != NO_ROW).sum())
+
     def sampled(self, weight: str) -> tuple[Array, npt.NDArray[np.int64]]:
         """All rows that were kept, [experts, R, inputs], and their keys [experts, R].
 

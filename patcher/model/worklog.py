@@ -14,9 +14,10 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 
+from patcher.base import lock
 from patcher.base.errors import UsageError
+from patcher.base.os_errors import refused
 from patcher.model.alpha import Choice
 from patcher.model.tensor_data import Array
 
@@ -26,13 +27,12 @@ class Worklog:
 
     def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
         self.path = path
-        self._lock = FileLock(path.with_name(path.name + ".lock"), timeout=0)
+        self._lock_file = path.with_name(path.name + ".lock")
+        self._lock = lock.hold(self._lock_file, seconds=0)
         try:
-            self._lock.acquire()
-        except Timeout as why:
+            self._lock.__enter__()
+        except lock.LockTakenError as why:
             raise UsageError(f"{path}: another run writes the same output", hint="wait for it") from why
-        except OSError as why:
-            raise UsageError(f"{path}: can't be written ({why.strerror or why})") from why
         self.choices: dict[str, Choice] = {}
         self.started: set[str] = set()
         self.done: set[str] = set()
@@ -43,7 +43,7 @@ class Worklog:
             self._file = path.open("r+" if kept else "w", encoding="utf-8")
         except OSError as why:
             self._unlock()
-            raise UsageError(f"{path}: can't be written ({why.strerror or why})") from why
+            raise refused(path, why) from why
         except UsageError:
             self._unlock()
             raise
@@ -99,16 +99,19 @@ class Worklog:
 
     def _unlock(self) -> None:
         # first the name, then the lock: the next run must not lock a file that is about to go
-        Path(self._lock.lock_file).unlink(missing_ok=True)
-        self._lock.release()
+        self._lock_file.unlink(missing_ok=True)
+        self._lock.__exit__(None, None, None)
 
     def _entry(self, **entry: Any) -> None:
         self._write_line(json.dumps(entry))
 
     def _write_line(self, line: str) -> None:
-        self._file.write(line + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        try:
+            self._file.write(line + "\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as why:
+            raise refused(self.path, why) from why
 
     def _read(self, head: str) -> int:
         """Take up the entries of an earlier run; the bytes of them that are whole, 0 for another run's."""

@@ -16,12 +16,13 @@ from patcher.base.progress import SILENT, Reporter
 from patcher.engine import commit as committing
 from patcher.engine import settled, transaction
 from patcher.engine.journal import Journal
+from patcher.engine.layout import require_tree
 from patcher.engine.patchset import PatchSet
 from patcher.engine.plan import Plan
 from patcher.engine.planning import make_plan
 from patcher.engine.recording import decided, recorded
 from patcher.engine.records import digest
-from patcher.engine.tree import WorkTree, require_llama
+from patcher.engine.tree import WorkTree
 from patcher.git import changes
 from patcher.git.changes import Written
 from patcher.git.contents import Contents, Objects
@@ -144,7 +145,7 @@ def _begun(tree: WorkTree) -> State:
 
 
 def _course(tree: WorkTree, ref: str, patchset: PatchSet, base: str | None, reporter: Reporter) -> _Course:
-    require_llama(tree)
+    require_tree(tree)
     top = _top(tree)
     prefix = _prefix(tree, top)
     old = git.resolve(top, "HEAD")

@@ -16,10 +16,11 @@ from patcher.base.errors import ConflictError, TreeChangedError
 from patcher.base.progress import SILENT, Reporter
 from patcher.engine import settled, step, transaction, tree_record
 from patcher.engine.journal import Journal
+from patcher.engine.layout import require_tree
 from patcher.engine.patchset import PatchSet
 from patcher.engine.plan import Plan
 from patcher.engine.planning import make_plan
-from patcher.engine.tree import CommitTree, Tree, WorkTree, require_llama
+from patcher.engine.tree import CommitTree, Tree, WorkTree
 from patcher.engine.tree_record import PLACE
 from patcher.move.stripping import holds
 from patcher.source import fetch
@@ -49,7 +50,7 @@ def move(
     Raises :class:`ConflictError` where a change of the copy's own meets upstream's or the type can't be
     placed, nothing written then; :class:`SourceError` where a release can't be had.
     """
-    require_llama(tree)
+    require_tree(tree)
     with tempfile.TemporaryDirectory(prefix="q8a8-patch-") as folder:
         old = fetch(base, Path(folder) / "old", reporter=reporter)
         new = fetch(source, Path(folder) / "new", reporter=reporter)

@@ -6,10 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from patcher.base import lock
 
 
 @contextmanager
@@ -18,12 +15,5 @@ def alone(place: Path) -> Iterator[tuple[int, ...]]:
 
     They hold the lock with us then: where we are killed, nobody else is timed before they have ended.
     """
-    if fcntl is None:
-        from filelock import FileLock
-
-        with FileLock(place):
-            yield ()
-        return
-    with place.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield (file.fileno(),)
+    with lock.hold(place) as handle:
+        yield (handle,) if handle is not None else ()

@@ -17,9 +17,10 @@ from patcher.base.errors import UsageError
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _TEST = re.compile(r"(?:pp\s?(\d+))?\+?(?:tg\s?(\d+))?(?:\s*@\s*d(\d+))?")
-_SPEED = re.compile(r"([\d.]+|nan|inf)\s*(?:±|\+/-|\S{1,3})\s*([\d.]+|-?nan)")
-_SIZE = re.compile(r"([\d.]+)\s*([KMGT]iB)")
+_SPEED = re.compile(r"(\d+(?:\.\d+)?|nan|inf)\s*(?:±|\+/-|[^\s\d.,]{1,3})\s*(\d+(?:\.\d+)?|-?nan)")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]iB)")
 _UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+_ONE_RUN = "one run of one model a file, please, with one value of every option"
 _BUILD = re.compile(r"^build: (\S+) \((\d+)\)", re.MULTILINE)
 
 
@@ -39,6 +40,7 @@ class Row:
     model_bytes: int | None = None  # of the tensors; from a table, rounded as it is printed there
     build: str = ""
     backend: str = ""
+    line: int = 0  # of the file, from 1
 
     @property
     def test(self) -> str:
@@ -58,25 +60,53 @@ class Row:
 def parse(text: str, source: str) -> list[Row]:
     """Read one run's output; ``source`` is the name that errors carry.
 
-    Raises :class:`UsageError` for an unknown format and for one without a single complete test.
+    Raises :class:`UsageError` for an unknown format, for one without a single complete test, and for the
+    output of two models or two runs.
     """
     text = _COLOUR.sub("", text)
     rows: list[Row] = []
     if re.search(r'"avg_ts"\s*:', text):
-        rows = [_from_mapping(item, source) for item in _objects(text)]
+        rows = [_from_mapping(item, source, line) for item, line in _objects(text)]
     elif re.search(r"^\|.*\|\s*t/s\s*\|", text, re.MULTILINE):
         rows = list(_from_table(text, source))
     elif "avg_ts" in text and "," in text:
-        rows = [_from_mapping(item, source) for item in _from_csv(text)]
+        rows = [_from_mapping(item, source, line) for item, line in _from_csv(text, source)]
     else:
         raise _unknown(text, source)
     if not rows:
         raise UsageError(f"{source}: looked for the tests of llama-bench, found none that is complete")
+    _require_one_run(rows, source)
     return rows
 
 
-def _objects(text: str) -> Iterator[dict[str, Any]]:
-    """Every complete object of an array or of JSON lines; an end that was cut off is left out."""
+def _require_one_run(rows: list[Row], source: str) -> None:
+    """Raise :class:`UsageError` where the rows are of several models or runs."""
+    first = rows[0]
+    seen: dict[tuple[str, int], Row] = {}
+    for row in rows:
+        if (row.model, row.model_bytes) != (first.model, first.model_bytes):
+            one, other = (
+                f"{item.model or 'a model'} of {item.model_bytes} bytes in line {item.line}"
+                for item in (first, row)
+            )
+            raise UsageError(f"{source}: holds two models, {one} and {other}", hint=_ONE_RUN)
+        if row.build != first.build:
+            raise UsageError(
+                f"{source}: holds two runs, of build {first.build} in line {first.line} and of build"
+                f" {row.build} in line {row.line}",
+                hint=_ONE_RUN,
+            )
+        before = seen.setdefault((row.test, row.threads), row)
+        if before is not row:
+            raise UsageError(
+                f"{source}: holds two runs, or two settings of one: {row.test} in line {before.line} and"
+                f" in line {row.line}",
+                hint=_ONE_RUN,
+            )
+
+
+def _objects(text: str) -> Iterator[tuple[dict[str, Any], int]]:
+    """Every complete object of an array or of JSON lines, and its line; not an end that was cut off."""
     decoder = json.JSONDecoder()
     for start in re.finditer(r"(?:^|[\[,])\s*(?=\{)", text, re.MULTILINE):
         try:
@@ -84,16 +114,20 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
         except ValueError:
             continue
         if isinstance(item, dict) and "avg_ts" in item:
-            yield item
+            yield item, text.count("\n", 0, start.end()) + 1
 
 
-def _from_csv(text: str) -> Iterator[dict[str, Any]]:
+def _from_csv(text: str, source: str) -> Iterator[tuple[dict[str, Any], int]]:
     lines = text.splitlines()
     first = next(number for number, line in enumerate(lines) if "avg_ts" in line)
-    yield from (row for row in csv.DictReader(lines[first:]) if row.get("avg_ts"))
+    for number, row in enumerate(csv.DictReader(lines[first:]), first + 2):
+        if row.get("avg_ts") == "avg_ts":
+            raise UsageError(f"{source}: holds two runs, the second from line {number} on", hint=_ONE_RUN)
+        if row.get("avg_ts"):
+            yield row, number
 
 
-def _from_mapping(item: Mapping[str, Any], source: str) -> Row:
+def _from_mapping(item: Mapping[str, Any], source: str, line: int) -> Row:
     try:
         number = str(item.get("build_number", "")).strip()
         commit = str(item.get("build_commit", "")).strip()
@@ -104,7 +138,7 @@ def _from_mapping(item: Mapping[str, Any], source: str) -> Row:
             generate=int(item["n_gen"]),
             depth=int(item.get("n_depth") or 0),
             threads=int(item.get("n_threads") or 0),
-            speed=_positive(float(item["avg_ts"]), source),
+            speed=_positive(float(item["avg_ts"]), f"{source}, line {line}"),
             deviation=float(item.get("stddev_ts") or 0.0),
             samples=tuple(float(value) for value in item.get("samples_ts") or ()),
             samples_ns=tuple(int(value) for value in item.get("samples_ns") or ()),
@@ -112,50 +146,57 @@ def _from_mapping(item: Mapping[str, Any], source: str) -> Row:
             model_bytes=int(size) if size is not None else None,
             build=f"{commit} ({number})" if commit else "",
             backend=str(backend),
+            line=line,
         )
     except (KeyError, TypeError, ValueError) as why:
-        raise UsageError(f"{source}: a test of llama-bench can't be read ({why!r})") from why
+        raise UsageError(f"{source}, line {line}: a test of llama-bench can't be read ({why!r})") from why
 
 
 def _from_table(text: str, source: str) -> Iterator[Row]:
     header: list[str] | None = None
     build = _BUILD.search(text)
-    for line in text.splitlines():
+    for number, line in enumerate(text.splitlines(), 1):
         if not line.lstrip().startswith("|"):
             continue
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
         if "t/s" in cells and "test" in cells:
+            if header is not None:
+                raise UsageError(f"{source}: holds two tables, the second in line {number}", hint=_ONE_RUN)
             header = cells
         elif header is not None and not re.fullmatch(r"[-: |]+", line.strip()):
             if len(cells) != len(header):
                 raise UsageError(
-                    f"{source}: looked for {len(header)} columns, found {len(cells)}: {line.strip()[:80]!r}",
+                    f"{source}, line {number}: looked for {len(header)} columns, found {len(cells)}:"
+                    f" {line.strip()[:80]!r}",
                     hint="the table was cut off or edited",
                 )
-            yield _from_cells(
-                dict(zip(header, cells, strict=True)), f"{build[1]} ({build[2]})" if build else "", source
-            )
+            named = dict(zip(header, cells, strict=True))
+            yield _from_cells(named, f"{build[1]} ({build[2]})" if build else "", source, number)
 
 
-def _from_cells(cells: Mapping[str, str], build: str, source: str) -> Row:
+def _from_cells(cells: Mapping[str, str], build: str, source: str, line: int) -> Row:
+    where = f"{source}, line {line}"
     test, speed = _TEST.fullmatch(cells["test"]), _SPEED.fullmatch(cells["t/s"])
     if test is None or not (test[1] or test[2]):
-        raise UsageError(f"{source}: looked for a test like pp512 or tg128, found {cells['test']!r}")
+        raise UsageError(f"{where}: looked for a test like pp512 or tg128, found {cells['test']!r}")
     if speed is None:
-        raise UsageError(f"{source}: looked for a speed like '12.34 ± 0.05', found {cells['t/s']!r}")
-    size = _SIZE.search(cells.get("size", ""))
+        raise UsageError(f"{where}: looked for a speed like '12.34 ± 0.05', found {cells['t/s']!r}")
+    size = _SIZE.fullmatch(cells.get("size", ""))
+    if size is None and cells.get("size"):
+        raise UsageError(f"{where}: looked for a size like '256.63 MiB', found {cells['size']!r}")
     deviation = float(speed[2])
     return Row(
         prompt=int(test[1] or 0),
         generate=int(test[2] or 0),
         depth=int(test[3] or 0),
         threads=int(cells["threads"]) if cells.get("threads", "").isdigit() else 0,
-        speed=_positive(float(speed[1]), source),
+        speed=_positive(float(speed[1]), where),
         deviation=deviation if math.isfinite(deviation) else 0.0,
         model=cells.get("model", ""),
         model_bytes=round(float(size[1]) * _UNITS[size[2]]) if size else None,
         build=build,
         backend=cells.get("backend", ""),
+        line=line,
     )
 
 

@@ -17,7 +17,11 @@ from statistics import fmean, stdev
 
 from patcher.base.errors import UsageError
 
-_NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+|nan|inf)(?:[eE][-+]?\d+)?"
+# never a part of a longer word, nor of a number that is written in another way: 21,2694 isn't 21
+_NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+|nan|inf)(?:[eE][-+]?\d+)?(?![\w]|[.,'\u2019]\d)"
+_OTHER_NUMBER = re.compile(
+    r"(?:\[\d+\]\s*|[=:]\s*|±\s*|\+/-\s*|^\s*\d+\s+)([-+]?\d[\d.]*[,'\u2019]\d[\d.,]*)", re.MULTILINE
+)
 _PLUS_MINUS = r"(?:±|\+/-|\S{1,3})"  # whatever a terminal with another encoding made of it
 _FINAL = re.compile(rf"Final estimate: PPL\b[^=\n]*(?:=[^=\n]*)??=\s*({_NUMBER})\s*\+/-\s*({_NUMBER})")
 _RUNNING = re.compile(rf"\[(\d+)\]\s*({_NUMBER}),")
@@ -68,14 +72,17 @@ def parse(text: str, source: str) -> Perplexity:
     and for the output of two different runs in one file.
     """
     text = _COLOUR.sub("", text)
+    _require_plain_numbers(text, source)
     announced = _CHUNKS.findall(text)
     chunks, context = _announced(announced, source)
     if "Mean PPL(Q)" in text:
+        _require_one_run(text, source)
         return _with_divergence(text, chunks, context, source)
     finals = sorted(set(_FINAL.findall(text)))
     if len(finals) > 1:
         values = ", ".join(value for value, _ in finals)
         raise UsageError(f"{source}: holds {len(finals)} results ({values})", hint="one run a file, please")
+    _require_one_run(text, source)
     running = _RUNNING.findall(text)
     if finals:
         value, error = (_finite(number, "PPL", source) for number in finals[0])
@@ -83,6 +90,31 @@ def parse(text: str, source: str) -> Perplexity:
     if not running:
         raise _unknown(text, source)
     return _from_running(text, running, chunks, context, source)
+
+
+def _require_plain_numbers(text: str, source: str) -> None:
+    """Raise :class:`UsageError` for a result with a decimal comma, say; its line is named."""
+    for line, words in enumerate(text.splitlines(), 1):
+        if not any(mark in words for mark in ("PPL", "KLD", "Same top", "Δp", "[1]")):
+            continue
+        found = _OTHER_NUMBER.search(words)
+        if found:
+            raise UsageError(
+                f"{source}, line {line}: looked for a number like 21.2694, found {found[1][:40]!r}",
+                hint="run it with LC_ALL=C: llama.cpp writes decimal points",
+            )
+
+
+def _require_one_run(text: str, source: str) -> None:
+    """Raise :class:`UsageError` where a second run begins, with its line."""
+    for first in (r"\[1\]\s*[\d.]", r"^\s*Mean PPL\(Q\)\s*:"):
+        starts = [found.start() for found in re.finditer(first, text, re.MULTILINE)]
+        if len(starts) > 1:
+            raise UsageError(
+                f"{source}: holds {len(starts)} runs, the second from line"
+                f" {text.count(chr(10), 0, starts[1]) + 1} on",
+                hint="one run a file, please",
+            )
 
 
 def _from_running(

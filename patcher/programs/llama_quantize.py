@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from patcher.base import partial_files
+from patcher.base import interrupt, partial_files
 from patcher.base.errors import BuildError, UsageError
+from patcher.base.files import settle
 from patcher.base.progress import SILENT, Reporter
 from patcher.base.stages import disk_errors, require_space
+from patcher.base.units import number
 from patcher.model import gguf_header
+from patcher.model.gguf_format import DEFAULT_ALIGNMENT
+from patcher.model.gguf_head import read_head
 from patcher.model.gguf_header import Header
+from patcher.model.gguf_writer import make_value
+from patcher.model.likeness import Compared, UnlikeError, compare, find_unfit
+from patcher.model.model_file import ModelFile, open_model, part_path
 from patcher.programs.folder import Programs
+from patcher.programs.measured import ChildError
+from patcher.programs.quantized_types import FLOATS, Kept, complaint, expected_bytes, kept, matrices
 
 _STEP = re.compile(r"\[\s*(\d+)/\s*(\d+)\]")
-FLOATS = ("F32", "F16", "BF16")
-_LEAST_SHARE = 0.5  # of the weights, that must have become what was asked for
+KEEP_SPLIT = "--keep-split"
+_ALIGNMENT = "general.alignment"
+_FULL = 1 << 20  # bytes: a disk with less is full
+_MORE_SPACE = "free some, or name a place on another disk"
 
 
 @dataclass(frozen=True)
@@ -30,11 +42,18 @@ class Quantized:
     header: Header
     source_bytes: int
     seconds: float
+    kept: tuple[Kept, ...] = ()
+
+    def notes(self) -> list[str]:
+        """What didn't become what was asked for, one line each."""
+        count = len(matrices(self.header))
+        return [one.text(count) for one in self.kept]
 
     def document(self) -> dict[str, Any]:
         """The JSON form."""
         return {
             "file": str(self.path),
+            "parts": [str(path) for path in self.header.parts],
             "type": self.type,
             "name": self.header.name,
             "bytes": self.header.size,
@@ -42,6 +61,9 @@ class Quantized:
             "source_bytes": self.source_bytes,
             "weights": self.header.weights_by_type(),
             "tensors": len(self.header.tensors),
+            "kept": [
+                {"type": one.type, "tensors": list(one.tensors), "reason": one.reason} for one in self.kept
+            ],
             "seconds": round(self.seconds, 2),
         }
 
@@ -56,22 +78,23 @@ def quantize(
     allow_requantize: bool = False,
     arguments: Sequence[str] = (),
     threads: int | None = None,
+    finish: Callable[[Path], None] | None = None,
     reporter: Reporter = SILENT,
 ) -> Quantized:
-    """Make ``destination`` from ``source``; it appears only when it is complete and was checked.
+    """Make ``destination`` from ``source``; it appears only when it is complete and its data were compared.
 
-    ``arguments`` are handed to ``llama-quantize``. Raises :class:`UsageError` for a model that can't be
+    ``source`` may be the first of several parts; with ``--keep-split`` there are as many of ``destination``.
+    ``arguments`` are handed to ``llama-quantize``; ``finish`` gets the first part of what was made, to change
+    it before it appears. Raises :class:`UsageError` for a model that can't be
     read, a destination that is there (without ``force``), a type that the build doesn't know and a full
     disk; :class:`BuildError` where the program fails or what it made is wrong.
     """
-    before = gguf_header.read(source)
+    model = open_model(source)
+    before = gguf_header.of(model)
     name = type_name.upper()
     _require_known(programs, name)
-    if destination.exists():
-        if destination.is_dir() or destination.resolve() == source.resolve():
-            raise UsageError(f"{destination}: can't be written over", hint="name another file")
-        if not force:
-            raise UsageError(f"{destination}: is there already", hint="name another file, or use --force")
+    count = len(before.parts) if KEEP_SPLIT in arguments else 1
+    places = require_free(destination, before.parts, count, force=force)
     held = [kind for kind in before.weights_by_type() if kind not in FLOATS and not kind.startswith("I")]
     if held and not allow_requantize:
         raise UsageError(
@@ -79,8 +102,12 @@ def quantize(
             hint="start from the F16 model, or use --allow-requantize and lose accuracy twice",
         )
     destination.parent.mkdir(parents=True, exist_ok=True)
-    require_space(destination.parent, min(source.stat().st_size // 4, 1 << 30), "the model")
+    for left in partial_files.sweep(destination.parent):
+        reporter.note(f"{left}: was left by a run that was killed, removed")
+    needed = expected_bytes(before, name, arguments)
+    require_space(destination.parent, needed, "the model", hint=_MORE_SPACE)
     draft = partial_files.beside(destination)
+    drafts = [part_path(draft, number, count) for number in range(1, count + 1)]
     command: list[str | Path] = [*(["--allow-requantize"] if held else []), *arguments, source, draft, name]
     command += [str(threads)] if threads else []
     try:
@@ -90,13 +117,64 @@ def quantize(
                 for done, total in _STEP.findall(piece):
                     step.update(done=int(done), total=int(total))
 
-            ran = programs.run("llama-quantize", command, on_text=follow)
-        after = _checked(before, draft, name)
-        with disk_errors(destination.parent):
-            draft.replace(destination)
+            try:
+                ran = programs.run("llama-quantize", command, on_text=follow)
+            except ChildError as why:
+                _require_room(destination, drafts, needed, why)
+                _require_fit(model, name, why)
+                raise
+        after = _checked(model, before, drafts[0], name, arguments, reporter)
+        if finish is not None:
+            finish(drafts[0])
+            after = gguf_header.read(drafts[0])
+        with disk_errors(destination.parent), interrupt.held():  # between the first part and the last
+            for made, place in zip(drafts, places, strict=True):
+                settle(made, place)
     finally:
-        draft.unlink(missing_ok=True)
-    return Quantized(destination, name, replace(after, path=destination), before.size, ran.seconds)
+        for made in drafts:
+            made.unlink(missing_ok=True)
+    header = replace(after, path=places[0], parts=tuple(places))
+    differing = kept(header, name, arguments) if name != "COPY" else ()
+    return Quantized(places[0], name, header, before.size, ran.seconds, differing)
+
+
+def require_free(
+    destination: Path, sources: Sequence[Path], count: int = 1, *, force: bool
+) -> tuple[Path, ...]:
+    """The files of a model in ``count`` parts at ``destination``, one for a whole one.
+
+    Raises :class:`UsageError` for one that is a folder or a source, or is there without ``force``.
+    """
+    places = tuple(part_path(destination, number, count) for number in range(1, count + 1))
+    read = {source.resolve() for source in sources}
+    for place in places:
+        if place.is_dir() or place.resolve() in read:
+            raise UsageError(f"{place}: can't be written over", hint="name another file")
+        if place.exists() and not force:
+            raise UsageError(f"{place}: is there already", hint="name another file, or use --force")
+    return places
+
+
+def _require_fit(model: ModelFile, name: str, why: ChildError) -> None:
+    """Raise :class:`UsageError` where the model's own values are why ``llama-quantize`` gave up."""
+    if not re.search(r"invalid data|validation failed|ggml_validate_row_data", why.output):
+        return
+    unfit = find_unfit(model, name)
+    if unfit:
+        hint = "get the model again" if "damaged" in unfit else "take BF16; 'evaluate' has --baseline BF16"
+        raise UsageError(f"{model.path}: {unfit}", hint=hint) from why
+
+
+def _require_room(destination: Path, drafts: Sequence[Path], needed: int, why: ChildError) -> None:
+    """Raise :class:`UsageError` where the disk was too small for what a failed run still had to write."""
+    written = sum(draft.stat().st_size for draft in drafts if draft.exists())
+    free = shutil.disk_usage(destination.parent).free
+    if free < max(_FULL, needed - written):
+        raise UsageError(
+            f"{destination}: no space left on the disk: the model takes {number(needed, 'bytes')},"
+            f" {number(written + free, 'bytes')} are there",
+            hint=_MORE_SPACE,
+        ) from why
 
 
 def known_types(programs: Programs) -> list[str]:
@@ -116,32 +194,54 @@ def _require_known(programs: Programs, name: str) -> None:
         raise UsageError(f"{programs.folder}: this build doesn't know the type {name}", hint=hint)
 
 
-def _checked(before: Header, draft: Path, name: str) -> Header:
-    """The head of what was made, where it holds the same tensors in the right type and no cut-off data."""
+def _checked(
+    model: ModelFile, before: Header, draft: Path, name: str, arguments: Sequence[str], reporter: Reporter
+) -> Header:
+    """The head of what was made, where it holds the same tensors, in the right types, with the right data."""
     try:
-        after = gguf_header.read(draft)
-    except UsageError as why:
-        raise BuildError(f"llama-quantize made a file that can't be used: {why.message}") from why
-    wanted = {tensor.name: tensor.shape for tensor in before.tensors}
-    made = {tensor.name: tensor.shape for tensor in after.tensors}
-    changed = sorted(key for key in wanted.keys() | made.keys() if wanted.get(key) != made.get(key))
-    # a tied output matrix may be written out, or a rope table left out: shapes must never change
-    if any(key in wanted and key in made for key in changed) or len(changed) > 2:
-        raise BuildError(
-            f"llama-quantize changed the shapes or the set of the tensors: {', '.join(changed[:3])}"
-        )
-    share = after.weights_by_type()
-    right = sum(count for kind, count in share.items() if _belongs(kind, name))
-    if right < _LEAST_SHARE * sum(share.values()):
-        kinds = ", ".join(f"{kind} {count}" for kind, count in share.items())
-        raise BuildError(f"llama-quantize was asked for {name}, the weights are {kinds}")
+        after, compared = _compared(model, before, draft, name, arguments, reporter)
+    except BuildError:
+        if model.head.alignment == DEFAULT_ALIGNMENT:
+            raise
+        # releases so far lay tensors out for 32 bytes, and copy a general.alignment that says otherwise
+        _set_alignment(draft)
+        after, compared = _compared(model, before, draft, name, arguments, reporter)
+    for kind, count in compared.unread.items():
+        reporter.note(f"{count} tensors of {kind}: their data were not compared, only their sizes")
     return after
 
 
-def _belongs(kind: str, name: str) -> bool:
-    """Whether tensors of ``kind`` are what type ``name`` is made of: Q4_K_M is Q4_K with some Q6_K."""
-    if kind == name or name == "COPY":
-        return True
-    if re.fullmatch(r"I?Q\d_(?:K|X+S|X?S|M|NL)(?:_\w+)?", name):
-        return kind not in FLOATS
-    return name.startswith(kind)
+def _compared(
+    model: ModelFile, before: Header, draft: Path, name: str, arguments: Sequence[str], reporter: Reporter
+) -> tuple[Header, Compared]:
+    try:
+        made = open_model(draft)
+    except UsageError as why:
+        raise BuildError(f"llama-quantize made a file that can't be used: {why.message}") from why
+    after = gguf_header.of(made)
+    wanted = {tensor.name: tensor.shape for tensor in before.tensors}
+    found = {tensor.name: tensor.shape for tensor in after.tensors}
+    changed = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
+    # a tied output matrix may be written out, or a rope table left out: shapes must never change
+    if any(key in wanted and key in found for key in changed) or len(changed) > 2:
+        raise BuildError(
+            f"llama-quantize changed the shapes or the set of the tensors: {', '.join(changed[:3])}"
+        )
+    why_not = complaint(after, name, arguments)
+    if why_not:
+        raise BuildError(f"llama-quantize {why_not}")
+    try:
+        return after, compare(model, made, reporter)
+    except UnlikeError as why:
+        raise BuildError(
+            f"llama-quantize made another model: {why.message}", hint=why.hint or "nothing was written"
+        ) from why
+
+
+def _set_alignment(path: Path) -> None:
+    """Let the file say that it is aligned to 32 bytes."""
+    head = read_head(path, alignment=DEFAULT_ALIGNMENT)
+    value = head.metadata[_ALIGNMENT]
+    with path.open("r+b") as file:
+        file.seek(head.places[_ALIGNMENT])
+        file.write(make_value(value.type, DEFAULT_ALIGNMENT, big_endian=head.big_endian).raw)

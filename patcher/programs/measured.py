@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from patcher.base.errors import BuildError, UsageError
+from patcher.base.errors import BuildError
+from patcher.base.os_errors import refused
 from patcher.base.processes import GROUP, end
+from patcher.programs.last_words import last_word
 
 POLL_SECONDS = 0.05
 _SIGNALS = {
@@ -38,7 +40,11 @@ _REASONS = (
         "this build doesn't know the type",
     ),
     (re.compile(r"unknown model architecture: '?([\w-]+)'?"), None, "this release doesn't know the model"),
-    (re.compile(r"tokenizes to only (\d+) tokens"), None, "name a longer --text, or a smaller --ctx"),
+    (
+        re.compile(r"tokenizes to only (\d+) tokens"),
+        None,
+        "name a longer --text; a --ctx of half as many tokens, 32 at least, would do too",
+    ),
     (re.compile(r"invalid ftype '([^']+)'"), None, "this build's llama-quantize doesn't know the type"),
 )
 
@@ -93,7 +99,7 @@ def run(
             pass_fds=tuple(pass_fds),
         )
     except OSError as why:
-        raise UsageError(f"{words[0]}: can't be started ({why.strerror or why})") from why
+        raise refused(words[0], why, what="started") from why
     streams = [_Reader(stream, on_text) for stream in (child.stdout, child.stderr) if stream is not None]
     try:
         code, peak = _wait(child, Path(words[0]).name, start, seconds)
@@ -177,7 +183,7 @@ def diagnose(command: Sequence[str], code: int, out: str, err: str) -> ChildErro
             return ChildError(f"{name}: {reason or found[0]}", hint=remedy, signal_name=_signal_name(code))
     signal_name = _signal_name(code)
     if signal_name is not None:
-        word = _last_word(said) if signal_name == "SIGABRT" else ""
+        word = last_word(said) if signal_name == "SIGABRT" else ""
         from patcher.engine.build_fixes import advice
 
         hint = advice(signal_name, Path(command[0])) or _SIGNALS.get(signal_name)
@@ -187,7 +193,7 @@ def diagnose(command: Sequence[str], code: int, out: str, err: str) -> ChildErro
             hint=hint,
             signal_name=signal_name,
         )
-    return ChildError(f"{name}: ended with exit code {code} ({_last_word(said) or 'without a word'})")
+    return ChildError(f"{name}: ended with exit code {code} ({last_word(said) or 'without a word'})")
 
 
 def _signal_name(code: int) -> str | None:
@@ -199,11 +205,3 @@ def _signal_name(code: int) -> str | None:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}" if code < 0 else None
-
-
-def _last_word(said: str) -> str:
-    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in said.splitlines() if line.strip()]
-    wanted = [
-        line for line in lines if re.search(r"\berror\b|fail|assert|unknown|invalid|unable", line, re.I)
-    ]
-    return (wanted or lines or [""])[-1][:200]

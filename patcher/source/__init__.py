@@ -7,7 +7,6 @@ no half checkout.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import stat
 import tempfile
@@ -17,6 +16,8 @@ from pathlib import Path, PurePosixPath
 
 from patcher import git
 from patcher.base.errors import SourceError, UsageError
+from patcher.base.files import write_whole
+from patcher.base.os_errors import refused
 from patcher.base.progress import SILENT, Reporter
 from patcher.source import archive, download
 from patcher.source.locator import DEFAULT_URL, Kind, Locator, parse
@@ -68,20 +69,19 @@ def fetch(
             tempfile.mkdtemp(prefix=f".{destination.name}-", suffix=".q8a8-patch", dir=destination.parent)
         )
     except OSError as why:
-        reason = f"{why.filename}: {os.strerror(why.errno or 0)}"
-        raise UsageError(f"{destination}: can't be made ({reason})") from why
+        raise refused(why.filename or destination, why, what="made") from why
     try:
         made = _get(locator, draft / "tree", reporter) if text else _default(draft, ref, reporter)
         _require_llama(made.path, made.locator)
         git.record_base(made.path, made.base)
         checkout = Checkout(**{**asdict(made), "path": destination})
         marker = {**checkout.document(), ASKED: [locator.kind.value, locator.name, locator.ref]}
-        (made.path / ".git" / MARKER).write_text(json.dumps(marker, indent=1), encoding="utf-8")
+        write_whole(made.path / ".git" / MARKER, json.dumps(marker, indent=1))
         if destination.exists():
             destination.rmdir()  # it is empty: _made_before has looked
         made.path.replace(destination)
     except OSError as why:
-        raise SourceError(f"{destination}: can't be filled from {locator.text} ({why})") from why
+        raise refused(destination, why, what=f"filled from {locator.text}", kind=SourceError) from why
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return checkout

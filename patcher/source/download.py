@@ -13,8 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from patcher.base import lock
 from patcher.base.cache import cache_dir
 from patcher.base.errors import SourceError
+from patcher.base.os_errors import refused
 from patcher.base.processes import GROUP, end
 from patcher.base.progress import SILENT, Reporter
 
@@ -143,7 +145,7 @@ def _run(command: list[str], what: str, seconds: float | None = None) -> str:
             start_new_session=GROUP,
         )
     except OSError as why:
-        raise SourceError(f"{what}: {command[0]} can't be run ({os.strerror(why.errno or 0)})") from why
+        raise refused(f"{what}: {command[0]}", why, what="run", kind=SourceError) from why
     with child:
         try:
             out, err = child.communicate(timeout=seconds)
@@ -174,15 +176,13 @@ def _cached(key: str, what: str, version: str, get: Callable[[Path], None], repo
     A download goes to a folder of its own and is renamed when it is complete, so that nothing half is
     ever used. The lock makes one name enough for that folder: what is there was left by a killed one.
     """
-    from filelock import FileLock, Timeout
-
     key = re.sub(r"[^\w.+-]", "_", key)
     home = cache_dir("downloads")
     try:
-        with FileLock(home / f"{key}.lock", timeout=LOCK_SECONDS):
+        with lock.hold(home / f"{key}.lock", seconds=LOCK_SECONDS, failure=SourceError):
             there = _read(home / key, what, version, reporter)
             return there if there is not None else _fresh(home, key, what, version, get, reporter)
-    except Timeout as why:
+    except lock.LockTakenError as why:
         raise SourceError(f"{what}: another process has been downloading it for {LOCK_SECONDS:g} s") from why
     except OSError as why:
         raise SourceError(f"{what}: {home} can't be written ({why})") from why

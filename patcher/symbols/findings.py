@@ -24,6 +24,7 @@ class Finding(NamedTuple):
     detail: str = ""
     suggestion: str | None = None
     paths: tuple[str, ...] = ()  # the files of the chain
+    files: tuple[str, ...] = ()  # all that it is about, where that is more than the object
 
     @property
     def severity(self) -> str:
@@ -61,6 +62,7 @@ class Finding(NamedTuple):
             "object": readable(self.object),
             "chain": [readable(name) for name in self.chain],
             "paths": [readable(path) for path in self.paths],
+            "files": [readable(path) for path in self.files or (self.object,)],
             "detail": readable(self.detail),
             "suggestion": readable(self.suggestion) if self.suggestion else None,
         }

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from patcher.base.errors import UsageError
+from patcher.base.os_errors import reason
 from patcher.symbols.elf import ET_DYN, ET_EXEC, ET_REL, ElfObject, UnreadableElfError
 from patcher.symbols.elf.constants import MAGIC
 from patcher.symbols.elf.identity import head
@@ -118,7 +119,7 @@ def _may_be_elf(file: str) -> bool:
 def _below(folder: Path, inputs: Inputs, inside: Callable[[str], str]) -> Iterator[str]:
     def closed(why: OSError) -> None:
         place = Path(str(why.filename))
-        inputs.unreadable.append((place, f"{place}: can't be listed ({os.strerror(why.errno or 0)})"))
+        inputs.unreadable.append((place, f"{place}: can't be listed ({reason(why)})"))
 
     for place, folders, names in os.walk(folder, followlinks=False, onerror=closed):
         folders.sort()

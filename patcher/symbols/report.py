@@ -55,7 +55,7 @@ def _paragraph(group: list[Finding], color: bool) -> str:
             f"    in {readable(first.object)}",
         ]
     else:
-        objects = [readable(finding.object) for finding in group]
+        objects = [readable(path) for finding in group for path in finding.files or (finding.object,)]
         more = f" and {len(objects) - 1} more" if len(objects) > 1 else ""
         lines = [f"{head} {bold}{next(iter(symbols))}{plain}", f"    in {objects[0]}{more}"]
     if len(first.chain) > 1:
@@ -74,7 +74,8 @@ def summary(report: Report) -> str:
     counts = Counter(finding.severity for finding in report.findings)
     found = ", ".join(f"{counts[name]} {name}{'s' if counts[name] > 1 else ''}" for name in counts)
     verdict = f"{found} found" if found else "nothing found"
-    if not report.omitted and not any(one.rule == "undefined-symbol" for one in report.findings):
+    lacking = ("undefined-symbol", "host-not-named")
+    if not report.omitted and not any(one.rule in lacking for one in report.findings):
         verdict = f"no undefined symbol ({found})" if found else "no undefined symbol"
     aside = [f"{report.ignored} ignored"] if report.ignored else []
     aside += [f"{report.known} in the baseline"] if report.known else []

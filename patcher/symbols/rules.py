@@ -89,6 +89,14 @@ _ALL = (
         "as the oldest that it has to run on (an image of manylinux), or ship that library along.",
     ),
     Rule(
+        "host-not-named",
+        "error",
+        "Plugins lack what the program has that opens them, and nobody says which program that is.",
+        "Modules of an interpreter, a server or a compiler lack all of its names. It is one finding for all\n"
+        "of one host, with their number. Name the program with --host, or --host 'GLOB=PROGRAM' for the\n"
+        "files that it opens: then each is checked in its company, and what is lacking even so is told.",
+    ),
+    Rule(
         "readers-disagree",
         "error",
         "Two readers of ELF files that know nothing of each other read a file differently.",

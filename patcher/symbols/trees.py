@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from patcher.symbols.elf import ElfObject
 from patcher.symbols.findings import readable
+from patcher.symbols.hosts import host_of
 from patcher.symbols.inputs import gather, roots_first
 from patcher.symbols.scope import Library, Scope
 from patcher.symbols.search import Search, SearchOptions, Step
@@ -69,7 +70,7 @@ class Node(NamedTuple):
 
 
 def trees(
-    paths: Iterable[Path], *, options: SearchOptions | None = None, hosts: Iterable[Path] = ()
+    paths: Iterable[Path], *, options: SearchOptions | None = None, hosts: Iterable[Path | str] = ()
 ) -> tuple[Node, ...]:
     """The trees of every program, and of every library that none of the others loads.
 
@@ -77,11 +78,12 @@ def trees(
     """
     library = Library(Search(options or SearchOptions.from_environment()))
     inputs = gather([Path(path) for path in paths], library)
-    company = tuple(library.read(Path(host)) for host in hosts)
+    openers = [(host, library.read(host.program)) for host in map(host_of, hosts)]
     loaded: set[ElfObject] = set()
     found = []
     for item in roots_first(inputs.objects):
         if item not in loaded:
+            company = tuple(program for host, program in openers if host.opens(item.path))
             scope = library.load(item, () if item.executable else company)
             loaded.update(scope.objects)
             found.append(_Tree(scope, library.search).root())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from patcher.symbols.elf import ElfObject, Reference
 from patcher.symbols.elf.constants import DF_STATIC_TLS
 from patcher.symbols.findings import Collection, Finding
@@ -13,6 +11,8 @@ from patcher.symbols.mismatches import tls_mismatches
 from patcher.symbols.scope import Scope, has_lost_versions, provides
 from patcher.symbols.search import MUSL, Search
 
+LACKING = ("undefined-symbol", "hidden-definition", "version-mismatch")
+_NOWHERE = "defined nowhere in what is loaded"
 # of the C library, which every program has from its start
 _C_LIBRARY = ("libc.", "ld-", "libpthread.", "libm.", "libdl.", "librt.")
 
@@ -42,6 +42,7 @@ class Verdicts:
     def __init__(self, inputs: Inputs, search: Search) -> None:
         self.inputs, self._search = inputs, search
         self.findings = Collection()
+        self.lacking: set[tuple[str, str]] = set()  # file and symbol, told one by one or not
         self.symbols = 0  # references that were looked up
         self._given = set(self.inputs.objects)
         self._followed: set[ElfObject] = set()  # whose search paths were looked at
@@ -62,11 +63,11 @@ class Verdicts:
         suggestion: str | None = None,
     ) -> None:
         """Record a finding, unless another root has shown it already."""
+        if rule in LACKING:
+            self.lacking.add((str(item.path), symbol))
         key = (rule, symbol, str(item.path))
         if key not in self.findings:
-            way = scope.way(item)
-            names, places = tuple(one.name for one in way), tuple(str(one.path) for one in way)
-            self.findings.add(Finding(rule, symbol, str(item.path), names, detail, suggestion, places))
+            self.findings.add(_finding(scope, item, rule, symbol, detail, suggestion))
 
     def check(self, scope: Scope) -> None:
         """Look every reference of every object of one scope up."""
@@ -174,16 +175,18 @@ class Verdicts:
         """Say of each symbol that is defined nowhere where it is hidden, or what would define it."""
         if not self._open:
             return
-        from patcher.symbols.hints import Hints  # not needed for what is clean, and slow to load
+        # not needed for what is clean, and slow to load
+        from patcher.symbols.hints import Hints
+        from patcher.symbols.hosts import proposed
 
         scopes = dict.fromkeys(scope for scope, _, _ in self._open)
         loaded = list(dict.fromkeys(item for scope in scopes for item in scope.objects))
         hints = Hints(self.inputs, {wanted.name for _, _, wanted in self._open}, self._search, loaded)
-        told: set[tuple[str, Path]] = set()
+        nowhere: dict[tuple[str, str], tuple[Finding, Scope, ElfObject, str]] = {}
         for scope, item, wanted in self._open:
-            if (wanted.name, item.path) in told:
+            key = (str(item.path), _symbol(wanted))
+            if key in nowhere:
                 continue
-            told.add((wanted.name, item.path))
             hidden = hints.hidden(scope, wanted.name)
             if hidden is not None:
                 where, found = hidden
@@ -191,9 +194,18 @@ class Verdicts:
                 advice = found.advice or f"export it from {where.name}"
                 self.add(scope, item, "hidden-definition", _symbol(wanted), detail, advice)
             else:
-                detail = "defined nowhere in what is loaded"
-                said = hints.suggestion(scope, item, wanted.name)
-                self.add(scope, item, "undefined-symbol", _symbol(wanted), detail, said)
+                finding = _finding(scope, item, "undefined-symbol", _symbol(wanted), _NOWHERE)
+                nowhere[key] = (finding, scope, item, wanted.name)
+        self.lacking |= nowhere.keys()
+        # modules that lack one program's names are one finding; advice takes the longest, and is for others
+        alone = {key: finding for key, (finding, _, _, _) in nowhere.items()}
+        for one in proposed(list(alone.values()), self.inputs.objects, self._search):
+            key = (one.object, one.symbol)
+            if alone.get(key) is one:
+                _, scope, item, name = nowhere[key]
+                self.findings.add(one._replace(suggestion=hints.suggestion(scope, item, name)))
+            else:
+                self.findings.add(one)
         self._open.clear()
 
     def _versions(self, scope: Scope, item: ElfObject) -> set[tuple[str | None, str | None]]:
@@ -256,3 +268,11 @@ class Verdicts:
 
 def _symbol(wanted: Reference) -> str:
     return f"{wanted.name}@{wanted.version}" if wanted.version else wanted.name
+
+
+def _finding(
+    scope: Scope, item: ElfObject, rule: str, symbol: str, detail: str, suggestion: str | None = None
+) -> Finding:
+    way = scope.way(item)
+    names, places = tuple(one.name for one in way), tuple(str(one.path) for one in way)
+    return Finding(rule, symbol, str(item.path), names, detail, suggestion, places)

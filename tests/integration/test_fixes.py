@@ -48,6 +48,7 @@ def stores(tree: Path) -> int:
 
 def test_the_configuration_reaches_memory(tree: Path) -> None:
     fix = build_fixes.find(NAME)
+    assert fix.probe is not None
     fails = fix.probe.fails(require_compiler("CXX"))
     if fails is None:
         pytest.skip(f"{require_compiler('CXX')} doesn't compile for AMX")

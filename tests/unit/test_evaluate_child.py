@@ -157,7 +157,7 @@ def test_drafts_of_the_dead_are_swept(tmp_path: Path) -> None:
     mine = partial_files.beside(tmp_path / "model.gguf")
     with subprocess.Popen(["true"]) as gone:
         gone.wait()
-    dead = mine.with_name(mine.name.replace(f"-{os.getpid()}.", f"-{gone.pid}."))
+    dead = mine.with_name(mine.name.replace(f"-{os.getpid()}-", f"-{gone.pid}-"))
     elsewhere = dead.with_name(dead.name.replace(machine_id(), "0" * 12))
     others = [tmp_path / "model.gguf", tmp_path / ".other.draft"]
     for place in (mine, dead, elsewhere, *others):

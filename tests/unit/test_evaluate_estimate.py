@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,9 @@ from patcher.evaluate.measure import estimate, speed, variant
 from patcher.evaluate.measure.accuracy import Accuracy, Task
 from patcher.evaluate.measure.estimate import Budget, Taste
 from patcher.evaluate.measure.models import Factory, Model
-from tests.unit.evaluate_fakes import fake_programs, write_gguf
+from patcher.programs import llama_bench
+from patcher.programs.llama_bench import Row
+from tests.unit.evaluate_fakes import calls, fake_programs, write_gguf
 
 pytestmark = pytest.mark.skipif("sys.platform == 'win32'", reason="the fakes are scripts")
 
@@ -50,6 +53,13 @@ def test_the_budget_is_arithmetic(tmp_path: Path, models: list[Model]) -> None:
     assert budget.speed("F16", 0) == 2 * 3 + one * (1 + 2)  # half the threads take twice as long
     assert budget.seconds == pytest.approx(2 * budget.accuracy("F16") + 6 * budget.speed("F16", 0))
     assert budget.text() == "about 19 min to measure (the baseline: 10 t/s prompt, 2 t/s decode)"
+    disturbed = Taste(prompt=10.0, decode=2.0, load=3.0, spread=20.0)
+    budget.learn(disturbed)
+    assert budget.text().startswith("about 19 min to 6 h 23 min to measure")
+    assert budget.pace == 1.0
+    budget.mend(10.0, 40.0)
+    budget.mend(0.0, 5.0)  # a stage that was there
+    assert budget.pace == 4.0
     accuracy.measure(models[0], lambda share: None)
     speed.measure_round(task, cache, models[1], 2)
     rest = Budget(models, accuracy, task, 3, cache)
@@ -59,9 +69,28 @@ def test_the_budget_is_arithmetic(tmp_path: Path, models: list[Model]) -> None:
 
 
 def test_a_taste_that_fails_is_none(tmp_path: Path, models: list[Model]) -> None:
-    assert estimate.taste(Programs(tmp_path / "bin"), StageCache(), models[0], 1) is not None
+    assert estimate.taste(Programs(tmp_path / "bin"), models[0], 1) is not None
     fake_programs(tmp_path / "bin", die={"bench Q8_A8": "SIGSEGV"})
-    assert estimate.taste(Programs(tmp_path / "bin"), StageCache(), models[1], 1) is None
+    assert estimate.taste(Programs(tmp_path / "bin"), models[1], 1) is None
+
+
+def test_of_two_tastes_the_better_counts_and_none_is_kept(
+    tmp_path: Path, models: list[Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs, speeds = Programs(tmp_path / "bin"), iter((5.8, 348.0))
+
+    def bench(text: str, source: str) -> list[Row]:
+        speed = next(speeds)
+        return [Row(64, 0, 0, 1, speed, 0.0), Row(0, 4, 0, 1, speed / 10, 0.0)]
+
+    monkeypatch.setattr(llama_bench, "parse", bench)
+    found = estimate.taste(programs, models[0], 1)
+    assert found is not None
+    assert (found.prompt, found.decode, found.spread) == (348.0, 34.8, 60.0)
+    monkeypatch.undo()
+    before = calls(tmp_path / "bin").count("bench F16")
+    estimate.taste(programs, models[0], 1)
+    assert calls(tmp_path / "bin").count("bench F16") == before + 2
 
 
 @pytest.mark.parametrize(
@@ -84,7 +113,7 @@ def test_doubts(models: list[Model], monkeypatch: pytest.MonkeyPatch) -> None:
 def test_quick_is_said_by_its_settings(
     tmp_path: Path, models: list[Model], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "text.txt").write_text("words " * 50, encoding="utf-8")
+    (tmp_path / "text.txt").write_text("words " * 250, encoding="utf-8")
     line = ["evaluate", str(tmp_path / "tiny.gguf"), "--text", str(tmp_path / "text.txt"), "--bin"]
     line += [str(tmp_path / "bin"), "--types", "F16,Q8_A8", "--quick", "--json", "--require", "none"]
     assert cli.run(line) == ExitCode.OK
@@ -95,3 +124,24 @@ def test_quick_is_said_by_its_settings(
     assert cli.run([*line, "--chunks", "4", "--rounds", "1"]) == ExitCode.OK
     settings = json.loads(capsys.readouterr().out)["settings"]
     assert [settings[key] for key in ("chunks", "rounds", "generate")] == [4, 1, 32]
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "said"),
+    [
+        ("abc", [], "has 3 bytes, 1024 tokens are wanted for a context of 512; name a longer --text"),
+        ("words " * 50, [], "has 300 bytes, .*; name a longer --text, or --ctx 150"),
+        ("words " * 250, ["--ctx", "64", "--chunks", "3"], "score 93, the KL divergence takes 100 or more; --chunks 4 or"),
+        ("words " * 250, ["--types", "F16"], "--types F16: there is nothing to compare the baseline with"),
+    ],
+)  # fmt: skip
+def test_what_can_t_be_measured_is_said_before_anything_runs(
+    tmp_path: Path, text: str, options: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = fake_programs(tmp_path / "bin")
+    (tmp_path / "text.txt").write_text(text, encoding="utf-8")
+    model = write_gguf(tmp_path / "tiny.gguf", "F16")
+    line = ["evaluate", str(model), "--text", str(tmp_path / "text.txt"), "--bin", str(folder), *options]
+    assert cli.run(line) == ExitCode.USAGE
+    assert re.search(said, capsys.readouterr().err)
+    assert calls(folder) == []

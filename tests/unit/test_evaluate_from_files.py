@@ -184,3 +184,37 @@ def test_wrong_usage_is_one_line(
     assert captured.out == ""
     assert said in captured.err
     assert captured.err.count("\n") == 1
+
+
+def test_the_same_output_twice_is_refused(tmp_path: Path) -> None:
+    a, b, c, _ = four(tmp_path, OLD, OLD + "\n", TABLE, Q_TABLE)
+    with pytest.raises(UsageError, match=r"fp16_ppl\.txt and .*q8a8_ppl\.txt hold the very same output"):
+        report([a, b])
+    with pytest.raises(UsageError, match="hold the very same output"):
+        report([c, c])
+
+
+def test_time_to_first_token_is_the_first_prompt_s(tmp_path: Path) -> None:
+    longer = Q_TABLE.replace("pp512+tg128", "      pp1024")
+    _, _, c, d = four(tmp_path, OLD, Q_PPL, TABLE, longer)
+    series = report([c, d]).others[0].series
+    assert series["ttft"].median == pytest.approx(512 / 236.4 * 1e3)
+    assert series["pp"].median == 236.4
+
+
+@pytest.mark.parametrize(
+    ("bench", "said"),
+    [
+        (TABLE + Q_TABLE, "holds two tables, the second in line 9"),
+        (TABLE.replace("tiny 7B F16 ", "tiny 7B Q8_0", 1), "holds two models, tiny 7B Q8_0 .* in line 3 and tiny 7B F16"),
+        (TABLE.replace("tg128 @ d1024", "        pp512"), "holds two runs, or two settings of one: pp512 in line 3 and in line 5"),
+        (TABLE.replace("12.55 GiB", "12,55 GiB", 1), "line 3: looked for a size"),
+        (TABLE.replace("18.20 ± 0.07", "18,20 ± 0.07"), "line 4: looked for a speed"),
+        (TABLE.replace("18.20 ± 0.07", "18.20 ± 0,07"), "line 4: looked for a speed"),
+        (TABLE.replace("18.20 ± 0.07", "1e3 ± 0.07"), "line 4: looked for a speed"),
+    ],
+)  # fmt: skip
+def test_mixed_or_unknown_benches_are_refused_with_their_line(tmp_path: Path, bench: str, said: str) -> None:
+    _, _, c, d = four(tmp_path, OLD, Q_PPL, TABLE, bench)
+    with pytest.raises(UsageError, match=rf"q8a8_bench\.txt.*{said}"):
+        report([c, d])

@@ -104,3 +104,26 @@ def test_paired_ratio_wants_the_same_chunks() -> None:
     base = parse(OLD, "a")
     assert paired_ratio(parse("[1]4.5000,[2]5.2500,", "b"), base) is None
     assert paired_ratio(parse("[1]4.5000,[3]5.2500,[4]5.3,", "b"), base) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "found"),
+    [
+        (OLD.replace("= 5.6800 +/-", "= 5,6800 +/-"), 4, "5,6800"),
+        (OLD.replace("+/- 0.12345", "+/- 0,12345"), 4, "0,12345"),
+        (OLD.replace("[1]4.5000,[2]5.2500,[3]5.6800,", "[1]4,5000,[2]5,2500,[3]5,6800,"), 3, "4,5000"),
+        ("[1]4,5000,[2]21,2694,", 1, "4,5000"),
+        (OLD.replace("= 5.6800 +/-", "= 1'234.5 +/-"), 4, "1'234.5"),
+    ],
+)
+def test_numbers_in_another_notation_are_refused_with_their_line(text: str, line: int, found: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse(text, "some.log")
+    assert f"some.log, line {line}: looked for a number like 21.2694, found " in str(caught.value)
+    assert found in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [OLD, KLD], ids=["plain", "divergence"])
+def test_the_same_run_twice_in_a_file_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=r"holds 2 runs, the second from line \d+ on"):
+        parse(text + text, "some.log")

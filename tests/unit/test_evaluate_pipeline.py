@@ -42,7 +42,7 @@ def test_everything_is_measured_in_turn(tmp_path: Path) -> None:
     fake_programs(tmp_path / "bin")
     report = evaluate(request(tmp_path))
     assert calls(tmp_path / "bin") == [
-        "quantize Q8_0", "quantize Q8_A8", "bench F16",  # a taste, to tell how long it will take
+        "quantize Q8_0", "quantize Q8_A8", "bench F16", "bench F16",  # tastes, to tell how long it will take
         "perplexity F16", "perplexity Q8_0 kld", "perplexity Q8_A8 kld",
         "bench F16 load", "bench F16", "bench Q8_0 load", "bench Q8_0", "bench Q8_A8 load", "bench Q8_A8",
         "bench Q8_0 load", "bench Q8_0", "bench Q8_A8 load", "bench Q8_A8", "bench F16 load", "bench F16",
@@ -78,7 +78,7 @@ def test_a_second_run_measures_nothing(tmp_path: Path) -> None:
     assert len(calls(tmp_path / "bin")) == before
     assert [model.series for model in second.models] == [model.series for model in first.models]
     evaluate(request(tmp_path, rounds=4))
-    assert len(calls(tmp_path / "bin")) == before + 6  # the fourth round of three types, load and speed
+    assert len(calls(tmp_path / "bin")) == before + 8  # two tastes, the fourth round of three types
 
 
 def test_another_build_or_text_is_measured_again(tmp_path: Path) -> None:
@@ -87,13 +87,13 @@ def test_another_build_or_text_is_measured_again(tmp_path: Path) -> None:
     before = len(calls(tmp_path / "bin"))
     changed = request(tmp_path, rounds=0)
     assert changed.text is not None
-    changed.text.write_text("other words", encoding="utf-8")
+    changed.text.write_text("other words " * 100, encoding="utf-8")
     evaluate(changed)
-    assert len(calls(tmp_path / "bin")) == before + 3
+    assert len(calls(tmp_path / "bin")) == before + 5  # two tastes
     (tmp_path / "bin" / "libggml.so").write_bytes(b"a new build")
     evaluate(replace(changed, programs=Programs(tmp_path / "bin")))
     assert (
-        len(calls(tmp_path / "bin")) == before + 3 + 6
+        len(calls(tmp_path / "bin")) == before + 5 + 7
     )  # two models are made again too, and the taste is had
 
 

@@ -13,6 +13,7 @@ from patcher.engine.commit import apply_and_commit
 from patcher.engine.patchset import load
 from patcher.engine.tree import WorkTree
 from patcher.engine.tree_record import PLACE
+from patcher.git import changes
 from tests.conftest import git, snapshot
 from tests.unit.test_plan import FILES
 
@@ -117,3 +118,53 @@ def test_the_plan_of_a_commit_is_the_plan_of_its_checkout(mini_repo: Path) -> No
     assert {file.path: file.after() for file in there.files} == {
         file.path: file.after() for file in stored.files
     }
+
+
+@pytest.mark.parametrize("kind", ["mail", "folder", "link"])
+def test_an_export_removes_only_mails_that_we_wrote(mini_repo: Path, tmp_path: Path, kind: str) -> None:
+    out = tmp_path / "series"
+    first = export.export(mini_repo, "HEAD", PATCHSET, out)[1]
+    again = export.export(mini_repo, "HEAD", PATCHSET, out)[1]  # over one of ours, which is the same
+    assert first == again == sorted(out.iterdir())
+    theirs = out / "0010-mine.patch"
+    if kind == "mail":
+        theirs.write_text("From 0123 Mon Sep 17 00:00:00 2001\nFrom: me <me@localhost>\n", encoding="utf-8")
+    elif kind == "folder":
+        theirs.mkdir()
+        (theirs / "thesis.tex").write_text("x", encoding="utf-8")
+    else:
+        theirs.symlink_to(first[0])
+    before = {path.name: path.is_file() and path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(UsageError, match=r"holds 0010-mine\.patch, which is not of an earlier export"):
+        export.export(mini_repo, "HEAD", PATCHSET, out)
+    assert {path.name: path.is_file() and path.read_bytes() for path in out.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_commit_that_was_cut_off_is_made_by_the_next_run(
+    mini_repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = WorkTree(mini_repo)
+
+    def interrupted(*_: object, **__: object) -> str:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(changes, "write_commit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            apply_and_commit(tree, PATCHSET)
+    assert git(mini_repo, "log", "--format=%s") == "base"
+    assert not apply_and_commit(tree, PATCHSET).written
+    assert git(mini_repo, "log", "--format=%s") == "add the Q8_A8 type\nbase"
+    assert git(mini_repo, "status", "--porcelain") == ""
+    apply_and_commit(tree, PATCHSET)  # and not twice
+    assert git(mini_repo, "log", "--format=%s") == "add the Q8_A8 type\nbase"
+
+
+def test_what_somebody_changed_since_is_not_committed_as_ours(mini_repo: Path) -> None:
+    tree = WorkTree(mini_repo)
+    transaction.apply(tree, PATCHSET)
+    path = mini_repo / "src/llama-quant.cpp"
+    path.write_bytes(path.read_bytes() + b"// mine\n")
+    apply_and_commit(tree, PATCHSET)
+    assert git(mini_repo, "status", "--porcelain") == "M src/llama-quant.cpp"

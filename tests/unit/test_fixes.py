@@ -102,7 +102,9 @@ def compiler(folder: Path, assembly: str, code: int = 0) -> str:
     ("assembly", "code", "fails"), [("movb $77, 48(%rsp)", 0, False), ("ret", 0, True), ("", 1, None)]
 )
 def test_the_compiler_is_asked(tmp_path: Path, assembly: str, code: int, fails: bool | None) -> None:
-    assert build_fixes.find(NAME).probe.fails(compiler(tmp_path, assembly, code)) is fails
+    probe = build_fixes.find(NAME).probe
+    assert probe is not None
+    assert probe.fails(compiler(tmp_path, assembly, code)) is fails
 
 
 def test_only_the_machines_affected_are_offered_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,6 +130,9 @@ def test_the_verb_lists_it() -> None:
     said = CliRunner().invoke(cli, ["fixes"]).output
     for word in (NAME, "symptom", "cause", "affected", "reported", "--with-fix"):
         assert word in said
+    optional = said[said.index("fast-attention-tile: ") :]
+    assert "works without it, and may be faster with it" in optional
+    assert "or without" not in optional
 
 
 @pytest.mark.compiler
@@ -138,6 +143,7 @@ def test_real_compilers(name: str) -> None:
     if place is None:
         pytest.skip(f"no {name} on this machine")
     probe = build_fixes.find(NAME).probe
+    assert probe is not None
     if probe.fails(place) is None:
         pytest.skip(f"{name} doesn't compile for AMX")
     mended = probe.source.replace(

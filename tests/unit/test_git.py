@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from patcher import git as patcher_git
 from patcher.base.errors import SourceError, UsageError
+from patcher.engine.records_folder import place_of
 from tests.conftest import git, snapshot
 
 AUTHOR = ("Somebody Else", "somebody@localhost")
@@ -55,30 +56,28 @@ def trap(tmp_path: Path) -> Callable[[], str]:
 # where things lie
 
 
-def test_toplevel_and_git_dir(repo: Path, tmp_path: Path) -> None:
+def test_the_toplevel(repo: Path, tmp_path: Path) -> None:
     for place in (repo, repo / "d", repo / "d" / "run", repo / "not" / "there"):
         assert patcher_git.find_toplevel(place) == repo
-        assert patcher_git.git_dir(place) == repo / ".git"
     (tmp_path / "elsewhere").mkdir()
     assert patcher_git.find_toplevel(tmp_path / "elsewhere") is None
-    assert patcher_git.git_dir(tmp_path / "elsewhere") is None
 
 
 def test_worktrees_and_submodules_have_a_file_for_git(repo: Path, tmp_path: Path) -> None:
     git(repo, "worktree", "add", "-q", str(tmp_path / "other"))
     assert patcher_git.find_toplevel(tmp_path / "other" / "d") == tmp_path / "other"
-    assert patcher_git.git_dir(tmp_path / "other" / "d") == repo / ".git" / "worktrees" / "other"
+    assert place_of(tmp_path / "other" / "d").anchor == repo / ".git" / "worktrees" / "other"
     git(tmp_path, "init", "-q", "outer")
     outer = tmp_path / "outer"
     git(outer, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(repo), "vendor/it")
     assert patcher_git.find_toplevel(outer / "vendor/it/d") == outer / "vendor/it"
-    found = patcher_git.git_dir(outer / "vendor/it")
+    found = place_of(outer / "vendor/it").anchor
     assert found == outer / ".git/modules/vendor/it"
     assert str(found) == git(outer / "vendor/it", "rev-parse", "--absolute-git-dir")
     assert patcher_git.head(outer / "vendor/it") == patcher_git.head(repo)
     (outer / "vendor/it/.git").write_text("something else")
     with pytest.raises(UsageError, match="looked for 'gitdir:'"):
-        patcher_git.git_dir(outer / "vendor/it")
+        place_of(outer / "vendor/it")
 
 
 # refs

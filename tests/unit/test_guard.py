@@ -11,7 +11,7 @@ import pytest
 from patcher import cli
 from patcher.base.errors import UsageError
 from patcher.guard import Check, CheckRequest, Problem, Stage, check, outputs
-from patcher.guard.place import carried_tree
+from patcher.guard.place import carried_tree, copy_to
 from tests.conftest import git, snapshot
 
 
@@ -254,3 +254,15 @@ def test_a_folder_that_is_not_there_is_said_before_the_work(mini_repo: Path, tmp
 def test_static_reads_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["guard", "check", "--static", "--source", "npm:node-llama-cpp"]) == 2
     assert "leave --static out" in capsys.readouterr().err
+
+
+def test_a_checkout_that_is_no_copy_of_ours_stays(mini_repo: Path, tmp_path: Path) -> None:
+    """``run`` and ``fetch`` lay their trees where ``guard check --work`` does: somebody may work there."""
+    work = tmp_path / "work"
+    assert cli.run(["fetch", "-q", "--source", str(mini_repo), str(work / "llama.cpp")]) == 0
+    note = work / "llama.cpp" / "note.txt"
+    note.write_text("mine", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"llama\.cpp: is not the copy of an earlier check; name another"):
+        copy_to(work, str(mini_repo), None)
+    assert note.read_text(encoding="utf-8") == "mine"
+    assert [copy_to(tmp_path / "other", str(mini_repo), None).path.is_dir() for _ in "ab"] == [True, True]

@@ -10,8 +10,9 @@ import pytest
 
 from patcher.model.gguf import GgufError, read
 from patcher.model.gguf_format import TYPE_NUMBERS, ValueType
-from patcher.model.gguf_writer import GgufWriter, NewTensor, make_array, make_value
+from patcher.model.gguf_writer import GgufWriter, NewTensor, make_array, make_value, tensors_like
 from patcher.model.model_file import model_hash, open_model, part_path
+from patcher.model.rewrite import copied
 from patcher.model.tensor_data import decode, encode, load, load_integers, pieces
 from tests.tiny_models import metadata_of, write_gguf, write_model
 
@@ -174,11 +175,10 @@ def split(path: Path, count: int = 3) -> Path:
         metadata["split.no"] = make_value(ValueType.UINT16, number)
         metadata["split.count"] = make_value(ValueType.UINT16, count)
         metadata["split.tensors.count"] = make_value(ValueType.INT32, len(file.tensors))
-        tensors = {}
-        for index in share:
-            info = file.tensors[index]
-            tensors[info.name] = (load(info).reshape(tuple(reversed(info.dims))), info.type_name)
-        write_gguf(part_path(path, number + 1, count), metadata, tensors)
+        own = [file.tensors[index] for index in share]
+        with GgufWriter(part_path(path, number + 1, count), metadata, tensors_like(own)) as writer:
+            for info in own:
+                writer.write(info.name, copied(info))
     return part_path(path, 1, count)
 
 

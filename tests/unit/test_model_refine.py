@@ -16,7 +16,7 @@ from patcher.model.gguf import GgufError
 from patcher.model.gguf_format import TYPE_NUMBERS
 from patcher.model.gguf_writer import GgufWriter, NewTensor
 from patcher.model.model_file import model_hash, open_model
-from patcher.model.refine import Material, material, refine, unrefined
+from patcher.model.refine import Material, material, refine
 from patcher.model.rounding import BLOCK_TYPE, nearest, values
 from patcher.model.smooth import smooth
 from patcher.model.tensor_data import is_float, load
@@ -170,13 +170,18 @@ def refused(path: Path, of: Material, kind: type[Exception], said: str) -> None:
     assert sorted(path.parent.iterdir()) == names
 
 
-def test_quantized_parts_are_refused(ready: tuple[Path, Material], tmp_path: Path) -> None:
-    refused(
-        split(write_model(tmp_path / "p.gguf", "llama"), 2),
-        ready[1],
-        UsageError,
-        "is in 2 parts; quantize without --keep-split",
-    )
+def test_quantized_parts_are_rounded_alike(ready: tuple[Path, Material], tmp_path: Path) -> None:
+    whole, of = ready
+    first = split(quantized(of.model.path, tmp_path / "p.gguf"), 3)
+    refine(first, of)
+    refine(whole, of)
+    parts, one = open_model(first), open_model(whole)
+    assert len(parts.parts) == 3
+    assert {name: raw_bytes(info) for name, info in parts.tensors.items()} == {
+        name: raw_bytes(info) for name, info in one.tensors.items()
+    }
+    assert parts.head.get("q8_a8.rounding") == "compensated"
+    assert not list(tmp_path.glob("*.part"))
 
 
 def test_a_model_of_another_type_is_refused(ready: tuple[Path, Material], tmp_path: Path) -> None:
@@ -230,28 +235,6 @@ def test_a_smoothed_model_s_own_statistics_serve_as_well(tmp_path: Path) -> None
     assert own.errors == pytest.approx(before.errors, rel=0.05)
 
 
-def test_where_it_is_made(tmp_path: Path) -> None:
-    source, out = write_model(tmp_path / "m.gguf", "llama"), tmp_path / "out.gguf"
-    for kind, place, force, said in (
-        ("Q8_0", out, False, "--stats: is for Q8_A8, found Q8_0"),
-        ("Q8_A8", source, True, "m.gguf: can't be written over"),
-        ("Q8_A8", tmp_path, True, "can't be written over"),
-    ):
-        with pytest.raises(UsageError, match=said), unrefined(source, place, kind, force=force):
-            pass
-    with unrefined(source, out, "q8_a8", force=False) as place:
-        place.write_bytes(b"made")
-        assert not out.exists()
-    assert out.read_bytes() == b"made"
-    with pytest.raises(UsageError, match="is there already"), unrefined(source, out, "Q8_A8", force=False):
-        pass
-    half = unrefined(source, out, "Q8_A8", force=True)
-    half.__enter__().write_bytes(b"half")
-    assert not half.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
-    assert out.read_bytes() == b"made"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.gguf", "out.gguf"]
-
-
 @pytest.mark.skipif("sys.platform == 'win32'", reason="the fakes are scripts")
 def test_the_command_looks_at_the_statistics_first(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -267,3 +250,48 @@ def test_the_command_looks_at_the_statistics_first(
     assert "is there already" in capsys.readouterr().err
     assert calls(folder) == []
     assert out.read_bytes() == b"mine"
+    assert cli.run([*line[:3], "Q8_0", *line[4:], str(calibrated(source))]) == ExitCode.USAGE
+    assert "--stats: is for Q8_A8, found Q8_0" in capsys.readouterr().err
+
+
+def test_too_few_rows_are_refused_and_a_few_are_said(tmp_path: Path) -> None:
+    source = write_model(tmp_path / "m.gguf", "llama-moe")
+    with pytest.raises(UsageError, match=r"holds 63 rows of an input at most, rounding takes 64"):
+        material(source, calibrated(source, rows=21))  # of each of three experts
+    forward = Forward(source)
+    read_by(forward, TOKENS)
+    name = "blk.0.ffn_down_exps.weight"
+    for expert in range(3):
+        forward.inputs[name][expert] = forward.inputs[name][expert][:20]
+    stats = forward.write_stats(tmp_path / "stats", model_hash(open_model(source)), rows=500)
+    done = refine(quantized(source, tmp_path / "q.gguf"), material(source, stats))
+    assert done.nearest == (name,)
+    assert done.errors[name] == 1
+    assert any("1 of " in line and "stay rounded to nearest" in line for line in done.doubts())
+
+
+def test_a_narrow_sample_is_said_and_another_text_judges(tmp_path: Path) -> None:
+    source = write_model(tmp_path / "m.gguf", "llama")
+    forward = Forward(source)
+    digits = RNG.integers(0, 4, 500)  # four tokens, over and over
+    read_by(forward, digits)
+    hashed = model_hash(open_model(source))
+    narrow = forward.write_stats(tmp_path / "narrow.stats", hashed, rows=500, text="digits")
+    done = refine(quantized(source, tmp_path / "a.gguf"), material(source, narrow))
+    assert done.is_narrow
+    assert done.different == 4
+    assert done.document()["narrow"] is True
+    wide = calibrated(source)
+    judged = refine(quantized(source, tmp_path / "b.gguf"), material(source, narrow, judge=wide))
+    assert judged.judged == "the text of m.stats"
+    assert done.error_ratio < judged.error_ratio <= 1  # what the same text says is too good
+    assert max(judged.errors.values()) <= 1
+    with pytest.raises(UsageError, match="was made with a text that"):
+        material(source, narrow, judge=narrow)
+
+
+def test_nearest_is_llama_quantize_s_to_the_bit() -> None:
+    """Halves go away from zero, as C's roundf has it."""
+    weights = np.zeros((1, 32), np.float32)
+    weights[0, :6] = 127, 0.5, -0.5, 1.5, 2.5, np.nextafter(np.float32(0.5), np.float32(0))
+    assert nearest(weights)["values"][0, 0, :6].tolist() == [127, 1, -1, 2, 3, 0]

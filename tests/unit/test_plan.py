@@ -69,6 +69,13 @@ def test_an_anchor_that_is_gone_refuses_the_whole_plan(edit: Edit, mini: Path) -
         path.write_text(text, encoding="utf-8")
     before = snapshot(mini)
     made = plan(mini)
+    if edit.optional is not None:  # a note, and the type goes in without it
+        assert by_id(made)[edit.id] is State.UNPLACED
+        said = next(one.detail for one in made.edits if one.edit.id == edit.id)
+        assert "looked for" in said
+        assert said.endswith(f"optional: {edit.optional}")
+        assert edit.id not in {conflict.edit.id for conflict in made.conflicts}
+        return
     assert by_id(made)[edit.id] is State.CONFLICT
     with pytest.raises(ConflictError) as caught:
         made.require_clean()
@@ -83,7 +90,9 @@ def test_a_file_that_is_gone_is_a_conflict_or_has_a_reason(edit: Edit, mini: Pat
     for path in edit.besides if edit.kind == NEW_FILE else edit.files:
         (mini / path).unlink(missing_ok=True)
     state = by_id(plan(mini))[edit.id]
-    assert state is (State.NOT_NEEDED if edit.unless_missing else State.CONFLICT)
+    optional = State.UNPLACED if edit.optional else State.CONFLICT
+    assert state is (State.NOT_NEEDED if edit.unless_missing else optional)
+    assert bool(edit.optional) is not bool(edit.required), "each edit says which it is, and why"
 
 
 @pytest.mark.parametrize("edit", PATCHSET.edits, ids=lambda edit: edit.id)

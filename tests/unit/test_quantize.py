@@ -9,7 +9,7 @@ import pytest
 
 from patcher import cli
 from patcher.base.errors import BuildError, ExitCode, UsageError
-from patcher.programs import llama_quantize
+from patcher.programs import llama_quantize, quantized_types
 from patcher.programs.folder import Programs
 from patcher.programs.llama_quantize import quantize
 from tests.unit.evaluate_fakes import calls, fake_programs, write_gguf
@@ -100,7 +100,7 @@ def test_a_stock_build_is_told_so(tmp_path: Path, model: Path, monkeypatch: pyte
     ],
 )  # fmt: skip
 def test_which_tensors_a_type_is_made_of(kind: str, name: str, right: bool) -> None:
-    assert llama_quantize._belongs(kind, name) is right
+    assert quantized_types.belongs(kind, name) is right
 
 
 def test_the_command(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -46,12 +46,21 @@ def applied(mini_repo: Path) -> Path:
     [
         (
             TRAITS,
-            "    .vec_dot                  = ggml_vec_dot_q8_a8_q8_0,\n",
-            "",
+            "[GGML_TYPE_Q8_A8] = {\n        .from_float               = quantize_row_q8_0,\n"
+            "        .vec_dot                  = ggml_vec_dot_q8_0_q8_0,\n",
+            "[GGML_TYPE_Q8_A8] = {\n        .from_float               = quantize_row_q8_0,\n",
             "cpu-type-traits",
             "vec_dot_type",
         ),
-        (TRAITS, "= ggml_vec_dot_q8_a8_q8_0", "= ggml_vec_dot_q4_0_q8_0", "cpu-type-traits", "q4_0"),
+        (
+            TRAITS,
+            "[GGML_TYPE_Q8_A8] = {\n        .from_float               = quantize_row_q8_0,\n"
+            "        .vec_dot                  = ggml_vec_dot_q8_0_q8_0,\n",
+            "[GGML_TYPE_Q8_A8] = {\n        .from_float               = quantize_row_q8_0,\n"
+            "        .vec_dot                  = ggml_vec_dot_q4_0_q8_0,\n",
+            "cpu-type-traits",
+            "q4_0",
+        ),
         (
             "ggml/src/ggml.c",
             'type_name                = "q8_a8"',
@@ -90,7 +99,8 @@ def test_what_was_changed_since_is_a_conflict(
     assert status(applied).state == "applied"
     change(applied / path, old, new)
     found = edit(status(applied), name)
-    assert found.state is State.CONFLICT
+    # an optional edit is told of and stands in nobody's way
+    assert found.differs if found.edit.optional else found.state is State.CONFLICT
     assert says in found.detail
 
 
@@ -287,3 +297,37 @@ def test_a_merge_in_progress_is_named(applied: Path) -> None:
     assert "ops.cpp: merge in progress" in said
     assert "convert_hf_to_gguf.py: merge in progress" in said
     assert "take upstream's side" in said
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "says"),
+    [
+        (
+            "ggml/include/ggml.h",
+            "GGML_TYPE_COUNT   =",
+            "GGML_TYPE_THEIRS = 42,\n GGML_TYPE_COUNT =",
+            "42 is GGML_TYPE_Q2_0's",
+        ),
+        (
+            "gguf-py/gguf/constants.py",
+            "    Q2_0    = 42",
+            "    Q2_0    = 42\n    THEIRS = 42",
+            "42 is Q2_0's",
+        ),
+        ("gguf-py/gguf/constants.py", "    Q2_0    = 42", "    Q2_0    = 43", "and 43 here"),
+        (
+            "include/llama.h",
+            "LLAMA_FTYPE_GUESSED",
+            "LLAMA_FTYPE_MOSTLY_THEIRS = 41, LLAMA_FTYPE_GUESSED",
+            "41 is LLAMA",
+        ),
+    ],
+)
+def test_one_number_of_two_types_whosever_they_are(
+    mini: Path, path: str, old: str, new: str, says: str
+) -> None:
+    assert not make_plan(WorkTree(mini), PATCHSET).foreign
+    change(mini / path, old, new)
+    found = [one for one in make_plan(WorkTree(mini), PATCHSET).foreign if one.kind == "number"]
+    assert says in found[0].consequence
+    assert found[0].file == path

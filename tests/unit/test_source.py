@@ -558,7 +558,7 @@ def test_the_command_gives_json(mini_repo: Path, place: Path, capsys: pytest.Cap
         (["--source", "{tmp}/mini", "{tmp}/mini"], 2, "is not empty, and not a checkout that fetch made"),
         (["--source", "{tmp}/mini", "--ref", "b1", "{tmp}/out/x"], 2, "a folder without git has no refs"),
         (["--source", "{tmp}/mini", "--ref", "--x", "{tmp}/out/x"], 2, "--ref '--x': not a ref"),
-        (["--source", "{tmp}/mini", "{tmp}/bad.tar.gz/x"], 2, "bad.tar.gz: File exists)"),
+        (["--source", "{tmp}/mini", "{tmp}/bad.tar.gz/x"], 2, "bad.tar.gz: can't be made (File exists)"),
         (["--nope"], 2, "No such option"),
     ],
 )

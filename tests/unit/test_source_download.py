@@ -240,7 +240,7 @@ def test_the_program_fails(programs: Make, tmp_path: Path, body: str, says: str)
 def test_the_program_is_no_program(programs: Make, tmp_path: Path) -> None:
     programs("npm", "")
     (tmp_path / "bin" / "npm").write_bytes(b"\x7fELF and nothing more")
-    with pytest.raises(SourceError, match=r"npm:x@9: .*npm can't be run"):
+    with pytest.raises(SourceError, match=r"npm:x@9: .*npm: can't be run"):
         download.npm("x", "9")
 
 

@@ -63,3 +63,28 @@ def test_the_process_ends_with_the_verdict(folder: Path) -> None:
         [sys.executable, "-m", "patcher", "--version"], capture_output=True, text=True, check=True
     )
     assert version.stdout == f"q8a8-patch, version {__version__}\n"
+
+
+def elfproof(*arguments: object) -> subprocess.CompletedProcess[str]:
+    code = "import sys; from patcher.start import elfproof; elfproof()"
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_a_name_of_its_own(folder: Path) -> None:
+    """The same answers as verify-symbols gives, by the short way and the long one; its own name in all it says."""
+    for options in ([], ["--json"], ["-v"], ["--format", "gitlab"]):
+        command = [sys.executable, "-m", "patcher", "verify-symbols", *options, str(folder)]
+        theirs = subprocess.run(command, capture_output=True, text=True)
+        ours = elfproof(*options, folder)
+        assert (ours.returncode, ours.stdout) == (theirs.returncode, theirs.stdout)
+    assert elfproof("--version").stdout == f"elfproof, version {__version__}\n"
+    said = elfproof("--help").stdout
+    assert said.startswith("Usage: elfproof [OPTIONS] [PATHS]...")
+    assert "elfproof ./build/bin" in said
+    assert "q8a8-patch" not in said
+    wrong = elfproof("--no-such", folder)
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+    assert "(see 'elfproof --help')" in wrong.stderr
+    assert elfproof(folder / "nothing").returncode == 2
+    assert elfproof("--explain", "too-new").returncode == 0

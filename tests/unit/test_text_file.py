@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import pytest
 
 from patcher import cli
 from patcher.base.errors import ExitCode, UsageError
-from patcher.base.files import require_place, write_wanted
+from patcher.base.files import made_whole, require_place, write_wanted
+from patcher.model.gguf import GgufError
+from patcher.model.gguf_writer import GgufWriter
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
@@ -93,3 +96,47 @@ def test_every_verb_says_it_before_the_work(
     (line,) = said.err.splitlines()
     assert line.startswith(f"error: {out}: can't be written: looked for the folder {out.parent}, found none;")
     assert said.out == ""
+
+
+def test_a_draft_waits_for_nobody(tmp_path: Path) -> None:
+    place, names = tmp_path / "model.gguf", set()
+    for _ in "ab":
+        with made_whole(place) as draft:
+            names.add(draft.name)
+            assert draft.stat().st_size == 0
+            draft.write_bytes(b"whole")
+    assert len(names) == 2
+    assert all(re.fullmatch(r"\.model\.[0-9a-f]{12}-\d+-[0-9a-f]{32}\.draft\.gguf", name) for name in names)
+    assert place.read_bytes() == b"whole"
+    assert [path.name for path in tmp_path.iterdir()] == ["model.gguf"]
+
+
+@pytest.mark.parametrize("why", [KeyboardInterrupt(), RuntimeError(), OSError(28, "full")])
+def test_a_draft_that_is_not_finished_is_gone(tmp_path: Path, why: BaseException) -> None:
+    place = tmp_path / "model.gguf"
+    place.write_bytes(b"older")
+
+    def fail() -> None:
+        with made_whole(place) as draft:
+            draft.write_bytes(b"half")
+            raise why
+
+    with pytest.raises((type(why), UsageError)):
+        fail()
+    assert place.read_bytes() == b"older"
+    assert [path.name for path in tmp_path.iterdir()] == ["model.gguf"]
+
+
+def test_a_link_in_the_place_of_a_models_draft_is_not_followed(tmp_path: Path) -> None:
+    victim, draft = tmp_path / "victim", tmp_path / "s.gguf.part"
+    victim.write_bytes(b"precious")
+    for make in (draft.symlink_to, draft.hardlink_to):
+        make(victim)
+        with GgufWriter(draft, {}, ()) as writer:
+            writer.sync()
+        assert not draft.is_symlink()
+        draft.unlink()
+    draft.symlink_to(victim)
+    with pytest.raises(GgufError, match="can't be written"):
+        GgufWriter(draft, {}, (), resume=True)
+    assert victim.read_bytes() == b"precious"

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from patcher.engine.anchors.conditions import Condition, own_condition
 from patcher.engine.anchors.focus import Wanted
 from patcher.engine.anchors.kind import AnchorKind, Language
 from patcher.engine.anchors.site import AnchorError, Existing, Located, Place, Site, behind
@@ -156,6 +157,36 @@ def _end_of_arm(syntax: Syntax, node: Node, label: str, owner: str) -> int:
     return behind(syntax.source, inner[-1].end_byte, f"the statements of 'case {label}:' in {owner}")
 
 
+_LABELS = re.compile(rb"(?:\s|\bcase\b[^:;{}]*(?:::[^:;{}]*)*:(?!:)|^[ \t]*#[^\n]*$)*", re.MULTILINE)
+
+
+def _before_condition(syntax: Syntax, around: Condition, node: Node, label: str, owner: str) -> int:
+    """Where the label goes whose sibling an ``#if`` holds: above it, if the statements lie outside.
+
+    Raises :class:`AnchorError` where they don't: our label would run the next arm's without the condition.
+    """
+    code = syntax.source.code
+    colon = code.index(b":", node.start_byte) + 1
+    above, below = code[around.branch[0] : node.start_byte], code[colon : around.branch[1]]
+    if not _LABELS.fullmatch(above) or not _LABELS.fullmatch(below):
+        raise AnchorError(f"'case {label}:' in {owner}, under no condition of its own", str(around))
+    return around.start
+
+
+_ENDED = re.compile(
+    rb"(?:\b(?:break|continue|goto \w+)\s*;|\b(?:return|throw)\b[^;{}]{0,4096};"
+    rb"|\b(?:GGML_)?ABORT[^;]{0,4096};)[\s}]*\Z"
+)
+
+
+def _behind_condition(syntax: Syntax, around: Condition, label: str, owner: str) -> int:
+    """Behind the ``#endif`` of the sibling's arm. Raises where its last arm falls through to what follows."""
+    last = syntax.source.code.rfind(b"#", 0, around.end)
+    if not _ENDED.search(syntax.source.code[:last]):
+        raise AnchorError(f"'case {label}:' in {owner}, under no condition of its own", str(around))
+    return around.end
+
+
 def _first_statement(node: Node) -> Node | None:
     value = node.child_by_field_name("value")
     for child in node.named_children:
@@ -198,12 +229,19 @@ def case(
         start = node.start_byte
         indent, like = source.indent(start), source.line(start)
         statement = _first_statement(node)
+        switch = ancestor(node, "switch_statement")
+        around = own_condition(source, start, inside=switch.start_byte) if switch is not None else None
         if arm:
             if statement is None:
                 raise AnchorError(
                     f"statements under 'case {label}:' in {owner}", "a label that shares the next one's"
                 )
             at = _end_of_arm(syntax, node, label, owner)
+            if around is not None:
+                at = _behind_condition(syntax, around, label, owner)
+            sites.append(Site(owner, at, at, Place.LINES, indent, like))
+        elif around is not None:
+            at = _before_condition(syntax, around, node, label, owner)
             sites.append(Site(owner, at, at, Place.LINES, indent, like))
         elif not source.starts_line(start):
             sites.append(Site(owner, start, start, Place.INLINE))  # several labels on one line
@@ -251,6 +289,9 @@ def macro_case(syntax: Syntax, *, macro: str, label: str, ours: str) -> Located:
     there = label_at(ours)
     if there:
         return Located(existing=(Existing(macro, there[0].start(), there[0].end()),))
+    around = own_condition(source, define.start())
+    if around is not None:
+        raise AnchorError(f"#define {macro}, under no condition of its own", str(around))
     found = label_at(label)
     if len(found) != 1 or not source.starts_line(found[0].start()):
         raise AnchorError(f"one 'case {label}:' at the start of a line of #define {macro}", f"{len(found)}")

@@ -11,7 +11,7 @@ from patcher.engine.anchors.site import AnchorError, Existing, Located, Place, S
 from patcher.engine.anchors.source import Source, blank
 
 # brackets first: what looks like a comment or a quote in one is text
-_NOT_CODE = re.compile(rb'#?\[(?P<eq>=*)\[(?:.|\n)*?\](?P=eq)\]|#[^\n]*|"(?:\\(?:.|\n)|[^"\\])*"')
+_NOT_CODE = re.compile(rb'#?\[(?P<eq>=*)\[(?:.|\n)*?(?:\](?P=eq)\]|\Z)|#[^\n]*|"(?:\\(?:.|\n)|[^"\\])*"?')
 
 
 def _code(source: Source) -> bytes:
@@ -39,6 +39,29 @@ def _branches(code: bytes) -> Iterator[Branch]:
                 opened.append((first, found.end()))
 
 
+def _ifs(code: bytes, offset: int) -> list[int]:
+    """Where each ``if()`` begins that holds ``offset``, outermost first; loops and functions aside."""
+    opened: list[tuple[bool, int]] = []
+    for found in _BLOCK.finditer(code, 0, offset):
+        if found["open"]:
+            opened.append((found["open"].lower() == b"if", found.start("open")))
+        elif found["close"] and opened:
+            opened.pop()
+    return [start for is_if, start in opened if is_if]
+
+
+def _alone_in(code: bytes, start: int, end: int) -> tuple[int, int] | None:
+    """The outermost ``if()`` that holds the call from ``start`` to ``end`` and nothing else, as its span."""
+    found = None
+    while True:
+        opening = re.compile(rb"(?i:\bif)\s*\((?:[^()]|\([^()]*\))*\)\s*\Z").search(code, 0, start)
+        closing = re.compile(rb"\s*(?i:endif)\s*\([^()]*\)").match(code, end)
+        if opening is None or closing is None:
+            return found
+        start, end = opening.start(), closing.end()
+        found = (start, end)
+
+
 def cmake_item(source: Source, *, variable: str, beside: list[str], ours: str) -> Located:
     """Behind the line of the one of ``beside`` that ``list(APPEND variable ...)`` has.
 
@@ -63,6 +86,10 @@ def cmake_item(source: Source, *, variable: str, beside: list[str], ours: str) -
         names = " or ".join(beside)
         raise AnchorError(f"{names} in one list(APPEND {variable} ...)", f"{len(found)}")
     _, start, end = found[0]
+    around = _ifs(code, start)
+    if around:
+        what = f"list(APPEND {variable} ...) that has {found[0][0]}, under no condition"
+        raise AnchorError(what, f"it under '{source.line(around[-1]).strip()[:60]}'")
     behind = source.line_end(end - 1)
     if not source.starts_line(start) or code[end:behind].strip():
         raise AnchorError(f"{found[0][0]} on a line of its own", f"'{source.line(start).strip()}'")
@@ -102,7 +129,11 @@ def cmake_call(source: Source, *, command: str, argument: str, ours: str) -> Loc
     start, behind = calls[0].start(), source.line_end(calls[0].end() - 1)
     if not source.starts_line(start) or code[calls[0].end() : behind].strip():
         raise AnchorError(f"{command}({argument}) on a line of its own", f"'{source.line(start).strip()}'")
-    return Located((Site(command, behind, behind, Place.LINES, source.indent(start)),))
+    indent = source.indent(start)
+    alone = _alone_in(code, start, calls[0].end())
+    if alone is not None:
+        behind, indent = source.line_end(alone[1] - 1), source.indent(alone[0])
+    return Located((Site(command, behind, behind, Place.LINES, indent),))
 
 
 CMAKE_CALL = AnchorKind(

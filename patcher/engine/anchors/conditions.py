@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from patcher.engine.anchors.source import Source
 
@@ -47,3 +49,53 @@ def uncovered(
         if not any(mine <= conditions(known, sibling) for mine in held):
             return f"{ours} under a condition of its own in line {source.line_number(offsets[0])}"
     return None
+
+
+@dataclass(frozen=True)
+class Condition:
+    """An ``#if`` of somebody's around a place: text put beside the place would be gone without it."""
+
+    start: int  # of its line
+    end: int  # behind the line of its #endif
+    branch: tuple[int, int]  # what the place's own branch holds
+    line: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"it under '{self.text}' in line {self.line}"
+
+
+def own_condition(source: Source, offset: int, *, inside: int = -1, within: str = "") -> Condition | None:
+    """The outermost ``#if`` around ``offset`` that begins behind ``inside``; None where there is none.
+
+    That of the whole file (a guard, an architecture) is none of a place's own, nor is one whose line
+    names ``within``.
+    """
+    holding = sorted(branch for branch in source.branches if branch[1] <= offset < branch[2])
+    for first, start, end in holding:
+        if first <= inside:
+            continue
+        line = source.line(first).strip()
+        # a branch of #if X ... #else is named by its #if
+        if within and within in line:
+            continue
+        last = max(branch[2] for branch in source.branches if branch[0] == first)
+        if inside < 0 and _is_the_files(source, first, last):
+            continue
+        return Condition(
+            source.line_start(first),
+            source.line_end(last),
+            (start, end),
+            source.line_number(first),
+            line[:60],
+        )
+    return None
+
+
+_DIRECTIVE = re.compile(rb"(?m)^[ \t]*#(?:[^\n]*\\\r?\n)*[^\n]*")
+
+
+def _is_the_files(source: Source, first: int, last: int) -> bool:
+    """Whether nothing but directives stands outside of the ``#if`` from ``first`` to ``last``."""
+    outside = source.code[:first] + b"\n" + source.code[source.line_end(last) :]
+    return not _DIRECTIVE.sub(b"", outside).strip()

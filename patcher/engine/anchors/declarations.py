@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 from patcher.engine.anchors.conditions import twice, uncovered
 from patcher.engine.anchors.focus import Wanted
 from patcher.engine.anchors.kind import AnchorKind, Language
-from patcher.engine.anchors.site import AnchorError, Existing, Located, Place, Site, behind, behind_comma
+from patcher.engine.anchors.site import (
+    AnchorError,
+    Existing,
+    Located,
+    Place,
+    Site,
+    behind,
+    behind_comma,
+    outside,
+)
 from patcher.engine.anchors.syntax import Syntax, ancestor
 
 if TYPE_CHECKING:
@@ -50,6 +59,7 @@ def function(syntax: Syntax, *, names: Iterable[str], ours: str) -> Located:
     if len(found) != 1:
         raise AnchorError(f"one definition of {' or '.join(names)}", f"{len(found) or 'none'}")
     at = behind(source, found[0].end_byte, f"the definition of {syntax.function_name(found[0])}")
+    at = outside(source, at, found[0].start_byte)
     indent = source.indent(found[0].start_byte)
     return Located((Site(ours, at, at, Place.LINES, indent, blank_before=1),))
 
@@ -82,7 +92,7 @@ def declaration(syntax: Syntax, *, name: str, ours: str) -> Located:
     if len(found) != 1:
         raise AnchorError(f"one declaration of {name}", f"{len(found)}")
     start = found[0].start_byte
-    at = behind(source, found[0].end_byte, f"the declaration of {name}")
+    at = outside(source, behind(source, found[0].end_byte, f"the declaration of {name}"), start)
     return Located((Site(name, at, at, Place.LINES, source.indent(start), source.line(start)),))
 
 
@@ -96,8 +106,11 @@ DECLARATION = AnchorKind(
 )
 
 
-def item(syntax: Syntax, *, mentions: str, ours: str, owner: str = "") -> Located:
-    """Behind the one top-level item whose code matches the pattern ``mentions``."""
+def item(syntax: Syntax, *, mentions: str, ours: str, owner: str = "", within: str = "") -> Located:
+    """Behind the one top-level item whose code matches the pattern ``mentions``.
+
+    ``within`` is a word of the ``#if`` that all such items of the file lie in.
+    """
     source = syntax.source
     items = {}
     for token in syntax.tokens(mentions):
@@ -112,6 +125,7 @@ def item(syntax: Syntax, *, mentions: str, ours: str, owner: str = "") -> Locate
     (node,) = items.values()
     semicolon = re.compile(rb"\s*;").match(source.code, node.end_byte)
     at = behind(source, semicolon.end() if semicolon else node.end_byte, f"what matches '{mentions}'")
+    at = outside(source, at, node.start_byte, within=within)
     return Located((Site(owner, at, at, Place.LINES, source.indent(node.start_byte), blank_before=1),))
 
 
@@ -151,6 +165,7 @@ def table(syntax: Syntax, *, table: str, key: str, ours: str) -> Located:
         raise AnchorError(f"one entry [{key}] in {table}", f"{len(found)}")
     node = found[0]
     at = behind_comma(source, node.end_byte, f"the entry [{key}] of {table}")
+    at = outside(source, at, node.start_byte, inside=_list_of(node))
     return Located((Site(table, at, at, Place.LINES, source.indent(node.start_byte)),))
 
 
@@ -164,6 +179,11 @@ TABLE = AnchorKind(
     is_whole=True,
     example='table = "type_traits", key = "GGML_TYPE_Q8_0", ours = "GGML_TYPE_Q8_A8"',
 )
+
+
+def _list_of(node: Node) -> int:
+    whole = ancestor(node, "init_declarator", "declaration", "function_definition")
+    return whole.start_byte if whole is not None else -1
 
 
 _SAME_TYPE = {"int": "int32_t", "signed": "int32_t", "unsigned": "uint32_t", "unsigned int": "uint32_t"}
@@ -210,7 +230,7 @@ def instantiation(syntax: Syntax, *, function: str, types: Iterable[str], parame
         if not definitions:
             raise AnchorError(f"the template {function} or an explicit instantiation of it", "neither")
         last = max(definitions)
-    at = behind(source, last, f"the last instantiation of {function}")
+    at = outside(source, behind(source, last, f"the last instantiation of {function}"), last - 1)
     site = Site(
         name,
         at,

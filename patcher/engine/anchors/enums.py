@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from patcher.engine.anchors.constants import evaluate
-from patcher.engine.anchors.focus import Wanted
+from patcher.engine.anchors.focus import Wanted, focused
 from patcher.engine.anchors.kind import AnchorKind, Language
 from patcher.engine.anchors.site import AnchorError, Existing, Located, Place, Site, behind_comma
+from patcher.engine.anchors.source import Source
 from patcher.engine.anchors.syntax import Syntax, ancestor
 
 if TYPE_CHECKING:
@@ -69,6 +70,20 @@ def _enumerators(body: Node, conditional: bool = False) -> Iterator[tuple[Node, 
 def enum_values(syntax: Syntax, enum: str) -> dict[str, int | None]:
     """Name -> value of the enumerators of ``enum``; None where it can't be told."""
     return {name: member.value for name, member in _enum(syntax, enum).items()}
+
+
+def members_of(source: Source, enum: str) -> list[tuple[str, int, int, bool]]:
+    """(name, value, offset, whether under a condition) of the enumerators whose value can be told.
+
+    Raises :class:`AnchorError` where there is no such enum.
+    """
+    syntax = Syntax(source, focused(source, [Wanted((enum,), header_only=True)]))
+    members = _enum(syntax, enum)
+    return [
+        (name, member.value, member.node.start_byte, member.conditional)
+        for name, member in members.items()
+        if member.value is not None
+    ]
 
 
 def enumerator(

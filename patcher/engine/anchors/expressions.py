@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from patcher.engine.anchors.conditions import twice, uncovered
+from patcher.engine.anchors.conditions import own_condition, twice, uncovered
 from patcher.engine.anchors.focus import Wanted
 from patcher.engine.anchors.kind import AnchorKind, Language
 from patcher.engine.anchors.site import AnchorError, Existing, Located, Place, Site, behind
@@ -62,6 +62,10 @@ def comparison(
             problem = uncovered(syntax.source, ours, there, [node.start_byte])
             existing.append(Existing(owner, whole.start_byte, whole.end_byte, problem))
             continue
+        around = own_condition(syntax.source, node.start_byte, inside=_start(node, "function_definition"))
+        if around is not None:
+            what = f"'{left} {operator} {right}' in {owner}, under no condition of its own"
+            raise AnchorError(what, str(around))
         outer = node.parent.child_by_field_name("operator") if node.parent is not None else None
         mixed = node.parent is not None and node.parent.type == "binary_expression"
         mixed = mixed and outer is not None and syntax.text(outer) != joined
@@ -139,8 +143,13 @@ def element(syntax: Syntax, *, variable: str, mentions: str, ours: str) -> Locat
     node = found[0]
     comma = re.compile(rb"\s*,").match(source.code, node.end_byte)
     alone = comma is not None and source.starts_line(node.start_byte) and source.ends_line(comma.end())
+    around = own_condition(source, node.start_byte, inside=_start(node, "init_declarator"))
+    if around is not None and not alone:
+        raise AnchorError(
+            f"the element of {variable} that mentions {mentions}, under no condition", str(around)
+        )
     if alone:
-        at = source.line_end(node.end_byte)
+        at = around.end if around is not None else source.line_end(node.end_byte)
         line = source.line(node.start_byte)
         site = Site(variable, at, at, Place.LINES, source.indent(node.start_byte), line)
     else:
@@ -158,6 +167,12 @@ ELEMENT = AnchorKind(
     shows="variable",
     example='variable = "all_types", mentions = "GGML_TYPE_Q8_0", ours = "GGML_TYPE_Q8_A8"',
 )
+
+
+def _start(node: Node, *types: str) -> int:
+    """Where the ``types`` around ``node`` begin; -1 for none."""
+    whole = ancestor(node, *types)
+    return whole.start_byte if whole is not None else -1
 
 
 def statement(
@@ -192,6 +207,9 @@ def statement(
     if not source.starts_line(node.start_byte):
         raise AnchorError(f"{what} at the start of a line", f"'{source.line(node.start_byte).strip()[:60]}'")
     at = source.line_start(node.start_byte) if before else behind(source, node.end_byte, what)
+    around = own_condition(source, node.start_byte, inside=_start(node, "function_definition"))
+    if around is not None:
+        at = around.start if before else around.end
     indent = source.indent(node.start_byte)
     like = source.line(node.start_byte)
     owner = syntax.owner(node)

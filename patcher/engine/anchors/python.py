@@ -159,6 +159,19 @@ def _target(node: ast.stmt) -> tuple[str, ast.expr] | None:
     return None
 
 
+def member_lines(module: Module, name: str) -> list[tuple[str, int, int]]:
+    """(name, value, offset) of the members of the enum class ``name`` whose value can be told."""
+    values = member_values(module, name)
+    found = []
+    for one in module.classes(name):
+        for node in one.body:
+            target = _target(node)
+            value = values.get(target[0]) if target is not None else None
+            if target is not None and value is not None:
+                found.append((target[0], value, module.start(node)))
+    return found
+
+
 def member_values(module: Module, name: str) -> dict[str, int | None]:
     """Name -> value of the members of the enum class ``name``; None where it can't be told."""
     values: dict[str, int | None] = {}
@@ -170,7 +183,7 @@ def member_values(module: Module, name: str) -> dict[str, int | None]:
     return values
 
 
-_REST = re.compile(rb"[ \t]*(,?)[ \t]*(?:#[^\n]*)?\r?(?:\n|\Z)")
+_REST = re.compile(rb"[ \t]*(?:(,)[ \t]*)?(?:#[^\n]*)?\r?(?:\n|\Z)")
 
 
 def _behind(module: Module, end: int, what: str, *, comma: bool = False) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from patcher.engine.anchors.conditions import own_condition
 from patcher.engine.anchors.source import Source
 
 
@@ -83,6 +84,15 @@ def behind(source: Source, end: int, what: str) -> int:
         rest = source.data[end : source.line_end(end)].decode("utf-8", "replace").strip()
         raise AnchorError(f"the end of the line behind {what}", f"'{rest[:60]}'")
     return source.line_end(end)
+
+
+def outside(source: Source, at: int, start: int, *, inside: int = -1, within: str = "") -> int:
+    """``at``, or behind the ``#endif`` of a condition that is the neighbour's own, which begins at ``start``.
+
+    ``inside`` is where the list, the switch or the function begins that both lie in.
+    """
+    found = own_condition(source, start, inside=inside, within=within)
+    return at if found is None else found.end
 
 
 def behind_comma(source: Source, end: int, what: str) -> int:

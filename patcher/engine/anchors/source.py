@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from functools import cached_property
 
 # What an anchor must not see: comments and literals. Raw strings first, they may hold anything.
+# One without an end reaches to the file's end, or the line's: a search from each start takes the square.
 _NOT_CODE = re.compile(
-    rb'R"(?P<delim>[^()\\\s]{0,16})\((?:.|\n)*?\)(?P=delim)"'
+    rb'R"(?P<delim>[^()\\\s]{0,16})\((?:.|\n)*?(?:\)(?P=delim)"|\Z)'
     rb"|//[^\n\\]*(?:\\(?:\r?\n|.)?[^\n\\]*)*"  # a backslash at its end carries it on
-    rb"|/\*(?:.|\n)*?\*/"
-    rb'|"(?:\\(?:.|\n)|[^"\\\n])*"'
-    rb"|'(?:\\.|[^'\\\n])+'"
+    rb"|/\*(?:.|\n)*?(?:\*/|\Z)"
+    rb'|"(?:\\(?:.|\n)|[^"\\\n])*"?'
+    rb"|'(?:\\.|[^'\\\n]){1,64}'"
 )
 CONDITION = re.compile(rb"^[ \t]*#[ \t]*(if|ifdef|ifndef|elif|else|endif)\b[ \t]*([^\n]*)", re.MULTILINE)
-_CONSTANT_IF = re.compile(rb"#[ \t]*(?:if|elif)[ \t]*\(?[ \t]*(?:0|1|true|false)\b")
-_CLOSED = re.compile(rb"//[^\n]*|/\*.*?\*/")
-_CONSTANT = re.compile(rb"\(?[ \t]*(?:(0|false)|(1|true))[ \t]*\)?\s*")
+_CONSTANT_IF = re.compile(rb"#[ \t]*(?:if|elif)[ \t]*(?:\([ \t]*)?(?:0|1|true|false)\b")
+_CONSTANT = re.compile(rb"\(?[ \t]*(?:(0|false)|(1|true))\s*(?:\)\s*)?")
 _SPACES = bytes(byte if byte == ord("\n") else ord(" ") for byte in range(256))
 
 
@@ -30,6 +30,18 @@ def blank_run(data: bytes) -> bytes:
 def blank(found: re.Match[bytes]) -> bytes:
     """:func:`blank_run` for ``re.sub``."""
     return blank_run(found.group())
+
+
+def _goes_on(line: bytes) -> bool:
+    """Whether a comment that begins in the line has no end there."""
+    at = 0
+    while True:
+        start, whole = line.find(b"/*", at), line.find(b"//", at)
+        if start < 0 or 0 <= whole < start:
+            return False
+        at = line.find(b"*/", start + 2) + 2
+        if at < 2:
+            return True
 
 
 def _unless_literal(found: re.Match[bytes]) -> bytes:
@@ -163,7 +175,7 @@ class Source:
         """Whether nothing, or a comment that ends there, stands between ``offset`` and its line's end."""
         rest = slice(offset, self.line_end(offset))
         # code that is blank where a comment or literal goes on in the next line is no end
-        return not self.code[rest].strip() and b"/*" not in _CLOSED.sub(b"", self.data[rest])
+        return not self.code[rest].strip() and not _goes_on(self.data[rest])
 
     def eol_at(self, offset: int) -> bytes:
         """The line ending of the line before ``offset``, or of its own line where it is the first."""

@@ -23,7 +23,7 @@ _DECORATION = re.compile(
 )
 _LINKAGE_OPEN = re.compile(rb'extern\s+"C"\s*\{')
 _LINKAGE_CLOSE = re.compile(
-    rb"#\s*if(?:def\s+|\s+defined\s*\(?\s*)__cplusplus\b[^\n]*\n\s*\}[^\n]*\n\s*#\s*endif"
+    rb"#\s*if(?:def\s+|\s+defined\s*(?:\(\s*)?)__cplusplus\b[^\n]*\n\s*\}[^\n]*\n\s*#\s*endif"
 )
 _INITIALIZER = re.compile(rb"=\s*\{")
 _BRACE = re.compile(rb"[{};]")
@@ -48,7 +48,7 @@ def blanked(data: bytes) -> bytes:
 def _closing(data: bytes, start: int) -> tuple[int, int]:
     """Offsets of the parenthesis that closes the one before ``start``, and of the last comma at its level."""
     depth, comma = 1, -1
-    for found in re.compile(rb'"(?:\\.|[^"\\\n])*"|[(),;{]').finditer(data, start):
+    for found in re.compile(rb'"(?:\\.|[^"\\\n])*"?|[(),;{]').finditer(data, start):
         token = found.group()
         if token == b"(":
             depth += 1

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from patcher.base import hashing, partial_files
-from patcher.base.errors import BuildError
+from patcher.base.errors import BuildError, UsageError
 from patcher.base.stages import StageCache, require_space
 from patcher.evaluate.measure.models import Model
 from patcher.programs import llama_perplexity
@@ -20,6 +20,8 @@ from patcher.programs.llama_perplexity import Divergence, Perplexity
 _CHUNK = re.compile(r"\[(\d+)\][\d.]+,|^\s+(\d+)\s+[\d.]+ ±", re.MULTILINE)
 _OF = re.compile(r"over (\d+) chunks")
 _BYTES_PER_TOKEN = 3  # of text; most tokenizers take more, so that this is on the safe side
+LEAST_CONTEXT = 32  # of --ctx
+LEAST_SCORED = 100  # tokens: llama-perplexity says nothing of fewer
 _LOGITS_MAGIC = b"_logits_"
 
 Follow = Callable[[float], None]  # a share of 1
@@ -38,9 +40,29 @@ class Task:
 
     def tokens(self) -> int:
         """About how many tokens one model reads, for the progress bar."""
-        if self.chunks is not None:
-            return self.chunks * self.context
-        return max(self.context, self.text.stat().st_size // (_BYTES_PER_TOKEN + 1))
+        whole = max(self.context, self.text.stat().st_size // (_BYTES_PER_TOKEN + 1))
+        return whole if self.chunks is None else min(self.chunks * self.context, max(whole, 2 * self.context))
+
+    def require_enough(self) -> None:
+        """Raise :class:`UsageError` where the text can't be long enough, before anything is made.
+
+        A token is a byte at least; llama-perplexity wants two contexts of them, and compares distributions of
+        no fewer than 100 tokens, of which it scores the second half of each chunk.
+        """
+        size, least = self.text.stat().st_size, 2 * self.context
+        if size + 1 < least:
+            smaller = f", or --ctx {(size + 1) // 2}" if (size + 1) // 2 >= LEAST_CONTEXT else ""
+            raise UsageError(
+                f"{self.text}: has {size} bytes, {least} tokens are wanted for a context of {self.context}",
+                hint=f"name a longer --text{smaller}",
+            )
+        scored = self.context - 1 - self.context // 2
+        if self.divergence and self.chunks is not None and self.chunks * scored < LEAST_SCORED:
+            raise UsageError(
+                f"--chunks {self.chunks} of {self.context} tokens: score {self.chunks * scored}, the KL"
+                f" divergence takes {LEAST_SCORED} or more",
+                hint=f"--chunks {-(-LEAST_SCORED // scored)} or more, or --no-kld",
+            )
 
     def arguments(self, model: Path) -> list[str | Path]:
         """What every run of ``llama-perplexity`` gets."""
@@ -127,11 +149,13 @@ class Accuracy:
         command = [*self.task.arguments(model.path), "--kl-divergence"]
         command += ["--kl-divergence-base", self._logits]
         ran = self.task.programs.run("llama-perplexity", command, on_text=_follower(follow))
-        found = llama_perplexity.parse(ran.text, f"llama-perplexity {model.variant.label}")
-        if found.divergence is None:
+        if "Mean PPL(Q)" not in ran.text:
             raise BuildError(
-                f"llama-perplexity {model.variant.label}: looked for the KL divergence, found none"
+                f"llama-perplexity {model.variant.label}: looked for the KL divergence, found none: it says"
+                f" nothing where fewer than {LEAST_SCORED} tokens are scored",
+                hint="name a longer --text or more --chunks, or leave it out with --no-kld",
             )
+        found = llama_perplexity.parse(ran.text, f"llama-perplexity {model.variant.label}")
         return asdict(found)
 
     def logits_bytes(self) -> int:

@@ -17,7 +17,7 @@ from typing import Any
 from patcher.base import hashing
 from patcher.base.cache import cache_dir
 from patcher.base.errors import BuildError, UsageError
-from patcher.base.files import write_whole
+from patcher.base.files import made_whole, write_whole
 from patcher.base.packages import install_hint
 from patcher.base.progress import SILENT, Reporter
 from patcher.base.stages import StageCache
@@ -70,21 +70,20 @@ def emulator() -> Emulator:
     source = _HERE / "instruction_count.c"
     plugin = cache_dir("evaluate") / f"count-{version}-{hashing.of_file(source)[:12]}.so"
     if not plugin.is_file():
-        draft = plugin.with_suffix(".draft")
-        command = [
-            "cc",
-            "-O2",
-            "-shared",
-            "-fPIC",
-            f"-DPLUGIN_VERSION={version}",
-            str(source),
-            "-o",
-            str(draft),
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-        if done.returncode != 0:
-            raise BuildError(f"{source}: does not compile ({done.stderr.strip().splitlines()[:1]})")
-        draft.replace(plugin)
+        with made_whole(plugin) as draft:
+            command = [
+                "cc",
+                "-O2",
+                "-shared",
+                "-fPIC",
+                f"-DPLUGIN_VERSION={version}",
+                str(source),
+                "-o",
+                str(draft),
+            ]
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+            if done.returncode != 0:
+                raise BuildError(f"{source}: does not compile ({done.stderr.strip().splitlines()[:1]})")
     return Emulator(program, plugin)
 
 

@@ -1,14 +1,15 @@
 """How long an evaluation will take, told before it begins: a taste of the baseline's speed, and arithmetic.
 
-Every type is taken to be as slow as the baseline, so that the estimate errs on the long side.
+Every type is taken to be as slow as the baseline, so that the estimate errs on the long side. The taste is
+taken twice, because another program may disturb one, and mended by what the stages really take.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from patcher.base.errors import BuildError
-from patcher.base.machine import available_memory, machine_id
+from patcher.base.errors import BuildError, UsageError
+from patcher.base.machine import available_memory
 from patcher.base.stages import StageCache
 from patcher.evaluate.measure import provenance, speed
 from patcher.evaluate.measure.accuracy import Accuracy
@@ -16,39 +17,48 @@ from patcher.evaluate.measure.models import Model
 from patcher.programs import llama_bench
 from patcher.programs.folder import Programs
 
+_ALIKE = 1.25  # of two tastes: below, one figure will do
 _PROMPT, _GENERATE = 64, 4  # tokens of the taste: seconds even for a large model
 
 
 @dataclass(frozen=True)
 class Taste:
-    """The baseline's speeds in tokens/s, and the seconds that a process takes to load it."""
+    """The baseline's speeds in tokens/s, and the seconds that a process takes to load it.
+
+    Of two runs the better of each; ``spread`` is how many times as long the worse one took, 1 or more.
+    """
 
     prompt: float
     decode: float
     load: float
+    spread: float = 1.0
 
 
-def taste(programs: Programs, cache: StageCache, model: Model, threads: int) -> Taste | None:
-    """A short run of ``model``, a stage like any other; None where it fails: the measurement will say why."""
-    inputs = {
-        "programs": programs.digest,
-        "launcher": list(programs.launcher),
-        "machine": machine_id(),
-        "model": model.sha256,
-        "threads": threads,
-    }
+def taste(programs: Programs, model: Model, threads: int) -> Taste | None:
+    """Two short runs of ``model``, now: what was true of this machine yesterday is kept for nobody.
+
+    None where they fail: the measurement will say why.
+    """
     arguments = ["-p", str(_PROMPT), "-n", str(_GENERATE), "-r", "1", "-t", str(threads), "-o", "json"]
 
-    def run() -> dict[str, float]:
+    def run() -> Taste:
         ran = programs.run("llama-bench", ["-m", model.path, *arguments])
         rates = {row.kind: row.speed for row in llama_bench.parse(ran.out, "llama-bench")}
         busy = 2 * _PROMPT / rates["pp"] + (_GENERATE + 1) / rates["tg"]  # each test is warmed up first
-        return {"prompt": rates["pp"], "decode": rates["tg"], "load": max(0.0, ran.seconds - busy)}
+        return Taste(rates["pp"], rates["tg"], max(0.0, ran.seconds - busy))
 
     try:
-        return Taste(**cache.run("taste", inputs, run))
-    except (BuildError, KeyError):
+        one, other = run(), run()
+    except (BuildError, UsageError, KeyError):
         return None
+    spread = max(_ratio(one.prompt, other.prompt), _ratio(one.decode, other.decode))
+    return Taste(
+        max(one.prompt, other.prompt), max(one.decode, other.decode), min(one.load, other.load), spread
+    )
+
+
+def _ratio(one: float, other: float) -> float:
+    return max(one, other) / min(one, other)
 
 
 class Budget:
@@ -77,6 +87,7 @@ class Budget:
             for number in range(rounds)
             if not speed.is_known(task, cache, model, number)
         }
+        self._expected = self._took = 0.0
         self.stages = len(models) * (rounds + (1 if accuracy else 0))
 
     @property
@@ -87,6 +98,17 @@ class Budget:
     def learn(self, found: Taste | None) -> None:
         """Take the baseline's speeds into account."""
         self._taste = found
+
+    def mend(self, expected: float, took: float) -> None:
+        """A stage for which ``expected`` seconds were planned took ``took``; the rest is told by that."""
+        if expected > 0:
+            self._expected += expected
+            self._took += took
+
+    @property
+    def pace(self) -> float:
+        """How many times as long as planned the stages take, as far as that is known."""
+        return self._took / self._expected if self._expected else 1.0
 
     def accuracy(self, label: str) -> float:
         """Seconds for the perplexity of one type."""
@@ -121,7 +143,11 @@ class Budget:
         if self._taste is None:
             return f"{self.missing} stages to measure{kept}"
         rates = f"{self._taste.prompt:.3g} t/s prompt, {self._taste.decode:.3g} t/s decode"
-        return f"about {duration(self.seconds)} to measure (the baseline: {rates}){kept}"
+        longest = self.seconds * self._taste.spread
+        span = duration(self.seconds)
+        if self._taste.spread > _ALIKE:
+            span += f" to {duration(longest)}"
+        return f"about {span} to measure (the baseline: {rates}){kept}"
 
 
 def duration(seconds: float) -> str:

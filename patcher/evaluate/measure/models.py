@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
-from patcher.base import hashing, partial_files
+from patcher.base import hashing, lock, partial_files
 from patcher.base.errors import PatcherError, UsageError
 from patcher.base.progress import SILENT, Reporter
 from patcher.base.stages import disk_errors, require_space
@@ -16,7 +14,8 @@ from patcher.evaluate.measure.variant import Variant
 from patcher.model import gguf_header
 from patcher.model.gguf_header import Header
 from patcher.programs.folder import Programs
-from patcher.programs.llama_quantize import FLOATS, quantize
+from patcher.programs.llama_quantize import quantize
+from patcher.programs.quantized_types import FLOATS
 
 
 @dataclass(frozen=True)
@@ -46,14 +45,13 @@ class Factory:
         reporter: Reporter = SILENT,
     ) -> None:
         self.given = gguf_header.read(model)
-        self.sha256 = hashing.of_file(model, reporter)
+        self.sha256 = _hash(self.given, reporter)
         self._programs, self._home, self._reporter = programs, home, reporter
         self._calibration = calibration
         held = [kind for kind in self.given.weights_by_type() if not kind.startswith("I")]
         self.type = held[0] if held else "?"
         self.quantized = [kind for kind in held if kind not in FLOATS]
         home.mkdir(parents=True, exist_ok=True)
-        self._making = FileLock(home / "making.lock")  # workers that want the same model make it once
         for place in partial_files.sweep(home):
             reporter.note(f"{place}: was left by a run that was killed, removed")
 
@@ -74,7 +72,7 @@ class Factory:
             return self._model(variant, variant.file)
         if not variant.smooth and variant.type == self.type and not (set(self.quantized) - {self.type}):
             return self._model(variant, self.given.path)
-        with self._making:
+        with lock.hold(self._home / "making.lock"):  # workers that want the same model make it once
             if variant.smooth:
                 return self._smoothed(variant)
             return self._quantized(variant, self._source(variant.type), self.sha256)
@@ -112,17 +110,20 @@ class Factory:
             return there
         source = self._source(variant.type)
         place = self._home / f"{self.given.path.stem}-smooth-{key}.gguf"
-        require_space(self._home, source.stat().st_size, "the smoothed model")
+        require_space(self._home, gguf_header.read(source).size, "the smoothed model")
         try:
-            self._smooth(source, self._calibration, place)
-            return self._quantized(variant, place, key)
+            made = self._smooth(source, self._calibration, place)
+            return self._quantized(variant, made, key)
         finally:
-            place.unlink(missing_ok=True)  # as large as the model: made again from its statistics in no time
+            for part in self._home.glob(f"{place.stem}*.gguf"):  # a model in parts is smoothed in as many
+                part.unlink(
+                    missing_ok=True
+                )  # as large as the model: made again from its statistics in no time
 
-    def _smooth(self, source: Path, calibration: Path, place: Path) -> None:
+    def _smooth(self, source: Path, calibration: Path, place: Path) -> Path:
         try:
             with disk_errors(place):
-                smoothing.smooth(self._programs, source, calibration, place, self._reporter)
+                return smoothing.smooth(self._programs, source, calibration, place, self._reporter)
         except UsageError as why:  # an architecture that smoothing doesn't know, say
             if isinstance(why.__cause__, OSError):  # a full disk is no reason to go on
                 raise
@@ -143,4 +144,11 @@ class Factory:
             return None
 
     def _model(self, variant: Variant, path: Path) -> Model:
-        return Model(variant, path, gguf_header.read(path), hashing.of_file(path, self._reporter))
+        header = gguf_header.read(path)
+        return Model(variant, path, header, _hash(header, self._reporter))
+
+
+def _hash(header: Header, reporter: Reporter) -> str:
+    """Over the bytes of all parts; a whole file's own SHA-256."""
+    found = [hashing.of_file(part, reporter) for part in header.parts]
+    return found[0] if len(found) == 1 else hashing.of_values(found)

@@ -36,10 +36,11 @@ def identity(programs: Programs, calibration: Path) -> list[object]:
 
 def smooth(
     programs: Programs, source: Path, calibration: Path, destination: Path, reporter: Reporter = SILENT
-) -> None:
-    """Write the smoothed model of ``source`` to ``destination``; a run that was stopped goes on.
+) -> Path:
+    """Write the smoothed model of ``source`` to ``destination``, in as many parts; the first one's path.
 
-    Raises what :func:`patcher.model.calibrate.calibrate` and :func:`patcher.model.smooth.smooth` raise.
+    A run that was stopped goes on. Raises what :func:`patcher.model.calibrate.calibrate` and
+    :func:`patcher.model.smooth.smooth` raise.
     """
     from patcher.model import calibrate
     from patcher.model import smooth as smoothing
@@ -50,4 +51,4 @@ def smooth(
     calibrate.calibrate(
         calibrate.CalibrationRequest(tool, source, calibration, stats, chunks=CHUNKS), reporter
     )
-    smoothing.smooth(source, stats, destination, Strength(), force=True, reporter=reporter)
+    return smoothing.smooth(source, stats, destination, Strength(), force=True, reporter=reporter).outputs[0]

@@ -14,11 +14,11 @@ from patcher.symbols.emulate.commandline import LinkLine, Operand
 from patcher.symbols.relocatable import Unit, members
 from patcher.symbols.scope import Library
 
-_TOKEN = re.compile(r"/\*.*?\*/|[(),]|\"[^\"]*\"|[^\s(),;]+", re.S)
+_TOKEN = re.compile(r"/\*.*?(?:\*/|\Z)|[(),]|\"[^\"]*\"|[^\s(),;]+", re.S)
 _MAX_SCRIPT = 1 << 20
 _BITCODE = (b"BC\xc0\xde", b"\xde\xc0\x17\x0b")  # LLVM's, bare and wrapped
 _ASSIGNED = re.compile(r"([A-Za-z_$][\w.$]*)\s*(?:[-+*/&|]|<<|>>)?=(?!=)")
-_COMMENT = re.compile(r"/\*.*?\*/", re.S)
+_COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)", re.S)
 
 
 @dataclass(frozen=True)

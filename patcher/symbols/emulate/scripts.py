@@ -11,7 +11,7 @@ from pathlib import Path
 
 from patcher.symbols.demangle import demangle
 
-_COMMENT = re.compile(r"/\*.*?\*/|#[^\n]*", re.S)
+_COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)|#[^\n]*", re.S)
 _TOKEN = re.compile(r'"[^"]*"|[{};]|[^\s{};"]+')
 _WILD = frozenset("*?[")
 

@@ -117,7 +117,7 @@ def _splice(path: str, data: bytes, one: Candidate) -> Splice:
     source = Source(path, data)
     name = rb"(?:\w+\s*::\s*)*" + re.escape(one.signature.base.encode())
     there = list(
-        re.finditer(rb"^[ \t]*template\s+(?!<)[^;{}]*\b" + name + rb"\s*<[^;{}]*;", source.code, re.M)
+        re.finditer(rb"^[ \t]*template\s(?!\s*<)[^;{}]{0,500}\b" + name + rb"\s*<[^;{}]*;", source.code, re.M)
     )
     if there and not one.at_end:
         at = source.line_end(there[-1].end() - 1)

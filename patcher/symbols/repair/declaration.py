@@ -12,7 +12,7 @@ from patcher.engine.anchors.source import Source
 from patcher.engine.anchors.syntax import Syntax
 from patcher.symbols.repair.signature import Signature
 
-_INCLUDE = re.compile(rb'^\s*#\s*include\s*"([^"\n]+)"', re.M)
+_INCLUDE = re.compile(rb'^[ \t]*#\s*include\s*"([^"\n]+)"', re.M)
 MAX_FILE = 16 << 20
 
 

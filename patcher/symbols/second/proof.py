@@ -14,7 +14,6 @@ from patcher.symbols.search import GLIBC, MUSL
 from patcher.symbols.second.reading import Reading, UnreadableError, Wanted, reading
 
 REPORT = "please report it to the project, with the file if it may be shown"
-_LACKING = ("undefined-symbol", "hidden-definition", "version-mismatch")
 _SOME = 3
 
 
@@ -25,22 +24,18 @@ class Proof(NamedTuple):
     disagreements: tuple[Finding, ...]
 
 
-def prove(scopes: Iterable[Scope], given: Iterable[ElfObject], findings: Iterable[Finding]) -> Proof:
+def prove(scopes: Iterable[Scope], given: Iterable[ElfObject], lacking: Iterable[tuple[str, str]]) -> Proof:
     """Read every file of the scopes again and ask the question again.
 
-    ``given`` are the files whose readings are compared member by member, ``findings`` what the first
-    reader found in those scopes, before any of it was ignored.
+    ``given`` are the files whose readings are compared member by member, ``lacking`` file and symbol of all
+    that the first reader says is lacking in those scopes.
     """
     second = _Second()
     told: list[Finding] = []
     for item in given:
         told += second.compared(item)
     scopes = list(scopes)
-    ours = {
-        (one.object, one.symbol)
-        for one in findings
-        if one.rule in _LACKING and not one.symbol.startswith("@")
-    }
+    ours = {(path, symbol) for path, symbol in lacking if not symbol.startswith("@")}
     theirs: set[tuple[str, str]] = set()
     for scope in scopes:
         for item, wanted in second.lacking(scope):

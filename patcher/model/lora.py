@@ -1,0 +1,114 @@
+"""A LoRA adapter for a smoothed model: the same factors folded into its two matrices.
+
+The adapter adds B A to a weight W of the model that it was trained on. Smoothing made R W C of that, with the
+producers' factors R on the rows and the consumers' C on the columns; to compute the same, the adapter has to
+add R B A C. So B's rows are multiplied by R and A's columns by C, and nothing is lost but rounding.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from patcher import __version__
+from patcher.base.errors import UsageError
+from patcher.base.progress import SILENT, Reporter
+from patcher.model import architecture, smooth_metadata
+from patcher.model.fold import Scaling, find_folds, scalings
+from patcher.model.gguf import TensorInfo
+from patcher.model.gguf_format import ValueType
+from patcher.model.gguf_writer import make_value
+from patcher.model.model_file import ModelFile, model_hash, open_model
+from patcher.model.rewrite import output_paths, rewrite
+from patcher.model.smooth import Smoothed, log_path
+from patcher.model.worklog import Worklog
+
+A, B = ".lora_a", ".lora_b"
+
+
+def smooth_adapter(
+    path: Path, like: Path, out: Path, *, force: bool = False, reporter: Reporter = SILENT
+) -> Smoothed:
+    """Write the adapter at ``path``, for the model that the smoothed one at ``like`` was, to ``out``.
+
+    ``like`` may be quantized. Raises :class:`UsageError` where either isn't what it should be, or the two
+    don't belong together.
+    """
+    start = time.monotonic()
+    adapter, model = open_model(path), open_model(like)
+    _require_adapter(adapter)
+    if not smooth_metadata.is_smoothed(model.head):
+        raise UsageError(
+            f"{like}: looked for 'smoothquant.enabled', found a model that isn't smoothed",
+            hint="the adapter fits it as it is",
+        )
+    if adapter.architecture != model.architecture:
+        raise UsageError(f"{path}: is for '{adapter.architecture}', {like} is '{model.architecture}'")
+    declared = architecture.find(model.architecture, like)
+    folds = find_folds(model, declared, head=smooth_metadata.has_head(model.head), floats=False)
+    by_weight = scalings(smooth_metadata.factors_of(model.head, folds))
+    chosen: dict[str, Scaling] = {}
+    for tensor in adapter.tensors.values():
+        scaling = _scaling(tensor, model, by_weight)
+        if scaling is not None:
+            chosen[tensor.name] = scaling
+    paths = output_paths(adapter, out, force=force)
+    base = smooth_metadata.identity_of(model.head)
+    key = smooth_metadata.PREFIX + smooth_metadata.BASE
+    big = adapter.head.big_endian
+    metadata = {**adapter.head.metadata, key: make_value(ValueType.STRING, base, big_endian=big)}
+    identity = {"tool": __version__, "adapter": model_hash(adapter, reporter), "base": base}
+    with Worklog(log_path(paths), identity) as worklog:
+        rounding = rewrite(adapter, paths, chosen, metadata, worklog, reporter)
+        worklog.remove()
+    return Smoothed(path, paths, {}, rounding, time.monotonic() - start, adapter=True)
+
+
+def _require_adapter(adapter: ModelFile) -> None:
+    head = adapter.head
+    found = head.get("general.type"), head.get("adapter.type")
+    if found != ("adapter", "lora"):
+        raise UsageError(
+            f"{adapter.path}: looked for a LoRA adapter, found general.type = {found[0]!r} and adapter.type ="
+            f" {found[1]!r}",
+            hint="convert_lora_to_gguf.py makes one of a PEFT adapter",
+        )
+    if head.get(smooth_metadata.PREFIX + smooth_metadata.BASE) is not None:
+        raise UsageError(
+            f"{adapter.path}: is folded for a smoothed model already", hint="start from the first"
+        )
+
+
+def _scaling(tensor: TensorInfo, model: ModelFile, by_weight: dict[str, Scaling]) -> Scaling | None:
+    """What one of the adapter's tensors is multiplied by; None where it stays. Raises :class:`UsageError`."""
+    weight = tensor.name.removesuffix(A).removesuffix(B)
+    if weight == tensor.name:
+        return None  # llama.cpp takes no others into account
+    if weight not in model.tensors:
+        raise UsageError(f"{tensor.path}: '{tensor.name}' is for a weight that {model.path} hasn't")
+    if weight == "token_embd.weight" and smooth_metadata.new_tensors(model.head):
+        raise UsageError(
+            f"{tensor.path}: changes embeddings that are the output matrix too; in {model.path} that one is"
+            " smoothed apart",
+            hint="smooth the model without --head",
+        )
+    scaling = by_weight.get(weight)
+    if scaling is None:
+        return None
+    if tensor.name.endswith(A):
+        part, fits = Scaling(columns=scaling.columns), _fits_columns(tensor, scaling)
+    else:
+        part, fits = Scaling(rows=scaling.rows), scaling.rows is None or tensor.rows == scaling.rows.size
+    if not fits:
+        raise UsageError(
+            f"{tensor.path}: '{tensor.name}' has the shape {tensor.dims}, which doesn't fit '{weight}' of"
+            f" {model.path}"
+        )
+    return part if part.rows is not None or part.columns is not None else None
+
+
+def _fits_columns(tensor: TensorInfo, scaling: Scaling) -> bool:
+    if scaling.columns is None:
+        return True
+    experts, inputs = scaling.columns.shape
+    return tensor.row == inputs and (experts == 1 or tensor.dims[2:] == (experts,))

@@ -1,0 +1,116 @@
+"""No pattern of ours takes the square of a text, and a stranger's are tried where they can be ended."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from patcher.base import sandbox
+from patcher.base.errors import UsageError
+from patcher.engine import patterns
+from patcher.engine.anchors import ANCHORS
+from patcher.engine.patchset import Edit, load
+from patcher.engine.planning import make_plan
+from patcher.engine.tree import WorkTree
+from tests.patterns import Pattern, all_patterns, attacks
+
+LENGTH = 8000
+QUICK = 0.02  # seconds of the processor: a linear one takes a thousandth of it, the square twice as much
+
+# patterns of texts that are short, or nobody's but ours: a file's name, a version, an argument
+SHORT = (
+    "patcher/base/partial_files.py", "patcher.base.partial_files", "patcher/source/locator.py",
+    "patcher.source.locator", "patcher/engine/journal.py", "patcher.engine.journal", "patcher/commands/",
+    "patcher.programs", "patcher/programs", "patcher.evaluate", "patcher/evaluate", "patcher/audit/sites.py",
+    "patcher.audit.sites", "patcher/guard/", "patcher.guard", "patcher.start", "patcher/start.py",
+    "patcher.symbols.emulate", "patcher/symbols/emulate",
+)  # fmt: skip
+
+
+class _EndlessError(Exception):
+    pass
+
+
+@pytest.fixture(autouse=True)
+def alarm() -> Iterator[None]:
+    def over(*_: object) -> None:
+        raise _EndlessError
+
+    before = signal.signal(signal.SIGVTALRM, over)
+    yield
+    signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+    signal.signal(signal.SIGVTALRM, before)
+
+
+def slow(pattern: Pattern) -> str | None:
+    """A text for which the pattern takes more than its length; None where none was found."""
+    ask = getattr(re.compile(pattern.text, pattern.flags & ~re.UNICODE), pattern.how)
+    for text in attacks(pattern.text, pattern.flags & ~re.UNICODE, LENGTH):
+        if min(_seconds(ask, text) for _ in range(3)) > QUICK:
+            return text
+    return None
+
+
+def _seconds(ask: Callable[[str], object], text: str) -> float:
+    before = time.process_time()
+    signal.setitimer(signal.ITIMER_VIRTUAL, 1)
+    try:
+        ask(text)
+    except _EndlessError:
+        return 1.0
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+    return time.process_time() - before
+
+
+def test_a_bad_pattern_is_noticed() -> None:
+    assert slow(Pattern("x.py:1", r"(a+)+b", 0)) is not None
+    assert slow(Pattern("x.py:1", r"[^\s:]+\.cpp:", 0)) is not None
+    assert slow(Pattern("x.py:1", r"/\*(?:.|\n)*?\*/", 0)) is not None
+    assert slow(Pattern("x.py:1", r"/\*(?:.|\n)*?(?:\*/|\Z)", 0)) is None
+    assert slow(Pattern("x.py:1", r"a+b?[c-f]*", 0)) is None
+
+
+def test_no_pattern_takes_the_square() -> None:
+    asked = [one for one in all_patterns() if not one.place.startswith(SHORT)]
+    assert len(asked) > 100
+    found = {f"{one.place}: {one.text[:80]}": text[:40] for one in asked if (text := slow(one))}
+    assert not found
+
+
+ENDLESS = Edit(
+    "evil", "g", "p", ("evil.txt",), "statement", {}, "t", when="(a+)+b", compare="(a+)+b", own=True
+)
+
+
+@pytest.mark.parametrize("key", ["when", "compare"])
+def test_a_strangers_pattern_ends(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "SECONDS", 0.5)
+    with pytest.raises(UsageError, match=rf"edit evil: {key}: its pattern computes for more than 0.5 s"):
+        patterns.search(ENDLESS, key, "a" * 60)
+    found = patterns.search(ENDLESS, key, b"aab")
+    assert found is not None
+    assert found.group() == b"aab"
+
+
+def test_a_strangers_anchor_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "SECONDS", 0.5)
+    edit = replace(ENDLESS, anchor={ANCHORS["statement"].patterns[0]: "(a+)+b"})
+    with pytest.raises(UsageError, match="edit evil: anchor: its pattern computes"):
+        patterns.try_anchor(edit, lambda: re.search("(a+)+b", "a" * 60))
+
+
+def test_a_plan_with_a_strangers_pattern_ends(mini: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "SECONDS", 0.5)
+    ours = load().select(("enum",)) if "enum" in {group.id for group in load().groups} else load()
+    file = mini / ours.edits[0].files[0]
+    file.write_bytes(file.read_bytes() + b"\n// " + b"a" * 60 + b"\n")
+    evil = replace(ours.edits[0], when="(a+)+X", own=True)
+    with pytest.raises(UsageError, match="when: its pattern computes for more than"):
+        make_plan(WorkTree(mini), replace(ours, edits=(evil, *ours.edits[1:])))

@@ -1,0 +1,39 @@
+"""A seeded piece of the fuzzing that ``benchmarks/fuzz.py`` does at length."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import fuzz
+
+INPUTS = {"types": 40, "c": 60, "python": 60, "cmake": 60}  # the slow ones; of the others ten times as many
+
+
+@pytest.mark.parametrize("kind", fuzz.KINDS)
+def test_nothing_but_our_errors(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    said: list[str] = []
+    done = fuzz.run(kind, INPUTS.get(kind, 500), 3, said.append)
+    assert not done.findings, said
+    assert done.inputs == done.read + done.refused == INPUTS.get(kind, 500)
+
+
+@pytest.mark.parametrize("kind", ["elf", "tar", "zip", "gguf", "types"])
+def test_the_sound_inputs_reach_the_reader(kind: str, tmp_path: Path) -> None:
+    seeds = fuzz.KINDS[kind].seeds()
+    assert all(seeds)
+    assert len(seeds) == len(set(seeds))
+
+
+def test_what_escapes_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(path: Path, data: bytes) -> None:
+        raise KeyError(data)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(fuzz.KINDS, "elf", fuzz.Kind(fuzz.KINDS["elf"].seeds, broken))
+    said: list[str] = []
+    assert fuzz.run("elf", 3, 1, said.append).findings == 3
+    assert len(list(tmp_path.glob("fuzz-elf-1-*.bin"))) == 3
+    assert "KeyError" in said[0]

@@ -1,0 +1,120 @@
+"""What a quantized model must be like: the model it was made of, tensor by tensor, told by its data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from patcher.model.dequantize import block_of, dequantized, is_readable
+from patcher.model.gguf_format import TENSOR_TYPES, TYPE_NUMBERS
+from patcher.model.gguf_writer import GgufWriter, NewTensor
+from patcher.model.likeness import UnlikeError, compare
+from patcher.model.model_file import open_model
+from tests.tiny_models import write_gguf, write_model
+from tests.unit.test_model_refine import quantized
+
+RNG = np.random.default_rng(3)
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> tuple[Path, Path]:
+    """A model, and the same in Q8_A8."""
+    source = write_model(tmp_path / "m.gguf", "llama", kind="F16")
+    return source, quantized(source, tmp_path / "q.gguf")
+
+
+def compared(pair: tuple[Path, Path]) -> int:
+    return compare(open_model(pair[0]), open_model(pair[1])).tensors
+
+
+def test_the_same_model_in_another_type(pair: tuple[Path, Path]) -> None:
+    assert compared(pair) == len(open_model(pair[0]).tensors)
+    assert compared((pair[0], pair[0])) == len(open_model(pair[0]).tensors)
+
+
+@pytest.mark.parametrize("name", ["blk.1.ffn_down.weight", "output_norm.weight", "token_embd.weight"])
+@pytest.mark.parametrize("damage", ["shifted", "zeros", "one block"])
+def test_wrong_data_are_found_and_named(pair: tuple[Path, Path], name: str, damage: str) -> None:
+    info = open_model(pair[1]).tensors[name]
+    data = bytearray(pair[1].read_bytes())
+    own = data[info.offset : info.offset + info.nbytes]
+    if damage == "shifted":  # as behind a wrong padding
+        own = own[24:] + own[:24]
+    elif damage == "zeros":
+        own = bytearray(len(own))
+    else:
+        own[34:68] = bytes(34)
+    data[info.offset : info.offset + info.nbytes] = own
+    pair[1].write_bytes(data)
+    with pytest.raises(UnlikeError, match=rf"tensor '{name}' \({info.type_name}\) is wrong from weight \d+"):
+        compared(pair)
+
+
+def test_a_scale_that_is_off_is_found(pair: tuple[Path, Path]) -> None:
+    info = open_model(pair[1]).tensors["blk.0.attn_q.weight"]
+    data = bytearray(pair[1].read_bytes())
+    scale = np.frombuffer(bytes(data[info.offset : info.offset + 2]), np.float16)[0]
+    data[info.offset : info.offset + 2] = np.float16(scale * np.float16(1.02)).tobytes()
+    pair[1].write_bytes(data)
+    with pytest.raises(UnlikeError, match="further off than Q8_A8 rounds"):
+        compared(pair)
+
+
+def test_what_a_type_can_t_hold_is_said_so(tmp_path: Path) -> None:
+    large = np.ones((4, 64), np.float32)
+    large[2, 5] = 1e5
+    before = write_gguf(tmp_path / "a.gguf", {}, {"w": (large, "BF16")})
+    after = write_gguf(tmp_path / "b.gguf", {}, {"w": (np.minimum(large, 6e4), "F16")})
+    info = open_model(after).tensors["w"]
+    data = bytearray(after.read_bytes())
+    at = info.offset + 2 * (2 * 64 + 5)
+    data[at : at + 2] = b"\x00\x7c"  # infinity
+    after.write_bytes(data)
+    with pytest.raises(
+        UnlikeError, match=r"tensor 'w' holds 99840, which is too large for F16; use BF16 or F32"
+    ):
+        compared((before, after))
+
+
+def test_large_tensors_are_looked_at_all_over(tmp_path: Path) -> None:
+    values = RNG.normal(size=(1200, 1024)).astype(np.float32)
+    before = write_gguf(tmp_path / "a.gguf", {}, {"w": (values, "F16")})
+    after = quantized(before, tmp_path / "b.gguf")
+    assert compared((before, after)) == 1
+    data = bytearray(after.read_bytes())
+    info = open_model(after).tensors["w"]
+    third = info.nbytes // 3 // 34 * 34
+    data[info.offset + third : info.offset + 2 * third] = bytes(third)  # a part that was never written
+    after.write_bytes(data)
+    with pytest.raises(UnlikeError, match="tensor 'w'"):
+        compared((before, after))
+
+
+@pytest.mark.parametrize("name", [name for name, _, _ in TENSOR_TYPES.values() if is_readable(name)])
+def test_blocks_of_every_type_keep_their_length(name: str) -> None:
+    weights, size = block_of(name)
+    made = dequantized(np.zeros((3, size), np.uint8), name)
+    assert made.shape == (3, weights)
+    assert np.abs(made).max() < 1e-30  # a scale of nothing
+
+
+def test_other_models_blocks_are_told_by_their_energy(tmp_path: Path) -> None:
+    """Types that don't round each weight to nearest: right blocks pass, another tensor's don't."""
+    source = RNG.normal(size=(16, 32)).astype(np.float32)
+    before = write_gguf(tmp_path / "a.gguf", {}, {"w": (source, "F32")})
+    scale = source.max(1, keepdims=True) * 0 + np.abs(source).max(1, keepdims=True) / 7
+    quants = np.clip(np.rint(source / scale) + 8, 0, 15).astype(np.uint8)
+    blocks = np.concatenate(
+        [scale.astype(np.float16).view(np.uint8), quants[:, :16] | (quants[:, 16:] << 4)], axis=1
+    )
+    for name, rows, right in (("b.gguf", blocks, True), ("c.gguf", np.roll(blocks, 1, 0), False)):
+        path = tmp_path / name
+        with GgufWriter(path, {}, [NewTensor("w", (32, 16), TYPE_NUMBERS["Q4_0"])]) as writer:
+            writer.write("w", [rows.tobytes()])
+        if right:
+            assert compared((before, path)) == 1
+        else:
+            with pytest.raises(UnlikeError, match="its data are not those of the model"):
+                compared((before, path))
