@@ -83,7 +83,8 @@ def refusals(line: LinkLine, linker: Linker, library: Library) -> list[Refusal]:
 def _told(table: Table, told: Reported, name: str) -> bool:
     if table.linker.family == "gold" and table.line.unresolved == "ignore-in-object-files":
         # it means symbols that no library mentions
-        return any(user for wanted in [table.wanted[name, None]] for _, user in wanted.users)
+        mentioned = any(user for _, user in table.wanted[name, None].users)
+        return mentioned and (not table.line.shared or "defs" in table.line.policy)
     return told.objects
 
 
@@ -151,12 +152,13 @@ def _in_objects(table: Table, told: Reported, kept: Kept | None) -> list[Refusal
         strong = [one for one in uses if not one.weak]
         if not strong and key not in table.by_library and _hardened(table, name, wanted):
             strong = uses
-        if not strong:
-            continue
+        if not strong or (linker.hardened_by is Hardened.NONE and wanted.objects[0].weak):
+            continue  # or: the first reference, a weak one, has settled it
         user = table.units[strong[0].unit].path
         if name in table.hidden and told.hidden:
             why = "wanted with hidden visibility, so no library can define it"
-            found.append(Refusal(name, user, why, fatal=linker.hidden_is_fatal))
+            known = linker.family == "gold" and key in table.by_library  # worse than one that is nowhere
+            found.append(Refusal(name, user, why, fatal=linker.hidden_is_fatal or known))
         elif _told(table, told, name) and key not in table.by_library:
             found.append(Refusal(name, user, "defined nowhere on the line"))
     return found
@@ -170,8 +172,8 @@ def _kept(table: Table, hidden: set[str]) -> Kept:
     roots = {line.entry or "_start"} | line.asked_for | line.kept
     roots |= line.needed_by_defsym if linker.resolves_defsym else set()
     by_libraries = {key[0] for key, wanted in table.wanted.items() if any(one for _, one in wanted.users)}
-    if linker.family != "bfd":  # what a library defines too is exported, to go before its definition
-        by_libraries |= {name for name, _ in table.by_library}
+    # what a library defines too is exported, to go before its definition
+    by_libraries |= {name for name, _ in table.by_library}
     if linker.family == "bfd":
         by_libraries -= hidden
     elif linker.family != "gold":
@@ -194,7 +196,7 @@ def _in_script(table: Table, script: VersionScript) -> list[Refusal]:
         return []
     if linker.family == "gold":  # looks at what goes into a version with a name
         script = VersionScript([one for one in script.exported if script.versions and not one.cpp])
-    names = script.unmatched(table.objects)
+    names = script.unmatched({*table.objects, *table.lazily()})
     return [
         Refusal(
             name, line.version_script, "the version script names it, and no object defines it", fatal=True
