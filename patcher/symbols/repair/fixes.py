@@ -121,7 +121,7 @@ def write(made: Iterable[Fix], root: Path, *, reporter: Reporter = SILENT) -> tu
     from patcher.engine.step import take
     from patcher.engine.tree import WorkTree
 
-    tree = WorkTree(root)
+    made, tree = list(made), WorkTree(root)
     by_file: dict[str, list[Candidate]] = {}
     doubtful = [fix for fix in made if not fix.proven]
     for fix in made:
