@@ -134,6 +134,10 @@ def _in_objects(table: Table, told: Reported, kept: Kept | None) -> list[Refusal
     if linker.resolves_defsym:
         for name in sorted(line.needed_by_defsym):
             known = linker.takes_library_value and not line.shared and (name, None) in table.by_library
+            # one that is called after itself stands for a library's
+            known = known or (
+                linker.family != "bfd" and name in line.circular and (name, None) in table.by_library
+            )
             known = known or name in line.defined - line.circular or linker_own(name)
             if name not in table.objects and not known:
                 found.append(Refusal(name, None, "a --defsym names it, and no object defines it", fatal=True))
@@ -179,10 +183,12 @@ def _kept(table: Table, hidden: set[str]) -> Kept:
     elif linker.family != "gold":
         by_libraries -= {name for name, visible in table.objects.items() if not visible}
     roots |= by_libraries
+    # bfd makes a program without libraries a static one, which exports nothing
+    dynamic = linker.family != "bfd" or bool(table.libraries) or line.pie
     for name, visible in table.objects.items():
         listed = any(one.lists(name) for one in lists) or any(fnmatchcase(name, one) for one in line.exported)
         seen = visible or (linker.family == "mold" and name not in hidden)
-        if (visible and (line.shared or line.export_all)) or (seen and listed):
+        if (visible and (line.shared or (line.export_all and dynamic))) or (seen and listed):
             roots.add(name)
     return collect(table.units, (name.encode("utf-8", "surrogateescape") for name in roots))
 
