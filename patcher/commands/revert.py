@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from patcher.base.console import Output, common_options
 from patcher.commands.arguments import tree_argument
+
+if TYPE_CHECKING:
+    from patcher.engine.tree import WorkTree
 
 
 @click.command("revert")
@@ -27,18 +31,47 @@ def command(tree: Path, kind: str | None, output: Output) -> None:
     """
     from patcher.engine import transaction
     from patcher.engine.patchset import load
+    from patcher.engine.tree import WorkTree
 
-    work = transaction.tree_at(tree)
+    work = WorkTree(tree)  # any project that 'verify-symbols --fix' wrote into; the record says what it is
     # the name is enough: the file that a type came from may be gone
     name = load(kind).type.name if kind is not None and Path(kind).is_file() else kind
     done = transaction.revert(work, name, reporter=output.reporter)
+    left = _left(work, done.types)
+    for kind_left, count in left.items():
+        output.reporter.warn(
+            f"{work.root}: {count} edit{'s' * (count != 1)} of {kind_left} remain that no record of an apply"
+            " knows: they are committed, or another hand's; git can go back behind them"
+        )
     output.emit(
         {
             "tree": str(work.root),
             "files": list(done.files),
             "transactions": done.transactions,
             "types": list(done.types),
-            "state": "clean",
+            "state": "partial" if left else "clean",
+            "remaining": left,
         },
-        f"{work.root}: {len(done.files)} files are as they were",
+        f"{work.root}: {_files(len(done.files))} as {'it was' if len(done.files) == 1 else 'they were'}",
     )
+
+
+def _files(count: int) -> str:
+    return "1 file is" if count == 1 else f"{count} files are"
+
+
+def _left(tree: WorkTree, types: tuple[str, ...]) -> dict[str, int]:
+    """How many edits of each type are in the tree all the same."""
+    from patcher.engine.patchset import load
+    from patcher.engine.plan import State
+    from patcher.engine.planning import make_plan
+    from patcher.engine.type_file import SHIPPED
+
+    found = {}
+    for name in types:
+        if name in SHIPPED:  # the file of a user's own type may be anywhere, or gone
+            plan = make_plan(tree, load(name))
+            count = sum(edit.state in (State.PRESENT, State.APPLIED) for edit in plan.edits)
+            if count:
+                found[plan.patchset.type.upper] = count
+    return found

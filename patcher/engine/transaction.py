@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -158,7 +159,7 @@ def revert(tree: WorkTree, kind: str | None = None, *, reporter: Reporter = SILE
                     contents[entry.path] = undone
                 elif entry.path == PLACE:
                     contents[entry.path] = taken_out(tree, [one.kind for one in records])
-                elif is_gone(tree, entry, now):
+                elif is_gone(tree, entry, now, taken=entry.path in contents):
                     gone.append(entry.path)
                 elif (taken := _texts_out(now, entry, record.before(number))) is not None:
                     contents[entry.path] = taken
@@ -227,8 +228,9 @@ def _without(now: bytes | None, after: bytes, before: bytes | None) -> tuple[byt
     return merged, merged is None
 
 
-def is_gone(tree: WorkTree, entry: Entry, now: bytes | None) -> bool:
-    """Whether a file holds nothing of what the record says was written: git has put another one there.
+def is_gone(tree: WorkTree, entry: Entry, now: bytes | None, *, taken: bool = False) -> bool:
+    """Whether a file holds nothing of what the record says was written: git has put another one there, or a
+    later record of the same edits was ``taken`` back already.
 
     Where the file differs from what is committed, a hand has changed it, and that is for the user to know.
     """
@@ -236,6 +238,8 @@ def is_gone(tree: WorkTree, entry: Entry, now: bytes | None) -> bool:
         return True
     if any(text.strip() in now for _, _, _, text in entry.cuts if text.strip()):
         return False
+    if taken:
+        return True
     from patcher import git
 
     top = git.find_toplevel(tree.root)
@@ -247,16 +251,17 @@ def is_gone(tree: WorkTree, entry: Entry, now: bytes | None) -> bool:
 
 
 def _texts_out(now: bytes | None, entry: Entry, before: bytes | None) -> bytes | None:
-    """``now`` without each of our texts, byte for byte, where every one stands there once; None otherwise.
+    """``now`` without our texts, byte for byte, where each stands there as often as we wrote it; else None.
 
     For a file that git has merged with a newer one: what is around our texts has changed, they haven't.
     """
     if now is None or before is None:
         return None
-    for _, start, end, text in entry.cuts:
-        if not text.strip() or now.count(text) != 1:
+    written = Counter((text, before[start:end]) for _, start, end, text in entry.cuts)
+    for (text, was), count in sorted(written.items(), key=lambda item: -len(item[0][0])):
+        if not text.strip() or now.count(text) != count:
             return None
-        now = now.replace(text, before[start:end])
+        now = now.replace(text, was)
     return now
 
 

@@ -64,11 +64,18 @@ def test_every_command_has_a_schema() -> None:
 
 
 def test_a_wrong_document_is_refused() -> None:
-    good = {"tree": "x", "files": [], "transactions": 0, "types": [], "state": "clean"}
+    good = {"tree": "x", "files": [], "transactions": 0, "types": [], "state": "clean", "remaining": {}}
     assert schemas.errors("revert", good) == []
     assert len(schemas.errors("revert", good | {"state": "dirty"})) == 1
     assert len(schemas.errors("revert", good | {"unknown": 1})) == 1
-    assert len(schemas.errors("revert", {key: good[key] for key in ("tree", "files", "types", "state")})) == 1
+    assert (
+        len(
+            schemas.errors(
+                "revert", {key: good[key] for key in ("tree", "files", "types", "state", "remaining")}
+            )
+        )
+        == 1
+    )
     assert schemas.errors("run", {"checkout": {}, "apply": {}, "build": {}, "verify": {}}) != []
 
 
@@ -125,6 +132,7 @@ def test_guard(documents: Documents, mini_repo: Path, tmp_path: Path) -> None:
 
 def test_retag(documents: Documents, tmp_path: Path) -> None:
     old = gguf(tmp_path / "old.gguf", [("a.weight", (64, 3), 39, Q8_A8), ("norm", (64,), 0, (1, 4))])
+    documents.check("gguf-identify", "gguf", "identify", old)
     documents.check("gguf-retag", "gguf", "retag", old, "--dry-run")
     assert documents.check("gguf-retag", "gguf", "retag", old, "-o", tmp_path / "new.gguf")["file_type"]
 

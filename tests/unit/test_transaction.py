@@ -67,9 +67,9 @@ def test_two_applies_are_both_reverted(mini_repo: Path) -> None:
 
 
 def test_a_conflict_writes_nothing(mini_repo: Path) -> None:
-    (mini_repo / "common/arg.cpp").write_text("int kv_cache_types;\n", encoding="utf-8")
+    (mini_repo / "ggml/src/ggml.c").write_text("int type_traits;\n", encoding="utf-8")
     before = snapshot(mini_repo)
-    with pytest.raises(ConflictError, match="cache-types"):
+    with pytest.raises(ConflictError, match="type-traits"):
         apply(mini_repo)
     assert snapshot(mini_repo) == before
     assert not Journal(WorkTree(mini_repo)).applied
