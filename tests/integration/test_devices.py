@@ -1,4 +1,4 @@
-"""A device meets Q8_0, whatever the file calls it: shown with a server that was built from stock upstream.
+"""A device meets Q8_0, whatever the file calls it: shown with a server of stock upstream's sources.
 
 An RPC device says that it computes every operator, so it plays any GPU; and the stock server ends the connection
 for a type number that it doesn't know, so that a run that gets to its end has sent none.
@@ -7,7 +7,6 @@ for a type number that it doesn't know, so that a run that gets to its end has s
 from __future__ import annotations
 
 import re
-import shutil
 import socket
 import subprocess
 import time
@@ -17,49 +16,57 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from filelock import FileLock
 
-from patcher.base.cache import cache_dir
 from patcher.model.gguf import TensorInfo, read
 from patcher.model.gguf_format import ValueType
 from patcher.model.gguf_writer import GgufWriter, NewTensor, make_value
 from tests.integration.conftest import NEWEST, Work, environment, stock_tree
 from tests.integration.test_kernels import native
-from tests.programs import need
 
 pytestmark = [pytest.mark.network, pytest.mark.compiler, pytest.mark.llama, pytest.mark.slow]
 HERE = Path(__file__).parent / "devices"
 
 
+def compiled(sources: list[Path], tree: Path, work: Work, place: Path, *flags: str) -> Path:
+    """RPC's sources, with the headers of ``tree``, linked with what was built."""
+    folders = ("ggml/src/ggml-rpc", "ggml/src", "ggml/include")
+    command = [native(), "-std=c++17", "-O1", *map(str, sources), *flags, "-o", str(place)]
+    command += ["-DGGML_SHARED", "-DGGML_BACKEND_SHARED", *(f"-I{tree / folder}" for folder in folders)]
+    command += [
+        "-L",
+        str(work.bin),
+        "-lggml",
+        "-lggml-cpu",
+        "-lggml-base",
+        f"-Wl,-rpath,{work.bin}",
+        "-pthread",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[:3000]
+    return place
+
+
+def sources(tree: Path) -> list[Path]:
+    """Of the RPC backend, for this system."""
+    folder = tree / "ggml/src/ggml-rpc"
+    return [path for path in sorted(folder.glob("*.cpp")) if "apple" not in path.name]
+
+
 @pytest.fixture(scope="session")
-def server() -> Path:
-    """Upstream's RPC server, of a tree that nobody has touched."""
-    need("cmake", "ninja")
-    place = cache_dir("tests", "stock-server") / NEWEST
-    with FileLock(place.with_suffix(".lock")):
-        options = ["-DCMAKE_BUILD_TYPE=Release", "-DGGML_RPC=ON", "-DLLAMA_CURL=OFF"]
-        options += [f"-DLLAMA_BUILD_{part}=OFF" for part in ("TESTS", "EXAMPLES", "SERVER")]
-        if shutil.which("ccache"):
-            options += [f"-DCMAKE_{language}_COMPILER_LAUNCHER=ccache" for language in ("C", "CXX")]
-        configure = ["cmake", "-S", str(stock_tree(NEWEST)), "-B", str(place), "-G", "Ninja", *options]
-        for command in (configure, ["cmake", "--build", str(place), "--target", "ggml-rpc-server"]):
-            done = subprocess.run(command, capture_output=True, text=True)
-            assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return place / "bin" / "ggml-rpc-server"
+def server(work: Work, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Upstream's RPC server of a tree that nobody has touched: what it knows of types is upstream's. The kernels
+    behind it are those that were built, which spares a build and changes nothing of what is sent."""
+    stock = stock_tree(NEWEST)
+    program = stock / "tools/rpc/rpc-server.cpp"
+    return compiled([*sources(stock), program], stock, work, tmp_path_factory.mktemp("server") / "server")
 
 
 @pytest.fixture(scope="session")
 def client(work: Work, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The RPC backend of the patched tree, as a plugin for the programs that were built without."""
-    folder = work.tree / "ggml/src/ggml-rpc"
-    plugin = tmp_path_factory.mktemp("rpc") / "libggml-rpc.so"
-    command = [native(), "-std=c++17", "-O2", "-shared", "-fPIC", *map(str, sorted(folder.glob("*.cpp")))]
-    command += ["-DGGML_BACKEND_DL", "-DGGML_BACKEND_BUILD", "-DGGML_BACKEND_SHARED", "-DGGML_SHARED"]
-    command += [f"-I{folder}", f"-I{folder.parent}", f"-I{work.tree / 'ggml/include'}"]
-    command += ["-L", str(work.bin), "-lggml-base", "-o", str(plugin)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[:3000]
-    return plugin
+    place = tmp_path_factory.mktemp("rpc") / "libggml-rpc.so"
+    plugin = ("-shared", "-fPIC", "-DGGML_BACKEND_DL", "-DGGML_BACKEND_BUILD")
+    return compiled(sources(work.tree), work.tree, work, place, *plugin)
 
 
 @contextmanager
@@ -95,7 +102,7 @@ class Device:
         """The estimate to its last digit, and all that was said."""
         with served(self.server) as address:
             command = [self.work.bin / "llama-perplexity", "--rpc", address, "-m", model, "-f", self.text]
-            command += ["-c", "128", "-b", "128", "--chunks", "2", "-t", "2", "-v"]
+            command += ["-c", "128", "-b", "128", "--chunks", "1", "-t", "2", "-v"]
             command += [str(word).replace("{address}", address) for word in arguments]
             done = subprocess.run(
                 [str(part) for part in command], capture_output=True, text=True, env=self.env, timeout=600
@@ -127,9 +134,9 @@ def test_a_device_computes_with_q8_0(way: str, device: Device, quantized: Callab
     for kind in ("Q8_0", "Q8_A8"):
         arguments = [word.replace("{type}", kind.lower()) for word in WAYS[way]]
         found[kind], said = device.perplexity(quantized(kind), *arguments)
-        held = re.search(r"RPC0\S* model buffer size =\s+(\d+\.\d+) MiB", said)
-        assert held is not None, said[-3000:]
-        assert float(held[1]) > 30  # MiB
+        # the first are of -fit's dry run, which asks the device for sizes and allocates nothing
+        held = re.findall(r"RPC0\S* model buffer size =\s+(\d+\.\d+) MiB", said)
+        assert max(map(float, held), default=0) > 30, said[-3000:]
     assert found["Q8_A8"] == found["Q8_0"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import resource
 import shlex
@@ -98,7 +99,10 @@ def test_nothing_is_stolen_where_memory_is_not_uniform(work: Work, tmp_path: Pat
     said = tmp_path / "numa.cpp"
     said.write_text('extern "C" bool ggml_is_numa() { return true; }\n', encoding="utf-8")
     program = backend_test(work, tmp_path / "test", str(said), "-rdynamic", libraries=work.bin)
-    passes(program)
+    done = subprocess.run([str(program), "3"], capture_output=True, text=True)
+    # ggml says so where it can't bind a thread to nodes that aren't there
+    others = [line for line in done.stderr.splitlines() if "pthread_setaffinity_np" not in line]
+    assert (done.returncode, others) == (0, [])
 
 
 def test_a_system_without_threads_and_exceptions_compiles_it(work: Work, tmp_path: Path) -> None:
@@ -181,8 +185,8 @@ def test_memory_holds_the_model_once(work: Work, f16: Path, quantized: Callable[
 
 
 def test_mlock_locks_packed_weights(work: Work, quantized: Callable[[str], Path]) -> None:
-    soft, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     model = quantized("Q8_A8")
-    if soft != resource.RLIM_INFINITY and soft < 2 * model.stat().st_size:
-        pytest.skip(f"this user may lock {soft} bytes of memory")
+    limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    if os.geteuid() != 0 and limit != resource.RLIM_INFINITY and limit < 2 * model.stat().st_size:
+        pytest.skip(f"this user may lock {limit} bytes of memory")
     assert load(work.bin, model, mode="mlock").locked_bytes > 0.9 * model.stat().st_size
