@@ -36,7 +36,31 @@ VARIANTS = (
     "phi3",
     "gpt2",
     "starcoder2",
+    "smollm3",
+    "granite",
+    "granitemoe",
+    "qwen2vl",
+    "qwen3vl",
+    "qwen3vlmoe",
+    "exaone",
+    "exaone4",
+    "olmo2",
+    "gemma3n",
+    "gemma4",
+    "lfm2",
+    "deepseek2",
 )
+SECOND_NORMS = (
+    "gemma2",
+    "gemma3",
+    "gemma3n",
+    "gemma4",
+    "olmo2",
+    "exaone4",
+)  # behind attention and the network
+QK_NORMS = ("qwen3", "qwen3moe", "qwen3vl", "qwen3vlmoe", "gemma3", "gemma3n", "gemma4", "exaone4", "lfm2")
+WITH_EXPERTS = ("llama-moe", "qwen3moe", "qwen2moe", "qwen3vlmoe", "granitemoe")
+LATENT_Q, LATENT_KV = 32, 32  # of deepseek2
 
 
 def write_gguf(
@@ -105,40 +129,64 @@ def tensors_of(variant: str, seed: int = 0) -> dict[str, F32]:
     made["token_embd.weight"] = rng.normal(0, 1, (VOCAB, EMBD)).astype(np.float32)
     if variant == "gpt2":
         made["position_embd.weight"] = rng.normal(0, 1, (32, EMBD)).astype(np.float32)
-    vector("output_norm.weight", EMBD, 1.0)
+    vector("token_embd_norm.weight" if variant == "lfm2" else "output_norm.weight", EMBD, 1.0)
     if variant == "llama":  # the others have the embeddings as their output
         matrix("output", VOCAB, EMBD)
     for layer in range(LAYERS):
         p = f"blk.{layer}."
-        for norm in ("attn_norm", "ffn_norm"):
+        for norm in () if variant in ("olmo2", "exaone4") else ("attn_norm", "ffn_norm"):
             made[f"{p}{norm}.weight"] = np.exp(rng.normal(0, 1, EMBD)).astype(np.float32)
             if layernorm:
                 vector(f"{p}{norm}.bias", EMBD)
-        if variant in ("gemma2", "gemma3"):
+        if variant in SECOND_NORMS:
             vector(p + "post_attention_norm.weight", EMBD, 1.0)
             vector(p + "post_ffw_norm.weight", EMBD, 1.0)
-        if variant in ("phi3", "gpt2"):
+        if variant == "lfm2" and layer == 0:
+            matrix(p + "shortconv.in_proj", 3 * EMBD, EMBD)
+            made[p + "shortconv.conv.weight"] = rng.normal(0, 0.5, (EMBD, 3)).astype(np.float32)
+            matrix(p + "shortconv.out_proj", EMBD, EMBD)
+        elif variant == "deepseek2":
+            matrix(p + "attn_q_a", LATENT_Q, EMBD)
+            made[p + "attn_q_a_norm.weight"] = np.exp(rng.normal(0, 1, LATENT_Q)).astype(np.float32)
+            matrix(p + "attn_q_b", HEADS * DIM, LATENT_Q)
+            matrix(p + "attn_kv_a_mqa", LATENT_KV + DIM // 2, EMBD)
+            made[p + "attn_kv_a_norm.weight"] = np.exp(rng.normal(0, 1, LATENT_KV)).astype(np.float32)
+            matrix(p + "attn_kv_b", HEADS * (DIM // 2 + DIM), LATENT_KV)
+        elif variant in ("phi3", "gpt2"):
             matrix(p + "attn_qkv", HEADS * DIM + 2 * kv * DIM, EMBD)
             if variant == "gpt2":
                 vector(p + "attn_qkv.bias", HEADS * DIM + 2 * kv * DIM)
         else:
             for name, out in (("attn_q", HEADS * DIM), ("attn_k", KV * DIM), ("attn_v", KV * DIM)):
                 matrix(p + name, out, EMBD)
-                if variant in ("qwen2", "starcoder2", "qwen2moe"):
+                if variant in ("qwen2", "starcoder2", "qwen2moe", "qwen2vl"):
                     vector(f"{p}{name}.bias", out)
-        if variant in ("qwen3", "qwen3moe", "gemma3"):
+        if variant in QK_NORMS and f"{p}attn_q.weight" in made:
             vector(p + "attn_q_norm.weight", DIM, 1.0)
             vector(p + "attn_k_norm.weight", DIM, 1.0)
-        matrix(p + "attn_output", EMBD, HEADS * DIM)
+        if variant == "olmo2":  # over all heads at once
+            vector(p + "attn_q_norm.weight", HEADS * DIM, 1.0)
+            vector(p + "attn_k_norm.weight", KV * DIM, 1.0)
+        if variant == "gemma3n":
+            matrix(p + "laurel_l", 32, EMBD)
+            matrix(p + "laurel_r", EMBD, 32)
+            vector(p + "laurel_post_norm.weight", EMBD, 1.0)
+        if variant == "gemma4":
+            vector(p + "layer_output_scale.weight", 1, 1.0)
+        if f"{p}shortconv.conv.weight" not in made:
+            matrix(p + "attn_output", EMBD, HEADS * DIM)
         if layernorm:
             vector(p + "attn_output.bias", EMBD)
-        if variant in ("llama-moe", "qwen3moe", "qwen2moe"):
+        if variant in WITH_EXPERTS or (variant == "deepseek2" and layer):
             matrix(p + "ffn_gate_inp", EXPERTS, EMBD)
             matrix(p + "ffn_gate_exps", FF, EMBD, experts=EXPERTS)
             matrix(p + "ffn_up_exps", FF, EMBD, experts=EXPERTS)
             matrix(p + "ffn_down_exps", EMBD, FF, experts=EXPERTS)
+            if variant == "deepseek2":
+                vector(p + "exp_probs_b.bias", EXPERTS)
             if variant == "qwen2moe":
                 vector(p + "ffn_gate_inp_shexp.weight", EMBD)
+            if variant in ("qwen2moe", "deepseek2"):
                 matrix(p + "ffn_gate_shexp", FF, EMBD)
                 matrix(p + "ffn_up_shexp", FF, EMBD)
                 matrix(p + "ffn_down_shexp", EMBD, FF)
@@ -197,11 +245,18 @@ class Forward:
             x = x + self.tensors["position_embd.weight"][: len(tokens)]
         for layer in range(LAYERS):
             p = f"blk.{layer}."
-            x = x + self._optional_norm(
-                p + "post_attention_norm", self._attention(p, self._norm(p + "attn_norm", x))
-            )
-            x = x + self._optional_norm(p + "post_ffw_norm", self._ffn(p, self._norm(p + "ffn_norm", x)))
-        x = self._norm("output_norm", x)
+            part = 0.22 if self.arch.startswith("granite") else 1.0  # of each layer, that is added
+            normed = self._optional_norm(p + "attn_norm", x)
+            mixed = self._optional_norm(p + "post_attention_norm", self._attention(p, normed))
+            x = x + part * mixed
+            if p + "laurel_l.weight" in self.tensors:
+                more = self._product(p + "laurel_r", self._product(p + "laurel_l", normed))
+                x = (x + normed + self._norm(p + "laurel_post_norm", more)) / np.sqrt(2)
+            fed = self._ffn(p, self._optional_norm(p + "ffn_norm", x))
+            x = x + part * self._optional_norm(p + "post_ffw_norm", fed)
+            if p + "layer_output_scale.weight" in self.tensors:
+                x = x * self.tensors[p + "layer_output_scale.weight"]
+        x = self._norm("output_norm" if "output_norm.weight" in self.tensors else "token_embd_norm", x)
         name = "output" if "output.weight" in self.tensors else "token_embd"
         return self._product(name, x)
 
@@ -223,16 +278,25 @@ class Forward:
         return self._norm(name, x) if f"{name}.weight" in self.tensors else x
 
     def _attention(self, p: str, x: Any) -> Any:
-        kv = HEADS if self.arch == "gpt2" else KV
+        if p + "shortconv.conv.weight" in self.tensors:
+            return self._short_convolution(p, x)
+        kv = HEADS if self.arch in ("gpt2", "deepseek2") else KV
         n = len(x)
-        if p + "attn_qkv.weight" in self.tensors:
+        if self.arch == "deepseek2":
+            q, k, v = self._latent(p, x)
+        elif p + "attn_qkv.weight" in self.tensors:
             qkv = self._product(p + "attn_qkv", x)
             q, k, v = np.split(qkv, [HEADS * DIM, (HEADS + kv) * DIM], axis=1)
         else:
             q, k, v = (self._product(p + name, x) for name in ("attn_q", "attn_k", "attn_v"))
+        if self.arch == "olmo2":
+            q, k = self._norm(p + "attn_q_norm", q), self._norm(p + "attn_k_norm", k)
         q, k, v = q.reshape(n, HEADS, DIM), k.reshape(n, kv, DIM), v.reshape(n, kv, DIM)
-        q, k = self._optional_norm(p + "attn_q_norm", q), self._optional_norm(p + "attn_k_norm", k)
-        if self.arch != "gpt2":
+        if self.arch in ("gemma3n", "gemma4"):
+            v = v / np.sqrt((v * v).mean(-1, keepdims=True) + 1e-6)
+        if self.arch != "olmo2":
+            q, k = self._optional_norm(p + "attn_q_norm", q), self._optional_norm(p + "attn_k_norm", k)
+        if self.arch not in ("gpt2", "deepseek2"):
             q, k = _rope(q), _rope(k)
         out = np.empty((n, HEADS, DIM))
         mask = np.triu(np.full((n, n), -np.inf), 1)
@@ -242,6 +306,27 @@ class Forward:
             weights = np.exp(scores - scores.max(1, keepdims=True))
             out[:, head] = weights / weights.sum(1, keepdims=True) @ v[:, group]
         return self._product(p + "attn_output", out.reshape(n, -1))
+
+    def _short_convolution(self, p: str, x: Any) -> Any:
+        b, c, y = np.split(self._product(p + "shortconv.in_proj", x), 3, axis=1)
+        kernel = self.tensors[p + "shortconv.conv.weight"]
+        padded = np.concatenate([np.zeros((2, EMBD)), b * y])
+        mixed = sum(padded[i : i + len(x)] * kernel[:, i] for i in range(3))
+        return self._product(p + "shortconv.out_proj", c * mixed)
+
+    def _latent(self, p: str, x: Any) -> tuple[Any, Any, Any]:
+        """Queries, keys and values of DeepSeek's attention; half of each key is shared, and turned by place."""
+        half = DIM // 2
+        q = self._product(p + "attn_q_b", self._norm(p + "attn_q_a_norm", self._product(p + "attn_q_a", x)))
+        both = self._product(p + "attn_kv_a_mqa", x)
+        small, shared = both[:, :LATENT_KV], _rope(both[:, None, LATENT_KV:])
+        kv = self._product(p + "attn_kv_b", self._norm(p + "attn_kv_a_norm", small)).reshape(
+            -1, HEADS, half + DIM
+        )
+        q = q.reshape(-1, HEADS, DIM)
+        q = np.concatenate([q[..., :half], _rope(q[..., half:])], -1)
+        k = np.concatenate([kv[..., :half], np.repeat(shared, HEADS, 1)], -1)
+        return q, k, kv[..., half:]
 
     def _ffn(self, p: str, x: Any) -> Any:
         if p + "ffn_gate_inp.weight" in self.tensors:
@@ -259,6 +344,7 @@ class Forward:
     def _experts(self, p: str, x: Any) -> Any:
         router = self._product(p + "ffn_gate_inp", x)
         odds = np.exp(router - router.max(1, keepdims=True))
+        router = router + self.tensors.get(p + "exp_probs_b.bias", 0.0)
         out = np.zeros_like(x)
         for token in range(len(x)):
             for expert in np.argsort(-router[token])[:2]:
@@ -266,7 +352,9 @@ class Forward:
                 hidden = _silu(gate) * self._product(p + "ffn_up_exps", x[token], int(expert))
                 out[token] += odds[token, expert] * self._product(p + "ffn_down_exps", hidden, int(expert))
         if p + "ffn_up_shexp.weight" in self.tensors:
-            share = 1 / (1 + np.exp(-self._product(p + "ffn_gate_inp_shexp", x)))
+            share = np.ones(len(x))
+            if p + "ffn_gate_inp_shexp.weight" in self.tensors:
+                share = 1 / (1 + np.exp(-self._product(p + "ffn_gate_inp_shexp", x)))
             hidden = _silu(self._product(p + "ffn_gate_shexp", x)) * self._product(p + "ffn_up_shexp", x)
             out += share[:, None] * self._product(p + "ffn_down_shexp", hidden)
         return out

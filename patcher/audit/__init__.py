@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from patcher.audit.sites import SUFFIXES, Site, sites
+from patcher.audit.judged import Judged
+from patcher.audit.sites import SUFFIXES, Site
 from patcher.audit.waivers import Waiver, load, own
 from patcher.base.progress import SILENT, Reporter
 from patcher.engine.patchset import PatchSet
@@ -64,14 +65,16 @@ def audit(
     patchset: PatchSet,
     *,
     waivers: tuple[Waiver, ...] | None = None,
+    plan: Plan | None = None,
     reporter: Reporter = SILENT,
 ) -> Audit:
     """Judge every site of the sibling in ``tree``, as it would be with ``patchset`` applied.
 
-    Edits that are in conflict count as not made. Raises nothing but what reading the tree raises.
+    ``plan`` is that of the tree, where it was made already. Edits that are in conflict count as not made.
+    Raises nothing but what reading the tree raises.
     """
     rules = (*load(), *own(patchset.waivers, patchset.source)) if waivers is None else waivers
-    plan = make_plan(tree, patchset, reporter)
+    plan = make_plan(tree, patchset, reporter) if plan is None else plan
     audited: list[Audited] = []
     used: set[Waiver] = set()
     for site in _all_sites(tree, plan, patchset, reporter):
@@ -87,9 +90,9 @@ def _all_sites(tree: ListedTree, plan: Plan, patchset: PatchSet, reporter: Repor
     planned = {file.path: file.after() for file in plan.files}
     paths = sorted({*tree.files(), *planned})
     paths = [path for path in paths if PurePosixPath(path).suffix in SUFFIXES]
-    with reporter.step("Auditing", total=len(paths)) as step:
-        for number, path in enumerate(paths):
+    contents = {path: planned[path] if path in planned else tree.read(path) for path in paths}
+    there = [(path, data) for path, data in contents.items() if data is not None]
+    with reporter.step("Auditing", total=len(there)) as step:
+        for number, (path, found) in enumerate(Judged(patchset).sites(there)):
             step.update(done=number, detail=path)
-            data = planned[path] if path in planned else tree.read(path)
-            if data is not None:
-                yield from sites(path, data, patchset.type)
+            yield from found

@@ -1,4 +1,4 @@
-"""``q8a8-patch gguf``: what is done to model files themselves."""
+"""``q8a8-patch gguf``: what is done to model files themselves, and known of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from patcher.base.errors import UsageError
 
 @click.group("gguf")
 def command() -> None:
-    """Move GGUF files to the reserved numbers. Its commands take --json, -q and -v.
+    """Tell which tree wrote a GGUF file, and move it to the reserved numbers. Commands take --json, -q, -v.
 
     Example: q8a8-patch gguf retag model.gguf -o model-120.gguf
     """
@@ -76,3 +76,35 @@ def retag_command(
         return "\n".join(lines)
 
     output.emit(done.document, text)
+
+
+@command.command("identify")
+@click.argument("file")
+@common_options
+def identify_command(file: str, output: Output) -> None:
+    """Say which trees wrote FILE (a path or an https address), who can load it, and whether retag is safe.
+
+    From 31 on, trees have given one number to several types: they are told apart by sizes and scales. At most
+    1 MB is read. What fits no type that is known here is called unknown.
+    Example: q8a8-patch gguf identify model.gguf
+    """
+    from patcher.engine.patchset import load
+    from patcher.model import partial_read
+    from patcher.model.identify import LIMIT, identify
+
+    is_address = "://" in file
+    source = partial_read.of_url(file, LIMIT) if is_address else partial_read.of_file(Path(file), LIMIT)
+    found = identify(source, load().type)
+
+    def text() -> str:
+        lines = [f"written by  {found.verdict}"]
+        for one in found.numbers:
+            where = "; ".join(f"{each.name} in {', '.join(each.trees)}" for each in one.fits)
+            lines.append(
+                f"number {one.number:<4} {one.tensors} tensors, {one.verdict}" + f" ({where})" * bool(where)
+            )
+        lines.append(f"retag       {found.retag}")
+        lines.append(f"read        {found.read} of {found.size} bytes")
+        return "\n".join(lines)
+
+    output.emit(found.document, text)

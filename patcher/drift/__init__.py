@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -234,29 +234,43 @@ def _bisected(repo: Path, patchset: PatchSet, row: Row, jobs: int | None, report
         return judged[position]
 
     newest = at(len(row) - 1)
-    oldest = at(0)
+    at(0)
     causes = []
     with reporter.step("Bisecting", total=len(newest.conflicts)) as step:
         for number, conflict in enumerate(newest.conflicts):
             step.update(done=number, detail=conflict.edit)
-            if any(one.edit == conflict.edit for one in oldest.conflicts):
-                continue
-            good, bad = 0, len(row) - 1
-            while bad - good > 1:
-                middle = (good + bad) // 2
-                refused = any(one.edit == conflict.edit for one in at(middle).conflicts)
-                good, bad = (good, middle) if refused else (middle, bad)
-            at(good)
-            causes.append(
-                find_cause(
-                    repo, patchset, conflict.edit, conflict.detail, row[bad][1], row[good][2], row[bad][2]
-                )
-            )
+
+            def refused(position: int, edit: str = conflict.edit) -> bool:
+                return any(one.edit == edit for one in at(position).conflicts)
+
+            found = _halved(refused, len(row) - 1)
+            if found is not None:
+                good, bad = found
+                what = (conflict.edit, conflict.detail, row[bad][1], row[good][2], row[bad][2])
+                causes.append(find_cause(repo, patchset, *what))
     # the newest that takes all of them lies before the first commit that breaks any
-    if newest.conflicts and not oldest.conflicts:
-        good, bad = 0, len(row) - 1
-        while bad - good > 1:
-            middle = (good + bad) // 2
-            good, bad = (good, middle) if at(middle).conflicts else (middle, bad)
+    if newest.conflicts:
+        _halved(lambda position: bool(at(position).conflicts), len(row) - 1)
     revisions = tuple(judged[position] for position in sorted(judged))
     return Drift(str(repo), revisions, tuple(causes), len(seen))
+
+
+def _halved(refused: Callable[[int], bool], newest: int) -> tuple[int, int] | None:
+    """Of ``newest``, which is refused: the last that isn't before it, and the first that is from there on.
+
+    What is looked at first is near: history may begin with revisions that were never fit for the type.
+    None where every one that is looked at is refused.
+    """
+    bad, step = newest, 1
+    while True:
+        good = max(0, newest - step)
+        if not refused(good):
+            break
+        bad = good
+        if good == 0:
+            return None
+        step *= 2
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        good, bad = (good, middle) if refused(middle) else (middle, bad)
+    return good, bad

@@ -216,10 +216,13 @@ def _consequence(source: Source, kind: str, owner: str, name: str, patchset: Pat
     if backend and backend[1] != "cpu":
         return f"the {backend[1]} backend takes {upper} here; ours doesn't go to this place, nor was it tried"
     if kind in ("comparison", "case") and "src/ggml-cpu/" in place:
-        return (
-            f"{where} treats {upper} in a way of its own: weights in the type's own buffer don't pass here,"
-            " those that are loaded with --no-repack do"
-        )
+        own_way = f"{where} treats {upper} in a way of its own"
+        if any(edit.id == "load-as-sibling" for edit in patchset.edits):
+            sibling = patchset.type.sibling.upper()
+            return (
+                f"{own_way}: weights that llama loads are {sibling} by then; other {upper} tensors pass here"
+            )
+        return f"{own_way}: every product of {upper} passes here"
     if kind in ("comparison", "case"):
         return f"{where} treats {upper} in a way of its own, which no edit knows"
     return "names the type; no edit goes here"

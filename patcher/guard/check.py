@@ -101,7 +101,7 @@ def check(request: CheckRequest, *, reporter: Reporter = SILENT, patchset: Patch
         course.problems += list(edit_problems(plan, carried=carried))
         say(_edits(plan, carried))
     with course.stage("siblings") as say:
-        sites = audit(tree, patchset, reporter=reporter)
+        sites = audit(tree, patchset, plan=plan, reporter=reporter)
         course.problems += [_unhandled(one.site, patchset) for one in sites.new]
         say(f"{len(sites.sites)} sites of {patchset.type.sibling.upper()}, {len(sites.new)} new")
     if request.static or (course.broken and not request.keep_going):

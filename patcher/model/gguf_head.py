@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from patcher.base.errors import UsageError
 from patcher.model.gguf_format import (
@@ -121,10 +121,18 @@ class Head:
         return {entry.name: ends[bisect_right(ends, entry.offset)] - entry.offset for entry in self.entries}
 
 
+class _Bytes(Protocol):
+    """Bytes by position: an mmap, or what is read as it is asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> bytes: ...
+
+
 class Cursor:
     """Reads numbers and strings from the head of a file; every read is checked."""
 
-    def __init__(self, data: mmap.mmap, path: Path) -> None:
+    def __init__(self, data: _Bytes, path: Path) -> None:
         self.data = data
         self.path = path
         self.position = 0
@@ -233,14 +241,15 @@ def read_head(path: Path, *, alignment: int | None = None) -> Head:
     Raises :class:`GgufError` for what is no GGUF 2 or 3, and for a tensor that lies outside the file.
     """
     with Cursor.open(path) as cursor:
-        return _read_head(cursor, alignment)
+        return head_of(cursor, alignment)
 
 
 def _what(path: Path) -> str:
     return f"{path.stat().st_size} bytes" if path.is_file() else "something that is no file"
 
 
-def _read_head(cursor: Cursor, aligned: int | None) -> Head:
+def head_of(cursor: Cursor, aligned: int | None = None) -> Head:
+    """The same of a cursor at a file's first byte. Raises :class:`GgufError`."""
     path = cursor.path
     magic = cursor.take(4, "the magic number")
     if magic != MAGIC:

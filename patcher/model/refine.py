@@ -28,7 +28,7 @@ from patcher.model.gguf_writer import GgufWriter, make_value, tensors_like
 from patcher.model.model_file import ModelFile, model_hash, open_model
 from patcher.model.rewrite import copied
 from patcher.model.rounding import Known, nearest
-from patcher.model.stats import Stats, check_belongs, open_stats
+from patcher.model.stats import PARTS, Stats, check_belongs, open_stats
 from patcher.model.tensor_data import Array, is_float, pieces
 
 TYPE = "Q8_A8"
@@ -249,10 +249,15 @@ def _folds(model: ModelFile, stats: Stats, reporter: Reporter) -> dict[str, tupl
     """By consumer, its fold and the factors that its input was divided by since the statistics were made."""
     head = model.head
     smoothed = smooth_metadata.is_smoothed(head)
+    declared = architecture.load().get(model.architecture)
+    if declared is None and not smoothed:  # nothing is folded here: what reads what, the statistics tell
+        check_belongs(stats, model.path, model_hash(model, reporter))
+        return {}
     found = find_folds(
         model,
-        architecture.find(model.architecture, model.path),
+        declared or architecture.find(model.architecture, model.path),
         head=smoothed and smooth_metadata.has_head(head),
+        floats=False,
     )
     factors: dict[Fold, Array] = {}
     if smoothed and head.get("smoothquant.model_hash") == stats.model_hash:
@@ -277,6 +282,7 @@ def inputs_of(made: TensorInfo, of: Material) -> Inputs | None:
         fold.consumers if fold is not None else (tensor,), key=lambda one: one.dims[2:] != tensor.dims[2:]
     )
     owner = next((name for one in readers if stats.keeps_rows(name := seen_as(one, stats))), None)
+    owner = owner or _twin(seen_as(tensor, stats), stats)
     if owner is None or tensor.name == "token_embd.weight":
         # embeddings are looked up more often than they are multiplied with: each stays the nearest
         return None
@@ -290,6 +296,23 @@ def inputs_of(made: TensorInfo, of: Material) -> Inputs | None:
         return [np.concatenate(rows)] if together else rows
 
     return Inputs((owner, together), load)
+
+
+def _twin(weight: str, stats: Stats) -> str | None:
+    """The product that keeps the rows of ``weight``'s input, where no fold says so: it has seen the same."""
+    if not stats.has(weight):
+        return None
+    seen = stats.input(weight)
+    for other in stats.weights:
+        if (
+            not stats.keeps_rows(other)
+            or stats.tensors[f"{other}.max"].dims != stats.tensors[f"{weight}.max"].dims
+        ):
+            continue
+        theirs = stats.input(other)
+        if all(np.array_equal(getattr(seen, part), getattr(theirs, part)) for part in PARTS):
+            return other
+    return None
 
 
 def _known(rows: Array, judges: Array | None) -> Known | None:

@@ -132,6 +132,7 @@ def test_guard(documents: Documents, mini_repo: Path, tmp_path: Path) -> None:
 
 def test_retag(documents: Documents, tmp_path: Path) -> None:
     old = gguf(tmp_path / "old.gguf", [("a.weight", (64, 3), 39, Q8_A8), ("norm", (64,), 0, (1, 4))])
+    documents.check("gguf-identify", "gguf", "identify", old)
     documents.check("gguf-retag", "gguf", "retag", old, "--dry-run")
     assert documents.check("gguf-retag", "gguf", "retag", old, "-o", tmp_path / "new.gguf")["file_type"]
 

@@ -10,7 +10,7 @@ import pytest
 
 from patcher import cli
 from patcher.base.errors import UsageError
-from patcher.drift import Drift, drift, paths_of, verdicts
+from patcher.drift import Drift, _halved, drift, paths_of, verdicts
 from patcher.drift.picture import svg
 from patcher.engine.patchset import PatchSet, load
 from patcher.engine.plan import State
@@ -20,7 +20,7 @@ from patcher.git.history import commits, hunks
 from tests.conftest import git
 
 PATCHSET = load()
-EXISTING = 33  # files that the edits change, the new ones left out
+EXISTING = 30  # files that the edits change, the new ones left out
 OPS = "ggml/src/ggml-cpu/ops.cpp"
 
 
@@ -178,3 +178,17 @@ def test_history_of_merges_follows_the_first_parent(mini_repo: Path) -> None:
     assert [one.subject for one in row] == ["base", "main", "merged"]
     assert list(row[2].changes) == [OPS]
     assert any("/* side */" in hunk for hunk in hunks(mini_repo, row[2].id, OPS))
+
+
+@pytest.mark.parametrize("fits", [[2, 3, 4, 5, 6], [6], [0, 1, 2, 3, 4, 5, 6], [3, 4, 5, 6]])
+def test_the_break_is_found_though_history_begins_unfit(fits: list[int]) -> None:
+    """The break is one commit below the newest; the oldest were never fit for the type."""
+    asked: list[int] = []
+
+    def refused(position: int) -> bool:
+        asked.append(position)
+        return position not in fits
+
+    assert _halved(refused, 7) == (6, 7)
+    assert _halved(lambda position: True, 7) is None
+    assert len(set(asked)) <= 4

@@ -10,15 +10,18 @@ import pytest
 
 from patcher import cli
 from patcher.base.errors import ExitCode, UsageError
+from patcher.model import architecture
 from patcher.model import refine as refine_module
 from patcher.model.choose import Strength
 from patcher.model.gguf import GgufError
 from patcher.model.gguf_format import TYPE_NUMBERS
-from patcher.model.gguf_writer import GgufWriter, NewTensor
+from patcher.model.gguf_writer import GgufWriter, NewTensor, tensors_like
 from patcher.model.model_file import model_hash, open_model
 from patcher.model.refine import Material, material, refine
+from patcher.model.rewrite import copied
 from patcher.model.rounding import BLOCK_TYPE, nearest, values
 from patcher.model.smooth import smooth
+from patcher.model.stats import open_stats
 from patcher.model.tensor_data import is_float, load
 from tests import tiny_models
 from tests.tiny_models import Forward, write_gguf, write_model
@@ -295,3 +298,31 @@ def test_nearest_is_llama_quantize_s_to_the_bit() -> None:
     weights = np.zeros((1, 32), np.float32)
     weights[0, :6] = 127, 0.5, -0.5, 1.5, 2.5, np.nextafter(np.float32(0.5), np.float32(0))
     assert nearest(weights)["values"][0, 0, :6].tolist() == [127, 1, -1, 2, 3, 0]
+
+
+def test_an_architecture_that_nobody_declared_is_rounded_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No folds are needed: which products share an input, the statistics tell."""
+    source = write_model(tmp_path / "m.gguf", "llama")
+    forward = Forward(source)
+    read_by(forward, TOKENS)
+    stats = forward.write_stats(tmp_path / "m.stats", model_hash(open_model(source)), rows=500)
+    shared = open_stats(stats)
+    metadata = shared.file.metadata
+    owners = {"attn_k", "attn_v", "ffn_up"}  # as the tool writes it, the first of each input alone keeps rows
+    kept = {
+        name: info
+        for name, info in shared.tensors.items()
+        if not (name.endswith((".rows", ".keys")) and name.split(".")[2] in owners)
+    }
+    with GgufWriter(tmp_path / "s.stats", metadata, tensors_like(kept.values())) as writer:
+        for name, info in kept.items():
+            writer.write(name, copied(info))
+    one, other = (quantized(source, tmp_path / name) for name in ("a.gguf", "b.gguf"))
+    wanted = refine(one, material(source, tmp_path / "s.stats"))
+    monkeypatch.setattr(architecture, "load", dict)
+    found = refine(other, material(source, tmp_path / "s.stats"))
+    assert found.errors == wanted.errors
+    assert "blk.0.attn_v.weight" in found.errors
+    assert one.read_bytes() == other.read_bytes()

@@ -227,7 +227,7 @@ def test_what_no_edit_knows_is_listed_with_its_consequence(applied: Path) -> Non
     (applied / "ggml/src/ggml-cpu/mine.c").write_text(ours, encoding="utf-8")
     (found,) = status(applied).foreign
     assert (found.line, found.kind, found.owner) == (1, "comparison", "scaled")
-    assert "--no-repack" in found.consequence
+    assert "weights that llama loads are Q8_0 by then" in found.consequence
 
 
 def test_a_case_with_the_siblings_statements_is_equal_and_one_with_others_is_not(mini_repo: Path) -> None:

@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +38,38 @@ def link_line(target: Path) -> LinkLine:
     return parse(linker_arguments(command), command.folder)
 
 
+def is_command(words: Sequence[str | Path]) -> bool:
+    """Whether these are no files but a command: a compiler's or linker's name, and what it is given."""
+    first = str(words[0]) if words else ""
+    name = Path(first).name
+    return len(words) > 1 and not Path(first).is_dir() and bool(_DRIVER.search(name) or _LINKER.match(name))
+
+
+def given_line(words: Sequence[str | Path]) -> LinkLine:
+    """The link that a command would make in the current folder. Raises :class:`UsageError` as above."""
+    return parse(linker_arguments(Command(tuple(map(str, words)), Path.cwd())), Path.cwd())
+
+
+def outputs(folder: Path) -> list[Path]:
+    """What the build folder at or above ``folder`` links at or below it, made or not."""
+    real = folder.resolve()
+    for place in (real, *real.parents):
+        if (place / "build.ninja").is_file():
+            commands: Iterable[Command] = _from_ninja(place, None)
+        elif (place / "CMakeCache.txt").is_file():
+            commands = _from_make(place)
+        else:
+            continue
+        made = (_output(command) for command in commands if _links(command))
+        return sorted({one for one in made if one is not None and one.is_relative_to(real)})
+    return []
+
+
+def _links(command: Command) -> bool:
+    """Whether a command links: archivers and whatever else has an output don't."""
+    return any(_DRIVER.search(word) or _LINKER.match(Path(word).name) for word in command.words[:4])
+
+
 def find(target: Path) -> Command | None:
     """The command that linked ``target``, from the nearest build folder above it."""
     real = target.resolve()
@@ -55,9 +87,10 @@ def find(target: Path) -> Command | None:
     return None
 
 
-def _from_ninja(folder: Path, target: Path) -> Iterator[Command]:
+def _from_ninja(folder: Path, target: Path | None) -> Iterator[Command]:
     """``ninja -t commands`` prints and runs nothing."""
-    arguments = ["ninja", "-C", str(folder), "-t", "commands", str(target.relative_to(folder))]
+    arguments = ["ninja", "-C", str(folder), "-t", "commands"]
+    arguments += [str(target.relative_to(folder))] if target is not None else []
     try:
         done = subprocess.run(arguments, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     except (OSError, subprocess.SubprocessError) as why:

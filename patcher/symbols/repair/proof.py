@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from patcher.symbols.installed import is_installed
 from patcher.symbols.relocatable import members
 from patcher.symbols.repair.database import Compilation
 
+_LAUNCHERS = ("ccache", "sccache", "distcc")
 TIMEOUT = 600  # seconds for one source file
 
 
@@ -42,31 +44,65 @@ def judged(names: set[bytes] | Proof, mangled: str) -> Proof:
 
 
 def defined_by(directive: str, compilation: Compilation) -> set[bytes] | Proof:
-    """What the object defines with ``directive`` behind its source; a failed proof where it isn't compiled.
+    """What the object defines with ``directive`` behind its source; a failed proof without a compiler."""
+    done = compiled(compilation.source.read_bytes() + f"\n{directive}\n".encode(), compilation)
+    if isinstance(done, Proof):
+        return done
+    return done.names if done.names is not None else Proof(False, done.refusal)
 
-    The source itself is not touched. The optimization is that of the build: without it the compiler emits
-    implicit instances too, which prove nothing, because at -O3 they are inlined and gone.
+
+@dataclass(frozen=True)
+class Compiled:
+    """What an object defines; None where the compiler refuses: its words, and the lines that they name."""
+
+    names: set[bytes] | None
+    refusal: str = ""
+    lines: frozenset[int] = frozenset()
+
+
+def compiled(text: bytes, compilation: Compilation) -> Compiled | Proof:
+    """Compile ``text`` as if it stood in the compilation's source, which is not touched.
+
+    A failed proof where no compiler is run. The optimization is that of the build: without it the compiler
+    emits implicit instances too, which prove nothing, because at -O3 they are inlined and gone.
     """
     with tempfile.TemporaryDirectory(prefix="q8a8-proof-") as name:
         folder = Path(name)
         source = folder / f"proof{compilation.source.suffix}"
-        source.write_text(f'#include "{compilation.source}"\n{directive}\n', encoding="utf-8")
+        source.write_bytes(text)
         out = folder / "proof.o"
         arguments = _without_outputs(compilation, source)
         foreign = next((word for word in _programs(arguments) if not is_installed(word)), None)
         if foreign is not None:
             return Proof(False, f"{foreign} is none that is installed; what came with a build is not run")
-        command = [*arguments, "-w", "-g0", "-c", str(source), "-o", str(out)]
+        # quoted includes are looked for beside the source, as ever
+        beside = ["-iquote", str(compilation.source.parent)]
+        command = [*arguments[:1], *beside, *arguments[1:], "-w", "-g0", "-c", str(source), "-o", str(out)]
+        if Path(arguments[0]).name in _LAUNCHERS:
+            command = [
+                *arguments[:2],
+                *beside,
+                *arguments[2:],
+                "-w",
+                "-g0",
+                "-c",
+                str(source),
+                "-o",
+                str(out),
+            ]
         try:
             done = subprocess.run(
-                command, cwd=compilation.folder, capture_output=True, text=True, timeout=TIMEOUT, check=False
-            )
+                command, cwd=compilation.folder, capture_output=True, text=True, timeout=TIMEOUT, check=False,
+                errors="replace",
+            )  # fmt: skip
         except (OSError, subprocess.SubprocessError) as why:
             return Proof(False, f"the compiler can't be run ({why})")
         if done.returncode:
             error = next((line for line in done.stderr.splitlines() if "error" in line), "without a word")
-            return Proof(False, f"the compiler refuses it: {error.strip()}")
-        return {symbol.name for unit in members(out) for symbol in unit.symbols if symbol.defined}
+            error = error.strip().replace(str(source), compilation.source.name)
+            numbers = re.findall(rf"{re.escape(str(source))}:(\d+)", done.stderr)
+            return Compiled(None, f"the compiler refuses it: {error}", frozenset(map(int, numbers)))
+        return Compiled({one.name for unit in members(out) for one in unit.symbols if one.defined})
 
 
 def _programs(arguments: list[str]) -> list[str]:
@@ -86,7 +122,6 @@ def _without_outputs(compilation: Compilation, source: Path) -> list[str]:
             words = words[1:]
         elif word not in ("-c", "-MD", "-MMD", "-MP", "-Winvalid-pch") and not _is_source(word, compilation):
             kept.append(word)
-    # quoted includes of the source are looked for beside it, as ever: it is included by its own path
     return kept
 
 

@@ -1,0 +1,92 @@
+"""A file, here or on the web, read a little at a time and with a limit: to know a model by its head."""
+
+from __future__ import annotations
+
+import os
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from patcher.base.errors import SourceError, UsageError
+from patcher.base.os_errors import refused
+
+CHUNK = 1 << 15  # bytes read at once, and kept
+_SECONDS = 30.0
+
+
+class SpentError(Exception):
+    """More would be read than is allowed."""
+
+
+class PartialRead:
+    """Bytes by position, like an mmap; ``spent`` is how many were read, never more than ``limit``."""
+
+    def __init__(self, name: str, size: int, fetch: Callable[[int, int], bytes], limit: int) -> None:
+        self.name, self._size, self._fetch, self.limit = name, size, fetch, limit
+        self.spent = 0
+        self._chunks: dict[int, bytes] = {}
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, part: slice) -> bytes:
+        """The bytes of a slice, by way of chunks that are kept. Raises :class:`SpentError`."""
+        start, end, _ = part.indices(self._size)
+        pieces = []
+        for number in range(start // CHUNK, -(-end // CHUNK)):
+            first = number * CHUNK
+            if number not in self._chunks:
+                self._chunks[number] = self.exactly(first, min(CHUNK, self._size - first))
+            pieces.append(self._chunks[number][max(0, start - first) : end - first])
+        return b"".join(pieces)
+
+    def exactly(self, start: int, count: int) -> bytes:
+        """``count`` bytes from ``start`` on and no more, kept by nobody. Raises :class:`SpentError`."""
+        if self.spent + count > self.limit:
+            raise SpentError(self.name)
+        self.spent += count
+        found = self._fetch(start, count)
+        if len(found) != count:
+            raise UsageError(f"{self.name}: ends at byte {start + len(found)}, {self._size} were announced")
+        return found
+
+
+def of_file(path: Path, limit: int) -> PartialRead:
+    """Raises :class:`UsageError` where the file can't be read."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+        size = os.fstat(handle).st_size
+    except OSError as why:
+        raise refused(path, why, what="read") from why
+
+    def fetch(start: int, count: int) -> bytes:
+        try:
+            return os.pread(handle, count, start)
+        except OSError as why:
+            raise refused(path, why, what="read") from why
+
+    return PartialRead(str(path), size, fetch, limit)
+
+
+def of_url(url: str, limit: int) -> PartialRead:
+    """A file behind an https address. Raises :class:`SourceError` where the server gives no parts of it."""
+
+    def ask(start: int, count: int) -> tuple[bytes, str]:
+        request = urllib.request.Request(url, headers={"Range": f"bytes={start}-{start + count - 1}"})  # noqa: S310
+        try:
+            with urllib.request.urlopen(request, timeout=_SECONDS) as answer:  # noqa: S310 - https, see below
+                if answer.status != 206 or not str(answer.url).startswith("https:"):
+                    raise SourceError(f"{url}: the server gives no part of the file, only all of it")
+                return answer.read(count), str(answer.headers.get("Content-Range") or "")
+        except (urllib.error.URLError, OSError, ValueError) as why:
+            raise SourceError(f"{url}: can't be read ({getattr(why, 'reason', why)})") from why
+
+    if not url.startswith("https:"):
+        raise UsageError(f"{url}: looked for a file or an https address")
+    _, said = ask(0, 1)
+    total = re.fullmatch(r"bytes 0-0/(\d+)", said)
+    if total is None:
+        raise SourceError(f"{url}: the server doesn't say how long the file is")
+    return PartialRead(url, int(total[1]), lambda start, count: ask(start, count)[0], limit)
