@@ -31,8 +31,9 @@ def command(tree: Path, kind: str | None, output: Output) -> None:
     """
     from patcher.engine import transaction
     from patcher.engine.patchset import load
+    from patcher.engine.tree import WorkTree
 
-    work = transaction.tree_at(tree)
+    work = WorkTree(tree)  # any project that 'verify-symbols --fix' wrote into; the record says what it is
     # the name is enough: the file that a type came from may be gone
     name = load(kind).type.name if kind is not None and Path(kind).is_file() else kind
     done = transaction.revert(work, name, reporter=output.reporter)

@@ -150,7 +150,6 @@ def _repaired(request: Request, report: symbols.Report, reporter: Reporter) -> s
     report = repair.suggested(report, made)
     if request.fix is not None and made:
         files = repair.write(made, request.fix, reporter=reporter)
-        reporter.note(
-            f"{len({fix.line for fix in made})} lines written to {', '.join(files)}: build again, then verify"
-        )
+        count = len({fix.line for fix in made if fix.proven})
+        reporter.note(f"{count} lines written to {', '.join(files)}: build again, then verify")
     return report

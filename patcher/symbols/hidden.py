@@ -16,6 +16,8 @@ class Hidden:
     why: str
     exported: bool = False
     member: str = ""
+    advice: str = ""  # where it isn't to give it another visibility
+    local: bool = False
 
 
 def hidden_definitions(path: Path, wanted: Mapping[bytes, str]) -> dict[str, Hidden]:
@@ -29,9 +31,14 @@ def hidden_definitions(path: Path, wanted: Mapping[bytes, str]) -> dict[str, Hid
             if symbol.local:
                 # the linker turns a hidden global into a local one
                 why = "it is local: static, in an anonymous namespace, or hidden"
-                found[name] = Hidden(why, member=unit.member)
+                found[name] = Hidden(why, member=unit.member, local=True)
             elif symbol.hidden:
                 found[name] = Hidden("its visibility is hidden", member=unit.member)
             elif unit.relocatable:
                 found[name] = Hidden("", exported=True, member=unit.member)
+            else:  # a global symbol that the linker kept out of the dynamic table, as it does for programs
+                found[name] = Hidden(
+                    "doesn't export it",
+                    advice=f"link {path.name} with -rdynamic (CMake: ENABLE_EXPORTS), so that it exports it",
+                )
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,8 +12,11 @@ from patcher.symbols.demangle import demangle
 from patcher.symbols.elf import ElfObject
 from patcher.symbols.hidden import Hidden, hidden_definitions
 from patcher.symbols.inputs import Inputs
-from patcher.symbols.instantiate import class_directive, directive, tidy
+from patcher.symbols.instantiate import function_instance, tidy
+from patcher.symbols.repair.signature import signature
 from patcher.symbols.scope import Scope
+from patcher.symbols.search import Search
+from patcher.symbols.whereabouts import forgotten, neighbours, passed_by
 
 MAX_NAMES = 400_000  # exported names among which those of the same function are looked for
 MAX_SLIPS = 50_000  # and those that are nearly the same
@@ -38,6 +42,8 @@ class Hints:
 
     inputs: Inputs
     wanted: set[str] = field(default_factory=set)
+    search: Search = field(default_factory=Search)
+    loaded: list[ElfObject] = field(default_factory=list)  # by whoever lacks something
     _hidden: dict[Path, dict[str, Hidden]] = field(default_factory=dict)
     _left: int = COMPARED
 
@@ -45,7 +51,8 @@ class Hints:
         """The loaded file that defines ``name`` without exporting it."""
         for item in scope.objects:
             found = self._hidden_in(item.path).get(name)
-            if found is not None and not found.exported:
+            # a bystander's local symbol is nobody's answer where another file exports one of that name
+            if found is not None and not found.exported and not (found.local and self._exporters.get(name)):
                 return item.path, found
         return None
 
@@ -84,36 +91,72 @@ class Hints:
             self._hidden[path] = hidden_definitions(path, self._keys)
         return self._hidden[path]
 
-    def suggestion(self, scope: Scope, name: str) -> str | None:
-        """What would define ``name``, or what was meant; None where nothing is known."""
-        return next(self._suggestions(scope, name), None)
+    def suggestion(self, scope: Scope, item: ElfObject, name: str) -> str | None:
+        """What would define ``name`` that ``item`` wants, or what was meant; None where nothing is known."""
+        return next(self._suggestions(scope, item, name), None)
 
-    def _suggestions(self, scope: Scope, name: str) -> Iterator[str]:
+    def _suggestions(self, scope: Scope, wanting: ElfObject, name: str) -> Iterator[str]:
         exporters = [item for item in self._exporters.get(name, ()) if item not in scope.parents]
+        for item in exporters:
+            passed = passed_by(scope, item, self.search)
+            if passed is not None:
+                yield passed
         # a plugin is loaded by a program that has what it lacks
         for item in exporters:
             if item.executable:
                 plugin = scope.root.name
                 yield f"{item.name}, a program, exports it: if it opens {plugin}, say --host {item.path}"
+        if not exporters:
+            key = name.encode("utf-8", "surrogateescape")
+            beside = (one for one in self._all if one not in scope.parents and not one.executable)
+            exporters = [one for one in beside if one.exports.get(key) is not None]
         for item in exporters:
-            yield f"link {scope.root.name} against {item.name}, which defines it"
+            yield f"link {wanting.name} against {item.name}, which defines it"
         for path, found in self._in_objects.get(name, ()):
             member = f"({found.member})" if found.member else ""
             yield f"{path.name}{member} defines it and is not linked into what is loaded"
+        yield from self._other_abi(wanting, name)
+        if standard(name):
+            yield _unlinked(scope, wanting, name)
+            return
         yield from self._linkage(name)
-        line = directive(demangle(name)) or class_directive(demangle(name))
-        if line:
-            yield f"instantiate it where the template is defined: {line}"
+        if not name.startswith("_Z"):
+            word = forgotten(wanting, name, self.search, scope.libc)
+            if word is not None:
+                yield word
+        shape = signature(name)
+        if shape is not None:
+            yield f"instantiate it where the template is defined: {shape.lines()[0]} (not proven)"
         if name.startswith(("_ZTV", "_ZTI")):
             owner = tidy(demangle(name)).partition(" for ")[2]
             yield f"define {owner}'s first virtual member that is neither inline nor pure: that makes them"
         yield from self._near(name)
+        if "__cxx11" in name or "B5cxx11" in name:
+            yield (
+                f"{wanting.name} was compiled with _GLIBCXX_USE_CXX11_ABI=1, which its name bears: a library"
+                " compiled with 0 defines it under another"
+            )
         for start, host in _HOSTS.items():
             if name.startswith(start):
                 yield f"{host} has such names: if it opens {scope.root.name}, name it with --host"
         if name in self._hidden_given:
             path, found = self._hidden_given[name]
             yield f"{path.name}, which is not loaded, defines it, but {found.why}"
+
+    def _other_abi(self, wanting: ElfObject, name: str) -> Iterator[str]:
+        """The same function, compiled with the other of libstdc++'s two ABIs of strings and lists."""
+        base = base_name(name)
+        if base is None:
+            return
+        ours = demangle(name)
+        for item, other in self._alike.get(base, ())[:ALIKE]:
+            theirs = demangle(other)
+            if other != name and _either_abi(theirs) == _either_abi(ours):
+                new = "cxx11" in name or "cxx11" in ours
+                yield (
+                    f"{item.name} has it with the other C++ ABI, {other}: {wanting.name} was compiled with"
+                    f" _GLIBCXX_USE_CXX11_ABI={int(new)}, {item.name} with {int(not new)}; compile both alike"
+                )
 
     def _linkage(self, name: str) -> Iterator[str]:
         """C and C++ that don't agree on a name: ``extern "C"`` on one side only."""
@@ -151,7 +194,13 @@ class Hints:
     @cached_property
     def _names(self) -> int:
         """How many names the given files export: beyond a number, looking for likeness takes too long."""
-        return sum(len(item.exports) for item in self.inputs.objects)
+        return sum(len(item.exports) for item in self._all)
+
+    @cached_property
+    def _all(self) -> list[ElfObject]:
+        """What was given, what is loaded, and the libraries beside what was given."""
+        known = dict.fromkeys((*self.inputs.objects, *self.loaded))
+        return list(dict.fromkeys((*known, *neighbours(self.inputs.objects))))
 
     @cached_property
     def _alike(self) -> dict[str, list[tuple[ElfObject, str]]]:
@@ -160,12 +209,39 @@ class Hints:
         if self._names > MAX_NAMES:
             return table
         wanted = {base_name(name) or name for name in self.wanted}
-        for item in self.inputs.objects:
+        for item in self._all:
             for other in item.exports:
                 base = base_name(other) or other
                 if base in wanted:
                     table.setdefault(base, []).append((item, other))
         return table
+
+
+def _either_abi(demangled: str) -> str:
+    return tidy(demangled).replace("std::__cxx11::", "std::").replace("[abi:cxx11]", "")
+
+
+_STANDARD = re.compile(
+    r"_Z(?:T[VISTC]|G[VR])?(?:N[rVKRO]*)?(?:S[tabsiod]|10__cxxabiv1)|_Z(?:n[wa]|d[la])[mjPS]|"
+    r"__cxa_(?!atexit|finalize|thread_atexit_impl)|__gxx_personality|__dynamic_cast"
+)
+
+
+def standard(name: str) -> bool:
+    """Whether the C++ library is who defines a name: never ours to instantiate or to define."""
+    if _STANDARD.match(name):
+        return True
+    shape = function_instance(tidy(demangle(name))) if name.startswith("_Z") else None
+    return shape is not None and shape.name.startswith(("std::", "__gnu_cxx::", "__cxxabiv1::"))
+
+
+def _unlinked(scope: Scope, wanting: ElfObject, name: str) -> str:
+    other = "NSt3__1" in name
+    library, word = ("libc++", "clang++ -stdlib=libc++") if other else ("libstdc++", "g++")
+    there = next((item for item in scope.objects if item.name.startswith(f"{library}.so")), None)
+    if there is not None:
+        return f"{there.path}, which is loaded, is another {library} than {wanting.name} was built with"
+    return f"{wanting.name} isn't linked against {library}: link it with {word}, not with the C compiler"
 
 
 def base_name(mangled: str) -> str | None:

@@ -18,6 +18,8 @@ def installed_program(program: str, came_with: Path | None = None) -> str | None
     """
     if "\0" in program or not program:
         return None
+    if came_with is not None and Path(os.path.realpath(came_with)) == Path("/"):
+        came_with = None  # a machine's root is no build folder
     found = _on_path(Path(program).name, came_with)
     if "/" not in program:
         return found

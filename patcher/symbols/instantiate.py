@@ -78,9 +78,12 @@ def class_instance(text: str) -> tuple[str, str] | None:
     """Name and arguments of the class template's instance whose member (or table) a tidy name is."""
     table = _TABLE.match(text)
     scope = text[table.end() :] if table else _scope(text)
-    if not scope.endswith(">") or scope.startswith(("std::", "__gnu_cxx::")) or " " in _outside(scope):
+    if scope.startswith(("std::", "__gnu_cxx::")) or any(char in _outside(scope) for char in " ("):
         return None
-    at = Brackets(scope).partner.get(len(scope) - 1)
+    # a class inside of a template is instantiated with it
+    brackets = Brackets(scope)
+    scope = scope[: max((at for at in brackets.partner if scope[at] == ">"), default=-1) + 1]
+    at = brackets.partner.get(len(scope) - 1)
     return None if at is None else (scope[:at], scope[at:])
 
 

@@ -13,7 +13,12 @@ def tls_mismatches(closure: frozenset[ElfObject], item: ElfObject, scope: Scope)
 
     Linkers refuse it; a loader takes an address for an offset into the thread's block.
     """
-    local = frozenset().union(*[one.exports.tls for one in closure if one.exports.tls])
+    every = [one.exports.tls for one in closure if one.exports.tls]
+    local = frozenset().union(*every) if every else frozenset()
+    odd = {one.name for one in item.references if one.tls}
+    names = local.intersection(item.keys)
+    if not odd and not names:
+        return  # nearly always
     for wanted, key in zip(item.references, item.keys, strict=True):
         if wanted.tls == (key in local) or wanted.weak:
             continue

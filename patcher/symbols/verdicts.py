@@ -78,8 +78,12 @@ class Verdicts:
             if gap.why:
                 self.add(scope, gap.requester, "unreadable-file", gap.name, gap.why)
             elif not gap.assumed:
-                detail = f"{gap.requester.name} needs {gap.name}"
-                self.add(scope, gap.requester, "library-not-found", gap.name, detail)
+                from patcher.symbols.whereabouts import copies, searched
+
+                places = searched(scope, gap, self._search)
+                detail = f"{gap.requester.name} needs {gap.name}" + (f"; {places}" if places else "")
+                advice = copies(gap, self.inputs.objects)
+                self.add(scope, gap.requester, "library-not-found", gap.name, detail, advice)
         # what a library that isn't there would define can't be known to those who lead to it; and
         # what a plugin's host would have brought along may serve the plugin
         lost_company = not gaps.isdisjoint(scope.company)
@@ -175,8 +179,10 @@ class Verdicts:
         from patcher.symbols.hints import Hints
         from patcher.symbols.hosts import proposed
 
-        hints = Hints(self.inputs, {wanted.name for _, _, wanted in self._open})
-        nowhere: dict[tuple[str, str], tuple[Finding, Scope, str]] = {}
+        scopes = dict.fromkeys(scope for scope, _, _ in self._open)
+        loaded = list(dict.fromkeys(item for scope in scopes for item in scope.objects))
+        hints = Hints(self.inputs, {wanted.name for _, _, wanted in self._open}, self._search, loaded)
+        nowhere: dict[tuple[str, str], tuple[Finding, Scope, ElfObject, str]] = {}
         for scope, item, wanted in self._open:
             key = (str(item.path), _symbol(wanted))
             if key in nowhere:
@@ -185,20 +191,19 @@ class Verdicts:
             if hidden is not None:
                 where, found = hidden
                 detail = f"{where.name} defines it, but {found.why}"
-                self.add(
-                    scope, item, "hidden-definition", _symbol(wanted), detail, f"export it from {where.name}"
-                )
+                advice = found.advice or f"export it from {where.name}"
+                self.add(scope, item, "hidden-definition", _symbol(wanted), detail, advice)
             else:
                 finding = _finding(scope, item, "undefined-symbol", _symbol(wanted), _NOWHERE)
-                nowhere[key] = (finding, scope, wanted.name)
+                nowhere[key] = (finding, scope, item, wanted.name)
         self.lacking |= nowhere.keys()
         # modules that lack one program's names are one finding; advice takes the longest, and is for others
-        alone = {key: finding for key, (finding, _, _) in nowhere.items()}
+        alone = {key: finding for key, (finding, _, _, _) in nowhere.items()}
         for one in proposed(list(alone.values()), self.inputs.objects, self._search):
             key = (one.object, one.symbol)
             if alone.get(key) is one:
-                _, scope, name = nowhere[key]
-                self.findings.add(one._replace(suggestion=hints.suggestion(scope, name)))
+                _, scope, item, name = nowhere[key]
+                self.findings.add(one._replace(suggestion=hints.suggestion(scope, item, name)))
             else:
                 self.findings.add(one)
         self._open.clear()

@@ -14,6 +14,7 @@ from patcher import cli
 from patcher.base.errors import PatcherError
 from patcher.engine.patchset import load
 from patcher.symbols import repair
+from patcher.symbols.repair.batch import Candidate
 from patcher.symbols.repair.database import Compilation
 from patcher.symbols.repair.proof import Proof
 from patcher.symbols.repair.signature import Signature
@@ -172,14 +173,9 @@ def _fix(place: Path) -> int:
     """What ``--fix`` does when the compiler has said its word; a fix that stands there is not written again."""
     source = place / "src/llama-model-loader.cpp"
     line = "template bool loader::get_key<float>(const std::string &, float &, bool);"
-    fix = repair.Fix(
-        "_Z",
-        line,
-        Signature("bool", "loader::get_key", "<float>", ("const std::string &", "float &", "bool")),
-        Compilation(source, place, (), place / "x.o"),
-        1,
-        Proof(True),
-    )
+    shape = Signature("bool", "loader::get_key", "<float>", ("const std::string &", "float &", "bool"))
+    candidate = Candidate("_Z", shape, [line], proof=Proof(True))
+    fix = repair.Fix(candidate, Compilation(source, place, (), place / "x.o"), 1)
     try:
         repair.write([], place)  # takes back what was cut off
         if line not in source.read_text(encoding="utf-8"):

@@ -97,7 +97,15 @@ def _work(package: str) -> Work:
         for old in home.glob(f"{package}-*"):
             if old != place:
                 shutil.rmtree(old)
-        done = q8a8_patch("run", "--source", f"npm:node-llama-cpp@{package}", "--work", place, "--json")
+        done = q8a8_patch(
+            "run",
+            "--source",
+            f"npm:node-llama-cpp@{package}",
+            "--work",
+            place,
+            "--json",
+            "--cmake-arg=-DGGML_RPC=ON",
+        )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     return Work(place / "llama.cpp", place / "build" / "bin", report)

@@ -20,7 +20,7 @@ import pytest
 from patcher.model.gguf import TensorInfo, read
 from patcher.model.gguf_format import ValueType
 from patcher.model.gguf_writer import GgufWriter, NewTensor, make_value
-from tests.integration.conftest import NEWEST, Work, environment, stock_tree
+from tests.integration.conftest import NEWEST, Work, stock_tree
 from tests.integration.test_kernels import native
 
 pytestmark = [pytest.mark.network, pytest.mark.compiler, pytest.mark.llama, pytest.mark.slow]
@@ -54,19 +54,11 @@ def sources(tree: Path) -> list[Path]:
 
 @pytest.fixture(scope="session")
 def server(work: Work, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Upstream's RPC server of a tree that nobody has touched: what it knows of types is upstream's. The kernels
-    behind it are those that were built, which spares a build and changes nothing of what is sent."""
+    """A server whose RPC is that of a tree that nobody has touched: what it knows of types is upstream's. The
+    kernels behind it are those that were built, which spares a build."""
     stock = stock_tree(NEWEST)
-    program = stock / "tools/rpc/rpc-server.cpp"
-    return compiled([*sources(stock), program], stock, work, tmp_path_factory.mktemp("server") / "server")
-
-
-@pytest.fixture(scope="session")
-def client(work: Work, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The RPC backend of the patched tree, as a plugin for the programs that were built without."""
-    place = tmp_path_factory.mktemp("rpc") / "libggml-rpc.so"
-    plugin = ("-shared", "-fPIC", "-DGGML_BACKEND_DL", "-DGGML_BACKEND_BUILD")
-    return compiled(sources(work.tree), work.tree, work, place, *plugin)
+    place = tmp_path_factory.mktemp("server") / "server"
+    return compiled([*sources(stock), HERE / "serve.cpp"], stock, work, place)
 
 
 @contextmanager
@@ -75,9 +67,7 @@ def served(server: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [str(server), "-H", "127.0.0.1", "-p", str(port), "-t", "2"], stdout=subprocess.DEVNULL
-    )
+    process = subprocess.Popen([str(server), f"127.0.0.1:{port}"], stdout=subprocess.DEVNULL)
     try:
         for _ in range(200):
             with socket.socket() as probe:
@@ -94,9 +84,8 @@ def served(server: Path) -> Iterator[str]:
 class Device:
     """llama-perplexity with a device behind a stock server."""
 
-    def __init__(self, work: Work, server: Path, client: Path, text: Path) -> None:
+    def __init__(self, work: Work, server: Path, text: Path) -> None:
         self.work, self.server, self.text = work, server, text
-        self.env = environment(GGML_BACKEND_PATH=str(client))
 
     def perplexity(self, model: Path, *arguments: str | Path) -> tuple[str, str]:
         """The estimate to its last digit, and all that was said."""
@@ -105,7 +94,7 @@ class Device:
             command += ["-c", "128", "-b", "128", "--chunks", "1", "-t", "2", "-v"]
             command += [str(word).replace("{address}", address) for word in arguments]
             done = subprocess.run(
-                [str(part) for part in command], capture_output=True, text=True, env=self.env, timeout=600
+                [str(part) for part in command], capture_output=True, text=True, timeout=600
             )
         said = done.stdout + done.stderr
         assert done.returncode == 0, said[-3000:]
@@ -115,8 +104,8 @@ class Device:
 
 
 @pytest.fixture(scope="session")
-def device(work: Work, server: Path, client: Path, text: Path) -> Device:
-    return Device(work, server, client, text)
+def device(work: Work, server: Path, text: Path) -> Device:
+    return Device(work, server, text)
 
 
 WAYS = {

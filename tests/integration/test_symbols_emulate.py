@@ -164,3 +164,53 @@ def test_bitcode_is_no_linker_script(tmp_path: Path) -> None:
     (tmp_path / "main.o").write_bytes(b"BC\xc0\xde = 1; INPUT(libnone.so)")
     ours = refusals(parse(["main.o", "libuse.so"], tmp_path), linker_named("lld-14"), Library(Search()))
     assert [one.symbol for one in ours] == ["f"]
+
+
+FAILING = """cmake_minimum_required(VERSION 3.16)
+project(p C)
+file(WRITE ${CMAKE_BINARY_DIR}/base.c "int name(void){return 1;}")
+file(WRITE ${CMAKE_BINARY_DIR}/mid.c "int name(void); int mid(void){return name();}")
+file(WRITE ${CMAKE_BINARY_DIR}/main.c "int name(void), mid(void); int main(void){return mid()-name();}")
+add_library(base SHARED ${CMAKE_BINARY_DIR}/base.c)
+add_library(mid SHARED ${CMAKE_BINARY_DIR}/mid.c)
+target_link_libraries(mid PRIVATE base)
+add_executable(app ${CMAKE_BINARY_DIR}/main.c)
+target_link_libraries(app PRIVATE mid)
+"""
+
+
+@pytest.mark.parametrize("generator", ["Ninja", "Unix Makefiles"])
+def test_a_link_that_failed(generator: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It has no output; and beside it lies what CMake made to try the compiler."""
+    if not have("cmake", "ninja", "make"):
+        pytest.skip("needs cmake, ninja and make")
+    shop = Workshop(tmp_path)
+    shop.source("CMakeLists.txt", FAILING)
+    shop.run("cmake", "-G", generator, "-S", ".", "-B", "build")
+    made = shop.run("cmake", "--build", "build", "--", "-k" if generator != "Ninja" else "-k0", ok=False)
+    assert "DSO missing from command line" in made.stdout + made.stderr
+    build = tmp_path / "build"
+    assert list(build.rglob("CMakeDetermineCompilerABI_C.bin"))
+    assert not (build / "app").exists()
+    for path in (build, build / "app"):
+        assert run(["verify-symbols", "--emulate", "bfd", str(path)]) == 1
+        text = capsys.readouterr().out
+        assert "undefined-symbol" in text
+        assert "name" in text
+
+
+def test_a_command_that_nobody_has_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop = Workshop(tmp_path)
+    shop.library("use", "int f(void); int use(void){return f();}")
+    shop.compile("main.c", "int use(void); int main(void){return use();}")
+    monkeypatch.chdir(tmp_path)
+    words = ["g++", "main.o", "-o", "app", "-L.", "-luse"]
+    assert shop.run(*words, ok=False).returncode
+    assert run(["verify-symbols", "--emulate", "bfd", "--", *words]) == 1
+    assert "ld.bfd refuses to link app" in capsys.readouterr().out
+    shop.source("f.c", "int f(void){return 0;}")
+    shop.run("gcc", "-fPIC", "-c", "f.c")
+    assert run(["verify-symbols", "--emulate", "bfd", "--", *words, "f.o"]) == 0
+    assert shop.run(*words, "f.o", ok=False).returncode == 0

@@ -109,6 +109,7 @@ class LinkLine:
     rpath_link: list[str] = field(default_factory=list)
     sysroot: str | None = None
     shared: bool = False
+    pie: bool = False
     relocatable: bool = False
     static: bool = False
     starts_static: bool = False  # where the last -Bstatic or -Bdynamic counts for what stands before any, too
@@ -240,6 +241,8 @@ def _is_word(body: str) -> bool:
 def _option(line: LinkLine, name: str, value: str | None) -> None:
     if name in ("shared", "Bshareable"):
         line.shared = True
+    elif name in ("pie", "pic-executable"):
+        line.pie = True
     elif name in ("r", "i", "relocatable"):
         line.relocatable = True
     elif name == "o" and value:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,10 +37,46 @@ def link_line(target: Path) -> LinkLine:
             f"{target}: looked for its link command in a build folder above it; found none",
             hint="name files in the folder that they were built in",
         )
+    return _line(command)
+
+
+def _line(command: Command) -> LinkLine:
     arguments, left_out = linker_arguments(command)
     line = parse(arguments, command.folder)
     line.left_out += left_out
     return line
+
+
+def is_command(words: Sequence[str | Path]) -> bool:
+    """Whether these are no files but a command: a compiler's or linker's name, and what it is given."""
+    first = str(words[0]) if words else ""
+    name = Path(first).name
+    return len(words) > 1 and not Path(first).is_dir() and bool(_DRIVER.search(name) or _LINKER.match(name))
+
+
+def given_line(words: Sequence[str | Path]) -> LinkLine:
+    """The link that a command would make in the current folder. Raises :class:`UsageError` as above."""
+    return _line(Command(tuple(map(str, words)), Path.cwd()))
+
+
+def outputs(folder: Path) -> list[Path]:
+    """What the build folder at or above ``folder`` links at or below it, made or not."""
+    real = folder.resolve()
+    for place in (real, *real.parents):
+        if (place / "build.ninja").is_file():
+            commands: Iterable[Command] = _from_ninja(place, None)
+        elif (place / "CMakeCache.txt").is_file():
+            commands = _from_make(place)
+        else:
+            continue
+        made = (_output(command) for command in commands if _links(command))
+        return sorted({one for one in made if one is not None and one.is_relative_to(real)})
+    return []
+
+
+def _links(command: Command) -> bool:
+    """Whether a command links: archivers and whatever else has an output don't."""
+    return any(_DRIVER.search(word) or _LINKER.match(Path(word).name) for word in command.words[:4])
 
 
 def find(target: Path) -> Command | None:
@@ -60,12 +96,13 @@ def find(target: Path) -> Command | None:
     return None
 
 
-def _from_ninja(folder: Path, target: Path) -> Iterator[Command]:
+def _from_ninja(folder: Path, target: Path | None) -> Iterator[Command]:
     """``ninja -t commands`` prints and runs nothing."""
     ninja = installed_program("ninja", folder)
     if ninja is None:
         raise UsageError(f"{folder}: looked for ninja on PATH, found none", hint=install_hint("ninja"))
-    command = [ninja, "-C", str(folder), "-t", "commands", "--", str(target.relative_to(folder))]
+    command = [ninja, "-C", str(folder), "-t", "commands", "--"]
+    command += [str(target.relative_to(folder))] if target is not None else []
     try:
         done = processes.run(command, env=asked(), seconds=TIMEOUT, memory=MEMORY)
     except processes.ProcessError as why:

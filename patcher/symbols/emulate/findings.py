@@ -7,7 +7,8 @@ from pathlib import Path
 
 from patcher.base.progress import SILENT, Reporter
 from patcher.symbols.check import check
-from patcher.symbols.emulate.commands import link_line
+from patcher.symbols.emulate.commandline import LinkLine
+from patcher.symbols.emulate.commands import given_line, is_command, link_line, outputs
 from patcher.symbols.emulate.linkers import linker_named
 from patcher.symbols.emulate.refusals import Refusal, refusals
 from patcher.symbols.findings import Collection, Finding, Report, in_order
@@ -32,33 +33,78 @@ def emulate(
 ) -> Report:
     """What the linker ``name`` (``bfd``, ``lld-19``; or ``loader``) says of each file at or below ``paths``.
 
-    Each file's own link command is used. Raises :class:`UsageError` where there is none, for an unknown
+    Each file's own link command is used, that of one that isn't there (its link failed), too; what CMake
+    made to try the compiler is passed over. ``paths`` may be such a command itself.
+    Raises :class:`UsageError` where there is none, for an unknown
     linker, and as :func:`patcher.symbols.check` does.
     """
     paths = list(paths)
     ignores = ignore if isinstance(ignore, Ignores) else Ignores.of(ignore)
+    if is_command(paths) and name != LOADER:
+        return _of_links([given_line(paths)], name, options, ignores, reporter)
+    unmade = [path for path in paths if not path.exists()]
+    if unmade and name != LOADER:
+        lines = [link_line(path) for path in unmade]
+        rest = [path for path in paths if path not in unmade]
+        told = _of_links(lines, name, options, ignores, reporter)
+        if not rest:
+            return told
+        other = emulate(rest, name, options=options, hosts=hosts, ignore=ignores, reporter=reporter)
+        return other._replace(
+            objects=other.objects + told.objects, findings=in_order([*told.findings, *other.findings])
+        )
     loader = check(paths, options=options, hosts=hosts, reporter=reporter)
     if name == LOADER:
         kept = ignores.apply(one for one in loader.findings if one.rule in _FATAL)
         return loader._replace(findings=in_order(kept.findings), ignored=kept.ignored)
     linker = linker_named(name)
     library = Library(Search(options or SearchOptions.from_environment()))
-    objects = gather(paths, library).objects
+    named = {path.resolve() for path in paths}
+    targets = {
+        item.path for item in gather(paths, library).objects if item.path in named or not _tries(item.path)
+    }
+    targets |= {one for path in paths if path.is_dir() for one in outputs(path)}
     fatal = {one.symbol.partition("@")[0] for one in loader.findings if one.rule in _FATAL}
     findings = Collection()
-    with reporter.step(f"Asking {linker.name}", total=len(objects)) as step:
-        for number, item in enumerate(objects):
-            step.update(done=number, detail=item.path.name)
-            line = link_line(item.path)
+    with reporter.step(f"Asking {linker.name}", total=len(targets)) as step:
+        for number, target in enumerate(sorted(targets)):
+            step.update(done=number, detail=target.name)
+            line = link_line(target)
             if line.left_out:
                 words = " ".join(line.left_out)
-                reporter.warn(f"{item.path}: {words} of its link command is not obeyed, libraries may lack")
+                reporter.warn(f"{target}: {words} of its link command is not obeyed, libraries may lack")
             for refusal in refusals(line, linker, library):
-                findings.add(_finding(refusal, item.path, linker.name, fatal))
+                findings.add(_finding(refusal, target, linker.name, fatal))
     kept = ignores.apply(findings)
     return Report(
-        len(objects), loader.symbols, in_order(kept.findings), kept.ignored, omitted=findings.omitted
+        len(targets), loader.symbols, in_order(kept.findings), kept.ignored, omitted=findings.omitted
     )
+
+
+def _tries(path: Path) -> bool:
+    """Whether CMake made it for itself, to learn what the compiler is and can."""
+    return "CMakeFiles" in path.parts
+
+
+def _of_links(
+    lines: list[LinkLine],
+    name: str,
+    options: SearchOptions | None,
+    ignores: Ignores,
+    reporter: Reporter,
+) -> Report:
+    """The refusals of links whose outputs aren't there: the loader has no say in them."""
+    linker = linker_named(name)
+    library = Library(Search(options or SearchOptions.from_environment()))
+    findings = Collection()
+    with reporter.step(f"Asking {linker.name}", total=len(lines)) as step:
+        for number, line in enumerate(lines):
+            output = line.folder / line.output
+            step.update(done=number, detail=output.name)
+            for refusal in refusals(line, linker, library):
+                findings.add(_finding(refusal, output, linker.name, {refusal.symbol.partition("@")[0]}))
+    kept = ignores.apply(findings)
+    return Report(len(lines), 0, in_order(kept.findings), kept.ignored, omitted=findings.omitted)
 
 
 def _finding(refusal: Refusal, output: Path, linker: str, fatal: set[str]) -> Finding:

@@ -83,7 +83,7 @@ _LLD: dict[str, Any] = {
     "heeds_undefined_version": True, "unknown_options": (*_COPY, "--require-defined"),
 }  # fmt: skip
 _MOLD: dict[str, Any] = {
-    "hardened_by": Hardened.NONE, "archives_by_rank": True, "relaxes_foreign": False,
+    "hardened_by": Hardened.NONE, "archives_by_rank": True, "relaxes_foreign": False, "requires": True,
     "hidden_is_fatal": False, "resolves_defsym": False,
     "unknown_options": _COPY,
 }  # fmt: skip

@@ -83,7 +83,8 @@ def refusals(line: LinkLine, linker: Linker, library: Library) -> list[Refusal]:
 def _told(table: Table, told: Reported, name: str) -> bool:
     if table.linker.family == "gold" and table.line.unresolved == "ignore-in-object-files":
         # it means symbols that no library mentions
-        return any(user for wanted in [table.wanted[name, None]] for _, user in wanted.users)
+        mentioned = any(user for _, user in table.wanted[name, None].users)
+        return mentioned and (not table.line.shared or "defs" in table.line.policy)
     return told.objects
 
 
@@ -133,6 +134,10 @@ def _in_objects(table: Table, told: Reported, kept: Kept | None) -> list[Refusal
     if linker.resolves_defsym:
         for name in sorted(line.needed_by_defsym):
             known = linker.takes_library_value and not line.shared and (name, None) in table.by_library
+            # one that is called after itself stands for a library's
+            known = known or (
+                linker.family != "bfd" and name in line.circular and (name, None) in table.by_library
+            )
             known = known or name in line.defined - line.circular or linker_own(name)
             if name not in table.objects and not known:
                 found.append(Refusal(name, None, "a --defsym names it, and no object defines it", fatal=True))
@@ -151,12 +156,13 @@ def _in_objects(table: Table, told: Reported, kept: Kept | None) -> list[Refusal
         strong = [one for one in uses if not one.weak]
         if not strong and key not in table.by_library and _hardened(table, name, wanted):
             strong = uses
-        if not strong:
-            continue
+        if not strong or (linker.hardened_by is Hardened.NONE and wanted.objects[0].weak):
+            continue  # or: the first reference, a weak one, has settled it
         user = table.units[strong[0].unit].path
         if name in table.hidden and told.hidden:
             why = "wanted with hidden visibility, so no library can define it"
-            found.append(Refusal(name, user, why, fatal=linker.hidden_is_fatal))
+            known = linker.family == "gold" and key in table.by_library  # worse than one that is nowhere
+            found.append(Refusal(name, user, why, fatal=linker.hidden_is_fatal or known))
         elif _told(table, told, name) and key not in table.by_library:
             found.append(Refusal(name, user, "defined nowhere on the line"))
     return found
@@ -170,17 +176,19 @@ def _kept(table: Table, hidden: set[str]) -> Kept:
     roots = {line.entry or "_start"} | line.asked_for | line.kept
     roots |= line.needed_by_defsym if linker.resolves_defsym else set()
     by_libraries = {key[0] for key, wanted in table.wanted.items() if any(one for _, one in wanted.users)}
-    if linker.family != "bfd":  # what a library defines too is exported, to go before its definition
-        by_libraries |= {name for name, _ in table.by_library}
+    # what a library defines too is exported, to go before its definition
+    by_libraries |= {name for name, _ in table.by_library}
     if linker.family == "bfd":
         by_libraries -= hidden
     elif linker.family != "gold":
         by_libraries -= {name for name, visible in table.objects.items() if not visible}
     roots |= by_libraries
+    # bfd makes a program without libraries a static one, which exports nothing
+    dynamic = linker.family != "bfd" or bool(table.libraries) or line.pie
     for name, visible in table.objects.items():
         listed = any(one.lists(name) for one in lists) or any(fnmatchcase(name, one) for one in line.exported)
         seen = visible or (linker.family == "mold" and name not in hidden)
-        if (visible and (line.shared or line.export_all)) or (seen and listed):
+        if (visible and (line.shared or (line.export_all and dynamic))) or (seen and listed):
             roots.add(name)
     return collect(table.units, (name.encode("utf-8", "surrogateescape") for name in roots))
 
@@ -194,7 +202,7 @@ def _in_script(table: Table, script: VersionScript) -> list[Refusal]:
         return []
     if linker.family == "gold":  # looks at what goes into a version with a name
         script = VersionScript([one for one in script.exported if script.versions and not one.cpp])
-    names = script.unmatched(table.objects)
+    names = script.unmatched({*table.objects, *table.lazily()})
     return [
         Refusal(
             name, line.version_script, "the version script names it, and no object defines it", fatal=True

@@ -91,6 +91,7 @@ class Table:
     first: dict[str, int] = field(default_factory=dict)  # who serves, by its identity, where rank decides
     dropped: dict[str, ElfObject] = field(default_factory=dict)  # --as-needed, by soname
     lost: dict[str, int] = field(default_factory=dict)  # archives before this one serve it no more
+    ended: bool = False  # all of the line was read
     _lazy: list[Input] = field(default_factory=list)
     followed: list[ElfObject] = field(default_factory=list)  # not on the line, needed by what is
     lto: bool = False
@@ -98,6 +99,7 @@ class Table:
     def take(self, parts: list[Input]) -> None:
         """Go along the line."""
         if self.linker.archives_by_rank:
+            self.ended = True
             self._by_rank(parts)
             return
         lazy = self._lazy
@@ -126,6 +128,13 @@ class Table:
                     )
             if not self.linker.archives_in_order:
                 self._extract(lazy)
+        self._at_end()
+
+    def _at_end(self) -> None:
+        """What a --defsym names is looked for in archives when all else was read."""
+        self.ended = True
+        if not self.linker.archives_in_order:
+            self._extract(self._lazy)
 
     def _by_rank(self, parts: list[Input]) -> None:
         """All objects and libraries, then of what is lazy what serves: a strong definition, and the first."""
@@ -191,8 +200,13 @@ class Table:
             if symbol.defined and not symbol.local:
                 name = symbol.name.decode("utf-8", "surrogateescape")
                 wanted = self.wanted.get((name, None))
-                asked = name in self.line.asked_for or name in self.line.needed_by_defsym
-                if not asked and (wanted is None or not wanted.hard):
+                asked = name in self.line.asked_for or (
+                    name in self.line.needed_by_defsym and (self.linker.archives_in_order or self.ended)
+                )
+                hard = wanted is not None and (
+                    wanted.hard or (self.linker.archives_by_rank and any(one for _, one in wanted.users))
+                )
+                if not asked and not hard:
                     continue
                 if self.linker.archives_by_rank:
                     if name not in self.objects and self.first.get(name) == id(unit):
@@ -271,6 +285,7 @@ class Table:
             wanted.hard
             and key not in self.by_library
             and key[0] not in self.objects
+            and key[0] not in self.line.defined
             and key in defines(library)
             for key, wanted in self.wanted.items()
         )
@@ -306,9 +321,19 @@ class Table:
             return False
         symbols = self.units[use.unit].symbols
         return self.linker.relaxes_foreign or not any(
-            one.tls and not one.defined and one.name.decode("utf-8", "surrogateescape") not in self.objects
+            one.tls and not one.defined and self._foreign(one.name.decode("utf-8", "surrogateescape"))
             for one in symbols
         )
+
+    def _foreign(self, name: str) -> bool:
+        return name not in self.objects and (name, None) in self.by_library
+
+    def lazily(self) -> set[str]:
+        """What members of archives define, taken or not."""
+        symbols = (one for part in self._lazy for unit in part.units for one in unit.symbols)
+        return {
+            one.name.decode("utf-8", "surrogateescape") for one in symbols if one.defined and not one.local
+        }
 
     def serves_library(self, key: Key) -> bool | None:
         """Whether a library that wants ``key`` gets it; None where it is there and not exported."""

@@ -2,53 +2,77 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from patcher.base.errors import ConflictError, UsageError
 from patcher.base.progress import SILENT, Reporter
 from patcher.symbols.findings import Finding, Report
+from patcher.symbols.repair.batch import Batch, Candidate, splices
 from patcher.symbols.repair.database import Compilation, find_database, read_database
 from patcher.symbols.repair.declaration import parameter_names
 from patcher.symbols.repair.owner import find_owner
-from patcher.symbols.repair.proof import Proof, defined_by, judged
+from patcher.symbols.repair.proof import Proof
 from patcher.symbols.repair.signature import Signature, signature
 
-if TYPE_CHECKING:
-    from patcher.engine.anchors import Splice
+KIND = "instantiations"  # what 'revert --type' calls them
 
 
 @dataclass(frozen=True)
 class Fix:
-    """One line for one symbol. ``proof`` is None where nobody asked for it."""
+    """One line for one symbol. Its proof is None where nobody asked for it."""
 
-    symbol: str
-    line: str
-    signature: Signature
+    candidate: Candidate
     compilation: Compilation
     instances: int
-    proof: Proof | None = None
+
+    @property
+    def symbol(self) -> str:
+        """The mangled name."""
+        return self.candidate.symbol
+
+    @property
+    def line(self) -> str:
+        """The explicit instantiation."""
+        return self.candidate.line
+
+    @property
+    def signature(self) -> Signature:
+        """The instance, taken apart."""
+        return self.candidate.signature
+
+    @property
+    def proof(self) -> Proof | None:
+        """Whether it helps; None where nobody asked."""
+        return self.candidate.proof
+
+    @property
+    def proven(self) -> bool:
+        """Whether a compiler said so."""
+        return self.proof is not None and self.proof.proven
 
     @property
     def text(self) -> str:
         """One line for people."""
         text = f"add to {self.compilation.source}, which has {self.instances} others: {self.line}"
         if self.proof is None:
-            return text
-        return f"{text} (proven by compiling)" if self.proof.proven else f"{text} ({self.proof.detail})"
+            return f"{text} (not proven: --prove compiles it)"
+        return (
+            f"{text} (proven by compiling)"
+            if self.proof.proven
+            else f"{text} (not proven: {self.proof.detail})"
+        )
 
 
 def fixes(report: Report, *, proven: bool = False, reporter: Reporter = SILENT) -> list[Fix]:
     """A fix for each undefined template member whose owner a ``compile_commands.json`` above tells.
 
-    With ``proven`` each is compiled. The build's objects have to be there.
+    With ``proven`` every source is compiled with its lines in it. The build's objects have to be there.
     """
     found: dict[str, Fix] = {}
     databases: dict[Path, list[Compilation]] = {}
-    compiled: dict[tuple[str, Path], set[bytes] | Proof] = {}
+    batches: dict[Path, Batch] = {}
     wanted = [one for one in report.findings if one.rule == "undefined-symbol"]
     with reporter.step("Looking for fixes", total=len(wanted)) as step:
         for number, finding in enumerate(wanted):
@@ -60,18 +84,17 @@ def fixes(report: Report, *, proven: bool = False, reporter: Reporter = SILENT) 
             if path not in databases:
                 databases[path] = read_database(path)
             owner = find_owner(shape, databases[path])
-            if owner is None:
+            if owner is None or not owner.compilation.source.is_file():
                 continue
             source = owner.compilation.source
-            line = shape.directive(parameter_names(shape, source) if source.is_file() else ())
-            proof = None
-            if proven:  # one line may serve several symbols, and compiling takes its time
-                if (line, source) not in compiled:
-                    compiled[line, source] = defined_by(line, owner.compilation)
-                proof = judged(compiled[line, source], finding.symbol)
-            found[finding.symbol] = Fix(
-                finding.symbol, line, shape, owner.compilation, owner.instances, proof
-            )
+            one = Candidate(finding.symbol, shape, shape.lines(parameter_names(shape, source)))
+            batches.setdefault(source, Batch(owner.compilation)).candidates.append(one)
+            found[finding.symbol] = Fix(one, owner.compilation, owner.instances)
+    if proven:
+        with reporter.step("Compiling them", total=len(batches)) as step:
+            for number, (source, batch) in enumerate(batches.items()):
+                step.update(done=number, detail=source.name)
+                batch.prove()
     return list(found.values())
 
 
@@ -87,54 +110,41 @@ def suggested(report: Report, made: Iterable[Fix]) -> Report:
 
 
 def write(made: Iterable[Fix], root: Path, *, reporter: Reporter = SILENT) -> tuple[str, ...]:
-    """Write proven fixes into the checkout ``root``, all or none; ``q8a8-patch revert`` takes them back.
+    """Write what is proven into the tree ``root``, all or none; ``q8a8-patch revert`` takes it back.
 
-    Returns the files. Raises :class:`ConflictError` for a fix that is not proven,
-    :class:`UsageError` for one that belongs in a file outside of ``root``.
+    Returns the files. What isn't proven is left out, and told. Raises :class:`ConflictError` where nothing
+    is proven, :class:`UsageError` for a fix that belongs in a file outside of ``root``.
     """
     from patcher.engine import transaction
     from patcher.engine.journal import Journal
     from patcher.engine.plan import FilePlan
     from patcher.engine.step import take
     from patcher.engine.tree import WorkTree
-    from patcher.engine.type_file import SHIPPED
 
-    tree = WorkTree(root)
-    by_file: dict[str, list[Fix]] = {}
-    # an instance of a class serves all of its members
-    for fix in {one.line: one for one in made}.values():
-        if fix.proof is None or not fix.proof.proven:
-            why = fix.proof.detail if fix.proof is not None else "it was not compiled"
-            raise ConflictError(f"{fix.line}: not proven, {why}; nothing was written")
+    made, tree = list(made), WorkTree(root)
+    by_file: dict[str, list[Candidate]] = {}
+    doubtful = [fix for fix in made if not fix.proven]
+    for fix in made:
+        if not fix.proven:
+            continue
         source = fix.compilation.source.resolve()
         if not source.is_relative_to(tree.root):
             raise UsageError(f"{tree.root}: looked for {source} in it, found it elsewhere")
-        by_file.setdefault(source.relative_to(tree.root).as_posix(), []).append(fix)
+        by_file.setdefault(source.relative_to(tree.root).as_posix(), []).append(fix.candidate)
+    for fix in doubtful if by_file else ():
+        reporter.warn(
+            f"{fix.line}: not proven, left out ({fix.proof.detail if fix.proof else 'not compiled'})"
+        )
+    if doubtful and not by_file:
+        why = doubtful[0].proof.detail if doubtful[0].proof is not None else "it was not compiled"
+        raise ConflictError(f"{doubtful[0].line}: not proven, {why}; nothing was written")
     journal = Journal(tree)
     with journal.lock():
         transaction.heal(journal, reporter)
         files = []
         for path, group in by_file.items():
             before = tree.read(path) or b""
-            splices = tuple((f"instantiate:{fix.symbol}", _splice(path, before, fix)) for fix in group)
-            files.append(FilePlan(path, before, tuple(sorted(splices, key=lambda item: item[1].start))))
+            files.append(FilePlan(path, before, tuple(splices(path, before, group))))
         if files:
-            take(journal, [transaction.change_of(file) for file in files], SHIPPED[0])
+            take(journal, [transaction.change_of(file) for file in files], KIND)
     return tuple(by_file)
-
-
-def _splice(path: str, data: bytes, fix: Fix) -> Splice:
-    """Behind the last explicit instantiation of the same template, else at the end of the file."""
-    from patcher.engine.anchors import Place, Site, Source, splice
-
-    source = Source(path, data)
-    name = rb"(?:\w+\s*::\s*)*" + re.escape(fix.signature.base.encode())
-    there = list(
-        re.finditer(rb"^[ \t]*template\s(?!\s*<)[^;{}]{0,500}\b" + name + rb"\s*<[^;{}]*;", source.code, re.M)
-    )
-    if there:
-        at = source.line_end(there[-1].end() - 1)
-        site = Site(fix.signature.name, at, at, Place.LINES, source.indent(there[-1].start()))
-    else:
-        site = Site(fix.signature.name, len(data), len(data), Place.LINES, blank_before=1)
-    return splice(source, site, fix.line)

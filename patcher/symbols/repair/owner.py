@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from patcher.symbols.ldconfig import read_file
 from patcher.symbols.relocatable import members
 from patcher.symbols.repair.database import Compilation
-from patcher.symbols.repair.signature import Signature, signature
+from patcher.symbols.repair.signature import Signature, bare, signature
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Owner:
 
 def find_owner(wanted: Signature, database: list[Compilation]) -> Owner | None:
     """The compilation whose object defines most instances of ``wanted``'s template; None where none does."""
-    needle = f"{len(wanted.base)}{wanted.base}I".encode()  # a template's name and the start of its arguments
+    needle = f"{len(wanted.word)}{wanted.word}".encode()  # as it stands in the mangled name
     best: Owner | None = None
     for compilation in database:
         data = read_file(compilation.object)
@@ -39,4 +39,6 @@ def find_owner(wanted: Signature, database: list[Compilation]) -> Owner | None:
 
 
 def _same(there: Signature, wanted: Signature) -> bool:
-    return (there.name, there.is_class) == (wanted.name, wanted.is_class)
+    # a conversion is called after the type that it makes
+    names = (bare(one.name).partition("::operator ")[0] for one in (there, wanted))
+    return next(names) == next(names) and there.is_class == wanted.is_class and there.kind == wanted.kind

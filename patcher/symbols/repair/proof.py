@@ -57,28 +57,49 @@ def judged(names: set[bytes] | Proof, mangled: str) -> Proof:
 
 
 def defined_by(directive: str, compilation: Compilation) -> set[bytes] | Proof:
-    """What the object defines with ``directive`` behind its source; a failed proof where it isn't compiled.
+    """What the object defines with ``directive`` behind its source; a failed proof without a compiler."""
+    done = compiled(compilation.source.read_bytes() + f"\n{directive}\n".encode(), compilation)
+    if isinstance(done, Proof):
+        return done
+    return done.names if done.names is not None else Proof(False, done.refusal)
 
-    The source itself is not touched. The optimization is that of the build: without it the compiler emits
-    implicit instances too, which prove nothing, because at -O3 they are inlined and gone.
+
+@dataclass(frozen=True)
+class Compiled:
+    """What an object defines; None where the compiler refuses: its words, and the lines that they name."""
+
+    names: set[bytes] | None
+    refusal: str = ""
+    lines: frozenset[int] = frozenset()
+
+
+def compiled(text: bytes, compilation: Compilation) -> Compiled | Proof:
+    """Compile ``text`` as if it stood in the compilation's source, which is not touched.
+
+    A failed proof where no compiler is run. The optimization is that of the build: without it the compiler
+    emits implicit instances too, which prove nothing, because at -O3 they are inlined and gone.
     """
     with tempfile.TemporaryDirectory(prefix="q8a8-proof-") as name:
         folder = Path(name)
         source = folder / f"proof{compilation.source.suffix}"
-        source.write_text(f'#include "{compilation.source}"\n{directive}\n', encoding="utf-8")
+        source.write_bytes(text)
         out = folder / "proof.o"
         arguments = _understood(compilation)
         if isinstance(arguments, Proof):
             return arguments
-        command = [*arguments, "-w", "-g0", "-c", str(source), "-o", str(out)]
+        # quoted includes are looked for beside the source, as ever
+        beside = ["-iquote", str(compilation.source.parent)]
+        command = [*arguments[:1], *beside, *arguments[1:], "-w", "-g0", "-c", str(source), "-o", str(out)]
         try:
             done = processes.run(command, folder=compilation.folder, env=building(), seconds=TIMEOUT)
         except processes.ProcessError as why:
             return Proof(False, f"the compiler {why.message}")
         if done.code:
             error = next((line for line in done.errors.splitlines() if "error" in line), "without a word")
-            return Proof(False, f"the compiler refuses it: {error.strip()}")
-        return {symbol.name for unit in members(out) for symbol in unit.symbols if symbol.defined}
+            error = error.strip().replace(str(source), compilation.source.name)
+            numbers = re.findall(rf"{re.escape(str(source))}:(\d+)", done.errors)
+            return Compiled(None, f"the compiler refuses it: {error}", frozenset(map(int, numbers)))
+        return Compiled({one.name for unit in members(out) for one in unit.symbols if one.defined})
 
 
 def _understood(compilation: Compilation) -> list[str] | Proof:
@@ -108,7 +129,6 @@ def _understood(compilation: Compilation) -> list[str] | Proof:
             kept.append(word)
         else:
             return Proof(False, f"{word}: an argument of its compile command that is not known here")
-    # quoted includes of the source are looked for beside it, as ever: it is included by its own path
     return kept
 
 
