@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from patcher.audit.judged import Judged
-from patcher.audit.sites import SUFFIXES, Site
+from patcher.audit.sites import SUFFIXES, SiblingSite
 from patcher.audit.waivers import Waiver, load, own
 from patcher.base.progress import SILENT, Reporter
 from patcher.engine.patchset import PatchSet
@@ -20,14 +20,14 @@ from patcher.engine.plan import Plan
 from patcher.engine.planning import make_plan
 from patcher.engine.tree import ListedTree
 
-__all__ = ["Audit", "Audited", "Site", "Waiver", "audit"]
+__all__ = ["Audit", "Audited", "SiblingSite", "Waiver", "audit"]
 
 
 @dataclass(frozen=True)
 class Audited:
     """A site and what is to be said of it: ``handled``, ``waived`` or ``new``."""
 
-    site: Site
+    site: SiblingSite
     state: str
     reason: str = ""
 
@@ -86,7 +86,7 @@ def audit(
     return Audit(tree.name, tuple(audited), tuple(rule for rule in rules if rule not in used))
 
 
-def _all_sites(tree: ListedTree, plan: Plan, patchset: PatchSet, reporter: Reporter) -> Iterator[Site]:
+def _all_sites(tree: ListedTree, plan: Plan, patchset: PatchSet, reporter: Reporter) -> Iterator[SiblingSite]:
     planned = {file.path: file.after() for file in plan.files}
     paths = sorted({*tree.files(), *planned})
     paths = [path for path in paths if PurePosixPath(path).suffix in SUFFIXES]

@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import astuple
 
-from patcher.audit.sites import Site, pattern, sites
+from patcher.audit.sites import SiblingSite, pattern, sites
 from patcher.base.cache import cache_dir
 from patcher.base.machine import processors
 from patcher.drift.verdicts import fingerprint
@@ -33,7 +33,7 @@ class Judged:
     def _open(self) -> sqlite3.Connection:
         return sqlite3.connect(self.place, timeout=60)
 
-    def sites(self, files: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, list[Site]]]:
+    def sites(self, files: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, list[SiblingSite]]]:
         """(path, its sites) of ``files``, in their order; what is new is judged, on all processors."""
         named = pattern(self.kind)
         asked = [(path, data, _key(path, data)) for path, data in files if named.search(data)]
@@ -47,13 +47,13 @@ class Judged:
         for path, _, key in asked:
             yield path, known[key] if key in known else made[key]
 
-    def _known(self, keys: set[str]) -> dict[str, list[Site]]:
-        found: dict[str, list[Site]] = {}
+    def _known(self, keys: set[str]) -> dict[str, list[SiblingSite]]:
+        found: dict[str, list[SiblingSite]] = {}
         with closing(self._open()) as database:
             for key in keys:
                 row = database.execute("SELECT sites FROM judged WHERE content = ?", (key,)).fetchone()
                 if row is not None:
-                    found[key] = [Site(*one) for one in json.loads(row[0])]
+                    found[key] = [SiblingSite(*one) for one in json.loads(row[0])]
         return found
 
 
@@ -61,7 +61,7 @@ def _key(path: str, data: bytes) -> str:
     return hashlib.sha256(path.encode("utf-8", "surrogateescape") + b"\0" + data).hexdigest()
 
 
-def _judged(todo: list[tuple[str, bytes, QuantType]]) -> list[list[Site]]:
+def _judged(todo: list[tuple[str, bytes, QuantType]]) -> list[list[SiblingSite]]:
     count = min(processors(), len(todo))
     if len(todo) <= _FEW or count <= 1:
         return [_one(item) for item in todo]
@@ -72,5 +72,5 @@ def _judged(todo: list[tuple[str, bytes, QuantType]]) -> list[list[Site]]:
     return [made[number] for number in range(len(todo))]
 
 
-def _one(item: tuple[str, bytes, QuantType]) -> list[Site]:
+def _one(item: tuple[str, bytes, QuantType]) -> list[SiblingSite]:
     return list(sites(*item))

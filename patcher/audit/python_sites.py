@@ -11,7 +11,7 @@ from patcher.engine.quant_type import QuantType
 
 
 @dataclass(frozen=True)
-class Place:
+class PythonSite:
     """One place in a Python file. ``line`` counts from 1."""
 
     line: int
@@ -23,7 +23,7 @@ class Place:
 
 def places(
     data: bytes, found: list[re.Match[bytes]], kind: QuantType, ours: Callable[[str, QuantType], str]
-) -> Iterator[Place]:
+) -> Iterator[PythonSite]:
     """The matches that stand in code, judged. A file that Python can't parse has only kind ``text``."""
     text = data.decode("utf-8", "replace")
     lines = text.splitlines()
@@ -37,14 +37,14 @@ def places(
         column = offset - (data.rfind(b"\n", 0, offset) + 1)
         shown = lines[line - 1].strip() if line <= len(lines) else ""
         if module is None:
-            yield Place(line, "text", "", shown, False)
+            yield PythonSite(line, "text", "", shown, False)
             continue
         chain = _chain(module, line, column)
         if len(chain) < 2 or _is_prose(chain) or _is_comment(chain[-1], line):
             continue
         owner = next((node.name for node in reversed(chain) if isinstance(node, _NAMED)), "")
         what, handled = _judge(chain, text, kind, ours)
-        yield Place(line, what, owner, shown, handled)
+        yield PythonSite(line, what, owner, shown, handled)
 
 
 _NAMED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)

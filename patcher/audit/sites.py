@@ -28,7 +28,7 @@ SUFFIXES = (*C_SUFFIXES, *TEXT_SUFFIXES, ".py")
 
 
 @dataclass(frozen=True)
-class Site:
+class SiblingSite:
     """One place that names the sibling. ``line`` counts from 1."""
 
     file: str
@@ -60,7 +60,7 @@ def squeezed(text: str) -> str:
     return re.sub(r"\s+", "", text)
 
 
-def sites(path: str, data: bytes, kind: QuantType) -> Iterator[Site]:
+def sites(path: str, data: bytes, kind: QuantType) -> Iterator[SiblingSite]:
     """The sites of one file; none in comments."""
     found = list(pattern(kind).finditer(data))
     if not found:
@@ -68,17 +68,17 @@ def sites(path: str, data: bytes, kind: QuantType) -> Iterator[Site]:
     suffix = PurePosixPath(path).suffix
     if suffix == ".py":
         for place in python_sites.places(data, found, kind, ours):
-            yield Site(path, place.line, place.kind, place.owner, place.text, place.handled)
+            yield SiblingSite(path, place.line, place.kind, place.owner, place.text, place.handled)
     elif suffix in C_SUFFIXES:
         yield from _c_sites(Source(path, data), found, kind)
     else:
         source = Source(path, data)
         for match in found:
             line = source.line(match.start()).strip()
-            yield Site(path, source.line_number(match.start()), "text", "", line, False)
+            yield SiblingSite(path, source.line_number(match.start()), "text", "", line, False)
 
 
-def _c_sites(source: Source, found: list[re.Match[bytes]], kind: QuantType) -> Iterator[Site]:
+def _c_sites(source: Source, found: list[re.Match[bytes]], kind: QuantType) -> Iterator[SiblingSite]:
     syntax = Syntax(source)
     judge = _Judge(syntax, kind)
     for match in found:
@@ -88,7 +88,9 @@ def _c_sites(source: Source, found: list[re.Match[bytes]], kind: QuantType) -> I
             continue
         what, handled = judge.site(node, start)
         line = source.line(start).strip()
-        yield Site(source.path, source.line_number(start), what, _owner(syntax, node, start), line, handled)
+        yield SiblingSite(
+            source.path, source.line_number(start), what, _owner(syntax, node, start), line, handled
+        )
 
 
 def _owner(syntax: Syntax, node: Node, offset: int) -> str:

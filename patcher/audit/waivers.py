@@ -18,7 +18,7 @@ else:
     import tomli as tomllib
 
 if TYPE_CHECKING:
-    from patcher.audit.sites import Site
+    from patcher.audit.sites import SiblingSite
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Waiver:
     kind: str = "*"
     text: str = ""  # a pattern, looked for in the site's line
 
-    def covers(self, site: Site) -> bool:
+    def covers(self, site: SiblingSite) -> bool:
         """Whether this waiver is meant for ``site``."""
         return (
             fnmatchcase(site.file, self.file)

@@ -11,7 +11,7 @@ from patcher.base.console import Output, common_options
 from patcher.base.errors import ExitCode
 
 if TYPE_CHECKING:
-    from patcher.doctor import Check
+    from patcher.doctor import Examination
 
 _MARKS = {"ok": "green", "warning": "yellow", "absent": "blue", "missing": "red"}
 _INDENT = " " * 33
@@ -53,7 +53,7 @@ def command(system: str | None, offline: bool, output: Output) -> int:
     return ExitCode.OK if sound else ExitCode.FINDINGS
 
 
-def _lines(check: Check, systems: Mapping[str, str], only: str | None) -> list[str]:
+def _lines(check: Examination, systems: Mapping[str, str], only: str | None) -> list[str]:
     state = check.state.value
     word = f"{state.upper() if state == 'missing' else state:<7}"
     lines = [f"{click.style(word, fg=_MARKS[state])}  {check.name:<22} {check.found}"]

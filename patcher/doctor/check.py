@@ -15,7 +15,7 @@ from patcher.base.packages import install_commands
 PROBE_SECONDS = 20.0
 
 
-class State(str, Enum):
+class Health(str, Enum):
     """How a thing is. The values are part of the JSON contract."""
 
     OK = "ok"
@@ -25,11 +25,11 @@ class State(str, Enum):
 
 
 @dataclass(frozen=True)
-class Check:
+class Examination:
     """One thing that was looked at."""
 
     name: str
-    state: State
+    state: Health
     found: str
     detail: str = ""
     install: dict[str, str] = field(default_factory=dict)  # system -> command, where something lacks
@@ -40,14 +40,14 @@ class Check:
 
 
 def program(
-    name: str, lacking: State, detail: str, *, names: tuple[str, ...] = (), package: str | None = None
-) -> Check:
+    name: str, lacking: Health, detail: str, *, names: tuple[str, ...] = (), package: str | None = None
+) -> Examination:
     """The first of ``names`` (or ``name``) that is on PATH; ``lacking``, with what installs it, for none."""
     for candidate in names or (name,):
         place = shutil.which(candidate)
         if place is not None:
-            return Check(name, State.OK, f"{version(place)} ({place})")
-    return Check(name, lacking, "not found", detail, install_commands(package or name))
+            return Examination(name, Health.OK, f"{version(place)} ({place})")
+    return Examination(name, lacking, "not found", detail, install_commands(package or name))
 
 
 def version(place: str) -> str:

@@ -15,7 +15,7 @@ from patcher.base.errors import BuildError
 from patcher.base.machine import cpu_flags, memory_bytes, processors
 from patcher.build import MEMORY_PER_JOB, default_jobs
 from patcher.build.toolchain import require_compiler
-from patcher.doctor.check import Check, State, said
+from patcher.doctor.check import Examination, Health, said
 
 # bytes. v0.5.0: the package 35 MB, checkout and build of the default targets 0.26 GB, a compiler cache of
 # 30 MB; a model of 135 M parameters and its quantized copies 0.6 GB
@@ -38,14 +38,14 @@ _ARM = {
 _DARWIN = {"i8mm": "FEAT_I8MM", "asimddp": "FEAT_DotProd", "asimd": "AdvSIMD"}
 
 
-def processor() -> Iterator[Check]:
+def processor() -> Iterator[Examination]:
     """What the processor has, what a native build uses of it, and what a portable one does."""
     arm = platform.machine().lower() in ("aarch64", "arm64", "armv8l")
     known = _ARM if arm else _X86
     flags = cpu_flags() or _darwin_flags()
     have = [flag for flag in known if flag in flags]
     found = ", ".join(have) or ("none that the kernels use" if flags else "features unknown")
-    yield Check("processor", State.OK, f"{platform.machine()}: {found}")
+    yield Examination("processor", Health.OK, f"{platform.machine()}: {found}")
     try:
         compiler = require_compiler("CXX")
     except BuildError:
@@ -54,14 +54,14 @@ def processor() -> Iterator[Check]:
     yield _portable(have, arm=arm, known=bool(flags))
 
 
-def _native(compiler: str, known: dict[str, str], have: list[str], *, arm: bool) -> Check:
+def _native(compiler: str, known: dict[str, str], have: list[str], *, arm: bool) -> Examination:
     """``GGML_NATIVE=ON``, which is what a build for this machine is, unless SOURCE_DATE_EPOCH is set."""
     name = "GGML_NATIVE=ON"
     flag = "-mcpu=native" if arm else "-march=native"
     macros = said(compiler, flag, "-dM", "-E", "-x", "c++", os.devnull)
     if not macros:
-        return Check(
-            name, State.WARNING, f"{compiler} doesn't take {flag}", "the build falls back to its default"
+        return Examination(
+            name, Health.WARNING, f"{compiler} doesn't take {flag}", "the build falls back to its default"
         )
     uses = [one for one, macro in known.items() if re.search(rf"^#define {macro}\b", macros, re.MULTILINE)]
     unused = [one for one in have if one not in uses]
@@ -69,29 +69,29 @@ def _native(compiler: str, known: dict[str, str], have: list[str], *, arm: bool)
     found = f"uses {', '.join(uses) or 'none of these'}"
     if beyond:
         detail = f"the compiler uses {', '.join(beyond)}, which the system doesn't offer: build with it off"
-        return Check(name, State.WARNING, found, f"{detail} (--cmake-arg=-DGGML_NATIVE=OFF)")
+        return Examination(name, Health.WARNING, found, f"{detail} (--cmake-arg=-DGGML_NATIVE=OFF)")
     if unused:
         detail = (
             f"the processor has {', '.join(unused)}, and {compiler} leaves it unused: take a newer compiler"
         )
-        return Check(name, State.WARNING, found, detail)
+        return Examination(name, Health.WARNING, found, detail)
     if "SOURCE_DATE_EPOCH" in os.environ:
         detail = "SOURCE_DATE_EPOCH is set, so llama.cpp builds for the oldest processor unless this is said"
-        return Check(name, State.WARNING, found, f"--cmake-arg=-DGGML_NATIVE=ON; {detail}")
-    return Check(name, State.OK, found, "what a build here is, unless something else is said")
+        return Examination(name, Health.WARNING, found, f"--cmake-arg=-DGGML_NATIVE=ON; {detail}")
+    return Examination(name, Health.OK, found, "what a build here is, unless something else is said")
 
 
-def _portable(have: list[str], *, arm: bool, known: bool) -> Check:
+def _portable(have: list[str], *, arm: bool, known: bool) -> Examination:
     """``GGML_NATIVE=OFF``: llama.cpp's fixed choice, which every machine of some years runs."""
     name = "GGML_NATIVE=OFF"
     base = ["asimd"] if arm else ["avx2"]
     lacks = [one for one in base if known and one not in have]
     if lacks:
         detail = f"the processor lacks {', '.join(lacks)}: such a build dies here; add -DGGML_AVX2=OFF"
-        return Check(name, State.WARNING, f"uses {', '.join(base)}", detail)
+        return Examination(name, Health.WARNING, f"uses {', '.join(base)}", detail)
     idle = [one for one in have if one not in base]
     detail = f"leaves {', '.join(idle)} unused: prompts are slower" if idle else ""
-    return Check(name, State.OK, f"uses {', '.join(base)}", detail)
+    return Examination(name, Health.OK, f"uses {', '.join(base)}", detail)
 
 
 def _darwin_flags() -> frozenset[str]:
@@ -102,7 +102,7 @@ def _darwin_flags() -> frozenset[str]:
     return frozenset(on)
 
 
-def room() -> Iterator[Check]:
+def room() -> Iterator[Examination]:
     """Free disk where the work and the cache lie; memory for as many compilers as there are processors."""
     yield _disk("disk", Path.cwd(), "the work folder")
     yield _disk("disk of the cache", cache_dir(), "downloads, builds and models")
@@ -117,18 +117,18 @@ def room() -> Iterator[Check]:
         text += f" on {processors()} processors" if jobs < processors() else ""
         if enough < jobs:
             detail = f"each takes up to {MEMORY_PER_JOB >> 30} GB: build with --jobs {max(1, enough)}"
-            yield Check("memory", State.WARNING, text, detail)
+            yield Examination("memory", Health.WARNING, text, detail)
         else:
-            yield Check("memory", State.OK, text)
+            yield Examination("memory", Health.OK, text)
 
 
-def _disk(name: str, place: Path, what: str) -> Check:
+def _disk(name: str, place: Path, what: str) -> Examination:
     free = shutil.disk_usage(place).free
     found = f"{free / 1e9:.1f} GB free at {place} ({what})"
     if free >= DISK_NEEDED:
-        return Check(name, State.OK, found)
+        return Examination(name, Health.OK, found)
     detail = f"a checkout, a build and a small model take about {DISK_NEEDED / 1e9:.1f} GB"
-    return Check(name, State.WARNING, found, detail)
+    return Examination(name, Health.WARNING, found, detail)
 
 
 def _limit() -> int | None:

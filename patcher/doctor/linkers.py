@@ -7,34 +7,34 @@ import re
 import shutil
 from collections.abc import Iterator
 
-from patcher.doctor.check import Check, State, program, said
+from patcher.doctor.check import Examination, Health, program, said
 
 _LINKERS = ("ld.bfd", "ld.gold", "ld.lld", "mold")
 
 
-def checks() -> Iterator[Check]:
+def checks() -> Iterator[Examination]:
     """The linker that the compiler takes, then each that is known."""
     compiler = next((name for name in ("c++", "g++", "clang++") if shutil.which(name)), None)
     if compiler is not None:
         yield _in_use(compiler)
     for name in _LINKERS:
-        check = program(name, State.ABSENT, "can't be tried here; verify-symbols --emulate needs none")
-        if check.state is State.ABSENT:
+        check = program(name, Health.ABSENT, "can't be tried here; verify-symbols --emulate needs none")
+        if check.state is Health.ABSENT:
             yield check
             continue
         spoken = said(name, "--version")
         blind = blindness(name, spoken)
         first = spoken.splitlines()[0] if spoken else check.found
-        yield Check(name, State.WARNING if blind else State.OK, first, blind)
+        yield Examination(name, Health.WARNING if blind else Health.OK, first, blind)
 
 
-def _in_use(compiler: str) -> Check:
+def _in_use(compiler: str) -> Examination:
     spoken = said(compiler, "-Wl,--version", "-x", "c++", os.devnull, "-o", os.devnull)
     if not spoken:
-        return Check("linker in use", State.OK, "doesn't say")
+        return Examination("linker in use", Health.OK, "doesn't say")
     first = spoken.splitlines()[0]
     blind = blindness(_kind(first), first)
-    return Check("linker in use", State.WARNING if blind else State.OK, first, blind)
+    return Examination("linker in use", Health.WARNING if blind else Health.OK, first, blind)
 
 
 def _kind(first: str) -> str:

@@ -7,13 +7,13 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from patcher.doctor.check import Check, State, said
+from patcher.doctor.check import Examination, Health, said
 from patcher.source import DEFAULT_URL
 
 SECONDS = 8.0  # for each, all at once
 
 
-def checks() -> Iterator[Check]:
+def checks() -> Iterator[Examination]:
     """One question each, side by side; nothing is downloaded."""
     questions: dict[str, tuple[Callable[[], bool], str]] = {
         "llama.cpp's repository": (_git, "sources come from packages, or from this disk"),
@@ -24,9 +24,9 @@ def checks() -> Iterator[Check]:
         answers = {name: pool.submit(ask) for name, (ask, _) in questions.items()}
     for name, (_, detail) in questions.items():
         if answers[name].result():
-            yield Check(name, State.OK, "reached")
+            yield Examination(name, Health.OK, "reached")
         else:
-            yield Check(name, State.WARNING, f"no answer in {SECONDS:g} s, or a refusal", detail)
+            yield Examination(name, Health.WARNING, f"no answer in {SECONDS:g} s, or a refusal", detail)
 
 
 def _git() -> bool:

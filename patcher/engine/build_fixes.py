@@ -56,7 +56,7 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class Fix:
+class BuildFix:
     """One entry of the catalogue."""
 
     name: str
@@ -113,13 +113,13 @@ class Fix:
         }
 
 
-def catalogue() -> dict[str, Fix]:
+def catalogue() -> dict[str, BuildFix]:
     """Every fix by its name. Raises :class:`PatcherError` where one is malformed."""
     places = sorted((resource_dir("patches") / "fixes").glob("*.toml"))
     return {place.stem: _read(place) for place in places}
 
 
-def find(name: str) -> Fix:
+def find(name: str) -> BuildFix:
     """The fix of that name. Raises :class:`UsageError`, which names all, where there is none."""
     known = catalogue()
     if name not in known:
@@ -135,7 +135,7 @@ def with_fixes(patchset: PatchSet, names: Iterable[str]) -> PatchSet:
     return replace(patchset, groups=(*patchset.groups, *groups), edits=(*patchset.edits, *edits))
 
 
-def wanted(tree: Tree, patchset: PatchSet, compiler: str) -> list[Fix]:
+def wanted(tree: Tree, patchset: PatchSet, compiler: str) -> list[BuildFix]:
     """The fixes that a native build of ``tree`` by ``compiler`` on this machine needs and doesn't have."""
     met = [fix for fix in catalogue().values() if fix.is_met_by(compiler)]
     return [fix for fix in met if fix.state(tree, patchset) is State.MISSING]
@@ -169,7 +169,7 @@ def _compiler_of(build_dir: Path) -> str | None:
     return found[1] if found else None
 
 
-def _read(place: Path) -> Fix:
+def _read(place: Path) -> BuildFix:
     where = f"patches/fixes/{place.name}"
     try:
         table = tomllib.loads(place.read_text(encoding="utf-8"))
@@ -179,7 +179,7 @@ def _read(place: Path) -> Fix:
             key: tuple(value) if isinstance(value, list) else value for key, value in table.items()
         }
         asked = Probe(tuple(probe["flags"]), probe["source"], probe["keeps"]) if probe else None
-        fix = Fix(probe=asked, edits=tuple(edits), **facts)
+        fix = BuildFix(probe=asked, edits=tuple(edits), **facts)
     except (OSError, ValueError, KeyError, TypeError) as why:
         raise PatcherError(f"{where}: {why}") from why
     if fix.name != place.stem:

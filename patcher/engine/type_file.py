@@ -34,6 +34,7 @@ class TypeFile:
     home: Path | None  # the folder of a user's own file; None for what ships
     known_good: tuple[str, ...] = ()
     upstream_ids: dict[str, dict[str, str]] = field(default_factory=dict)
+    paths: dict[str, list[str]] = field(default_factory=dict)  # name -> candidates of one file
     groups: dict[str, Table] = field(default_factory=dict)
     edits: dict[str, Table] = field(default_factory=dict)
     waivers: list[Table] = field(default_factory=list)
@@ -113,6 +114,7 @@ def _lay(document: TypeFile, layer: Table, where: str, *, own: bool) -> None:
     document.known_good = tuple(layer.get("known_good", document.known_good))
     for fact, taken in layer.get("upstream_ids", {}).items():
         document.upstream_ids.setdefault(fact, {}).update(taken)
+    document.paths.update(layer.get("paths", {}))
     for name in layer.get("without", ()):
         gone = [edit for edit in document.edits.values() if name in (edit["id"], edit["group"])]
         if not gone:
@@ -128,12 +130,25 @@ def _lay(document: TypeFile, layer: Table, where: str, *, own: bool) -> None:
         if edit.get("id") in seen:
             raise UsageError(f"{where}: two edits have one id: {edit['id']}")
         seen.add(edit["id"])
-        document.edits[edit["id"]] = _filled(edit, facts, where) | {"own": own}
+        filled = _filled(edit, facts, where) | {"own": own}
+        document.edits[edit["id"]] = filled | {"files": _candidates(filled, document.paths, where)}
     for name, template in layer.get("templates", {}).items():
         if name not in document.edits:
             raise UsageError(f"{where}: [templates] names {name}: no such edit in what it extends")
         document.edits[name] = document.edits[name] | {"template": template, "own": own}
     document.waivers += [_filled(waiver, facts, where) for waiver in layer.get("waiver", ())]
+
+
+def _candidates(edit: Table, paths: Mapping[str, list[str]], where: str) -> list[str]:
+    """The edit's ``files``: as they are written, or by a name of [paths]."""
+    files: list[str] | str = edit.get("files", [])
+    if not isinstance(files, str):
+        return files
+    if files not in paths:
+        raise UsageError(
+            f"{where}: edit {edit.get('id')}: files: no {files} in [paths]; there are {', '.join(paths)}"
+        )
+    return list(paths[files])
 
 
 def _ordered(document: TypeFile) -> list[str]:

@@ -7,7 +7,7 @@ values; what is printed, annotated and written comes from ``outputs`` and ``issu
 from __future__ import annotations
 
 from patcher.guard.check import CheckRequest, check
-from patcher.guard.problem import FAIL_ON, Check, Problem, Stage
+from patcher.guard.problem import FAIL_ON, Judgement, Problem, Stage
 from patcher.guard.watch import Watched, watch
 
-__all__ = ["FAIL_ON", "Check", "CheckRequest", "Problem", "Stage", "Watched", "check", "watch"]
+__all__ = ["FAIL_ON", "CheckRequest", "Judgement", "Problem", "Stage", "Watched", "check", "watch"]

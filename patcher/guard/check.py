@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from patcher import symbols
-from patcher.audit import Site, audit
+from patcher.audit import SiblingSite, audit
 from patcher.base.cache import cache_dir
 from patcher.base.errors import UsageError
 from patcher.base.progress import SILENT, Reporter
@@ -25,7 +25,7 @@ from patcher.engine.planning import make_plan
 from patcher.engine.settled import remembered
 from patcher.engine.tree import WorkTree
 from patcher.guard.place import carried_tree, copy_to
-from patcher.guard.problem import Check, Problem, Stage
+from patcher.guard.problem import Judgement, Problem, Stage
 from patcher.symbols import repair
 
 TARGETS = ("llama-quantize",)  # links all that the type is in: libggml-base, libggml-cpu, libllama
@@ -70,7 +70,9 @@ class _Course:
         return any(one.severity == "error" for one in self.problems)
 
 
-def check(request: CheckRequest, *, reporter: Reporter = SILENT, patchset: PatchSet | None = None) -> Check:
+def check(
+    request: CheckRequest, *, reporter: Reporter = SILENT, patchset: PatchSet | None = None
+) -> Judgement:
     """Judge ``request.source``; nothing is written in it, and what is built is a copy.
 
     What can be known by reading comes first: a build is not begun where that has found an error, unless
@@ -114,7 +116,7 @@ def check(request: CheckRequest, *, reporter: Reporter = SILENT, patchset: Patch
                 say(plan.extent)
         _build(course, request, tree, work, reporter)
     prefix = _prefix(found) if found is not None else None
-    return Check(
+    return Judgement(
         request.source, release, commit, carried, prefix, request.fail_on,
         tuple(course.stages), tuple(course.problems),
     )  # fmt: skip
@@ -187,7 +189,7 @@ def _edits(plan: Plan, carried: bool) -> str:
     return f"{len(plan.missing)} of {len(plan.edits)} edits can be placed, {len(plan.conflicts)} can't"
 
 
-def _unhandled(site: Site, patchset: PatchSet) -> Problem:
+def _unhandled(site: SiblingSite, patchset: PatchSet) -> Problem:
     where = f" in {site.function}" if site.function else ""
     message = (
         f"{patchset.type.sibling.upper()} is named here ({site.kind}{where}), "

@@ -12,7 +12,7 @@ import click
 from patcher import __version__
 from patcher.base.printable import markdown as inert
 from patcher.base.printable import readable
-from patcher.guard.problem import OWN_RULES, Check, Problem
+from patcher.guard.problem import OWN_RULES, Judgement, Problem
 from patcher.symbols.formats.annotations import SHOWN, annotation
 from patcher.symbols.formats.sarif import SCHEMA
 from patcher.symbols.rules import RULES
@@ -22,7 +22,7 @@ _MARKS = {"ok": "✅", "failed": "❌", "skipped": "⏭️"}
 _COLORS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
 
-def text(check: Check, *, verbose: bool = False) -> str:
+def text(check: Judgement, *, verbose: bool = False) -> str:
     """One line a stage, then the problems."""
     lines = []
     for stage in check.stages:
@@ -44,7 +44,7 @@ def text(check: Check, *, verbose: bool = False) -> str:
     return "\n".join([*lines, verdict(check)])
 
 
-def verdict(check: Check) -> str:
+def verdict(check: Judgement) -> str:
     """The check in one line."""
     counts = Counter(problem.severity for problem in check.problems)
     found = ", ".join(
@@ -54,7 +54,7 @@ def verdict(check: Check) -> str:
     return readable(f"{check.source}: {color}: {found or 'nothing found'}")
 
 
-def github(check: Check) -> str:
+def github(check: Judgement) -> str:
     """GitHub's workflow commands, which become annotations of the pull request; ten of a level at most."""
     lines: list[str] = []
     for severity, level in _LEVELS.items():
@@ -70,7 +70,7 @@ def github(check: Check) -> str:
     return "\n".join(lines)
 
 
-def sarif(check: Check) -> str:
+def sarif(check: Judgement) -> str:
     """SARIF 2.1.0: one run, one result a problem."""
     names = sorted({*OWN_RULES, *RULES})
     rules = [_rule(name) for name in names]
@@ -89,7 +89,7 @@ def _rule(name: str) -> dict[str, Any]:
     }
 
 
-def _result(check: Check, problem: Problem, number: int) -> dict[str, Any]:
+def _result(check: Judgement, problem: Problem, number: int) -> dict[str, Any]:
     # code scanning takes no result without a place: what has none is about the tree as a whole
     uri = quote(readable(check.seen_from_here(problem) or "include/llama.h"))
     return {
@@ -109,7 +109,7 @@ def _result(check: Check, problem: Problem, number: int) -> dict[str, Any]:
     }
 
 
-def gitlab(check: Check) -> str:
+def gitlab(check: Judgement) -> str:
     """GitLab's code quality report. Fingerprints are unique."""
     severities = {"error": "critical", "warning": "minor", "note": "info"}
     seen: Counter[str] = Counter()
@@ -132,7 +132,7 @@ def gitlab(check: Check) -> str:
     return json.dumps(issues, indent=2, ensure_ascii=False)
 
 
-def markdown(check: Check) -> str:
+def markdown(check: Judgement) -> str:
     """The job's summary."""
     what = check.release or (check.commit or "")[:12]
     head = f"## {'❌ Red' if check.failing else '✅ Green'}: {inert(check.source)} {inert(what)}".rstrip()

@@ -96,7 +96,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Check:
+class Judgement:
     """A check of one tree. ``prefix``: its place below the working folder; None where it is elsewhere."""
 
     source: str

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from patcher.model.gguf_format import TENSOR_TYPES
-from patcher.model.gguf_head import Entry, GgufError, Head, Value, read_head
+from patcher.model.gguf_head import GgufError, Head, TensorEntry, Value, read_head
 
 __all__ = ["GgufError", "GgufFile", "TensorInfo", "Value", "read"]
 
@@ -131,7 +131,7 @@ def read(path: Path) -> GgufFile:
     return GgufFile(path, head.version, head.big_endian, head.alignment, head.metadata, tensors)
 
 
-def _require_known(entry: Entry, path: Path) -> None:
+def _require_known(entry: TensorEntry, path: Path) -> None:
     if entry.type not in TENSOR_TYPES:
         raise GgufError(
             f"{path}: tensor '{entry.name}' has type {entry.type}, whose size is not known",

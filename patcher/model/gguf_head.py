@@ -66,7 +66,7 @@ class Value:
 
 
 @dataclass(frozen=True)
-class Entry:
+class TensorEntry:
     """A tensor as the head describes it: the size of its type need not be known."""
 
     name: str
@@ -94,7 +94,7 @@ class Head:
     alignment: int
     metadata: dict[str, Value]
     places: dict[str, int]
-    entries: tuple[Entry, ...]
+    entries: tuple[TensorEntry, ...]
     start: int  # of the data
     size: int  # of the file
 
@@ -267,7 +267,9 @@ def head_of(cursor: Cursor, aligned: int | None = None) -> Head:
     alignment = aligned or _alignment(metadata, path)
     infos = [_info(cursor) for _ in range(tensor_count)]
     start, size = padded(cursor.position, alignment), len(cursor.data)
-    entries = tuple(Entry(name, dims, kind, at, start + offset) for name, dims, kind, at, offset in infos)
+    entries = tuple(
+        TensorEntry(name, dims, kind, at, start + offset) for name, dims, kind, at, offset in infos
+    )
     for entry in entries:
         if (entry.offset - start) % alignment:
             raise GgufError(f"{path}: tensor '{entry.name}' is not aligned to {alignment} bytes")

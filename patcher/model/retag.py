@@ -19,7 +19,7 @@ from patcher.base.files import made_whole
 from patcher.base.progress import SILENT, Reporter
 from patcher.engine.quant_type import QuantType
 from patcher.model.gguf_format import TENSOR_TYPES, ValueType
-from patcher.model.gguf_head import Entry, GgufError, Head, read_head
+from patcher.model.gguf_head import GgufError, Head, TensorEntry, read_head
 from patcher.model.model_file import part_path, parts_of
 
 FILE_TYPE = "general.file_type"
@@ -35,7 +35,7 @@ class Placed:
     """A tensor, the file that it lies in, and its room: the bytes up to the next tensor or the end."""
 
     head: Head
-    entry: Entry
+    entry: TensorEntry
     span: int
 
     def fits(self, block: int, size: int) -> bool:

@@ -28,7 +28,7 @@ from patcher.git.changes import Written
 from patcher.git.contents import Contents, Objects
 from patcher.move import state
 from patcher.move.replay import Meeting, Own, marked, own_commits, replay, stripped_changes
-from patcher.move.state import State
+from patcher.move.state import MoveState
 from patcher.move.stripping import Stripping
 
 
@@ -90,7 +90,7 @@ def move(
     changes.require_identity(course.objects.repo)
     _tried(tree, course, reporter)  # raises where the type can't be placed
     stripped = _written_row(course)
-    begun = State(
+    begun = MoveState(
         old=course.old, branch=course.branch, onto=onto, base=course.base, tip=course.base, rest=stripped,
         carried=course.carried, kind=course.patchset.source, parents=list(course.parents or ()),
     )  # fmt: skip
@@ -137,7 +137,7 @@ def abort(tree: WorkTree, patchset: PatchSet, *, reporter: Reporter = SILENT) ->
     return begun.old
 
 
-def _begun(tree: WorkTree) -> State:
+def _begun(tree: WorkTree) -> MoveState:
     begun = state.read(tree)
     if begun is None:
         raise UsageError(f"{tree.root}: looked for a move that was begun, found none")
@@ -271,7 +271,7 @@ def _written_row(course: _Course) -> list[tuple[str, str]]:
     return row
 
 
-def _go_on(tree: WorkTree, begun: State, *, at: str, patchset: PatchSet, reporter: Reporter) -> Moved:
+def _go_on(tree: WorkTree, begun: MoveState, *, at: str, patchset: PatchSet, reporter: Reporter) -> Moved:
     """From the commit ``at``, which index and work tree are at, to the end or the next stop."""
     top = _top(tree)
     prefix = _prefix(tree, top)
@@ -323,7 +323,7 @@ def _go_on(tree: WorkTree, begun: State, *, at: str, patchset: PatchSet, reporte
 
 
 def _stop(
-    tree: WorkTree, stopped: State, contents: Contents, meetings: Sequence[Meeting], *, at: str
+    tree: WorkTree, stopped: MoveState, contents: Contents, meetings: Sequence[Meeting], *, at: str
 ) -> None:
     """Leave the commit's other changes staged, and both sides of the files where it meets upstream's."""
     top, objects = contents.objects.repo, contents.objects

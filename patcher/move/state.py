@@ -15,7 +15,7 @@ _LARGEST = 8 << 20
 
 
 @dataclass(frozen=True)
-class State:
+class MoveState:
     """What is left to do, and the way back. Commits are full hashes."""
 
     old: str  # HEAD as it was
@@ -31,21 +31,21 @@ class State:
     parents: list[str] = field(default_factory=list)  # of the one commit, where the result is a merge
     stopped: bool = False  # the first of ``rest`` lies in the index, for the user to settle
 
-    def stopped_at(self, number: int, tip: str) -> State:
+    def stopped_at(self, number: int, tip: str) -> MoveState:
         """Stopped at the commit ``number`` of the rest, with what was done before at ``tip``."""
         return replace(self, rest=self.rest[number:], tip=tip, stopped=True)
 
-    def past_stop(self, tip: str) -> State:
+    def past_stop(self, tip: str) -> MoveState:
         """With the commit that it stopped at done, as ``tip``."""
         return replace(self, rest=self.rest[1:], tip=tip, stopped=False)
 
-    def ending(self, tip: str) -> State:
+    def ending(self, tip: str) -> MoveState:
         """With all commits done, the type's among them: what is left is to check ``tip`` out."""
         done = "" if self.carried == "committed" else self.carried
         return replace(self, rest=[], tip=tip, carried=done, stopped=False)
 
 
-def read(tree: WorkTree) -> State | None:
+def read(tree: WorkTree) -> MoveState | None:
     """The move that was begun; None where there is none.
 
     Raises :class:`UsageError` for a file that this user's q8a8-patch didn't write: it says what to check out.
@@ -66,10 +66,10 @@ def read(tree: WorkTree) -> State | None:
         )
     document: dict[str, Any] = json.loads(body)
     document["rest"] = [(one, other) for one, other in document["rest"]]
-    return State(**document)
+    return MoveState(**document)
 
 
-def write(tree: WorkTree, state: State) -> None:
+def write(tree: WorkTree, state: MoveState) -> None:
     """Keep ``state``: on the disk, whole, when this returns."""
     body = json.dumps(asdict(state)).encode()
     folder = records_folder.place_of(tree.root).open(make=True)

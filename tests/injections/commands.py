@@ -175,7 +175,7 @@ def _fix(place: Path) -> int:
     line = "template bool loader::get_key<float>(const std::string &, float &, bool);"
     shape = Signature("bool", "loader::get_key", "<float>", ("const std::string &", "float &", "bool"))
     candidate = Candidate("_Z", shape, [line], proof=Proof(True))
-    fix = repair.Fix(candidate, Compilation(source, place, (), place / "x.o"), 1)
+    fix = repair.Repair(candidate, Compilation(source, place, (), place / "x.o"), 1)
     try:
         repair.write([], place)  # takes back what was cut off
         if line not in source.read_text(encoding="utf-8"):

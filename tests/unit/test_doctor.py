@@ -14,11 +14,11 @@ import pytest
 
 from patcher import cli, doctor
 from patcher.base import packages
-from patcher.doctor import Check, State, hardware, network, tools
+from patcher.doctor import Examination, Health, hardware, network, tools
 from patcher.engine import build_fixes
 
 
-def by_name(checks: list[Check]) -> dict[str, Check]:
+def by_name(checks: list[Examination]) -> dict[str, Examination]:
     return {check.name: check for check in checks}
 
 
@@ -44,16 +44,16 @@ def test_an_empty_machine_lacks_what_is_needed(programs: Path) -> None:
     checks = by_name(doctor.examine(offline=True))
     assert not doctor.healthy(list(checks.values()))
     for name in ("git", "C compiler", "C++ compiler"):
-        assert checks[name].state is State.MISSING
+        assert checks[name].state is Health.MISSING
         assert set(checks[name].install) == set(packages.SYSTEMS)
         assert next(iter(checks[name].install)) == (packages.system() or "debian")
     for name in ("cmake", "ninja", "ccache", "npm", "mold"):
-        if name in ("cmake", "ninja") and checks[name].state is State.OK:
+        if name in ("cmake", "ninja") and checks[name].state is Health.OK:
             continue  # a wheel beside this Python
-        assert checks[name].state is State.ABSENT
+        assert checks[name].state is Health.ABSENT
         assert "Debian" not in checks[name].found
         assert checks[name].install["debian"].startswith("sudo apt-get install ")
-    assert checks["python"].state is State.OK
+    assert checks["python"].state is Health.OK
 
 
 def test_the_exit_code_says_whether_it_will_do(programs: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,7 +95,7 @@ def test_every_lack_shows_every_system(programs: Path, capsys: pytest.CaptureFix
 def test_where_the_strict_check_is_blind(linker: str, version: str, says: str, programs: Path) -> None:
     put(programs, linker, version)
     check = by_name(doctor.examine(offline=True))[linker]
-    assert check.state is (State.WARNING if says else State.OK)
+    assert check.state is (Health.WARNING if says else Health.OK)
     assert says in check.detail
     assert check.found == version
 
@@ -103,11 +103,11 @@ def test_where_the_strict_check_is_blind(linker: str, version: str, says: str, p
 def test_each_known_fault_is_asked_of_the_compiler(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(programs, "c++", "c++ 12.2.0")
     monkeypatch.setattr(build_fixes.Probe, "fails", lambda self, compiler: compiler == "c++")
-    for flags, state in (({"amx_tile", "amx_int8"}, State.WARNING), (set[str](), State.OK)):
+    for flags, state in (({"amx_tile", "amx_int8"}, Health.WARNING), (set[str](), Health.OK)):
         monkeypatch.setattr(build_fixes, "cpu_flags", lambda flags=flags: frozenset(flags))
         check = by_name(doctor.examine(offline=True))["fix amx-tile-config"]
         assert check.state is state
-        assert ("apply --with-fix amx-tile-config" in check.detail) is (state is State.WARNING)
+        assert ("apply --with-fix amx-tile-config" in check.detail) is (state is Health.WARNING)
 
 
 def test_without_a_compiler_no_fault_is_met(programs: Path) -> None:
@@ -128,15 +128,15 @@ def gcc(folder: Path, *macros: str) -> None:
 @pytest.mark.parametrize(
     ("flags", "macros", "state", "says"),
     [
-        ({"avx2", "avx512_vnni"}, ("__AVX2__", "__AVX512VNNI__"), State.OK, "unless something else is said"),
-        ({"avx2", "avx512_vnni"}, ("__AVX2__",), State.WARNING, "take a newer compiler"),
-        ({"avx2"}, ("__AVX2__", "__AVX512VNNI__"), State.WARNING, "which the system doesn't offer"),
+        ({"avx2", "avx512_vnni"}, ("__AVX2__", "__AVX512VNNI__"), Health.OK, "unless something else is said"),
+        ({"avx2", "avx512_vnni"}, ("__AVX2__",), Health.WARNING, "take a newer compiler"),
+        ({"avx2"}, ("__AVX2__", "__AVX512VNNI__"), Health.WARNING, "which the system doesn't offer"),
     ],
 )
 def test_what_a_native_build_uses(
     flags: set[str],
     macros: tuple[str, ...],
-    state: State,
+    state: Health,
     says: str,
     programs: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -148,20 +148,20 @@ def test_what_a_native_build_uses(
     assert check.state is state
     assert says in check.detail
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1")
-    assert by_name(doctor.examine(offline=True))["GGML_NATIVE=ON"].state is State.WARNING
+    assert by_name(doctor.examine(offline=True))["GGML_NATIVE=ON"].state is Health.WARNING
 
 
 @pytest.mark.parametrize(
     ("machine", "flags", "state", "says"),
     [
-        ("x86_64", {"avx2", "avx512_vnni"}, State.OK, "leaves avx512_vnni unused"),
-        ("x86_64", {"sse4_2"}, State.WARNING, "such a build dies here"),
-        ("x86_64", set(), State.OK, ""),
-        ("aarch64", {"asimd", "i8mm"}, State.OK, "leaves i8mm unused"),
+        ("x86_64", {"avx2", "avx512_vnni"}, Health.OK, "leaves avx512_vnni unused"),
+        ("x86_64", {"sse4_2"}, Health.WARNING, "such a build dies here"),
+        ("x86_64", set(), Health.OK, ""),
+        ("aarch64", {"asimd", "i8mm"}, Health.OK, "leaves i8mm unused"),
     ],
 )
 def test_what_a_portable_build_uses(
-    machine: str, flags: set[str], state: State, says: str, programs: Path, monkeypatch: pytest.MonkeyPatch
+    machine: str, flags: set[str], state: Health, says: str, programs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(platform, "machine", lambda: machine)
     monkeypatch.setattr(hardware, "cpu_flags", lambda: frozenset(flags))
@@ -178,12 +178,12 @@ def test_cross_toolchains(programs: Path, tmp_path: Path, monkeypatch: pytest.Mo
     put(programs, "qemu-s390x-static", "qemu-s390x version 8.1.0")
     checks = by_name(list(tools.cross()))
     assert "qemu-aarch64" not in checks  # it is what this machine is
-    assert checks["qemu-s390x"].state is State.OK
-    assert checks["s390x-linux-gnu-g++"].state is State.ABSENT
+    assert checks["qemu-s390x"].state is Health.OK
+    assert checks["s390x-linux-gnu-g++"].state is Health.ABSENT
     assert "wsl --install" in checks["s390x-linux-gnu-g++"].install["windows"]
-    assert checks["Android NDK"].state is State.ABSENT
+    assert checks["Android NDK"].state is Health.ABSENT
     monkeypatch.setenv("ANDROID_NDK_ROOT", str(tmp_path))
-    assert by_name(list(tools.cross()))["Android NDK"].state is State.WARNING
+    assert by_name(list(tools.cross()))["Android NDK"].state is Health.WARNING
     (tmp_path / "build/cmake").mkdir(parents=True)
     (tmp_path / "build/cmake/android.toolchain.cmake").touch()
     (tmp_path / "source.properties").write_text("Pkg.Revision = 26.3.11579264\n", encoding="utf-8")
@@ -202,9 +202,9 @@ def test_the_network_is_asked_side_by_side(monkeypatch: pytest.MonkeyPatch) -> N
     for name, reached in (("_git", False), ("_pip", True), ("_npm", True)):
         monkeypatch.setattr(network, name, answer(reached))
     checks = by_name(list(network.checks()))
-    assert checks["llama.cpp's repository"].state is State.WARNING
+    assert checks["llama.cpp's repository"].state is Health.WARNING
     assert "from packages" in checks["llama.cpp's repository"].detail
-    assert checks["npm packages"].state is checks["Python packages"].state is State.OK
+    assert checks["npm packages"].state is checks["Python packages"].state is Health.OK
 
 
 def test_no_answer_is_waited_for_long(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,7 +217,7 @@ def test_no_answer_is_waited_for_long(programs: Path, monkeypatch: pytest.Monkey
     start = time.monotonic()
     checks = list(network.checks())
     assert time.monotonic() - start < 10
-    assert {check.state for check in checks} == {State.WARNING}
+    assert {check.state for check in checks} == {Health.WARNING}
 
 
 def test_offline_asks_nobody(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,7 +228,7 @@ def test_offline_asks_nobody(programs: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_an_old_cmake_is_replaced(programs: Path) -> None:
     put(programs, "cmake", "cmake version 3.10.2")
     check = by_name(doctor.examine(offline=True))["cmake"]
-    assert check.state is State.WARNING
+    assert check.state is Health.WARNING
     assert "older than 3.18" in check.detail
 
 
@@ -237,11 +237,11 @@ def test_little_disk_and_memory_are_warned_of(programs: Path, monkeypatch: pytes
     monkeypatch.setattr(hardware, "default_jobs", lambda: 8)
     monkeypatch.setattr(hardware, "_limit", lambda: 3 << 30)
     checks = by_name(doctor.examine(offline=True))
-    assert checks["disk"].state is checks["disk of the cache"].state is State.WARNING
+    assert checks["disk"].state is checks["disk of the cache"].state is Health.WARNING
     assert "build with --jobs 3" in checks["memory"].detail
     monkeypatch.setattr(hardware, "_limit", lambda: None)
     monkeypatch.setattr(hardware, "memory_bytes", lambda: 64 << 30)
-    assert by_name(doctor.examine(offline=True))["memory"].state is State.OK
+    assert by_name(doctor.examine(offline=True))["memory"].state is Health.OK
 
 
 @pytest.mark.parametrize(

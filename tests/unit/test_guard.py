@@ -10,12 +10,12 @@ import pytest
 
 from patcher import cli
 from patcher.base.errors import UsageError
-from patcher.guard import Check, CheckRequest, Problem, Stage, check, outputs
+from patcher.guard import CheckRequest, Judgement, Problem, Stage, check, outputs
 from patcher.guard.place import carried_tree, copy_to
 from tests.conftest import git, snapshot
 
 
-def static(source: Path, *, expect: str = "auto", fail_on: str = "error") -> Check:
+def static(source: Path, *, expect: str = "auto", fail_on: str = "error") -> Judgement:
     return check(CheckRequest(str(source), static=True, expect=expect, fail_on=fail_on))
 
 
@@ -34,7 +34,7 @@ def without(file: Path, pattern: str) -> None:
     file.write_text("".join(kept), encoding="utf-8")
 
 
-def errors(found: Check) -> list[Problem]:
+def errors(found: Judgement) -> list[Problem]:
     return [one for one in found.problems if one.severity == "error"]
 
 
@@ -174,14 +174,16 @@ EVIL = "a\x1b[31m\n::error::x|`<b>@you\u202e"
 
 
 @pytest.fixture
-def evil() -> Check:
+def evil() -> Judgement:
     """Findings whose every text comes from somebody who means harm."""
     problems = tuple(Problem(rule, EVIL, EVIL, 3, EVIL) for rule in ("edit-missing", "unhandled-sibling"))
-    return Check(EVIL, None, "0" * 40, True, "", "error", (Stage("edits", "failed", 1.0, EVIL),), problems)
+    return Judgement(
+        EVIL, None, "0" * 40, True, "", "error", (Stage("edits", "failed", 1.0, EVIL),), problems
+    )
 
 
 @pytest.mark.parametrize("form", ["text", "github", "sarif", "gitlab", "markdown"])
-def test_no_form_lets_control_characters_through(form: str, evil: Check) -> None:
+def test_no_form_lets_control_characters_through(form: str, evil: Judgement) -> None:
     said = getattr(outputs, form)(evil)
     assert not re.search(
         r"[\x00-\x08\x0b-\x1f\u202e]", re.sub(r"\x1b\[[0-9;]*m", "", said) if form == "text" else said
@@ -189,7 +191,7 @@ def test_no_form_lets_control_characters_through(form: str, evil: Check) -> None
     assert "a\x1b[31m" not in said
 
 
-def test_a_text_begins_no_workflow_command(evil: Check) -> None:
+def test_a_text_begins_no_workflow_command(evil: Judgement) -> None:
     for form in (outputs.text, outputs.markdown):
         assert not [line for line in form(evil).splitlines() if line.lstrip().startswith("::")]
     lines = outputs.github(evil).splitlines()
@@ -197,7 +199,7 @@ def test_a_text_begins_no_workflow_command(evil: Check) -> None:
     assert [line.split(" ")[0] for line in lines] == ["::error", "::warning"]
 
 
-def test_markdown_is_inert(evil: Check) -> None:
+def test_markdown_is_inert(evil: Judgement) -> None:
     said = outputs.markdown(evil)
     assert "<b>" not in said
     assert "@you" not in said
@@ -206,14 +208,14 @@ def test_markdown_is_inert(evil: Check) -> None:
 
 def test_ten_annotations_of_a_level() -> None:
     many = tuple(Problem("edit-missing", f"m{number}", "a.c", number) for number in range(1, 30))
-    found = Check("s", None, None, True, "", "error", (), many)
+    found = Judgement("s", None, None, True, "", "error", (), many)
     lines = outputs.github(found).splitlines()
     assert len(lines) == 10
     assert lines[0] == "::error file=a.c,line=1,title=edit-missing::m1"
     assert "20 more" in lines[-1]
 
 
-def test_sarif_has_what_code_scanning_takes(evil: Check) -> None:
+def test_sarif_has_what_code_scanning_takes(evil: Judgement) -> None:
     (run,) = json.loads(outputs.sarif(evil))["runs"]
     rules = [rule["id"] for rule in run["tool"]["driver"]["rules"]]
     for result in run["results"]:

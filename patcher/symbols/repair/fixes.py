@@ -20,7 +20,7 @@ KIND = "instantiations"  # what 'revert --type' calls them
 
 
 @dataclass(frozen=True)
-class Fix:
+class Repair:
     """One line for one symbol. Its proof is None where nobody asked for it."""
 
     candidate: Candidate
@@ -65,12 +65,12 @@ class Fix:
         )
 
 
-def fixes(report: Report, *, proven: bool = False, reporter: Reporter = SILENT) -> list[Fix]:
+def fixes(report: Report, *, proven: bool = False, reporter: Reporter = SILENT) -> list[Repair]:
     """A fix for each undefined template member whose owner a ``compile_commands.json`` above tells.
 
     With ``proven`` every source is compiled with its lines in it. The build's objects have to be there.
     """
-    found: dict[str, Fix] = {}
+    found: dict[str, Repair] = {}
     databases: dict[Path, list[Compilation]] = {}
     batches: dict[Path, Batch] = {}
     wanted = [one for one in report.findings if one.rule == "undefined-symbol"]
@@ -89,7 +89,7 @@ def fixes(report: Report, *, proven: bool = False, reporter: Reporter = SILENT) 
             source = owner.compilation.source
             one = Candidate(finding.symbol, shape, shape.lines(parameter_names(shape, source)))
             batches.setdefault(source, Batch(owner.compilation)).candidates.append(one)
-            found[finding.symbol] = Fix(one, owner.compilation, owner.instances)
+            found[finding.symbol] = Repair(one, owner.compilation, owner.instances)
     if proven:
         with reporter.step("Compiling them", total=len(batches)) as step:
             for number, (source, batch) in enumerate(batches.items()):
@@ -98,7 +98,7 @@ def fixes(report: Report, *, proven: bool = False, reporter: Reporter = SILENT) 
     return list(found.values())
 
 
-def suggested(report: Report, made: Iterable[Fix]) -> Report:
+def suggested(report: Report, made: Iterable[Repair]) -> Report:
     """The report with the fixes as suggestions."""
     by_symbol = {fix.symbol: fix for fix in made}
 
@@ -109,7 +109,7 @@ def suggested(report: Report, made: Iterable[Fix]) -> Report:
     return report._replace(findings=tuple(better(finding) for finding in report.findings))
 
 
-def write(made: Iterable[Fix], root: Path, *, reporter: Reporter = SILENT) -> tuple[str, ...]:
+def write(made: Iterable[Repair], root: Path, *, reporter: Reporter = SILENT) -> tuple[str, ...]:
     """Write what is proven into the tree ``root``, all or none; ``q8a8-patch revert`` takes it back.
 
     Returns the files. What isn't proven is left out, and told. Raises :class:`ConflictError` where nothing
