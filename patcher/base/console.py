@@ -106,16 +106,21 @@ class Output:
     reporter: Reporter = field(default=SILENT)
 
     def emit(
-        self, document: Mapping[str, Any] | Callable[[], Mapping[str, Any]], text: str | Callable[[], str]
+        self,
+        document: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
+        text: str | Callable[[], str],
+        *,
+        commands: bool = False,
     ) -> None:
-        """Print the result: ``document`` as the one JSON document, or ``text`` for people."""
+        """Print the result: ``document`` as the one JSON document, or ``text`` for people; ``commands`` where
+        the text is commands of ours to a runner."""
         if self.json:
             made = document() if callable(document) else document
             click.echo(harmless_json(json.dumps(made, indent=2, sort_keys=False, ensure_ascii=False)))
         else:
             shown = text if isinstance(text, str) else text()
             if shown:
-                click.echo(harmless(shown), color=_color())
+                click.echo(harmless(shown, commands=commands), color=_color())
 
 
 def common_options(function: Callable[P, R]) -> Callable[..., R]:

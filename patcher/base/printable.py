@@ -27,9 +27,14 @@ _MARKDOWN = re.compile(
 )
 
 
-def harmless(text: str) -> str:
-    """``text``, of several lines, with what would do more than show itself written as escapes."""
+def harmless(text: str, *, commands: bool = False) -> str:
+    """``text``, of several lines, with what would do more than show itself written as escapes.
+
+    With ``commands`` lines may be a runner's commands: of ours, with every name in them escaped already.
+    """
     shown = _EITHER.sub(lambda found: _escape(found["unsafe"]) if found["unsafe"] else found[0], text)
+    if commands:
+        return shown
     return _COMMAND.sub(lambda found: f"{found[1]}\\x{ord(found[2][0]):02x}{found[2][1:]}", shown)
 
 

@@ -134,7 +134,7 @@ def command(
         raise UsageError(f"--json and --format {form}: one document at a time", hint="leave one of them out")
     outcome = verify(request, verbose=bool(output.verbose), reporter=output.reporter)
     output.json = output.json or form == "json"
-    output.emit(outcome.document, outcome.shown)
+    output.emit(outcome.document, outcome.shown, commands=form == "github")
     return outcome.code
 
 

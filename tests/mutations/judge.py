@@ -85,11 +85,11 @@ class Files:
     name = "a few files"
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
-        self.files = files
+        self._files = files
 
     def read(self, path: str) -> bytes | None:
         """The file's bytes, where there is one."""
-        return self.files.get(path)
+        return self._files.get(path)
 
 
 def write(files: Mapping[str, bytes], folder: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from patcher import cli, git
+from patcher import cli
 from patcher.base.bounded import MAX_SOURCE, TooLongError, inflated, regular_file
 from patcher.base.errors import UsageError
 from patcher.base.folder import Folder
@@ -17,6 +17,7 @@ from patcher.engine import records
 from patcher.engine.journal import Journal
 from patcher.engine.records import Entry, Facts, digest
 from patcher.engine.tree import CommitTree, WorkTree
+from tests.conftest import git as run_git
 
 Cut = tuple[str, int, int, bytes]
 Planted = Callable[[list[Cut], bytes], Path]
@@ -105,8 +106,8 @@ def test_a_sparse_source_is_not_read(mini_repo: Path) -> None:
 
 def test_a_long_blob_is_not_read(mini_repo: Path) -> None:
     (mini_repo / "include/llama.h").write_bytes(bytes(4 * MAX_SOURCE))
-    git.run(mini_repo, "add", "include/llama.h")
-    git.run(mini_repo, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "zeros")
+    run_git(mini_repo, "add", "include/llama.h")
+    run_git(mini_repo, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "zeros")
     tree = CommitTree(mini_repo, "HEAD")
 
     def read() -> None:

@@ -81,7 +81,8 @@ class Factory:
         """What a type is made from: the model as it was given, or its F16 where it was given quantized."""
         if not self.quantized or wanted in FLOATS:
             return self.given.path
-        return self.make(Variant("F16", "F16")).path
+        # the lock is held: it isn't taken twice
+        return self._quantized(Variant("F16", "F16"), self.given.path, self.sha256).path
 
     def _quantized(self, variant: Variant, source: Path, origin: str) -> Model:
         place = self._place(variant, origin)
