@@ -71,7 +71,7 @@ def test_an_id_is_of_contents_not_of_places(manifest: Path, tmp_path: Path) -> N
         if path.is_file():
             (moved / path.name).write_bytes(path.read_bytes())
     assert [job.id for job in grid.load(moved / "grid.toml")] == before
-    (moved / "text.txt").write_text("words " * 2000, encoding="utf-8")
+    (moved / "text.txt").write_text("other words " * 2000, encoding="utf-8")
     assert not set(before) & {job.id for job in grid.load(moved / "grid.toml")}
 
 
