@@ -128,7 +128,7 @@ def common_options(function: Callable[P, R]) -> Callable[..., R]:
 
     @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else.")
     @click.option("-q", "--quiet", is_flag=True, help="No notes, no progress; warnings and errors stay.")
-    @click.option("-v", "--verbose", count=True, help="More detail on stderr; twice for debugging.")
+    @click.option("-v", "--verbose", count=True, help="More detail on stderr.")
     @wraps(function)
     def wrapper(*args: Any, as_json: bool, quiet: bool, verbose: int, **kwargs: Any) -> R:
         reporter = ConsoleReporter(quiet=quiet, verbose=verbose)

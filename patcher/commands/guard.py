@@ -129,7 +129,13 @@ def check_command(
     show_default=True,
     help="Keep one issue there, with the token that the environment has.",
 )
-@_fail_on_option
+@click.option(
+    "--fail-on",
+    type=click.Choice(_FAIL_ON),
+    default="error",
+    show_default=True,
+    help="A break is an error: with 'never' the exit code is 0 all the same.",
+)
 @click.option("--work", type=click.Path(path_type=Path), help="Where the history is kept. [default: cache]")
 @_summary_option
 @click.option("-j", "--jobs", type=click.IntRange(min=1), help="Processes at once. [default: by machine]")

@@ -65,6 +65,16 @@ def compiled(compiler: str, flags: list[str], sources: Path, out: Path, program:
     return out
 
 
+def test_an_editor_can_open_the_templates() -> None:
+    """templates/compile_flags.txt is what clangd and its like read."""
+    home = resource_dir("templates")
+    flags = (home / "compile_flags.txt").read_text(encoding="utf-8").split()
+    for file in sorted((home / FOLDER).glob("kernels*")):
+        command = [native(), "-fsyntax-only", "-w", "-x", "c++", *flags[1:], str(file)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
 def native() -> str:
     compiler = shutil.which(os.environ.get("CXX", "g++"))
     if compiler is None:

@@ -27,7 +27,6 @@ from patcher.evaluate.measure.models import Model
 from patcher.programs import llama_perplexity
 from patcher.programs.folder import Programs
 
-ARCHITECTURES = ("aarch64",)
 TARGETS = ("llama-perplexity", "test-quantize-fns")
 SYSROOT = Path("/usr/aarch64-linux-gnu")
 # i8mm and dotprod are what Q8 kernels use; OpenMP's waiting threads would be counted too
