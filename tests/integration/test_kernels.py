@@ -66,13 +66,14 @@ def compiled(compiler: str, flags: list[str], sources: Path, out: Path, program:
 
 
 def test_an_editor_can_open_the_templates() -> None:
-    """templates/compile_flags.txt is what clangd and its like read."""
+    """templates/compile_flags.txt is what clangd and its like read; kernels.cpp takes the other files in."""
+    if platform.machine() != "x86_64":
+        pytest.skip("the flags are of x86-64")
     home = resource_dir("templates")
     flags = (home / "compile_flags.txt").read_text(encoding="utf-8").split()
-    for file in sorted((home / FOLDER).glob("kernels*")):
-        command = [native(), "-fsyntax-only", "-w", "-x", "c++", *flags[1:], str(file)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+    command = [native(), "-fsyntax-only", *flags[1:], str(home / FOLDER / "kernels.cpp")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def native() -> str:
