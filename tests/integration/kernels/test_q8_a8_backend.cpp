@@ -414,7 +414,6 @@ static void refused(ggml_backend_buffer_type_t buft, ggml_type type) {
         { "SCALE", [](ggml_context * ctx, ggml_tensor * w) { return ggml_scale(ctx, w, 2.0f); } },
         { "CLAMP", [](ggml_context * ctx, ggml_tensor * w) { return ggml_clamp(ctx, w, 0, 1); } },
         { "SQR", [](ggml_context * ctx, ggml_tensor * w) { return ggml_sqr(ctx, w); } },
-        { "SUM_ROWS", [](ggml_context * ctx, ggml_tensor * w) { return ggml_sum_rows(ctx, w); } },
         { "REPEAT", [](ggml_context * ctx, ggml_tensor * w) { return ggml_repeat(ctx, w, ggml_new_tensor_3d(ctx, w->type, 96, 80, 3)); } },
         { "CONCAT", [](ggml_context * ctx, ggml_tensor * w) { return ggml_concat(ctx, w, w, 1); } },
         { "OUT_PROD", [](ggml_context * ctx, ggml_tensor * w) { return ggml_out_prod(ctx, w, ggml_new_tensor_3d(ctx, GGML_TYPE_F32, 7, 40, 3)); } },
