@@ -211,7 +211,7 @@ def test_without_the_instantiations_verify_symbols_names_them(without: Path) -> 
     done = q8a8_patch(
         "build", without, "--build-dir", place, "--allow-shlib-undefined", "--target", "llama", "--json"
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1, done.stderr  # the linker let it pass, the proof behind the build doesn't
     assert "warning: --allow-shlib-undefined" in done.stderr
     found = q8a8_patch("verify-symbols", place / "bin", "--json")
     assert found.returncode == 1
