@@ -113,6 +113,7 @@ def test_a_system_without_threads_and_exceptions_compiles_it(work: Work, tmp_pat
     assert "ggml_backend_cpu_q8_a8_buffer_type" in symbols.stdout
 
 
+@pytest.mark.exhaustive  # fourteen backends are compiled for one that is looked at: minutes
 def test_a_backend_for_each_kind_of_cpu(work: Work, tmp_path: Path) -> None:
     """GGML_CPU_ALL_VARIANTS and GGML_BACKEND_DL: the AVX2 backend, as a plugin that is found at run time."""
     if "avx2" not in cpu_flags():
