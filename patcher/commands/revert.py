@@ -62,6 +62,7 @@ def _files(count: int) -> str:
 
 def _left(tree: WorkTree, types: tuple[str, ...]) -> dict[str, int]:
     """How many edits of each type are in the tree all the same."""
+    from patcher.engine.numbering import is_numbered
     from patcher.engine.patchset import load
     from patcher.engine.plan import State
     from patcher.engine.planning import make_plan
@@ -71,7 +72,8 @@ def _left(tree: WorkTree, types: tuple[str, ...]) -> dict[str, int]:
     for name in types:
         if name in SHIPPED:  # the file of a user's own type may be anywhere, or gone
             plan = make_plan(tree, load(name))
-            count = sum(edit.state in (State.PRESENT, State.APPLIED) for edit in plan.edits)
-            if count:
-                found[plan.patchset.type.upper] = count
+            there = [edit for edit in plan.edits if edit.state in (State.PRESENT, State.APPLIED)]
+            # without its number nothing is the type's: a count that another type raised, a template of upstream's
+            if any(is_numbered(edit.edit) for edit in there):
+                found[plan.patchset.type.upper] = len(there)
     return found
