@@ -73,7 +73,7 @@ def _left(tree: WorkTree, types: tuple[str, ...]) -> dict[str, int]:
         if name in SHIPPED:  # the file of a user's own type may be anywhere, or gone
             plan = make_plan(tree, load(name))
             there = [edit for edit in plan.edits if edit.state in (State.PRESENT, State.APPLIED)]
-            # without its number nothing is the type's: a count that another type raised, a template of upstream's
+            # without its number nothing is the type's: another type may have raised a count
             if any(is_numbered(edit.edit) for edit in there):
                 found[plan.patchset.type.upper] = len(there)
     return found
