@@ -124,7 +124,7 @@ _CASE = (
     _sub("ours there under a condition", r"^( +)case GGML_TYPE_Q8_0:", r"#ifdef NEVER\n\1case GGML_TYPE_Q8_A8:\n#endif\n\1case GGML_TYPE_Q8_0:", lands=False),
     _sub("ours there with the default", r"^        default:", "        case GGML_TYPE_Q8_A8:\n        default:", lands=False),
     _sub("ours there in a nested switch", r"^            return 2;", "            switch (type) { case GGML_TYPE_Q8_A8: default: return 2; }", lands=True),
-    _sub("ours there, debugged", r"^( +)case GGML_TYPE_Q8_0:", r'\1case GGML_TYPE_Q8_A8: if (type == 999) return (int) strlen("DEBUG case GGML_TYPE_Q8_0:"); // DEBUG\n\1case GGML_TYPE_Q8_0:', lands=True),
+    _sub("ours there, debugged", r"^( +)case GGML_TYPE_Q8_0:", r'\1case GGML_TYPE_Q8_A8: if (type == 999) return (int) strlen("DEBUG case GGML_TYPE_Q8_0:"); // DEBUG\n\1case GGML_TYPE_Q8_0:', lands=False),
 )  # fmt: skip
 
 _FUNCTION = (
