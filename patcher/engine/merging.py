@@ -23,14 +23,11 @@ def progress(source: Source) -> str | None:
 def unmerged(root: Path) -> list[str]:
     """The paths below ``root`` that git's index has in more than one version; none without git."""
     from patcher import git
+    from patcher.git import changes
 
     top = git.find_toplevel(root)
     if top is None:
         return []
-    out = git.run(top, "ls-files", "-u", "-z", "--full-name", "--", str(root.resolve()))
-    names = {
-        entry.partition(b"\t")[2].decode("utf-8", "surrogateescape") for entry in out.split(b"\0") if entry
-    }
     below = root.resolve().relative_to(top.resolve()).as_posix()
     prefix = "" if below == "." else below + "/"
-    return sorted(name.removeprefix(prefix) for name in names)
+    return sorted(name.removeprefix(prefix) for name in changes.unmerged(top) if name.startswith(prefix))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from patcher.base.progress import SILENT, Reporter
 from patcher.engine import tree_record
@@ -69,8 +68,3 @@ def taken_out(tree: Tree, kinds: Iterable[str]) -> bytes | None:
     for kind in kinds:
         record = record.with_type(kind, None)
     return record.text()
-
-
-def ruled(patchset: PatchSet, choices: Choices) -> PatchSet:
-    """The patch set with other choices."""
-    return replace(patchset, choices=choices)

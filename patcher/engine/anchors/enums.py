@@ -67,11 +67,6 @@ def _enumerators(body: Node, conditional: bool = False) -> Iterator[tuple[Node, 
             yield from _enumerators(child, True)
 
 
-def enum_values(syntax: Syntax, enum: str) -> dict[str, int | None]:
-    """Name -> value of the enumerators of ``enum``; None where it can't be told."""
-    return {name: member.value for name, member in _enum(syntax, enum).items()}
-
-
 def members_of(source: Source, enum: str) -> list[tuple[str, int, int, bool]]:
     """(name, value, offset, whether under a condition) of the enumerators whose value can be told.
 
