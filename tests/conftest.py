@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,16 +27,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in set(left_out)]
 
 
-@pytest.fixture(autouse=True)
-def _isolated_git(
-    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory, records_home: Path
-) -> None:
-    """No test sees the user's git settings, and none needs an identity to be set up."""
-    home = tmp_path_factory.mktemp("git")
-    (home / "config").write_text("[user]\n\tname = Test\n\temail = test@localhost\n", encoding="utf-8")
-    monkeypatch.setenv("XDG_DATA_HOME", str(records_home))
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(home / "config"))
-    monkeypatch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
+@pytest.fixture(scope="session", autouse=True)
+def _isolated_git(tmp_path_factory: pytest.TempPathFactory, records_home: Path) -> Iterator[None]:
+    """No test sees the user's git settings, and none needs an identity to be set up.
+
+    For the session, so that what modules make once for all of their tests has an identity as well.
+    """
+    config = tmp_path_factory.mktemp("git") / "config"
+    config.write_text("[user]\n\tname = Test\n\temail = test@localhost\n", encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(records_home))
+        patch.setenv("GIT_CONFIG_GLOBAL", str(config))
+        patch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
+        yield
 
 
 @pytest.fixture(scope="session")

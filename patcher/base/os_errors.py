@@ -21,9 +21,11 @@ _NEXT = {
 }
 
 
-def reason(why: OSError) -> str:
-    """The system's own word for ``why``, without numbers and names."""
-    return os.strerror(why.errno) if why.errno is not None else str(why)
+def reason(why: Exception) -> str:
+    """The system's own word for ``why``, without numbers and names; what else it may be says itself."""
+    if isinstance(why, OSError) and why.errno is not None:
+        return os.strerror(why.errno)
+    return str(why)
 
 
 def next_step(why: OSError) -> str | None:

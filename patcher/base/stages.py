@@ -12,7 +12,7 @@ from patcher.base import hashing, lock
 from patcher.base.cache import cache_dir
 from patcher.base.errors import UsageError
 from patcher.base.files import write_whole
-from patcher.base.os_errors import DISK_FULL
+from patcher.base.os_errors import DISK_FULL, reason
 from patcher.base.progress import SILENT, Reporter
 
 VERSION = 1  # part of every key: raise it when what a stage measures changes its meaning
@@ -51,7 +51,7 @@ class StageCache:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as why:
-            self.reporter.note(f"{place}: can't be read ({why}), the stage runs again")
+            self.reporter.note(f"{place}: can't be read ({reason(why)}), the stage runs again")
             return None
         return result
 

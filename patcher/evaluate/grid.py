@@ -73,7 +73,7 @@ def _read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     try:
         document = toml.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as why:
-        raise UsageError(f"{path}: looked for a manifest, found none ({why})") from why
+        raise UsageError(f"{path}: looked for a manifest, found none ({reason(why)})") from why
     models = document.pop("model", None)
     if not isinstance(models, list) or not all(isinstance(item, dict) for item in models) or not models:
         raise UsageError(f"{path}: looked for [[model]] tables, found none", hint="see docs/evaluate.md")

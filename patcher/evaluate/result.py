@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from patcher.base.errors import UsageError
+from patcher.base.os_errors import reason
 from patcher.evaluate.judge.noise import Series
 
 VERSION = 1  # of the document
@@ -171,5 +172,7 @@ def load(path: Path) -> Report:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as why:
-        raise UsageError(f"{path}: looked for a document of 'evaluate --json', found none ({why})") from why
+        raise UsageError(
+            f"{path}: looked for a document of 'evaluate --json', found none ({reason(why)})"
+        ) from why
     return Report.from_document(document, str(path))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from patcher.base.bounded import MAX_SOURCE
 from patcher.base.errors import UsageError
+from patcher.base.os_errors import reason
 from patcher.git.process import ENVIRONMENT
 from patcher.git.shadow import shadow
 
@@ -69,5 +70,5 @@ def read_blob(repo: Path, blob: str) -> bytes:
         data = stream.read(size)
     except (ValueError, OSError, git.GitCommandError) as why:
         _shells.pop(repo, None)  # the process may be gone: the next question starts another
-        raise UsageError(f"{repo}: object {blob} can't be read ({why})") from why
+        raise UsageError(f"{repo}: object {blob} can't be read ({reason(why)})") from why
     return bytes(data)

@@ -22,6 +22,7 @@ from pathlib import Path
 from patcher.base import processes
 from patcher.base.environment import asked
 from patcher.base.errors import PatcherError, UsageError
+from patcher.base.os_errors import reason
 
 MAX_TEXT = 4 << 20  # bytes of a configuration, a list of ignored files or of attributes
 MAX_REFS = 500_000
@@ -133,7 +134,7 @@ def shadow(folder: Path, failure: type[PatcherError] = UsageError) -> Shadow:
         _follow_heads(_KNOWN[key])
         return _KNOWN[key]
     except OSError as why:
-        raise failure(f"{folder}: its repository can't be read ({why})") from why
+        raise failure(f"{folder}: its repository can't be read ({reason(why)})") from why
     except UsageError as why:
         if failure is UsageError:
             raise
@@ -197,7 +198,8 @@ def _follow_heads(shadow: Shadow) -> None:
     for name in _HEADS:
         real, place = shadow.real / name, shadow.folder / name
         if not os.path.lexists(real):
-            place.unlink(missing_ok=True)
+            if os.path.lexists(place):
+                place.unlink()
             continue
         text = small_text(real)
         if not place.is_file() or place.read_text(encoding="utf-8", errors="surrogateescape") != text:

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from patcher.base.errors import SourceError
+from patcher.base.os_errors import reason
 from patcher.base.progress import SILENT, Reporter
 from patcher.source import tar_reader
 
@@ -224,7 +225,9 @@ def _write(archive: Path, member: Member, place: Path) -> int:
             shutil.copyfileobj(source, out, 1 << 20)
             written = out.tell()
     except _BROKEN as why:
-        raise SourceError(f"{archive}: member {str(member.path)!r} can't be unpacked ({why})") from why
+        raise SourceError(
+            f"{archive}: member {str(member.path)!r} can't be unpacked ({reason(why)})"
+        ) from why
     if written != member.size:
         raise SourceError(f"{archive}: member {str(member.path)!r} is cut off")
     # only whether it may be run: no setuid, no file that its owner can't read

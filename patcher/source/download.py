@@ -17,7 +17,7 @@ from patcher.base import lock, processes
 from patcher.base.cache import cache_dir
 from patcher.base.environment import networked
 from patcher.base.errors import SourceError
-from patcher.base.os_errors import refused
+from patcher.base.os_errors import reason, refused
 from patcher.base.progress import SILENT, Reporter
 from patcher.source import index
 from patcher.source.pip_settings import PipSettings, pip_settings
@@ -151,7 +151,7 @@ def _cached(key: str, what: str, version: str, get: Callable[[Path], None], repo
     except lock.LockTakenError as why:
         raise SourceError(f"{what}: another process has been downloading it for {LOCK_SECONDS:g} s") from why
     except OSError as why:
-        raise SourceError(f"{what}: {home} can't be written ({why})") from why
+        raise SourceError(f"{what}: {home} can't be written ({reason(why)})") from why
 
 
 def _fresh(

@@ -31,6 +31,7 @@ from urllib.request import (
 
 from patcher import __version__
 from patcher.base.errors import SourceError
+from patcher.base.os_errors import reason
 from patcher.source.pip_settings import PipSettings
 
 MAX_PAGE = 64 << 20  # bytes of an index's page
@@ -236,7 +237,7 @@ def read(url: str, settings: PipSettings) -> tuple[bytes, str, str]:
         try:
             data = path.read_bytes() if path.stat().st_size <= MAX_PAGE else b""
         except OSError as why:
-            raise SourceError(f"{path}: can't be read ({why})") from why
+            raise SourceError(f"{path}: can't be read ({reason(why)})") from why
         return data, "json" if path.suffix == ".json" else "html", url
     with _open(url, settings) as answer:
         data = answer.read(MAX_PAGE + 1)
@@ -265,7 +266,7 @@ def save(file: File, place: Path, settings: PipSettings) -> None:
                     digest.update(block)
                     out.write(block)
         except (OSError, ValueError) as why:
-            raise SourceError(f"{without_password(file.url)}: can't be had ({why})") from why
+            raise SourceError(f"{without_password(file.url)}: can't be had ({reason(why)})") from why
     if name is not None and digest.hexdigest() != file.hashes[name].lower():
         said = f"the index says {name} {file.hashes[name][:16]}…, found {digest.hexdigest()[:16]}…"
         raise SourceError(f"{without_password(file.url)}: {said}")

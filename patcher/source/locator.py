@@ -8,6 +8,7 @@ from enum import Enum
 from pathlib import Path
 
 from patcher.base.errors import SourceError, UsageError
+from patcher.base.os_errors import reason
 
 DEFAULT_URL = "https://github.com/ggml-org/llama.cpp"
 
@@ -91,7 +92,7 @@ def _path(text: str, ref: str | None) -> Locator:
     try:
         return _existing(text, ref)
     except (OSError, RuntimeError, ValueError) as why:  # no such user, too long a name, a circle of links
-        raise SourceError(f"--source {text}: can't be read ({why})") from why
+        raise SourceError(f"--source {text}: can't be read ({reason(why)})") from why
 
 
 def _existing(text: str, ref: str | None) -> Locator:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from patcher.base.errors import UsageError
+from patcher.base.os_errors import reason
 from patcher.symbols.findings import Finding
 from patcher.symbols.rules import RULES
 
@@ -83,7 +84,7 @@ class Ignores:
             document = toml.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, toml.TOMLDecodeError) as why:
             raise UsageError(
-                f"{path}: looked for an ignore file, found none that can be read ({why})"
+                f"{path}: looked for an ignore file, found none that can be read ({reason(why)})"
             ) from why
         tables = document.get("ignore", [])
         if set(document) - {"ignore"} or not isinstance(tables, list):

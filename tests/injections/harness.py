@@ -89,8 +89,8 @@ def _fault(code: int, injection: Injection, state: str, said: str) -> str:
         wanted = 128 + int(getattr(signal, injection.what))
         if code not in (wanted, 0):
             return f"exit {code}, not {wanted}: {said}"
-    elif code != 0 and said.count("error: ") != 1:
-        return f"{said.count('error: ')} error lines: {said}"
+    elif code != 0 and (lines := sum(line.startswith("error: ") for line in said.splitlines())) != 1:
+        return f"{lines} error lines: {said}"
     if state == "between" and "between two states" not in said and "not committed" not in said:
         return f"between, unsaid: {said}"
     if code == 0 and state == "before":

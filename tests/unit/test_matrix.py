@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import os
 import sys
@@ -28,8 +29,11 @@ def matrix() -> ModuleType:
 
 
 def rows(page: str) -> dict[str, list[str]]:
+    """The first table of ``page``, that of the releases: another one is of forks."""
+    lines = itertools.dropwhile(lambda line: line[:1] != "|", page.splitlines())
     table = [
-        [cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line[:1] == "|"
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in itertools.takewhile(lambda line: line[:1] == "|", lines)
     ]
     return {cells[0]: cells for cells in table[2:]}
 

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from patcher.base.errors import UsageError
+from patcher.base.os_errors import reason
 from patcher.evaluate.judge import metric as metrics
 from patcher.evaluate.judge.metric import Metric
 from patcher.evaluate.judge.thresholds import Verdict
@@ -72,4 +73,6 @@ def _read(page: Path) -> str:
         with page.open(encoding="utf-8", newline="") as file:
             return file.read()
     except (OSError, ValueError) as why:
-        raise UsageError(f"{page}: can't be read ({why})", hint="name a Markdown page that is there") from why
+        raise UsageError(
+            f"{page}: can't be read ({reason(why)})", hint="name a Markdown page that is there"
+        ) from why
