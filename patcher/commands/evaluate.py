@@ -71,7 +71,7 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str | No
     "--require",
     metavar="LIMITS",
     help="Relative to the baseline; 'none' for no limits. "
-    "[default: size<=0.54,ppl<=1.007,pp>=1.41,tg>=1.41,ttft<=0.54; on ARM 1.9 for 1.41]",
+    "[default: size<=0.54,ppl<=1.007,pp>=1.41,tg>=1.41,ttft<=0.54,rss<=0.56; on ARM 1.9 for 1.41]",
 )
 @click.option(
     "--subject", multiple=True, metavar="TYPE", help="What --require is about. [default: each Q8_A8]"
