@@ -335,7 +335,7 @@ def test_reports_are_shown_again(tmp_path: Path, capsys: pytest.CaptureFixture[s
     page, table = tmp_path / "a.html", tmp_path / "a.md"
     line = ["evaluate", "--show", str(first)]
     assert cli.run([*line, "--html", str(page), "--markdown", str(table)]) == ExitCode.OK
-    assert "Q8_A8: yes to 5 of 5" in capsys.readouterr().out
+    assert "Q8_A8: yes to 6 of 6" in capsys.readouterr().out
     assert "<svg" in page.read_text(encoding="utf-8")
     assert cli.run([*line, "--require", "pp>=4"]) == ExitCode.FINDINGS
     assert "not kept: Q8_A8: pp>=4, measured 3.000x" in capsys.readouterr().err

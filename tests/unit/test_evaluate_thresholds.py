@@ -33,7 +33,9 @@ def test_each_line_can_fail() -> None:
     slow = {"pp": Series(rounds), "tg": Series(tuple(value / 10 for value in reversed(rounds)))}
     late = Series((50.0, 51.0, 49.0, 50.5, 49.5))
     twice = Series((1100.0, 1105.0, 1095.0, 1102.0, 1098.0))  # a file's pages beside what was packed from it
-    found = answers(thresholds.PROMISE, bytes=541, ppl_ratio=1.02, series={**slow, "ttft": late, "rss": twice})
+    found = answers(
+        thresholds.PROMISE, bytes=541, ppl_ratio=1.02, series={**slow, "ttft": late, "rss": twice}
+    )
     assert set(found.values()) == {"no"}
     assert len(found) == 6
 
