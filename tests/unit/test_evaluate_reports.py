@@ -350,7 +350,7 @@ def test_reports_are_shown_again(tmp_path: Path, capsys: pytest.CaptureFixture[s
         ("Large", False),
     ]
     assert "| Large | Q8_A8 | 0.900x |" in table.read_text(encoding="utf-8")
-    assert "| 4 of 5 |" in table.read_text(encoding="utf-8")
+    assert "| 5 of 6 |" in table.read_text(encoding="utf-8")
     (first.parent / "three.json").write_text("{}", encoding="utf-8")
     assert cli.run(many) == ExitCode.USAGE
     assert "three.json: looked for a document" in capsys.readouterr().err
