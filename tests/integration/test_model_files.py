@@ -163,8 +163,8 @@ def test_a_number_that_no_type_has_is_refused_as_upstream_refuses_it(
     assert data[at : at + 4] == TYPE_NUMBERS["F16"].to_bytes(4, "little")
     data[at : at + 4] = number.to_bytes(4, "little")
     source.write_bytes(data)
-    command = [work.bin / "llama-quantize", source, tmp_path / "q.gguf", "Q8_0"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    command = map(str, (work.bin / "llama-quantize", source, tmp_path / "q.gguf", "Q8_0"))
+    done = subprocess.run(list(command), capture_output=True, text=True)
     assert done.returncode != 0
     unknown = f"tensor '{name.decode()}' has invalid ggml type {number}"
     assert ("not a multiple of block size (0)" if number == 4 else unknown) in done.stderr
