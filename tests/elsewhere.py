@@ -94,7 +94,8 @@ def _refuse_what_windows_refuses() -> None:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new)
         real_rename(old, new)
 
-    os.open, os.fsync, os.rename = opened, synced, renamed
+    for name, function in (("open", opened), ("fsync", synced), ("rename", renamed)):
+        setattr(os, name, function)
 
 
 def modules() -> list[str]:
