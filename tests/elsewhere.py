@@ -55,7 +55,7 @@ def disguise() -> None:
     _refuse_what_windows_refuses()
     for name in GONE:
         sys.modules.pop(name, None)
-    sys.meta_path.insert(0, _Missing())  # type: ignore[arg-type]
+    sys.meta_path.insert(0, _Missing())
     for name in OF_OS:
         if hasattr(os, name):
             delattr(os, name)
