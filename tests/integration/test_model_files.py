@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from patcher.model.calibrate import TOOL
 from patcher.model.gguf import read
 from patcher.model.gguf_format import TYPE_NUMBERS, ValueType
 from patcher.model.gguf_writer import GgufWriter, NewTensor, make_value
 from patcher.model.model_file import model_hash, open_model
+from patcher.programs.q8a8_stats import TOOL
 from tests.integration.conftest import Work, q8a8_patch
 from tests.tiny_models import write_gguf
 from tests.unit.test_model_gguf import split
