@@ -215,7 +215,7 @@ def test_the_old_spellings_of_evaluate_are_told_the_new(
         assert cli.run(["evaluate", *old]) == 2
         said = capsys.readouterr().err.splitlines()
         assert f"is written 'evaluate {new}' now" in said[0]
-        assert "No such" not in said[1]
+        assert "No such command" not in said[1]
     assert cli.run(["evaluate", "--show", "--compare", "a"]) == 2
     assert "--show and --compare: choose one" in capsys.readouterr().err
 
