@@ -9,6 +9,7 @@ import click
 
 from patcher.base.console import Output, common_options
 from patcher.base.errors import ExitCode, UsageError
+from patcher.base.printable import one_line
 from patcher.commands import evaluate_report as reporting
 from patcher.commands.evaluate_grid import grid_command
 from patcher.commands.evaluate_run import run_command
@@ -46,11 +47,11 @@ def _today(args: list[str], first: str, ctx: click.Context) -> list[str]:
     verb = _WAYS[ways[0]] if ways else "run"
     made = [verb, *(word for word in words if word not in ways)]
     if not {"-q", "--quiet"} & set(args):
-        click.echo(
+        said = (
             f"'evaluate {shlex.join(args)}' is written 'evaluate {shlex.join(made)}' now;"
-            " the old spelling goes with the next version",
-            err=True,
+            " the old spelling goes with the next version"
         )
+        click.echo(one_line(said), err=True)
     return made
 
 
