@@ -57,7 +57,7 @@ def test_the_document_keeps_the_contract() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"models": 3}, "evaluate --json"),
+        ({"models": 3}, "evaluate run --json"),
         ({"models": []}, "not among its models"),
         ({"baseline": "F32"}, "not among its models"),
         ({"version": 99}, "version 99"),
@@ -288,7 +288,7 @@ def test_the_command_compares(
     first.write_text(json.dumps(small_report().document()), encoding="utf-8")
     second.write_text(json.dumps(small_report(bytes=400).document()), encoding="utf-8")
     out = tmp_path / "out.md"
-    line = ["evaluate", "--compare", str(first), str(second)]
+    line = ["evaluate", "compare", str(first), str(second)]
     assert cli.run([*line, "--json", "--markdown", str(out)]) == ExitCode.OK
     found = {
         (item["type"], item["metric"]): item for item in json.loads(capsys.readouterr().out)["differences"]
@@ -333,7 +333,7 @@ def test_reports_are_shown_again(tmp_path: Path, capsys: pytest.CaptureFixture[s
     first.parent.mkdir()
     first.write_text(json.dumps(small_report().document()), encoding="utf-8")
     page, table = tmp_path / "a.html", tmp_path / "a.md"
-    line = ["evaluate", "--show", str(first)]
+    line = ["evaluate", "show", str(first)]
     assert cli.run([*line, "--html", str(page), "--markdown", str(table)]) == ExitCode.OK
     assert "Q8_A8: yes to 6 of 6" in capsys.readouterr().out
     assert "<svg" in page.read_text(encoding="utf-8")
@@ -342,7 +342,7 @@ def test_reports_are_shown_again(tmp_path: Path, capsys: pytest.CaptureFixture[s
     other = small_report(bytes=900)
     other.title = "Large"
     (first.parent / "two.json").write_text(json.dumps(other.document()), encoding="utf-8")
-    many = ["evaluate", "--show", str(first.parent), "--markdown", str(table), "--json"]
+    many = ["evaluate", "show", str(first.parent), "--markdown", str(table), "--json"]
     assert cli.run(many) == ExitCode.FINDINGS
     found = json.loads(capsys.readouterr().out)["reports"]
     assert [(item["title"], item["verdicts"][0]["kept"]) for item in found] == [
@@ -354,4 +354,4 @@ def test_reports_are_shown_again(tmp_path: Path, capsys: pytest.CaptureFixture[s
     (first.parent / "three.json").write_text("{}", encoding="utf-8")
     assert cli.run(many) == ExitCode.USAGE
     assert "three.json: looked for a document" in capsys.readouterr().err
-    assert cli.run(["evaluate", "--show", str(tmp_path / "path")]) == ExitCode.USAGE
+    assert cli.run(["evaluate", "show", str(tmp_path / "path")]) == ExitCode.USAGE
