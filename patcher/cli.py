@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "quantize": ("quantize", "Quantize a model."),
     "evaluate": ("evaluate", "Measure size, speed and accuracy of a model in several types."),
     "audit": ("audit", "Find every place that names Q8_0 and not Q8_A8."),
+    "merge-audit": ("merge_audit", "Prove that a merge lost nothing of either side."),
     "guard": ("guard", "For CI: check a tree, watch upstream."),
     "type": ("type", "Check the .toml file of your own quantization type."),
     "fixes": ("fixes", "List the build fixes, and which of them this machine needs."),

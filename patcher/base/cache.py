@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from patcher.base import system
 from patcher.base.errors import UsageError
 
 ENVIRONMENT_VARIABLE = "Q8A8_PATCH_CACHE"
@@ -63,10 +64,10 @@ def _require_ours(root: Path, hint: str) -> None:
 
     Without HOME, or below a folder like ``/tmp``, somebody else may have made it first.
     """
-    if os.name != "posix":
+    if not system.POSIX:
         return
     for facts in (root.lstat(), root.stat()):  # the link, and what it leads to
-        if facts.st_uid != os.geteuid():
+        if not system.is_ours(facts):
             raise UsageError(f"{root}: belongs to another user (number {facts.st_uid})", hint=hint)
     if root.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         root.chmod(0o700)

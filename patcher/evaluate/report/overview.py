@@ -15,7 +15,7 @@ from patcher.evaluate.judge.thresholds import Requirement, Verdict
 from patcher.evaluate.report import figures
 from patcher.evaluate.result import Report
 
-_SHOWN = ("size", "ppl", "pp", "tg", "ttft")
+_SHOWN = ("size", "ppl", "pp", "tg", "ttft", "rss")
 
 
 @dataclass(frozen=True)
