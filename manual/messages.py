@@ -30,6 +30,7 @@ _AREAS = {
     "symbols": "Symbols",
     "audit": "Audit, drift and guard",
     "drift": "Audit, drift and guard",
+    "merge_audit": "Audit, drift and guard",
     "guard": "Audit, drift and guard",
     "model": "Models",
     "programs": "llama.cpp's programs",
