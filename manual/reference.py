@@ -11,6 +11,7 @@ from typing import Any
 from manual.commands import Command, Option, commands, program
 from manual.exit_codes import EXIT_CODES
 from manual.floors import floors_page
+from manual.messages import messages_page
 from patcher.engine.anchors import ANCHORS
 from patcher.engine.patchset import Edit, load
 from patcher.symbols.rules import RULES
@@ -30,6 +31,7 @@ def reference_pages() -> dict[str, str]:
         "edits.md": _NOTE.format(source="patches/q8_a8.toml") + _edits(),
         "anchors.md": _NOTE.format(source="patcher/engine/anchors") + _anchors(),
         "floors.md": _NOTE.format(source="patcher/ and pyproject.toml") + floors_page(),
+        "messages.md": _NOTE.format(source="patcher") + messages_page(),
         "documents.md": _NOTE.format(source="docs/reference/schemas") + _documents(),
     }
 
@@ -48,8 +50,8 @@ def _commands() -> str:
         *_option_table(common),
         "",
         "They may stand before the command as well. The program alone has `-V, --version`; `help COMMAND` is",
-        "`COMMAND --help`. [Exit codes](exit-codes.md) and [JSON documents](documents.md) have pages of",
-        "their own.",
+        "`COMMAND --help`. [Exit codes](exit-codes.md), [JSON documents](documents.md) and",
+        "[messages](messages.md) have pages of their own.",
         "",
         "| command | does | example |",
         "|---|---|---|",
