@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from patcher.base import interrupt, partial_files
+from patcher.base import partial_files
 from patcher.base.errors import BuildError, UsageError
-from patcher.base.files import settle
+from patcher.base.files import settle_parts
 from patcher.base.progress import SILENT, Reporter
 from patcher.base.stages import disk_errors, require_space
 from patcher.base.units import number
@@ -127,9 +127,8 @@ def quantize(
         if finish is not None:
             finish(drafts[0])
             after = gguf_header.read(drafts[0])
-        with disk_errors(destination.parent), interrupt.held():  # between the first part and the last
-            for made, place in zip(drafts, places, strict=True):
-                settle(made, place)
+        with disk_errors(destination.parent):
+            settle_parts(drafts, places)
     finally:
         for made in drafts:
             made.unlink(missing_ok=True)
