@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from patcher.audit import audit
 from patcher.base import sandbox
 from patcher.base.errors import UsageError
 from patcher.engine import patterns
@@ -104,6 +106,28 @@ def test_a_strangers_anchor_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     edit = replace(ENDLESS, anchor={ANCHORS["statement"].patterns[0]: "(a+)+b"})
     with pytest.raises(UsageError, match="edit evil: anchor: its pattern computes"):
         patterns.try_anchor(edit, lambda: re.search("(a+)+b", "a" * 60))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system forks no processes")
+def test_a_strangers_waiver_ends(mini: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the type's file says it or the tree's own does: both come with somebody's repository."""
+    monkeypatch.setattr(sandbox, "SECONDS", 0.5)
+    file = mini / "src/llama-model.cpp"
+    late = "bool late(int t) { return t == GGML_TYPE_Q8_0; } // " + "a" * 60
+    file.write_text(file.read_text(encoding="utf-8") + f"\n{late}\n", encoding="utf-8")
+    ours = load()
+    for text, ends in (("return t == GGML", True), ("(a+)+b", False)):
+        waiver = {"file": "src/*", "reason": "r", "text": text}
+        if ends:
+            assert {"late"} == {
+                one.site.function for one in audit(WorkTree(mini), replace(ours, waivers=(waiver,))).sites
+                if one.reason == "r"
+            }  # fmt: skip
+            continue
+        with pytest.raises(
+            UsageError, match=r"waiver of src/\*: text: its pattern computes for more than 0\.5 s"
+        ):
+            audit(WorkTree(mini), replace(ours, waivers=(waiver,)))
 
 
 def test_a_plan_with_a_strangers_pattern_ends(mini: Path, monkeypatch: pytest.MonkeyPatch) -> None:
