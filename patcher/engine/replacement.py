@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from patcher.engine import patterns
 from patcher.engine.anchors import AnchorError, ParsedFile, Site, Source, Splice, splice
@@ -24,7 +25,7 @@ def replaced(
     for _ in range(_ROUNDS):
         left = without(source.data, gone)
         parsed = ParsedFile(Source(source.path, left), [(edit.kind, edit.anchor)])
-        patterns.try_anchor(edit, lambda: parsed.locate(edit.kind, edit.anchor))
+        patterns.try_anchor(edit, partial(parsed.locate, edit.kind, edit.anchor))
         located = parsed.locate(edit.kind, edit.anchor)
         if not located.existing:
             break

@@ -179,7 +179,7 @@ def _require_room(destination: Path, drafts: Sequence[Path], needed: int, why: C
 def known_types(programs: Programs) -> list[str]:
     """The types that this build's ``llama-quantize`` offers, in its order."""
     said = programs.help("llama-quantize")
-    return re.findall(r"^\s*\d+\s+or\s+(\w+)\s*:", said, re.MULTILINE)
+    return re.findall(r"^[ \t]*\d+[ \t]+or[ \t]+(\w+)[ \t]*:", said, re.MULTILINE)
 
 
 def _require_known(programs: Programs, name: str) -> None:
