@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 import zlib
-from pathlib import Path
 
 MAX_SOURCE = 8 << 20  # bytes of one file that is parsed; upstream's longest has not yet one million
 
@@ -14,12 +13,11 @@ class TooLongError(ValueError):
     """There is more than was to be expected; the message says so without the file's name."""
 
 
-def regular_file(path: Path | str, limit: int) -> bytes:
-    """The bytes of a regular file, ``limit`` at most.
+def opened(handle: int, limit: int) -> bytes:
+    """The bytes of the regular file that is open as ``handle``, ``limit`` at most; it is closed then.
 
-    A FIFO or a device is not waited for. Raises ``OSError``, and :class:`TooLongError` for what is longer.
+    Raises ``OSError``, and :class:`TooLongError` for what is longer.
     """
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     with os.fdopen(handle, "rb") as file:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):

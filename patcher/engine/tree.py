@@ -6,8 +6,9 @@ import os
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from patcher.base.bounded import MAX_SOURCE, TooLongError, regular_file
+from patcher.base.bounded import MAX_SOURCE, TooLongError, opened
 from patcher.base.errors import UsageError
+from patcher.base.folder import Folder
 from patcher.base.os_errors import refused
 
 
@@ -57,15 +58,24 @@ class WorkTree:
             raise UsageError(f"{path}: leads out of {self.root}")
         place = self.root / path
         if place.is_symlink() or not place.resolve().is_relative_to(self.root):
-            raise UsageError(f"{place}: is behind a symbolic link", hint="replace it by the file itself")
+            raise _behind_link(place)
         return place
 
     def read(self, path: str) -> bytes | None:
         place = self.locate(path)
         try:
-            return regular_file(place, MAX_SOURCE) if place.is_file() else None
+            if not place.is_file():
+                return None
+            # by handles: what has become a link since we looked isn't followed
+            way = place.parent.resolve().relative_to(self.root).parts
+            with Folder.open(self.root) as root, root.walk(way) as folder:
+                return opened(folder.handle(place.name, os.O_RDONLY), MAX_SOURCE)
+        except FileNotFoundError:
+            return None
         except TooLongError as why:
             raise UsageError(f"{place}: looked for a source file, found none: {why}") from why
+        except ValueError as why:  # a folder on the way leads out since we looked
+            raise _behind_link(place) from why
         except OSError as why:
             raise refused(place, why, what="read") from why
 
@@ -83,6 +93,10 @@ class WorkTree:
                 if name != ".git" and (here / name).is_file() and not (here / name).is_symlink()
             ]
         return found
+
+
+def _behind_link(place: Path) -> UsageError:
+    return UsageError(f"{place}: is behind a symbolic link", hint="replace it by the file itself")
 
 
 class CommitTree:
