@@ -10,6 +10,7 @@ from typing import Any
 
 from manual.commands import Command, Option, commands, program
 from manual.exit_codes import EXIT_CODES
+from manual.floors import floors_page
 from patcher.engine.anchors import ANCHORS
 from patcher.engine.patchset import Edit, load
 from patcher.symbols.rules import RULES
@@ -28,6 +29,7 @@ def reference_pages() -> dict[str, str]:
         "rules.md": _NOTE.format(source="patcher/symbols/rules.py") + _rules(),
         "edits.md": _NOTE.format(source="patches/q8_a8.toml") + _edits(),
         "anchors.md": _NOTE.format(source="patcher/engine/anchors") + _anchors(),
+        "floors.md": _NOTE.format(source="patcher/ and pyproject.toml") + floors_page(),
         "documents.md": _NOTE.format(source="docs/reference/schemas") + _documents(),
     }
 

@@ -59,20 +59,20 @@ def command(
     Example: q8a8-patch calibrate model-f16.gguf -f valid.txt -o model.stats --tool build/bin
     """
     from patcher.base.files import require_place
-    from patcher.model import calibrate
+    from patcher.programs import q8a8_stats
 
     require_place(stats_path)
     if merged:
         if model is not None or text is not None:
             raise UsageError("--merge: takes neither a model nor a text")
-        stats = calibrate.merge(merged, stats_path, force=force)
+        stats = q8a8_stats.merge(merged, stats_path, force=force)
     else:
         if model is None or text is None:
             raise UsageError("MODEL and --text are needed, or --merge")
-        request = calibrate.CalibrationRequest(
-            calibrate.find_tool(tool), model, text, stats_path, rows, chunk_size, chunks, threads, gpu_layers
+        request = q8a8_stats.CalibrationRequest(
+            q8a8_stats.find_tool(tool), model, text, stats_path, rows, chunk_size, chunks, threads, gpu_layers
         )
-        stats = calibrate.calibrate(request, output.reporter)
+        stats = q8a8_stats.calibrate(request, output.reporter)
     document = {
         "stats": str(stats.path),
         "model_hash": stats.model_hash,

@@ -36,6 +36,7 @@ QUIET = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_killed_worker_loses_nothing_and_measures_nothing_twice(tmp_path: Path) -> None:
     pytest.importorskip("distributed")
     lines = ["text = 'text.txt'"]

@@ -41,6 +41,7 @@ def wait_for(found: Any, seconds: float = 120) -> Any:
     raise AssertionError("it did not happen in time")
 
 
+@pytest.mark.slow
 def test_a_worker_killed_while_it_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two workers, one killed under a running benchmark: every job is done, and each stage once."""
     pytest.importorskip("distributed")
