@@ -83,7 +83,9 @@ def check(
     here = Path(request.source)
     local = here.is_dir() and request.ref is None
     if request.static and not local:
-        raise UsageError(f"--static: {request.source} is not a folder to read", hint="leave --static out")
+        why = "reads a folder as it lies" if here.is_dir() else f"{request.source} is not a folder to read"
+        which = "--ref" if here.is_dir() else "--static"
+        raise UsageError(f"--static: {why}", hint=f"leave {which} out")
     found = carried_tree(here) if here.is_dir() else None
     source = str(found) if found is not None else request.source
     work = request.work or cache_dir("guard", re.sub(r"\W+", "-", str(here.resolve())).strip("-")[-60:])
