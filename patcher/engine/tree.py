@@ -66,7 +66,7 @@ class WorkTree:
         real = os.path.realpath(place)
         if os.path.islink(place) or not real.startswith(root):  # noqa: PTH114
             raise UsageError(f"{place}: is behind a symbolic link", hint="replace it by the file itself")
-        return place, real[len(root) :].split(os.sep)
+        return place, real[len(root) :].split(os.sep)  # noqa: PTH206
 
     def read(self, path: str) -> bytes | None:
         place, (*way, name) = self._looked_at(path)
