@@ -47,9 +47,20 @@ def _commands() -> str:
         "",
         *_option_table(common),
         "",
-        "The program alone has `--version` and `--help`. [Exit codes](exit-codes.md) and",
-        "[JSON documents](documents.md) have pages of their own.",
+        "They may stand before the command as well. The program alone has `-V, --version`; `help COMMAND` is",
+        "`COMMAND --help`. [Exit codes](exit-codes.md) and [JSON documents](documents.md) have pages of",
+        "their own.",
+        "",
+        "| command | does | example |",
+        "|---|---|---|",
     ]
+    groups = {command.name for command in every if command.is_group}
+    for command in every:
+        if command.name in groups:
+            continue
+        example = f"`{_cell(command.examples[0])}`" if command.examples else ""
+        link = f"[{command.name}](#{command.name.replace(' ', '-')})"
+        lines.append(f"| {link} | {_escaped(command.summary)} | {example} |")
     for command in every:
         lines += ["", *_command(command)]
     return "\n".join(lines) + "\n"

@@ -268,6 +268,8 @@ def _follow(
     streams: Streams, child: subprocess.Popen[bytes], until: float, seconds: float | None, limit: int | None
 ) -> int:
     """Take all that comes until both outputs are closed; return the most memory that was seen in use."""
+    from patcher.base.machine import peak_memory  # here: most commands start no program
+
     peak, ended = 0, None
     while streams.are_open:
         now = time.monotonic()
@@ -278,7 +280,7 @@ def _follow(
         if ended is not None and now > ended + _LINGER:
             break  # a daemon that it has started holds its output open
         if not streams.take(_TICK):
-            peak = max(peak, _high_water(child.pid))
+            peak = max(peak, peak_memory(child.pid))
         if limit is not None and streams.most > limit:
             raise TooMuchError(f"says more than {limit >> 20} MB")
     return peak
@@ -324,15 +326,6 @@ def _own_peak() -> int:
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def _high_water(pid: int) -> int:
-    try:
-        text = Path(f"/proc/{pid}/status").read_bytes()
-    except OSError:
-        return 0  # not Linux, or it has just ended
-    _, found, rest = text.partition(b"VmHWM:")
-    return int(rest.split(None, 1)[0]) * 1024 if found else 0
 
 
 def _close(child: subprocess.Popen[bytes]) -> None:

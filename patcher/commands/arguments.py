@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from patcher.base.errors import UsageError
+from patcher.commands import values
 
 if TYPE_CHECKING:  # these take a tenth of a second, which no --help should wait for
     from patcher.base.progress import Reporter
@@ -19,7 +20,30 @@ if TYPE_CHECKING:  # these take a tenth of a second, which no --help should wait
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-tree_argument = click.argument("tree", type=click.Path(path_type=Path), default=".")
+
+def found_tree(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path:
+    """TREE, or where none is named the tree around the current folder; where there is none that folder, which
+    the command then refuses, naming the trees near it."""
+    if value is not None or context.resilient_parsing:
+        return value or Path()
+    from patcher.engine.layout import tree_around
+
+    here = Path.cwd()
+    around = tree_around(here)
+    return Path() if around in (None, here) else around
+
+
+tree_argument = click.argument(
+    "tree", type=click.Path(path_type=Path), required=False, callback=found_tree, metavar="[TREE]"
+)
+
+
+def type_name(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """The name of a type that ships as we write it, whatever its case: Q8_A8 is what ``quantize`` takes."""
+    from patcher.engine.type_file import SHIPPED
+
+    name = (value or "").lower().replace("-", "_")
+    return name if name in SHIPPED and not Path(value or "").is_file() else value
 
 
 def type_option(function: F) -> F:
@@ -30,7 +54,9 @@ def type_option(function: F) -> F:
         metavar="NAME|FILE",
         default="q8_a8",
         show_default=True,
-        help="The type: one that ships, or the .toml file of one's own.",
+        callback=type_name,
+        shell_complete=values.types,
+        help="The type: the name of one that ships (Q8_A8), or the .toml file of your own.",
     )(function)
 
 
@@ -40,13 +66,22 @@ def selection_options(function: F) -> F:
         "--with-fix",
         multiple=True,
         metavar="NAME",
+        shell_complete=values.fixes,
         help="This build fix, too ('fixes' lists them); may be repeated.",
     )(function)
     function = click.option(
-        "--without", multiple=True, metavar="ID", help="Leave out this edit or group; may be repeated."
+        "--without",
+        multiple=True,
+        metavar="ID",
+        shell_complete=values.edits,
+        help="Leave out this edit or group; may be repeated.",
     )(function)
     function = click.option(
-        "--only", multiple=True, metavar="ID", help="Only this edit or group; may be repeated."
+        "--only",
+        multiple=True,
+        metavar="ID",
+        shell_complete=values.edits,
+        help="Only this edit or group; may be repeated.",
     )(function)
     return type_option(function)
 
@@ -61,12 +96,14 @@ def choice_options(function: F) -> F:
         "replaced",
         multiple=True,
         metavar="ID",
+        shell_complete=values.edits,
         help="Ours takes the place of what the tree has for this edit or group; may be repeated.",
     )(function)
     return click.option(
         "--keep",
         multiple=True,
         metavar="ID",
+        shell_complete=values.edits,
         help="What the tree has for this edit or group stays, different as it is; may be repeated.",
     )(function)
 

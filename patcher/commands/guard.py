@@ -11,6 +11,7 @@ from patcher.base.console import Output, common_options
 from patcher.base.errors import ExitCode
 from patcher.base.os_errors import refused
 from patcher.commands.arguments import type_option
+from patcher.commands.family import Family
 
 _FAIL_ON = ("error", "warning", "note", "never")
 _fail_on_option = click.option("--fail-on", type=click.Choice(_FAIL_ON), default="error", show_default=True)
@@ -21,9 +22,9 @@ _summary_option = click.option(
 )
 
 
-@click.group("guard")
+@click.group("guard", cls=Family)
 def command() -> None:
-    """Guard a repository that carries llama.cpp. Its commands take --json, -q and -v.
+    """Guard a repository that carries llama.cpp.
 
     Example: q8a8-patch guard check --source ./vendor/llama.cpp
     """

@@ -8,12 +8,13 @@ import click
 
 from patcher.base.console import Output, common_options
 from patcher.base.errors import UsageError
+from patcher.commands import values
 
 
 @click.command("quantize", context_settings={"ignore_unknown_options": True})
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
-@click.argument("type_name", metavar="TYPE")
+@click.argument("type_name", metavar="TYPE", shell_complete=values.file_types)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.option("--bin", "folder", type=click.Path(path_type=Path), help="The build's bin folder.")
 @click.option(

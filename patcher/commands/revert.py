@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from patcher.base.console import Output, common_options
-from patcher.commands.arguments import tree_argument
+from patcher.commands import values
+from patcher.commands.arguments import tree_argument, type_name
 
 if TYPE_CHECKING:
     from patcher.engine.tree import WorkTree
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     "--type",
     "kind",
     metavar="NAME|FILE",
+    callback=type_name,
+    shell_complete=values.types,
     help="Only this type, of several: the newest first. [default: every type]",
 )
 @common_options

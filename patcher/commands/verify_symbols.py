@@ -9,6 +9,7 @@ import click
 
 from patcher.base.console import Output, common_options
 from patcher.base.errors import ExitCode, UsageError
+from patcher.commands import values
 
 FORMATS = ("text", "json", "sarif", "junit", "github", "gitlab")
 
@@ -39,6 +40,7 @@ FORMATS = ("text", "json", "sarif", "junit", "github", "gitlab")
 @click.option(
     "--emulate",
     metavar="LINKER",
+    shell_complete=values.linkers,
     help="What this linker would say of the real link: bfd, gold, lld, mold (or with a version, lld-19),"
     " or the loader.",
 )
@@ -88,7 +90,12 @@ FORMATS = ("text", "json", "sarif", "junit", "github", "gitlab")
     is_flag=True,
     help="Show what is loaded instead: each file, the rule that chose it, what was passed over.",
 )
-@click.option("--explain", metavar="RULE", help="Say what a rule means, and stop.")
+@click.option(
+    "--explain",
+    metavar="RULE",
+    shell_complete=values.rules,
+    help="Say what this rule means, and check nothing.",
+)
 @common_options
 def command(
     paths: tuple[Path, ...],
@@ -132,8 +139,8 @@ def command(
     )  # fmt: skip
     if output.json and form not in ("text", "json"):
         raise UsageError(f"--json and --format {form}: one document at a time", hint="leave one of them out")
+    output.json = output.json or form == "json"  # of errors, too
     outcome = verify(request, verbose=bool(output.verbose), reporter=output.reporter)
-    output.json = output.json or form == "json"
     output.emit(outcome.document, outcome.shown, commands=form == "github")
     return outcome.code
 

@@ -129,7 +129,7 @@ def test_parts_give_what_the_whole_gives(
 def test_another_part_is_another_model(work: Work, model: Path, text: Path, tmp_path: Path) -> None:
     first = split(small(model, tmp_path / "m.gguf"), 3)
     line = [
-        "evaluate", first, "--text", text, "--bin", work.bin, "--types", f"F16,same={first}", "--chunks", "8",
+        "evaluate", "run", first, "--text", text, "--bin", work.bin, "--types", f"F16,same={first}", "--chunks", "8",
         "--ctx", "64", "--rounds", "0", "--require", "none", "--json", "-q", "--no-kld", "--models", tmp_path / "models",
     ]  # fmt: skip
     before = json.loads(ran(*line).stdout)["models"][0]
