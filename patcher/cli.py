@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "quantize": ("quantize", "Make a model in another type, whole or not at all."),
     "evaluate": ("evaluate", "Is it half the size, twice as fast, as accurate?"),
     "audit": ("audit", "Find every place that its sibling has and the type lacks."),
+    "merge-audit": ("merge_audit", "Prove that a merge lost nothing of either side."),
     "guard": ("guard", "What a CI service runs: check a tree, watch upstream."),
     "type": ("type", "Check the file of a type of one's own."),
     "fixes": ("fixes", "List the build fixes, and which of them this machine needs."),

@@ -59,6 +59,19 @@ def command() -> None:
 @click.option("-j", "--jobs", type=click.IntRange(min=1), help="Compilers at once. [default: by machine]")
 @click.option("--cmake-arg", "cmake_args", multiple=True, help="Handed to CMake; may be repeated.")
 @click.option("--compiler-launcher", "launcher", default="auto", show_default=True, help="ccache, none, ...")
+@click.option(
+    "--merges",
+    default="auto",
+    show_default=True,
+    metavar="A..B|none",
+    help="Audit the merge commits of this range. auto: of the pull request that a service runs for.",
+)
+@click.option(
+    "--merge-waivers",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="What merges may lose, with reasons, as merge-audit takes it; may be repeated.",
+)
 @click.option("--sarif", type=click.Path(path_type=Path), help="Write SARIF 2.1.0 into this file.")
 @click.option("--gitlab", type=click.Path(path_type=Path), help="Write GitLab's code quality into this file.")
 @_summary_option
@@ -79,6 +92,8 @@ def check_command(
     jobs: int | None,
     cmake_args: tuple[str, ...],
     launcher: str,
+    merges: str,
+    merge_waivers: tuple[Path, ...],
     sarif: Path | None,
     gitlab: Path | None,
     summary: Path | None,
@@ -100,8 +115,9 @@ def check_command(
     for place in filter(None, (sarif, gitlab, summary)):
         require_place(place)
     request = CheckRequest(
-        source, ref, work, targets or TARGETS, static, keep_going, expect, fail_on, jobs, cmake_args, launcher
-    )
+        source, ref, work, targets or TARGETS, static, keep_going, expect, fail_on, jobs, cmake_args,
+        launcher, merges, merge_waivers,
+    )  # fmt: skip
     done = check(request, reporter=output.reporter, patchset=load(kind))
     if sarif is not None:
         write_wanted(sarif, outputs.sarif(done) + "\n")
