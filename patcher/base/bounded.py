@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import stat
 import zlib
+from pathlib import Path
+
+from patcher.base import system
 
 MAX_SOURCE = 8 << 20  # bytes of one file that is parsed; upstream's longest has not yet one million
 
@@ -13,11 +16,16 @@ class TooLongError(ValueError):
     """There is more than was to be expected; the message says so without the file's name."""
 
 
-def opened(handle: int, limit: int) -> bytes:
-    """The bytes of the regular file that is open as ``handle``, ``limit`` at most; it is closed then.
+def regular_file(path: Path | str, limit: int) -> bytes:
+    """The bytes of a regular file, ``limit`` at most.
 
-    Raises ``OSError``, and :class:`TooLongError` for what is longer.
+    A FIFO or a device is not waited for. Raises ``OSError``, and :class:`TooLongError` for what is longer.
     """
+    return opened(os.open(path, system.READ), limit)
+
+
+def opened(handle: int, limit: int) -> bytes:
+    """The same of a file that is open as ``handle``, which is closed then."""
     with os.fdopen(handle, "rb") as file:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):

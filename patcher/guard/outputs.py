@@ -8,7 +8,7 @@ import click
 
 from patcher.base.printable import markdown as inert
 from patcher.base.printable import readable
-from patcher.base.reports.annotations import Annotation, annotations
+from patcher.base.reports.annotations import Annotation, workflow_commands
 from patcher.base.reports.gitlab import Issue, code_quality
 from patcher.base.reports.sarif import Result, SarifRule, log
 from patcher.guard.problem import OWN_RULES, Judgement, Problem
@@ -58,7 +58,7 @@ def github(check: Judgement) -> str:
         file = check.seen_from_here(one) if check.prefix is not None and one.rule in OWN_RULES else None
         message = one.text if file or not one.file else f"{one.place}: {one.text}"
         found.append(Annotation(one.severity, message, one.rule, file, one.line))
-    return "\n".join(annotations(found, "and {} more; the summary has them all"))
+    return "\n".join(workflow_commands(found, "and {} more; the summary has them all"))
 
 
 def sarif(check: Judgement) -> str:

@@ -30,7 +30,7 @@ class Annotation:
         return f"{head}::{_data(readable(self.message))}"
 
 
-def annotations(found: Sequence[Annotation], rest: str, title: str = "") -> list[str]:
+def workflow_commands(found: Sequence[Annotation], rest: str, title: str = "") -> list[str]:
     """Lines by severity, ten of each at most; one more line counts those left out: ``rest``, with ``{}`` for
     their number, under ``title``.
     """
