@@ -100,6 +100,26 @@ def test_blocks_of_every_type_keep_their_length(name: str) -> None:
     assert np.abs(made).max() < 1e-30  # a scale of nothing
 
 
+def test_blocks_of_few_bits_are_read() -> None:
+    """Blocks written by hand; the build's own library is asked in the integration tests."""
+    two = np.frombuffer(np.float16(2).tobytes(), np.uint8)
+    one_bit = dequantized(np.concatenate([two, np.array([0b101] + [0] * 15, np.uint8)])[None], "Q1_0")
+    assert one_bit[0, :4].tolist() == [2, -2, 2, -2]
+    two_bits = dequantized(np.concatenate([two, np.array([0b11100100] + [0] * 15, np.uint8)])[None], "Q2_0")
+    assert two_bits[0, :5].tolist() == [-2, 0, 2, 4, -2]
+    digits = (2, 0, 1, 2, 1)  # in base 3, most significant first
+    number = sum(digit * 3 ** (4 - place) for place, digit in enumerate(digits))
+    ternary = np.zeros(54, np.uint8)
+    ternary[0], ternary[48], ternary[52:] = -(-number * 256 // 243), -(-number * 256 // 243), two
+    found = dequantized(ternary[None], "TQ1_0")[0]
+    assert found[[0, 32, 64, 96, 128]].tolist() == [2 * (digit - 1) for digit in digits]
+    assert found[[240, 244, 248, 252]].tolist() == [2 * (digit - 1) for digit in digits[:4]]
+    nvfp4 = np.zeros(36, np.uint8)
+    nvfp4[0], nvfp4[1], nvfp4[2], nvfp4[4], nvfp4[12], nvfp4[20] = 7 << 3, 4, 127, 0xF2, 0xF2, 0xF2
+    found = dequantized(nvfp4[None], "NVFP4")[0]
+    assert found[[0, 8, 16, 24, 32]].tolist() == [1, -6, 2 * 4 * 2.0**-10, -12 * 4 * 2.0**-10, 0]
+
+
 def test_other_models_blocks_are_told_by_their_energy(tmp_path: Path) -> None:
     """Types that don't round each weight to nearest: right blocks pass, another tensor's don't."""
     source = RNG.normal(size=(16, 32)).astype(np.float32)

@@ -44,7 +44,7 @@ class Factory:
         calibration: Path | None,
         reporter: Reporter = SILENT,
     ) -> None:
-        self.given = gguf_header.read(model)
+        self.given = gguf_header.runnable(model)
         self.sha256 = _hash(self.given, reporter)
         self._programs, self._home, self._reporter = programs, home, reporter
         self._calibration = calibration
@@ -145,7 +145,7 @@ class Factory:
             return None
 
     def _model(self, variant: Variant, path: Path) -> Model:
-        header = gguf_header.read(path)
+        header = gguf_header.runnable(path)
         return Model(variant, path, header, _hash(header, self._reporter))
 
 
