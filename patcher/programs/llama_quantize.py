@@ -24,12 +24,11 @@ from patcher.model.likeness import Compared, UnlikeError, compare, find_unfit
 from patcher.model.model_file import ModelFile, open_model, part_path, require_our_order
 from patcher.programs.folder import Programs
 from patcher.programs.measured import ChildError
-from patcher.programs.quantized_types import FLOATS, Kept, complaint, expected_bytes, kept, matrices
+from patcher.programs.quantized_types import Kept, complaint, expected_bytes, is_quantized, kept, matrices
 
 _STEP = re.compile(r"\[\s*(\d+)/\s*(\d+)\]")
 KEEP_SPLIT = "--keep-split"
 _ALIGNMENT = "general.alignment"
-_INTEGERS = re.compile(r"I\d+")  # types of indexes; IQ4_NL is none
 _FULL = 1 << 20  # bytes: a disk with less is full
 _MORE_SPACE = "free some, or name a place on another disk"
 
@@ -97,7 +96,7 @@ def quantize(
     _require_known(programs, name)
     count = len(before.parts) if KEEP_SPLIT in arguments else 1
     places = require_free(destination, before.parts, count, force=force)
-    held = [kind for kind in before.weights_by_type() if kind not in FLOATS and not _INTEGERS.fullmatch(kind)]
+    held = [kind for kind in before.weights_by_type() if is_quantized(kind)]
     if held and not allow_requantize:
         raise UsageError(
             f"{source}: is quantized already ({', '.join(held)})",

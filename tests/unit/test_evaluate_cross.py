@@ -95,7 +95,9 @@ def test_programs_of_this_machine_are_asked_for_first(request_: crossing.CrossRe
     assert calls(request_.programs.folder.parent / "arm") == []
 
 
-@pytest.mark.parametrize("below", ["usr/aarch64-linux-gnu", "usr/aarch64-linux-gnu/sys-root", "opt/cross/root"])
+@pytest.mark.parametrize(
+    "below", ["usr/aarch64-linux-gnu", "usr/aarch64-linux-gnu/sys-root", "opt/cross/root"]
+)
 def test_the_compiler_knows_where_its_libraries_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: str
 ) -> None:
@@ -105,7 +107,9 @@ def test_the_compiler_knows_where_its_libraries_are(
     loader.touch()
     compiler = tmp_path / "bin" / "aarch64-linux-gnu-g++"
     compiler.parent.mkdir()
-    compiler.write_text(f"#!/bin/sh\necho {tmp_path}/lib/gcc/12/../../../{below}/lib/${{1#*=}}\n", encoding="utf-8")
+    compiler.write_text(
+        f"#!/bin/sh\necho {tmp_path}/lib/gcc/12/../../../{below}/lib/${{1#*=}}\n", encoding="utf-8"
+    )
     compiler.chmod(0o755)
     monkeypatch.setenv("PATH", str(compiler.parent), prepend=":")
     assert cross.system_root() == tmp_path / below

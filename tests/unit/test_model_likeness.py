@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from patcher.evaluate.measure.models import Factory
+from patcher.evaluate.measure.variant import Variant
+from patcher.model import gguf_header
 from patcher.model.dequantize import block_of, dequantized, is_readable
 from patcher.model.gguf_format import TENSOR_TYPES, TYPE_NUMBERS
 from patcher.model.gguf_writer import GgufWriter, NewTensor
 from patcher.model.likeness import UnlikeError, compare
 from patcher.model.model_file import open_model
-from tests.tiny_models import write_gguf, write_model
+from patcher.programs.folder import Programs
+from patcher.programs.quantized_types import complaint
+from tests.tiny_models import VARIANTS, architecture_of, write_gguf, write_model
 from tests.unit.test_model_refine import quantized
 
 RNG = np.random.default_rng(3)
@@ -60,6 +66,26 @@ def test_a_scale_that_is_off_is_found(pair: tuple[Path, Path]) -> None:
     pair[1].write_bytes(data)
     with pytest.raises(UnlikeError, match="further off than Q8_A8 rounds"):
         compared(pair)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_model_of_each_architecture_is_quantized_compared_and_described(
+    variant: str, tmp_path: Path
+) -> None:
+    """What ``quantize`` ends with, and ``evaluate`` begins with."""
+    source = write_model(tmp_path / "m.gguf", variant, kind="F16")
+    made = quantized(source, tmp_path / "q.gguf")
+    assert compared((source, made)) == len(open_model(source).tensors)
+    assert complaint(gguf_header.read(made), "Q8_A8", ()) == ""
+    factory = Factory(source, Programs(tmp_path), tmp_path / "models", calibration=None)
+    assert factory.make(Variant("F16", "F16")).header.architecture == architecture_of(variant)
+    assert factory.make(Variant("mine", "mine", file=made)).header.weights_by_type()["Q8_A8"] > 0
+    info = max(open_model(made).tensors.values(), key=lambda tensor: tensor.nbytes)
+    data = bytearray(made.read_bytes())
+    data[info.offset : info.offset + info.nbytes] = bytes(info.nbytes)
+    made.write_bytes(data)
+    with pytest.raises(UnlikeError, match=re.escape(f"tensor '{info.name}'")):
+        compared((source, made))
 
 
 def test_what_a_type_can_t_hold_is_said_so(tmp_path: Path) -> None:
