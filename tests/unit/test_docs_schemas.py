@@ -146,6 +146,16 @@ def test_guard(documents: Documents, mini_repo: Path, tmp_path: Path) -> None:
     documents.check("guard-watch", *watching, codes=(1,))
 
 
+def test_merge_audit(documents: Documents, tmp_path: Path) -> None:
+    texts = ("int a;\n", "int a;\nint b;\n", "int a;\nint c;\n", "int a;\nint c;\n")
+    names = [tmp_path / name for name in ("base", "ours", "theirs", "merged")]
+    for place, text in zip(names, texts, strict=True):
+        place.mkdir()
+        (place / "a.c").write_text(text, encoding="utf-8")
+    found = documents.check("merge-audit", "merge-audit", "--repo", tmp_path, *names, codes=(1,))
+    assert found["merges"][0]["findings"]
+
+
 def test_retag(documents: Documents, tmp_path: Path) -> None:
     old = gguf(tmp_path / "old.gguf", [("a.weight", (64, 3), 39, Q8_A8), ("norm", (64,), 0, (1, 4))])
     documents.check("gguf-identify", "gguf", "identify", old)
