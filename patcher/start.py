@@ -82,6 +82,8 @@ def in_a_hurry(arguments: list[str]) -> int | None:
 
 
 def _plain(text: str) -> str:
+    if "\x1b" not in text:
+        return text
     import re
 
     return re.sub(r"\x1b\[\d+m", "", text)

@@ -67,7 +67,7 @@ def selection_options(function: F) -> F:
         multiple=True,
         metavar="NAME",
         shell_complete=values.fixes,
-        help="This build fix, too ('fixes' lists them); may be repeated.",
+        help="Apply this build fix as well ('q8a8-patch fixes' lists them); may be repeated.",
     )(function)
     function = click.option(
         "--without",
@@ -81,7 +81,7 @@ def selection_options(function: F) -> F:
         multiple=True,
         metavar="ID",
         shell_complete=values.edits,
-        help="Only this edit or group; may be repeated.",
+        help="Apply only this edit or group of edits; may be repeated.",
     )(function)
     return type_option(function)
 
@@ -89,7 +89,9 @@ def selection_options(function: F) -> F:
 def choice_options(function: F) -> F:
     """``--keep``, ``--replace``: who stays where somebody has written it differently; ``--everything``."""
     function = click.option(
-        "--everything", is_flag=True, help="All edits again, whatever was left out in this tree before."
+        "--everything",
+        is_flag=True,
+        help="Apply every edit again, also those that were left out of this tree before.",
     )(function)
     function = click.option(
         "--replace",
@@ -97,14 +99,14 @@ def choice_options(function: F) -> F:
         multiple=True,
         metavar="ID",
         shell_complete=values.edits,
-        help="Ours takes the place of what the tree has for this edit or group; may be repeated.",
+        help="Replace the tree's own code for this edit or group by ours; may be repeated.",
     )(function)
     return click.option(
         "--keep",
         multiple=True,
         metavar="ID",
         shell_complete=values.edits,
-        help="What the tree has for this edit or group stays, different as it is; may be repeated.",
+        help="Keep the tree's own code for this edit or group where it differs from ours; may be repeated.",
     )(function)
 
 
@@ -200,18 +202,47 @@ def require_type(tree: Tree, kind: str, reporter: Reporter) -> None:
 def build_options(function: F) -> F:
     """What ``build`` and ``run`` both take."""
     options = (
-        click.option("--target", "targets", multiple=True, help="What to build; may be repeated."),
         click.option(
-            "-j", "--jobs", type=click.IntRange(min=1), help="Compilers at once. [default: by machine]"
+            "--target",
+            "targets",
+            multiple=True,
+            help="A program to build, such as llama-cli; may be repeated."
+            " [default: those that quantize and measure]",
         ),
-        click.option("--cmake-arg", "cmake_args", multiple=True, help="Handed to CMake; may be repeated."),
         click.option(
-            "--compiler-launcher", "launcher", default="auto", show_default=True, help="ccache, none, ..."
+            "-j",
+            "--jobs",
+            type=click.IntRange(min=1),
+            help="How many compilers run at once. [default: by processors and memory]",
         ),
-        click.option("--toolchain", type=click.Path(path_type=Path), help="A CMake toolchain file."),
-        click.option("--build-type", default="Release", show_default=True, help="CMAKE_BUILD_TYPE."),
         click.option(
-            "--allow-shlib-undefined", is_flag=True, help="Let undefined symbols pass: they fail at run time."
+            "--cmake-arg",
+            "cmake_args",
+            multiple=True,
+            help="An argument for CMake, such as -DGGML_CUDA=ON; may be repeated.",
+        ),
+        click.option(
+            "--compiler-launcher",
+            "launcher",
+            default="auto",
+            show_default=True,
+            help="The compiler cache: ccache, sccache, none, or auto for the first that is installed.",
+        ),
+        click.option(
+            "--toolchain",
+            type=click.Path(path_type=Path),
+            help="A CMake toolchain file, to build for another machine.",
+        ),
+        click.option(
+            "--build-type",
+            default="Release",
+            show_default=True,
+            help="The CMake build type: Release, Debug, RelWithDebInfo, ...",
+        ),
+        click.option(
+            "--allow-shlib-undefined",
+            is_flag=True,
+            help="Let the linker accept undefined symbols, which then fail at run time.",
         ),
     )
     for option in reversed(options):

@@ -51,8 +51,10 @@ def command() -> None:
     show_default=True,
     help="Whether the tree carries the type of its own: then nothing of it may be missing.",
 )
-@click.option("--static", is_flag=True, help="Read only, in seconds: no copy, no build.")
-@click.option("--keep-going", is_flag=True, help="Build although what was read is wrong already.")
+@click.option("--static", is_flag=True, help="Only read the source, in seconds: make no copy and no build.")
+@click.option(
+    "--keep-going", is_flag=True, help="Build even where reading the source has found problems already."
+)
 @click.option(
     "--work", type=click.Path(path_type=Path), help="Where the copy and the build go. [default: cache]"
 )
@@ -103,7 +105,7 @@ def check_command(
     """Judge a tree: does every edit have its place, is no sibling forgotten, does it build and link?
 
     A tree that carries the type must have all of it; to any other it is applied, in a copy. Nothing is
-    written in the source. Exit code 1 where something of --fail-on or worse was found.
+    written in the source. Exit code 1 where a problem of the severity --fail-on, or a worse one, was found.
 
     Example: q8a8-patch guard check --source . --target llama-quantize --sarif guard.sarif
     """
@@ -135,9 +137,18 @@ def check_command(
     "--upstream", metavar="URL", help="The repository to watch, or a clone of it. [default: llama.cpp's]"
 )
 @type_option
-@click.option("--refs", multiple=True, metavar="REF|A..B", help="Instead of all that was fetched.")
 @click.option(
-    "--days", type=click.IntRange(1, 4000), default=30, show_default=True, help="Of history, at first."
+    "--refs",
+    multiple=True,
+    metavar="REF|A..B",
+    help="Plan these revisions only, instead of all that were fetched; may be repeated.",
+)
+@click.option(
+    "--days",
+    type=click.IntRange(1, 4000),
+    default=30,
+    show_default=True,
+    help="Days of history to fetch initially.",
 )
 @click.option(
     "--issue",
@@ -151,7 +162,7 @@ def check_command(
     type=click.Choice(_FAIL_ON),
     default="error",
     show_default=True,
-    help="A break is an error: with 'never' the exit code is 0 all the same.",
+    help="The least severity for which the exit code is 1; a break is an error. With 'never' it is 0 always.",
 )
 @click.option("--work", type=click.Path(path_type=Path), help="Where the history is kept. [default: cache]")
 @_summary_option

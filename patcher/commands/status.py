@@ -19,7 +19,7 @@ from patcher.commands.arguments import base_of, selected, tree_argument, type_op
     multiple=True,
     metavar="NAME",
     shell_complete=values.fixes,
-    help="This build fix, too; may be repeated.",
+    help="Look for this build fix as well; may be repeated.",
 )
 @type_option
 @common_options

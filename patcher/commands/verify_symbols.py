@@ -16,12 +16,12 @@ FORMATS = ("text", "json", "sarif", "junit", "github", "gitlab")
 
 @click.command("verify-symbols")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--format", "form", type=click.Choice(FORMATS), default="text", help="How to report.")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="text", help="The form of the report.")
 @click.option(
     "--library-path",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Search here first, as LD_LIBRARY_PATH.",
+    help="Search libraries in this folder first, as with LD_LIBRARY_PATH; may be repeated.",
 )
 @click.option(
     "--assume-library",
@@ -30,7 +30,11 @@ FORMATS = ("text", "json", "sarif", "junit", "github", "gitlab")
     help="A library that will be there, a driver's: its symbols unknown, or those of FILE. A stub file, or"
     " a folder of them, stands for its soname.",
 )
-@click.option("--sysroot", type=click.Path(path_type=Path), help="Where / is, for files of another system.")
+@click.option(
+    "--sysroot",
+    type=click.Path(path_type=Path),
+    help="The folder that stands for / where the files are of another system.",
+)
 @click.option(
     "--host",
     multiple=True,
@@ -45,17 +49,30 @@ FORMATS = ("text", "json", "sarif", "junit", "github", "gitlab")
     " or the loader.",
 )
 @click.option(
-    "--ignore", multiple=True, metavar="GLOB", help="Leave out symbols like this; FILE!GLOB in that file."
+    "--ignore",
+    multiple=True,
+    metavar="GLOB",
+    help="Leave out symbols that match; FILE!GLOB in files that match FILE; may be repeated.",
 )
 @click.option(
-    "--ignore-file", type=click.Path(path_type=Path), help="TOML: patterns with a reason, maybe a date."
-)
-@click.option("--baseline", type=click.Path(path_type=Path), help="Leave out what is in this file.")
-@click.option(
-    "--write-baseline", type=click.Path(path_type=Path), help="Write what is found there, and be content."
+    "--ignore-file",
+    type=click.Path(path_type=Path),
+    help="A TOML file of patterns to leave out, each with a reason and perhaps an end date.",
 )
 @click.option(
-    "--fail-on", type=click.Choice(["error", "warning", "note"]), default="error", show_default=True
+    "--baseline", type=click.Path(path_type=Path), help="Leave out the findings that this baseline holds."
+)
+@click.option(
+    "--write-baseline",
+    type=click.Path(path_type=Path),
+    help="Save the current findings to this file as a baseline, and exit 0.",
+)
+@click.option(
+    "--fail-on",
+    type=click.Choice(["error", "warning", "note"]),
+    default="error",
+    show_default=True,
+    help="The least severity of a finding for which the exit code is 1.",
 )
 @click.option(
     "--prove",
@@ -79,7 +96,7 @@ FORMATS = ("text", "json", "sarif", "junit", "github", "gitlab")
     "--at-most",
     multiple=True,
     metavar="VERSION",
-    help="The newest allowed of a system's library: GLIBC_2.28.",
+    help="The newest version allowed of a system library, such as GLIBC_2.28.",
 )
 @click.option(
     "--second-reader", is_flag=True, help="Prove it by pyelftools as well: both readers have to agree."
@@ -121,7 +138,7 @@ def command(
 ) -> int:
     """Prove that every symbol that the ELF files at or below PATHS use is defined in what they load.
 
-    Nothing is executed. Exit code 1 where something is found. Examples:
+    Nothing is executed. Exit code 1 where an error is found (see --fail-on). Examples:
 
       q8a8-patch verify-symbols ./build/bin
 

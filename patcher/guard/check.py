@@ -28,6 +28,7 @@ from patcher.guard import merges
 from patcher.guard.place import carried_tree, copy_to
 from patcher.guard.problem import Judgement, Problem, Stage
 from patcher.symbols import repair
+from patcher.symbols.report import counted
 
 TARGETS = ("llama-quantize",)  # links all that the type is in: libggml-base, libggml-cpu, libllama
 
@@ -261,7 +262,7 @@ def _build(course: _Course, request: CheckRequest, tree: WorkTree, work: Path, r
                 name = Path(finding.object).relative_to(made.build_dir).as_posix()
                 message = f"{finding.rule}: {finding.demangled}: {finding.detail}".rstrip(": ")
                 course.problems.append(Problem(finding.rule, message, name, None, finding.suggestion or ""))
-        say(f"{report.objects} objects, {report.symbols} references, read by two readers")
+        say(f"{counted(report)}, read by two readers")
 
 
 def _failed(why: BuildFailedError, root: Path) -> Problem:
