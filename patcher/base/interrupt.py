@@ -7,7 +7,6 @@ tidies up behind the others. Where a few steps belong together, they are held un
 from __future__ import annotations
 
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -70,6 +69,8 @@ class Hold:
 @contextmanager
 def held() -> Iterator[Hold]:
     """Let no signal in until the block is done; then it has the effect that it would have had."""
+    import threading  # not loaded where nothing has to be held
+
     hold = Hold()
     if threading.current_thread() is not threading.main_thread():
         yield hold  # handlers run in the main thread only: nothing can come between here

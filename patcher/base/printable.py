@@ -15,15 +15,14 @@ _ONE = r"(?:[0-4]|2[2-4]|3[0-7]|38;5;\d{1,3}|39|9[0-7])"
 _COLOR = rf"\x1b\[(?:{_ONE}(?:;{_ONE})*)?m"
 # C0 but tab and newline, DEL, C1, marks of direction, half a surrogate pair (a byte that was no UTF-8)
 _UNSAFE = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-_EITHER = re.compile(f"{_COLOR}|(?P<unsafe>{_UNSAFE})")
-_EACH = re.compile(_UNSAFE)
-
-
+# Patterns, compiled where they are first used: short commands say harmless things only.
+_EITHER = f"{_COLOR}|(?P<unsafe>{_UNSAFE})"
 # What GitHub's and Azure's runners take as a command, at the start of a line
-_COMMAND = re.compile(r"(?m)^([^\S\n]*)(::|##(?=\[))")
-_LINE_ENDS = re.compile("[\n\u2028\u2029]")
-_MARKDOWN = re.compile(
-    r"(?P<char>[\\`*{}\[\]<>|~&$]|(?<!\w)_|_(?!\w))|(?P<call>@|\#(?=\d))|(?P<link>(?i:(?<=www)(?=\.))|:(?=//))"
+_COMMAND = r"(?m)^([^\S\n]*)(::|##(?=\[))"
+_LINE_ENDS = "[\n\u2028\u2029]"
+_MARKDOWN = (
+    r"(?P<char>[\\`*{}\[\]<>|~&$]|(?<!\w)_|_(?!\w))|(?P<call>@|\#(?=\d))"
+    r"|(?P<link>(?i:(?<=www)(?=\.))|:(?=//))"
 )
 
 
@@ -32,15 +31,15 @@ def harmless(text: str, *, commands: bool = False) -> str:
 
     With ``commands`` lines may be a runner's commands: of ours, with every name in them escaped already.
     """
-    shown = _EITHER.sub(lambda found: _escape(found["unsafe"]) if found["unsafe"] else found[0], text)
+    shown = re.sub(_EITHER, lambda found: _escape(found["unsafe"]) if found["unsafe"] else found[0], text)
     if commands:
         return shown
-    return _COMMAND.sub(lambda found: f"{found[1]}\\x{ord(found[2][0]):02x}{found[2][1:]}", shown)
+    return re.sub(_COMMAND, lambda found: f"{found[1]}\\x{ord(found[2][0]):02x}{found[2][1:]}", shown)
 
 
 def one_line(text: str) -> str:
     """``text`` as :func:`harmless` has it, and in one line whatever is in it."""
-    return harmless(_LINE_ENDS.sub(lambda found: _escape(found[0]), text))
+    return harmless(re.sub(_LINE_ENDS, lambda found: _escape(found[0]), text))
 
 
 def readable(text: str) -> str:
@@ -52,7 +51,7 @@ def readable(text: str) -> str:
 
 def markdown(text: str) -> str:
     """``text`` as Markdown that says just that, in one line: no markup, no link, nobody called by name."""
-    return _MARKDOWN.sub(_inert, readable(text))
+    return re.sub(_MARKDOWN, _inert, readable(text))
 
 
 def _inert(found: re.Match[str]) -> str:
@@ -64,7 +63,7 @@ def _inert(found: re.Match[str]) -> str:
 
 def harmless_json(document: str) -> str:
     """The same for JSON, which stays the same document: such characters stand in strings only."""
-    return _EACH.sub(lambda found: f"\\u{ord(found[0]):04x}", document)
+    return re.sub(_UNSAFE, lambda found: f"\\u{ord(found[0]):04x}", document)
 
 
 def _escape(one: str) -> str:

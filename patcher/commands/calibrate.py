@@ -12,23 +12,47 @@ from patcher.base.errors import UsageError
 
 @click.command("calibrate")
 @click.argument("model", type=click.Path(path_type=Path), required=False)
-@click.option("-f", "--text", type=click.Path(path_type=Path), help="The text to read, UTF-8.")
 @click.option(
-    "-o", "--output", "stats_path", type=click.Path(path_type=Path), required=True, help="The statistics."
+    "-f", "--text", type=click.Path(path_type=Path), help="The text that the model reads, in UTF-8."
+)
+@click.option(
+    "-o",
+    "--output",
+    "stats_path",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The statistics file to write.",
 )
 @click.option("--tool", type=click.Path(path_type=Path), help="llama-q8a8-stats, or the folder it is in.")
 @click.option(
-    "--rows", default=256, show_default=True, type=click.IntRange(min=0), help="Rows kept of each input."
+    "--rows",
+    default=256,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Rows of activations to keep for each weight.",
 )
 @click.option(
-    "--chunk-size", default=512, show_default=True, type=click.IntRange(min=2), help="Tokens read at once."
+    "--chunk-size",
+    default=512,
+    show_default=True,
+    type=click.IntRange(min=2),
+    help="Tokens in a chunk of the text.",
 )
 @click.option(
-    "--chunks", type=click.IntRange(min=1), help="At most so many chunks. [default: the whole text]"
+    "--chunks", type=click.IntRange(min=1), help="The most chunks to read. [default: the whole text]"
 )
-@click.option("-t", "--threads", type=click.IntRange(min=1), help="Threads. [default: the tool's choice]")
 @click.option(
-    "--gpu-layers", default=0, show_default=True, type=click.IntRange(min=0), help="Layers on the GPU."
+    "-t",
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Threads to compute with. [default: the tool's choice]",
+)
+@click.option(
+    "--gpu-layers",
+    default=0,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Layers to compute on the GPU.",
 )
 @click.option(
     "--merge",
@@ -37,7 +61,7 @@ from patcher.base.errors import UsageError
     type=click.Path(path_type=Path),
     help="Join these statistics of one model instead of reading a text; may be repeated.",
 )
-@click.option("--force", is_flag=True, help="With --merge: replace the output.")
+@click.option("--force", is_flag=True, help="With --merge: replace the output file where it exists.")
 @common_options
 def command(
     model: Path | None,

@@ -8,11 +8,12 @@ import click
 
 from patcher.base.console import Output, common_options
 from patcher.base.errors import UsageError
+from patcher.commands.family import Family
 
 
-@click.group("gguf")
+@click.group("gguf", cls=Family)
 def command() -> None:
-    """Tell which tree wrote a GGUF file, and move it to the reserved numbers. Commands take --json, -q, -v.
+    """Tell which tree wrote a GGUF file, and move it to the reserved numbers.
 
     Example: q8a8-patch gguf retag model.gguf -o model-120.gguf
     """
@@ -20,12 +21,14 @@ def command() -> None:
 
 @command.command("retag")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("-o", "--output-file", type=click.Path(path_type=Path), help="Where the new file goes.")
-@click.option("--in-place", is_flag=True, help="Replace FILE itself (once the new one is proved).")
+@click.option("-o", "--output-file", type=click.Path(path_type=Path), help="The new file to write.")
+@click.option("--in-place", is_flag=True, help="Replace FILE itself, once the new file is proved right.")
 @click.option(
-    "--from-id", type=click.IntRange(0, 2**31 - 1), help="The number that FILE has. [default: found by size]"
+    "--from-id",
+    type=click.IntRange(0, 2**31 - 1),
+    help="The type number that FILE has for Q8_A8. [default: found by size]",
 )
-@click.option("--force", is_flag=True, help="Replace the output file where it is there.")
+@click.option("--force", is_flag=True, help="Replace the output file where it exists.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, write nothing.")
 @common_options
 def retag_command(

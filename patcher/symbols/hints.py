@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from patcher.symbols.instantiate import function_instance, tidy
 from patcher.symbols.repair.signature import signature
 from patcher.symbols.scope import Scope
 from patcher.symbols.search import Search
-from patcher.symbols.whereabouts import forgotten, neighbours, passed_by
+from patcher.symbols.whereabouts import Common, common, forgotten, neighbours, passed_by
 
 MAX_NAMES = 400_000  # exported names among which those of the same function are looked for
 MAX_SLIPS = 50_000  # and those that are nearly the same
@@ -45,6 +45,7 @@ class Hints:
     search: Search = field(default_factory=Search)
     loaded: list[ElfObject] = field(default_factory=list)  # by whoever lacks something
     _hidden: dict[Path, dict[str, Hidden]] = field(default_factory=dict)
+    _common: dict[ElfObject, list[Common]] = field(default_factory=dict)
     _left: int = COMPARED
 
     def hidden(self, scope: Scope, name: str) -> tuple[Path, Hidden] | None:
@@ -63,8 +64,17 @@ class Hints:
     @cached_property
     def _exporters(self) -> dict[str, list[ElfObject]]:
         """Name -> the given files that export it, of the names that are wanted."""
+        return self._exporting(self.inputs.objects)
+
+    @cached_property
+    def _beside(self) -> dict[str, list[ElfObject]]:
+        """Name -> the libraries that export it and weren't given."""
+        given = set(self.inputs.objects)
+        return self._exporting(one for one in self._all if one not in given and not one.executable)
+
+    def _exporting(self, items: Iterable[ElfObject]) -> dict[str, list[ElfObject]]:
         table: dict[str, list[ElfObject]] = {}
-        for item in self.inputs.objects:
+        for item in items:
             for key in self._keys.keys() & item.exports.names.keys():
                 table.setdefault(self._keys[key], []).append(item)
         return table
@@ -107,9 +117,7 @@ class Hints:
                 plugin = scope.root.name
                 yield f"{item.name}, a program, exports it: if it opens {plugin}, say --host {item.path}"
         if not exporters:
-            key = name.encode("utf-8", "surrogateescape")
-            beside = (one for one in self._all if one not in scope.parents and not one.executable)
-            exporters = [one for one in beside if one.exports.get(key) is not None]
+            exporters = [one for one in self._beside.get(name, ()) if one not in scope.parents]
         for item in exporters:
             yield f"link {wanting.name} against {item.name}, which defines it"
         for path, found in self._in_objects.get(name, ()):
@@ -121,7 +129,9 @@ class Hints:
             return
         yield from self._linkage(name)
         if not name.startswith("_Z"):
-            word = forgotten(wanting, name, self.search, scope.libc)
+            if wanting not in self._common:
+                self._common[wanting] = common(wanting, self.search, scope.libc, self._by_path)
+            word = forgotten(wanting, name, self._common[wanting])
             if word is not None:
                 yield word
         shape = signature(name)
@@ -199,8 +209,12 @@ class Hints:
     @cached_property
     def _all(self) -> list[ElfObject]:
         """What was given, what is loaded, and the libraries beside what was given."""
-        known = dict.fromkeys((*self.inputs.objects, *self.loaded))
-        return list(dict.fromkeys((*known, *neighbours(self.inputs.objects))))
+        return [*self._by_path.values(), *neighbours(self.inputs.objects, self._by_path)]
+
+    @cached_property
+    def _by_path(self) -> dict[str, ElfObject]:
+        """What was read already."""
+        return {str(one.path): one for one in (*self.inputs.objects, *self.loaded)}
 
     @cached_property
     def _alike(self) -> dict[str, list[tuple[ElfObject, str]]]:

@@ -18,6 +18,7 @@ from patcher.symbols.elf.constants import (
     STB_LOCAL,
     STB_WEAK,
     STT_FILE,
+    STT_OBJECT,
     STT_SECTION,
     STT_TLS,
     STV_HIDDEN,
@@ -159,22 +160,39 @@ def _symbols(table: Columns, only: Container[bytes] | None) -> Iterator[Symbol]:
 
 def weak_exports(path: Path) -> set[bytes]:
     """The names that a library defines weakly for others; none where that can't be read."""
+    table = _dynamic(path)
+    return {one.name for one in _symbols(table, None) if one.defined and one.weak} if table else set()
+
+
+def exports_data(path: Path, name: str) -> bool:
+    """Whether a library defines ``name`` as data that a program can copy, which no thread's own is."""
+    table = _dynamic(path)
+    if table is None:
+        return False
+    key = name.encode("utf-8", "surrogateescape")
+    return any(
+        table.sections[index] and info & 15 == STT_OBJECT and table.name(index) == key
+        for index, info in enumerate(table.infos)
+    )
+
+
+def _dynamic(path: Path) -> Columns | None:
+    """The symbols that a library shows; None where they can't be read."""
     try:
         with Image(path) as image:
             sections = image.sections()
             table = next((one for one in sections if one.type == SHT_DYNSYM), None)
             if table is None:
-                return set()
+                return None
             strings = sections[table.link]
-            columns = Columns(
+            return Columns(
                 image.at(table.offset, table.size),
                 image.bits,
                 image.little,
                 image.at(strings.offset, strings.size),
             )
-            return {symbol.name for symbol in _symbols(columns, None) if symbol.defined and symbol.weak}
     except (UnreadableElfError, OSError, ValueError, IndexError, struct.error, OverflowError, MemoryError):
-        return set()
+        return None
 
 
 def _archive(path: Path, only: Container[bytes] | None, *, thin: bool) -> Iterator[Unit]:

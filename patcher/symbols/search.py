@@ -9,7 +9,6 @@ LD_LIBRARY_PATH, then RUNPATH or RPATH of the requester and of all that led to i
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +23,7 @@ from patcher.symbols.rooted import Root
 
 GLIBC, MUSL, BIONIC = "glibc", "musl", "bionic"
 
-_TOKEN = re.compile(r"\$(?:\{(ORIGIN|LIB|PLATFORM)\}|(ORIGIN|LIB|PLATFORM)(?![A-Za-z0-9_]))")
+_TOKENS = ("ORIGIN", "LIB", "PLATFORM")
 _NO_PLACES: Mapping[ElfObject, str] = {}
 _NOTHING: Mapping[str, Path | None] = MappingProxyType({})
 
@@ -246,7 +245,7 @@ class Search:
             }
             folders = []
             for entry in entries:
-                text = _TOKEN.sub(lambda found: values[found[1] or found[2]], entry)
+                text = _filled_in(entry, values)
                 own = "ORIGIN" in entry or not text.startswith("/")
                 folders.append((text or ".") if own else self._rooted(text))
             self._expanded[key] = folders
@@ -351,3 +350,23 @@ class Search:
 
 def _folder(path: str) -> str:
     return path.rpartition("/")[0] if "/" in path else "."
+
+
+def _filled_in(entry: str, values: Mapping[str, str]) -> str:
+    """``entry`` with ``$NAME`` and ``${NAME}`` replaced; other dollars stay (glibc's _dl_dst_substitute)."""
+    first, *parts = entry.split("$")
+    for part in parts:
+        for name in _TOKENS:
+            after = part[len(name) :]
+            if part.startswith(f"{{{name}}}"):
+                first += values[name] + part[len(name) + 2 :]
+            elif part.startswith(name) and not (
+                after[:1].isascii() and (after[:1].isalnum() or after[:1] == "_")
+            ):
+                first += values[name] + after
+            else:
+                continue
+            break
+        else:
+            first += f"${part}"
+    return first

@@ -112,8 +112,11 @@ class Verdicts:
         lacking, libc = [], scope.libc
         by_soname = {one.soname: one for one in within if one.soname}
         served = self._served.setdefault(libc, {})
-        # a name without a version was nearly always linked against a library without versions
-        unversioned_first = sorted(within, key=lambda one: one.versioned)
+        # a name without a version was nearly always linked against a library without versions, and that is
+        # near; what an object lacks it hardly ever has itself
+        near_first = [one for one in scope.objects if one in within and one is not item]
+        near_first.sort(key=lambda one: one.versioned)
+        near_first.append(item)
         for wanted, key in zip(item.references, item.keys, strict=True):
             known = served.get((key, wanted.version))
             if known is not None and known in within:
@@ -123,17 +126,17 @@ class Verdicts:
             if first is not None and first.exports.is_version(first.exports.get(key), wanted.version):
                 served[key, wanted.version] = first
                 continue
-            for one in unversioned_first:
-                if one.exports.get(key) is not None and provides(
-                    one.exports.of(wanted.name), one, wanted, libc
-                ):
-                    # where it isn't served from the library that it names, it is no rule for others
-                    if wanted.version is None:
-                        served[key, None] = one
-                    elif not (libc == MUSL or one.exports.is_version(one.exports.get(key), wanted.version)):
-                        detail = f"{one.name} has it without a version: linkers refuse, the loader doesn't"
-                        self.add(scope, item, "loader-ok", _symbol(wanted), detail)
-                    break
+            for one in near_first:
+                number = one.exports.get(key)
+                if number is None or not provides(one.exports.among(number), one, wanted, libc):
+                    continue
+                # where it isn't served from the library that it names, it is no rule for others
+                if wanted.version is None:
+                    served[key, None] = one
+                elif not (libc == MUSL or one.exports.is_version(number, wanted.version)):
+                    detail = f"{one.name} has it without a version: linkers refuse, the loader doesn't"
+                    self.add(scope, item, "loader-ok", _symbol(wanted), detail)
+                break
             else:
                 lacking.append(wanted)
         return lacking
@@ -214,15 +217,15 @@ class Verdicts:
         if not item.wants or scope.libc != "glibc":
             return lacking
         by_name = {part.name: part for part in scope.objects}
-        using: dict[tuple[str | None, str | None], list[str]] = {}
-        for one in item.references:
-            using.setdefault((one.version, one.file), []).append(one.name)
         for want in dict.fromkeys(item.wants):
             there = by_name.get(want.file)
             if there is None or not there.versions or want.version in there.versions or want.weak:
                 continue
             lacking.add((want.file, want.version))
-            for name in using.get((want.version, want.file), [""]):
+            users = [
+                one.name for one in item.references if (one.version, one.file) == (want.version, want.file)
+            ]
+            for name in users or [""]:
                 symbol = f"{name}@{want.version}"
                 detail = f"{want.file} doesn't have {want.version} ({there.path})"
                 self.add(scope, item, "version-mismatch", symbol, detail)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -23,6 +23,7 @@ _COMMON = (
     ("libopenblas.so.0", "-lopenblas"), ("libblas.so.3", "-lblas"), ("liblapack.so.3", "-llapack"),
     ("libcrypt.so.1", "-lcrypt"), ("libX11.so.6", "-lX11"), ("libncursesw.so.6", "-lncursesw"),
 )  # fmt: skip
+Common = tuple[str, str, ElfObject]  # of those: soname, word and file
 
 
 def searched(scope: Scope, gap: Missing, search: Search) -> str:
@@ -87,29 +88,45 @@ _RULES = {
 }
 
 
-def neighbours(given: Iterable[ElfObject]) -> list[ElfObject]:
-    """The libraries in the folders of what was given, as far as there are not too many."""
+def neighbours(given: Iterable[ElfObject], known: Container[str]) -> list[ElfObject]:
+    """The libraries in the folders of what was given, as far as there are not too many.
+
+    ``known`` are the files that were read already.
+    """
     found: list[ElfObject] = []
+    seen: set[str] = set()
     for folder in list(dict.fromkeys(item.path.parent for item in given))[:SHOWN]:
         files = sorted(path for path in folder.glob("*.so*") if path.is_file())
         for path in files[:BESIDE]:
+            real = str(path.resolve())
+            if real in known or real in seen:
+                continue
+            seen.add(real)
             try:
-                found.append(_read(str(path.resolve())))
+                found.append(_read(real))
             except (UnreadableElfError, OSError):
                 continue
     return found
 
 
-def forgotten(item: ElfObject, name: str, search: Search, libc: str) -> str | None:
-    """The word that links one of the common libraries, if it is installed and has ``name``."""
+def common(item: ElfObject, search: Search, libc: str, known: Mapping[str, ElfObject]) -> list[Common]:
+    """Those of the common libraries that ``item`` would get. ``known``: what was read, by its path."""
+    there = []
     for soname, word in _COMMON:
         found = search.find(soname, item, (), libc)
         if found is None or found.why:
             continue
         try:
-            there = _read(found.path)
+            real = os.path.realpath(found.path)
+            there.append((soname, word, known.get(real) or _read(real)))
         except (UnreadableElfError, OSError):
             continue
+    return there
+
+
+def forgotten(item: ElfObject, name: str, libraries: Iterable[Common]) -> str | None:
+    """The word that links one of the common libraries, if it is installed and has ``name``."""
+    for soname, word, there in libraries:
         if name in there.exports:
             return f"{soname} has it, and {item.name} isn't linked against it: add {word}"
     return None

@@ -99,7 +99,7 @@ def command(tmp_path: Path, folder: Path) -> list[str | Path]:
     text.write_text("some words " * 100, encoding="utf-8")
     model = write_gguf(tmp_path / "tiny.gguf", "F16")
     return [
-        "evaluate", model, "--text", text, "--bin", folder, "--types", "F16,Q8_0,Q8_A8", "--rounds", "2",
+        "evaluate", "run", model, "--text", text, "--bin", folder, "--types", "F16,Q8_0,Q8_A8", "--rounds", "2",
         "--threads", "1", "--require", "none",
     ]  # fmt: skip
 

@@ -34,6 +34,9 @@ def test_the_sample_has_both_verdicts() -> None:
 
 
 MANGLED = "int _ZN4impl1gEi(int x){return x;} int _ZN3api1fEi(int x){return x;}"
+OWN = '__attribute__((visibility("hidden"))) '
+WANTS = "int f(void); int _start(void){return f();}"
+HIDDEN = OWN + "extern int v; int _start(void){return v;}"
 # name -> C sources (a .so is linked of what begins with lib), the line
 SHAPES = {
     "unused code goes": (
@@ -89,6 +92,61 @@ SHAPES = {
         {
             "m.o": "int lib(void); int f(void){return 0;} int _start(void){return lib();}",
             "x.o": '__attribute__((visibility("hidden"))) int f(void); int g(void){return f();}',
+            "libl.so": "int f(void); int lib(void){return f();}",
+        },
+        "m.o x.o libl.so",
+    ),
+    "the wrapper of a weak definition": (
+        {"m.o": WANTS, "d.o": "__attribute__((weak)) int f(void){return 1;}"}, "--wrap=f m.o d.o",
+    ),
+    "the wrapper of a weak definition behind a strong one": (
+        {"m.o": WANTS, "d.o": "__attribute__((weak)) int f(void){return 1;}", "e.o": "int f(void){return 1;}"},
+        "--wrap=f m.o d.o e.o",
+    ),
+    "a member for the name that is wrapped": (
+        {
+            "m.o": WANTS, "w.o": "int __wrap_f(void){return 1;}",
+            "libd.a": "int gone(void); int f(void){return gone();}",
+        },
+        "--wrap=f m.o w.o libd.a",
+    ),
+    "a definition by a name that is wrapped": (
+        {"m.o": "int f(void){return 1;} int _start(void){return 0;}"}, "--wrap=f --defsym=g=f m.o",
+    ),
+    "a definition by a name whose wrapper is there": (
+        {"m.o": "int f(void){return 1;} int __wrap_f(void){return 1;} int _start(void){return 0;}"},
+        "--wrap=f --defsym=g=f m.o",
+    ),
+    "data of a library for a hidden reference": (
+        {"m.o": HIDDEN, "libd.so": "int v = 1;"}, "m.o libd.so",
+    ),
+    "a function of a library for a hidden reference": (
+        {"m.o": OWN + "int v(void); int _start(void){return v();}", "libd.so": "int v(void){return 1;}"},
+        "m.o libd.so",
+    ),
+    "data of a library for a hidden reference of a library": (
+        {"m.o": HIDDEN, "libd.so": "int v = 1;"}, "-shared m.o libd.so",
+    ),
+    "code of its own that a library wants too late": (
+        {
+            "m.o": OWN + "int back(void); int gone(void); int lib(void);"
+            " int back(void){return gone();} int _start(void){return lib();}",
+            "libl.so": "int back(void); int lib(void){return back();}",
+        },
+        "--gc-sections --allow-shlib-undefined m.o libl.so",
+    ),
+    "code of its own that a library wanted before": (
+        {
+            "m.o": OWN + "int back(void); int gone(void); int lib(void);"
+            " int back(void){return gone();} int _start(void){return lib();}",
+            "libl.so": "int back(void); int lib(void){return back();}",
+        },
+        "--gc-sections --allow-shlib-undefined libl.so m.o",
+    ),
+    "a definition that isn't exported behind a weak reference": (
+        {
+            "m.o": "__attribute__((weak)) int f(void); int lib(void); int _start(void){return f?lib():0;}",
+            "x.o": OWN + "int f(void); int f(void){return 0;}",
             "libl.so": "int f(void); int lib(void){return f();}",
         },
         "m.o x.o libl.so",

@@ -220,6 +220,17 @@ def test_selecting_an_unknown_edit_is_a_usage_error() -> None:
     assert len(PATCHSET.select(without=("tests",)).edits) == len(PATCHSET.edits) - 4
 
 
+def test_a_group_brings_what_it_wants_and_stays_without_it() -> None:
+    """Speed for Q8_0's files comes with what gives the file's pages back, in a tree that takes no type."""
+    alone = {edit.id for edit in PATCHSET.select(("accelerate-q8_0",)).edits}
+    assert {"mapped-bytes", "kernels-buffer-type", "accelerate-q8_0"} <= alone
+    assert "ggml-type" not in alone
+    left = {edit.id for edit in PATCHSET.select(without=("loading",)).edits}
+    assert "accelerate-q8_0" in left
+    assert "mapped-bytes" not in left
+    assert "accelerate-q8_0" not in {edit.id for edit in PATCHSET.select(without=("ggml-cpu-kernels",)).edits}
+
+
 def test_a_number_of_somebody_elses_leads_to_what_can_be_done(mini: Path) -> None:
     """The name may be a hand's, with another number, or a type of upstream's own: the error says both."""
     header = mini / "ggml/include/ggml.h"

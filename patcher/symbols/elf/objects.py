@@ -177,9 +177,13 @@ class Exports:
     def of(self, name: str) -> tuple[Definition, ...]:
         """All definitions of ``name``; none where there is none."""
         found = self.get(name.encode("utf-8", "surrogateescape"))
-        if found is None:
-            return ()
-        return tuple(self.definition(one) for one in (found if isinstance(found, tuple) else (found,)))
+        return () if found is None else self.among(found)
+
+    def among(self, number: int | tuple[int, ...]) -> tuple[Definition, ...]:
+        """The definitions that :meth:`get` has told of."""
+        if isinstance(number, tuple):
+            return tuple(map(self.definition, number))
+        return (self.definition(number),)
 
     def definition(self, number: int) -> Definition:
         """What the raw version number of a definition says."""
@@ -227,7 +231,7 @@ class ElfObject:
         versions: frozenset[str] = frozenset(),
         wants: tuple[Needed, ...] = (),
         exports: Exports | None = None,
-        references: tuple[Reference, ...] = (),
+        references: Mapping[Reference, bytes] | None = None,
         symbols: int = 0,
     ) -> None:
         self.path, self.abi, self.type, self.interpreter = path, abi, type, interpreter
@@ -235,7 +239,9 @@ class ElfObject:
         self.rpath, self.runpath, self.flags_1, self.flags = rpath, runpath, flags_1, flags
         self.versioned, self.versions, self.wants = versioned, versions, wants
         self.exports = Exports(Columns(b"", 64, True, b""), None, {}) if exports is None else exports
-        self.references, self.symbols = references, symbols
+        # and their names as the exports of others have them
+        self.references, self.keys = tuple(references or ()), tuple((references or {}).values())
+        self.symbols = symbols
 
     def __repr__(self) -> str:
         return f"ElfObject({str(self.path)!r})"
@@ -265,11 +271,6 @@ class ElfObject:
             return True
         # libc.so.6 and the loader itself have an interpreter or can be run, and are libraries by their soname
         return self.interpreter is not None and self.soname is None
-
-    @cached_property
-    def keys(self) -> tuple[bytes, ...]:
-        """The names of :attr:`references` as the exports of others have them."""
-        return tuple([one.name.encode("utf-8", "surrogateescape") for one in self.references])
 
     @cached_property
     def name(self) -> str:

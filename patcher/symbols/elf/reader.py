@@ -108,7 +108,7 @@ def _object(image: Image) -> ElfObject:
         versions=frozenset(defined.values()),
         wants=wants,
         exports=Exports(table, versyms, defined, gnu_table(image, tags, count)),
-        references=tuple(dict.fromkeys(_references(table, versyms, wanted.get))),
+        references=_references(table, versyms, wanted.get),
         symbols=count,
     )
 
@@ -162,19 +162,18 @@ def _is_debug(image: Image, sections: list[Section]) -> bool:
 
 def _references(
     table: Columns, versyms: Sequence[int] | None, wanted: Callable[[int], Needed | None]
-) -> list[Reference]:
+) -> dict[Reference, bytes]:
+    """What it wants, and each name as exports have it; the same twice is wanted once."""
     infos, names, strings, find = table.infos, table.names, table.strings, table.strings.index
-    found: list[Reference] = []
+    found: dict[Reference, bytes] = {}
     for index in [index for index, section in enumerate(table.sections) if not section]:
         info, at = infos[index], names[index]
         if not at or not _REFERS[info]:
             continue
-        name = strings[at : find(b"\0", at)].decode("utf-8", "surrogateescape")
+        key = strings[at : find(b"\0", at)]
         number = versyms[index] if versyms is not None else 1
         weak, hidden, tls = info >> 4 == STB_WEAK, number >= VERSYM_HIDDEN, info & 15 == STT_TLS
         need = wanted(number & 0x7FFF) if number != 1 else None
-        if need is not None:
-            found.append(Reference(name, weak, need.version, need.file, hidden, tls))
-        else:
-            found.append(Reference(name, weak, None, None, hidden, tls))
+        version, file = (need.version, need.file) if need is not None else (None, None)
+        found[Reference(key.decode("utf-8", "surrogateescape"), weak, version, file, hidden, tls)] = key
     return found

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from array import array
+from itertools import repeat
 
 # Names may share their ends, and linkers merge them so, but a small file could claim any amount. Together
 # they may have so many times the bytes of their strings, and this beside it: libLLVM's 45,000 have once.
 SHARED = 8
 SPARE_NAMES = 1 << 20
 MAX_STRINGS = 1 << 29  # bytes of one string table; Chromium with all symbols has some 200 MB
-_SPARE = 65_536  # strings that a table may have beside one a symbol, before it is read by its symbols alone
 
 
 class Columns:
@@ -48,13 +48,14 @@ class Columns:
         highest, strings = max(self.names, default=0), self.strings
         if highest > strings.rfind(b"\0") and highest:
             raise ValueError(f"a name at {highest} has no end in {len(strings)} bytes of names")
-        if strings.count(b"\0") <= 4 * self.count + _SPARE:
-            longest = max(map(len, strings.split(b"\0")))
-            if longest * self.count <= SPARE_NAMES:
-                return
-        together, most = 0, SHARED * len(strings) + SPARE_NAMES
-        for at in self.names:
-            together += strings.index(b"\0", at) - at
+        most = SHARED * len(strings) + SPARE_NAMES
+        if not self.count or _all_within(strings, most // self.count):
+            return
+        # added up in runs that can't take longer than the bound, without a step of ours for each name
+        together, run = 0, most // len(strings)
+        for start in range(0, self.count, run):
+            names = self.names[start : start + run]
+            together += sum(map(strings.index, repeat(b"\0"), names)) - sum(names)
             if together > most:
                 raise ValueError(f"its {self.count} names have more than {most} bytes together")
 
@@ -62,3 +63,13 @@ class Columns:
         """The name of one symbol."""
         at = self.names[index]
         return self.strings[at : self.strings.index(b"\0", at)] if at else b""
+
+
+def _all_within(strings: bytes, most: int) -> bool:
+    """Whether none of the strings is longer than ``most`` bytes: told by leaps, not string by string."""
+    at = 0
+    while len(strings) - at > most:
+        at = strings.rfind(b"\0", at, at + most + 1) + 1
+        if not at:
+            return False
+    return True

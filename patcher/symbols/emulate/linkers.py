@@ -59,9 +59,13 @@ class Linker:
     objects_answer: bool = False  # for a name that an object wants, too, no library is asked
     # options
     goes_on: bool = False  # after a library that isn't found, to say what else is missing
+    copies_hidden: bool = False  # data of a library serves a program's hidden reference: it is copied
     copies_nothing: bool = False  # --copy-dt-needed-entries is an error where there is something to copy
     wraps_libraries: bool = False  # --wrap is for what libraries want, too
     wraps_definers: bool = False  # and for calls within the object that has the definition
+    wraps_defsym: bool = False  # and for what a --defsym names
+    # when all was read: members are taken for the plain name, a weak definition makes its wrapper a weak wish
+    wraps_late: bool = False
     static_refuses: bool = False  # a library under -Bstatic
     asking_is_enough: bool = False  # a symbol of --undefined is missed by nobody
     resolves_defsym: bool = True  # what a --defsym names has to be there
@@ -79,7 +83,8 @@ class Linker:
 
 _COPY = ("--copy-dt-needed-entries", "--add-needed")
 _LLD: dict[str, Any] = {
-    "libraries": Libraries.KNOWN, "hidden_wins": True, "wraps_definers": True, "static_refuses": True,
+    "libraries": Libraries.KNOWN, "hidden_wins": True, "wraps_definers": True, "wraps_defsym": True,
+    "wraps_late": True, "static_refuses": True,
     "heeds_undefined_version": True, "unknown_options": (*_COPY, "--require-defined"),
 }  # fmt: skip
 _MOLD: dict[str, Any] = {
@@ -93,14 +98,14 @@ LINKERS = (
         "bfd", (0, 0), Libraries.RECURSIVE,
         archives_in_order=True, excludes_by_stem=True, drops_unneeded=True, hardened_by=Hardened.ALL,
         hidden_wins=True, reports_unexported=True, unexported_is_fatal=True, wraps_libraries=True,
-        static_refuses=True, asking_is_enough=True, objects_answer=True, takes_library_value=True,
-        requires=True, heeds_undefined_version=True,
+        wraps_defsym=True, static_refuses=True, asking_is_enough=True, objects_answer=True,
+        takes_library_value=True, requires=True, heeds_undefined_version=True,
     ),
     Linker(
         "gold", (0, 0), Libraries.KNOWN,
         archives_in_order=True, excludes_by_stem=True, first_referrer_counts=True,
         hidden_is_fatal=False, heeds_undefined_version=True, granted=frozenset({"__tls_get_addr"}),
-        goes_on=True, copies_nothing=True, wraps_libraries=True,
+        goes_on=True, copies_hidden=True, copies_nothing=True, wraps_libraries=True,
         unknown_options=("-z undefs", "--require-defined"),
     ),
     Linker("lld", (0, 0), **_LLD),

@@ -15,6 +15,7 @@ from patcher.symbols.emulate.linkers import Hardened, Libraries, Linker
 from patcher.symbols.emulate.operands import inputs
 from patcher.symbols.emulate.resolution import Key, Table, Wanted, asks, defines, linker_own
 from patcher.symbols.emulate.scripts import VersionScript, read_script
+from patcher.symbols.relocatable import exports_data
 from patcher.symbols.scope import Library
 from patcher.symbols.search import Search, SearchOptions
 
@@ -132,7 +133,8 @@ def _in_objects(table: Table, told: Reported, kept: Kept | None) -> list[Refusal
     """Names that objects want and nothing on the line defines, or no library may."""
     line, linker, found = table.line, table.linker, list[Refusal]()
     if linker.resolves_defsym:
-        for name in sorted(line.needed_by_defsym):
+        for said in sorted(line.needed_by_defsym):
+            name = table.meant(said) if linker.wraps_defsym else said
             known = linker.takes_library_value and not line.shared and (name, None) in table.by_library
             # one that is called after itself stands for a library's
             known = known or (
@@ -140,7 +142,7 @@ def _in_objects(table: Table, told: Reported, kept: Kept | None) -> list[Refusal
             )
             known = known or name in line.defined - line.circular or linker_own(name)
             if name not in table.objects and not known:
-                found.append(Refusal(name, None, "a --defsym names it, and no object defines it", fatal=True))
+                found.append(Refusal(said, None, "a --defsym names it, and no object defines it", fatal=True))
     if linker.requires:
         for name in sorted(line.required):
             if not table.defined(name.encode("utf-8", "surrogateescape")) and name not in line.defined:
@@ -158,10 +160,20 @@ def _in_objects(table: Table, told: Reported, kept: Kept | None) -> list[Refusal
             strong = uses
         if not strong or (linker.hardened_by is Hardened.NONE and wanted.objects[0].weak):
             continue  # or: the first reference, a weak one, has settled it
+        if linker.wraps_late and name.removeprefix("__wrap_") in table.weakly & line.wrapped:
+            continue
         user = table.units[strong[0].unit].path
         if name in table.hidden and told.hidden:
             why = "wanted with hidden visibility, so no library can define it"
-            known = linker.family == "gold" and key in table.by_library  # worse than one that is nowhere
+            there = table.by_library.get(key)
+            if (
+                there is not None
+                and linker.copies_hidden
+                and not line.shared
+                and exports_data(there.path, name)
+            ):
+                continue
+            known = linker.family == "gold" and there is not None  # worse than one that is nowhere
             found.append(Refusal(name, user, why, fatal=linker.hidden_is_fatal or known))
         elif _told(table, told, name) and key not in table.by_library:
             found.append(Refusal(name, user, "defined nowhere on the line"))
@@ -176,6 +188,8 @@ def _kept(table: Table, hidden: set[str]) -> Kept:
     roots = {line.entry or "_start"} | line.asked_for | line.kept
     roots |= line.needed_by_defsym if linker.resolves_defsym else set()
     by_libraries = {key[0] for key, wanted in table.wanted.items() if any(one for _, one in wanted.users)}
+    if linker.family == "gold":
+        by_libraries &= table.bound
     # what a library defines too is exported, to go before its definition
     by_libraries |= {name for name, _ in table.by_library}
     if linker.family == "bfd":
@@ -256,10 +270,10 @@ def _in_libraries(
     linker, line, found = table.linker, table.line, list[Refusal]()
     asked = asks(linker, table) | set(table.followed)
     for key, wanted in table.wanted.items():
-        user = _asker(table, wanted, asked)
+        served = table.serves_library(key)
+        user = _asker(table, wanted, asked, there=served is None)
         if user is None or key[0] in told or key in indirect:
             continue
-        served = table.serves_library(key)
         answered = linker.objects_answer and bool(wanted.objects) and not table.line.collect
         if served is False and not answered:
             found.append(Refusal(_text(key), user.path, "defined nowhere that this linker looks"))
@@ -277,8 +291,11 @@ def _in_libraries(
     return found
 
 
-def _asker(table: Table, wanted: Wanted, asked: set[ElfObject]) -> ElfObject | None:
-    """The library in whose name the linker complains; None where it doesn't."""
+def _asker(table: Table, wanted: Wanted, asked: set[ElfObject], *, there: bool) -> ElfObject | None:
+    """The library in whose name the linker complains; None where it doesn't.
+
+    ``there``: it is defined, and not exported, so that no reference says how it is bound.
+    """
     linker = table.linker
     strongly = any(not one.weak for one in wanted.objects)
     if not wanted.hard:
@@ -288,7 +305,7 @@ def _asker(table: Table, wanted: Wanted, asked: set[ElfObject]) -> ElfObject | N
         return first if first in asked and not strongly else None
     # what mentions a name first says how it is bound, an object goes before a library
     weakly = bool(wanted.objects) or wanted.users[0] != wanted.strong_users[0]
-    if linker.hardened_by is not Hardened.ALL and not strongly and weakly:
+    if linker.hardened_by is not Hardened.ALL and not strongly and weakly and not there:
         return None
     strong = [library for _, library in wanted.strong_users if library is not None]
     return next((one for one in strong if one in asked), None)

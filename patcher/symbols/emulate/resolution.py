@@ -88,6 +88,9 @@ class Table:
     needs_all: list[ElfObject] = field(default_factory=list)  # under --copy-dt-needed-entries
     units: list[Unit] = field(default_factory=list)  # that were taken in
     hidden: set[str] = field(default_factory=set)  # wanted by an object that says it is its own
+    weakly: set[str] = field(default_factory=set)  # defined by objects, and weakly by the first that does
+    plain: set[str] = field(default_factory=set)  # wanted by a name that will be another's, --wrap's
+    bound: set[str] = field(default_factory=set)  # wanted by a library before an object said it is its own
     first: dict[str, int] = field(default_factory=dict)  # who serves, by its identity, where rank decides
     dropped: dict[str, ElfObject] = field(default_factory=dict)  # --as-needed, by soname
     lost: dict[str, int] = field(default_factory=dict)  # archives before this one serve it no more
@@ -200,7 +203,7 @@ class Table:
             if symbol.defined and not symbol.local:
                 name = symbol.name.decode("utf-8", "surrogateescape")
                 wanted = self.wanted.get((name, None))
-                asked = name in self.line.asked_for or (
+                asked = name in self.line.asked_for | self.plain or (
                     name in self.line.needed_by_defsym and (self.linker.archives_in_order or self.ended)
                 )
                 hard = wanted is not None and (
@@ -233,12 +236,18 @@ class Table:
                 continue
             name = symbol.name.decode("utf-8", "surrogateescape")
             if symbol.hidden:
-                self.hidden.add(name if symbol.defined else self._wrapped(name))
+                self.hidden.add(name if symbol.defined else self.meant(name))
             if symbol.defined:
+                if not symbol.weak:
+                    self.weakly.discard(name)
+                elif name not in self.objects:
+                    self.weakly.add(name)
                 visible = not symbol.hidden and not excluded
                 self.objects[name] = visible and self.objects.get(name, True)
             else:
-                key = (self._wrapped(name), None)
+                key = (self.meant(name), None)
+                if self.linker.wraps_late and key[0] != name and not symbol.weak:
+                    self.plain.add(name)
                 self._want(key, symbol.weak, unit.path, None)
                 use = ObjectUse(number, symbol.name, symbol.weak, symbol.hidden)
                 self.wanted[key].objects.append(use)
@@ -255,7 +264,7 @@ class Table:
                 self._want(key, False, unit.path, None)
                 self.wanted[key].objects.append(ObjectUse(number, symbol.name, False, False))
 
-    def _wrapped(self, name: str) -> str:
+    def meant(self, name: str) -> str:
         """What a reference means under ``--wrap``: the wrapper, or the real one that a wrapper calls."""
         if name in self.line.wrapped:
             return f"__wrap_{name}"
@@ -308,8 +317,10 @@ class Table:
         for one in library.references:
             if one.version is not None or one.name not in OWN:
                 wrapped = self.linker.wraps_libraries and one.version is None
-                name = self._wrapped(one.name) if wrapped else one.name
+                name = self.meant(one.name) if wrapped else one.name
                 self._want((name, one.version), one.weak, library.path, library)
+                if name not in self.hidden:
+                    self.bound.add(name)
 
     def own(self, name: str) -> bool:
         """Whether the linker defines ``name`` itself, or takes it for granted."""
