@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from patcher.base import interrupt, partial_files
+from patcher.base import partial_files
 from patcher.base.errors import BuildError, UsageError
-from patcher.base.files import settle
+from patcher.base.files import settle_parts
 from patcher.base.progress import SILENT, Reporter
 from patcher.base.stages import disk_errors, require_space
 from patcher.base.units import number
@@ -21,10 +21,10 @@ from patcher.model.gguf_head import read_head
 from patcher.model.gguf_header import Header
 from patcher.model.gguf_writer import make_value
 from patcher.model.likeness import Compared, UnlikeError, compare, find_unfit
-from patcher.model.model_file import ModelFile, open_model, part_path
+from patcher.model.model_file import ModelFile, open_model, part_path, require_our_order
 from patcher.programs.folder import Programs
 from patcher.programs.measured import ChildError
-from patcher.programs.quantized_types import FLOATS, Kept, complaint, expected_bytes, kept, matrices
+from patcher.programs.quantized_types import Kept, complaint, expected_bytes, is_quantized, kept, matrices
 
 _STEP = re.compile(r"\[\s*(\d+)/\s*(\d+)\]")
 KEEP_SPLIT = "--keep-split"
@@ -90,12 +90,13 @@ def quantize(
     disk; :class:`BuildError` where the program fails or what it made is wrong.
     """
     model = open_model(source)
+    require_our_order(model)
     before = gguf_header.of(model)
     name = type_name.upper()
     _require_known(programs, name)
     count = len(before.parts) if KEEP_SPLIT in arguments else 1
     places = require_free(destination, before.parts, count, force=force)
-    held = [kind for kind in before.weights_by_type() if kind not in FLOATS and not kind.startswith("I")]
+    held = [kind for kind in before.weights_by_type() if is_quantized(kind)]
     if held and not allow_requantize:
         raise UsageError(
             f"{source}: is quantized already ({', '.join(held)})",
@@ -127,9 +128,8 @@ def quantize(
         if finish is not None:
             finish(drafts[0])
             after = gguf_header.read(drafts[0])
-        with disk_errors(destination.parent), interrupt.held():  # between the first part and the last
-            for made, place in zip(drafts, places, strict=True):
-                settle(made, place)
+        with disk_errors(destination.parent):
+            settle_parts(drafts, places)
     finally:
         for made in drafts:
             made.unlink(missing_ok=True)
@@ -180,7 +180,7 @@ def _require_room(destination: Path, drafts: Sequence[Path], needed: int, why: C
 def known_types(programs: Programs) -> list[str]:
     """The types that this build's ``llama-quantize`` offers, in its order."""
     said = programs.help("llama-quantize")
-    return re.findall(r"^\s*\d+\s+or\s+(\w+)\s*:", said, re.MULTILINE)
+    return re.findall(r"^[ \t]*\d+[ \t]+or[ \t]+(\w+)[ \t]*:", said, re.MULTILINE)
 
 
 def _require_known(programs: Programs, name: str) -> None:
@@ -207,8 +207,16 @@ def _checked(
         _set_alignment(draft)
         after, compared = _compared(model, before, draft, name, arguments, reporter)
     for kind, count in compared.unread.items():
-        reporter.note(f"{count} tensors of {kind}: their data were not compared, only their sizes")
+        reporter.note(
+            f"{count} tensors of {kind}: only their sizes were compared, because {_why_unread(kind)}"
+        )
     return after
+
+
+def _why_unread(kind: str) -> str:
+    if re.match(r"IQ[123]_", kind):
+        return "its numbers stand for entries of long tables, which only llama.cpp has"
+    return "its layout isn't known here"
 
 
 def _compared(
