@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
+from functools import cached_property
 
 from patcher.merge_audit.index import Index, indexes
 from patcher.merge_audit.item import ONCE, STRICT, Key
@@ -35,7 +36,7 @@ class Comparison:
         """Compare them."""
         lost, spare = self._marks()
         lost, spare = self._paired(lost, spare)
-        self.out.lost = self._adapted(lost, spare)
+        self.out.lost = self._adapted([mark for mark in lost if not self._removed_before(mark)], spare)
         for mark in self.out.lost:
             self._supersede(mark)
         self.out.spare = [mark for mark in spare if mark.number]
@@ -121,6 +122,25 @@ class Comparison:
                 if count > most + 1:
                     best, most = name, count
         return best
+
+    def _removed_before(self, one: Mark) -> bool:
+        """Whether the side gave the item's owner another name, and the other removed it from the old one."""
+        if one.side not in ("ours", "theirs") or one.key.owner in self.base.owners:
+            return False
+        index = self._side(one.side)
+        other = self.theirs if index is self.ours else self.ours
+        return any(
+            key.owner not in index.owners and other.counts[key] < self.base.counts[key]
+            for key in self._places.get((one.key.kind, one.key.text), ())
+        )
+
+    @cached_property
+    def _places(self) -> dict[tuple[str, str], list[Key]]:
+        """Kind and text -> the items of the base that have them."""
+        found: dict[tuple[str, str], list[Key]] = defaultdict(list)
+        for key in self.base.first:
+            found[key.kind, key.text].append(key)
+        return found
 
     # -- adapted
 

@@ -277,6 +277,20 @@ def test_a_caller_that_follows_a_rename_is_silent(tmp_path: Path) -> None:
         assert [one.rule for one in audit_sides(tmp_path, *names).findings] == rules
 
 
+def test_what_one_removes_of_a_function_that_the_other_renames(tmp_path: Path) -> None:
+    body = "    first(1);\n    second(2);\n    third(3);\n}\n"
+    texts = [
+        "int old(void) {\n" + body,
+        "int old(void) {\n" + body.replace("    second(2);\n", ""),
+        "int renamed(void) {\n" + body,
+        "int renamed(void) {\n" + body.replace("    second(2);\n", ""),
+    ]
+    names = [folder(tmp_path / name, {"a.c": text}) for name, text in zip("bots", texts, strict=True)]
+    assert audit_sides(tmp_path, *names).findings == ()
+    folder(tmp_path / "s", {"a.c": texts[3].replace("    third(3);\n", "")})
+    assert [one.text for one in audit_sides(tmp_path, *names).findings] == ["third ( 3 )"]
+
+
 def test_the_same_value_in_two_places_of_a_table_is_none_twice(tmp_path: Path) -> None:
     table = "static struct calls c = {\n    first,\n    second,\n    third,\n    fourth,\n};\n"
     texts = [
