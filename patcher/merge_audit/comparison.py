@@ -108,9 +108,17 @@ class Comparison:
             return False
         index = self._side(one.side)
         other = self.theirs if index is self.ours else self.ours
-        if there not in index.owners and there in other.owners:
-            return False  # the other side has made it, and taken things there
+        if there not in index.owners and self._taken(here, there, other):
+            return False
         return self._same(here, index) != there
+
+    def _taken(self, here: tuple[str, ...], there: tuple[str, ...], side: Index) -> bool:
+        """Whether ``side`` has taken something from the owner ``here`` to ``there``."""
+        before, left, came = (
+            index.owners.get(owner, Counter[str]())
+            for index, owner in ((self.base, here), (side, here), (side, there))
+        )
+        return any(" " in text for text in ((before - left) & came))
 
     def _same(self, owner: tuple[str, ...], index: Index) -> tuple[str, ...]:
         """The owner in the merge that holds the most of what ``owner`` holds in ``index``: renamed."""
