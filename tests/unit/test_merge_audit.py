@@ -208,6 +208,18 @@ def test_a_case_in_another_switch_has_moved(repo: Path) -> None:
     assert "cost_of > switch(kind)" in found[0].detail
 
 
+def test_a_case_in_a_switch_that_the_other_side_has_made(tmp_path: Path) -> None:
+    """Kept by both: nobody had put it into the new function."""
+    new = "int new_of(enum kind kind) {\n    switch (kind) {\n        case KIND_A:\n            return 7;\n    }\n}\n"
+    moved = SOURCE.replace("        case KIND_B:\n", "") + new.replace(
+        "case KIND_A", "case KIND_B:\n        case KIND_A"
+    )
+    texts = [SOURCE, SOURCE, SOURCE + new, moved]
+    names = [folder(tmp_path / name, {"a.c": text}) for name, text in zip("bots", texts, strict=True)]
+    found = audit_sides(tmp_path, *names).findings
+    assert [(one.rule, one.text) for one in found] == [("merge-moved", "case KIND_B")]
+
+
 def test_a_finding_says_where_it_was_and_who_brought_it(repo: Path) -> None:
     found = amended(repo, "kinds.c", "        case KIND_OURS:\n", "").findings[0]
     line = OURS["kinds.c"].splitlines().index("        case KIND_OURS:") + 1
