@@ -29,7 +29,6 @@ from filelock import FileLock
 from benchmarks.smoothing_page import write
 from patcher.base.machine import cpu_name, processors
 from patcher.model import architecture
-from patcher.model.calibrate import TOOL, CalibrationRequest, calibrate
 from patcher.model.choose import Strength
 from patcher.model.fold import Fold, find_folds, scalings
 from patcher.model.model_file import open_model
@@ -41,6 +40,7 @@ from patcher.model.stats import Stats, open_stats
 from patcher.model.tensor_data import Array
 from patcher.model.worklog import Worklog
 from patcher.programs.llama_perplexity import Divergence, parse
+from patcher.programs.q8a8_stats import TOOL, CalibrationRequest, calibrate
 
 SHARE, LEAST, MOST = 0.005, 20.0, 100.0  # channels with outliers, and how large they are made
 CONTEXT = 512

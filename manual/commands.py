@@ -40,6 +40,7 @@ class Command:
     examples: tuple[str, ...]
     arguments: tuple[str, ...]
     options: tuple[Option, ...]
+    is_group: bool = False
 
     @property
     def usage(self) -> str:
@@ -89,7 +90,9 @@ def _described(command: click.Command, name: str, summary: str) -> Command:
     if isinstance(command, click.Group):
         arguments.append("COMMAND [ARGUMENTS]...")
     options = [_option(item, context) for item in parameters if isinstance(item, click.Option)]
-    return Command(name, summary, text, examples, tuple(arguments), tuple(options))
+    return Command(
+        name, summary, text, examples, tuple(arguments), tuple(options), isinstance(command, click.Group)
+    )
 
 
 def _prose(help_text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -10,6 +10,8 @@ from typing import Any
 
 from manual.commands import Command, Option, commands, program
 from manual.exit_codes import EXIT_CODES
+from manual.floors import floors_page
+from manual.messages import messages_page
 from patcher.engine.anchors import ANCHORS
 from patcher.engine.patchset import Edit, load
 from patcher.symbols.rules import RULES
@@ -28,6 +30,8 @@ def reference_pages() -> dict[str, str]:
         "rules.md": _NOTE.format(source="patcher/symbols/rules.py") + _rules(),
         "edits.md": _NOTE.format(source="patches/q8_a8.toml") + _edits(),
         "anchors.md": _NOTE.format(source="patcher/engine/anchors") + _anchors(),
+        "floors.md": _NOTE.format(source="patcher/ and pyproject.toml") + floors_page(),
+        "messages.md": _NOTE.format(source="patcher") + messages_page(),
         "documents.md": _NOTE.format(source="docs/reference/schemas") + _documents(),
     }
 
@@ -45,9 +49,20 @@ def _commands() -> str:
         "",
         *_option_table(common),
         "",
-        "The program alone has `--version` and `--help`. [Exit codes](exit-codes.md) and",
-        "[JSON documents](documents.md) have pages of their own.",
+        "They may stand before the command as well. The program alone has `-V, --version`; `help COMMAND` is",
+        "`COMMAND --help`. [Exit codes](exit-codes.md), [JSON documents](documents.md) and",
+        "[messages](messages.md) have pages of their own.",
+        "",
+        "| command | does | example |",
+        "|---|---|---|",
     ]
+    groups = {command.name for command in every if command.is_group}
+    for command in every:
+        if command.name in groups:
+            continue
+        example = f"`{_cell(command.examples[0])}`" if command.examples else ""
+        link = f"[{command.name}](#{command.name.replace(' ', '-')})"
+        lines.append(f"| {link} | {_escaped(command.summary)} | {example} |")
     for command in every:
         lines += ["", *_command(command)]
     return "\n".join(lines) + "\n"

@@ -19,7 +19,7 @@ _PLAIN = ("-q", "--quiet", "--json")
 def main(argv: list[str] | None = None) -> None:
     """Run the command line and leave the process with the contract's exit code."""
     arguments = sys.argv[1:] if argv is None else argv
-    if arguments == ["--version"]:
+    if arguments in (["--version"], ["-V"]):
         print(f"q8a8-patch, version {__version__}")
         sys.exit(0)
     interrupt.listen()
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
 def elfproof(argv: list[str] | None = None) -> None:
     """``verify-symbols`` under a name of its own, for people who have nothing to patch."""
     arguments = sys.argv[1:] if argv is None else argv
-    if arguments == ["--version"]:
+    if arguments in (["--version"], ["-V"]):
         print(f"{ALONE}, version {__version__}")
         sys.exit(0)
     code = in_a_hurry(["verify-symbols", *arguments])

@@ -42,6 +42,14 @@ def _isolated_git(tmp_path_factory: pytest.TempPathFactory, records_home: Path) 
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_disk_is_waited_for() -> Iterator[None]:
+    """Nothing that a test writes has to outlive a power cut; a tenth of the tests' time was the disk's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def records_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where this run's secret for records lies: not with the user's, and one for all tests."""

@@ -36,7 +36,13 @@ class Judged:
     def sites(self, files: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, list[SiblingSite]]]:
         """(path, its sites) of ``files``, in their order; what is new is judged, on all processors."""
         named = pattern(self.kind)
-        asked = [(path, data, _key(path, data)) for path, data in files if named.search(data)]
+        words = (self.kind.sibling.upper().encode(), self.kind.sibling.lower().encode())
+        asked = [
+            (path, data, _key(path, data))
+            for path, data in files
+            # the plain words first: in most files neither stands, and they are looked for 20 times as fast
+            if any(word in data for word in words) and named.search(data)
+        ]
         known = self._known({key for _, _, key in asked})
         todo = [(path, data, self.kind) for path, data, key in asked if key not in known]
         made = dict(zip((_key(path, data) for path, data, _ in todo), _judged(todo), strict=True))

@@ -7,6 +7,8 @@ import stat
 import zlib
 from pathlib import Path
 
+from patcher.base import system
+
 MAX_SOURCE = 8 << 20  # bytes of one file that is parsed; upstream's longest has not yet one million
 
 
@@ -19,7 +21,7 @@ def regular_file(path: Path | str, limit: int) -> bytes:
 
     A FIFO or a device is not waited for. Raises ``OSError``, and :class:`TooLongError` for what is longer.
     """
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    handle = os.open(path, system.READ)
     with os.fdopen(handle, "rb") as file:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):

@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from patcher.base import system
 from patcher.base.errors import UsageError
 
 ENVIRONMENT_VARIABLE = "Q8A8_PATCH_CACHE"
+# the first folder of every cache_dir(...), and what is kept there
+KINDS = {
+    "audit": "what 'audit' has judged",
+    "builds": "build folders of 'build' without --build-dir",
+    "downloads": "source packages of llama.cpp",
+    "drift": "what 'drift' and 'guard watch' have judged",
+    "evaluate": "models and measurements of 'evaluate'",
+    "guard": "copies and builds of 'guard check', history of 'guard watch'",
+    "logs": "tracebacks of errors that nobody expected",
+    "models": "the demonstration's model",
+    "templates": "templates, compiled",
+    "texts": "the demonstration's texts",
+    "tools": "CMake and Ninja from PyPI",
+}
+_GOING = ".going-"
 
 
 def cache_dir(*parts: str) -> Path:
@@ -43,10 +64,82 @@ def _require_ours(root: Path, hint: str) -> None:
 
     Without HOME, or below a folder like ``/tmp``, somebody else may have made it first.
     """
-    if os.name != "posix":
+    if not system.POSIX:
         return
     for facts in (root.lstat(), root.stat()):  # the link, and what it leads to
-        if facts.st_uid != os.geteuid():
+        if not system.is_ours(facts):
             raise UsageError(f"{root}: belongs to another user (number {facts.st_uid})", hint=hint)
     if root.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         root.chmod(0o700)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One folder of the cache: its kind, what is in it, and how many bytes of the disk it takes."""
+
+    kind: str
+    what: str
+    bytes: int
+
+    def document(self) -> dict[str, Any]:
+        """The JSON form."""
+        return asdict(self)
+
+
+def parts() -> list[Part]:
+    """What there is in the cache, in the order of names. Raises as :func:`cache_dir` does."""
+    root = cache_dir()
+    there = {place.name for place in root.iterdir() if place.is_dir() and not place.is_symlink()}
+    return [Part(kind, what, _bytes(root / kind)) for kind, what in KINDS.items() if kind in there]
+
+
+def others() -> int:
+    """Bytes of what lies in the cache besides :data:`KINDS`: ``ci/guard``'s environments, say. Left alone."""
+    root = cache_dir()
+    return sum(_bytes(place) for place in root.iterdir() if place.is_dir() and place.name not in KINDS)
+
+
+def clean(kinds: Iterable[str] | None, *, dry_run: bool = False) -> list[Part]:
+    """Remove these parts, or all; say which were there. Nothing but :data:`KINDS` is touched.
+
+    A part leaves its name at once, so that one cut off is never taken for a whole one; its rest goes with the
+    next cleaning. Raises :class:`UsageError` for a kind that isn't one, or that can't be removed.
+    """
+    wanted = set(KINDS if kinds is None else kinds)
+    unknown = sorted(wanted - set(KINDS))
+    if unknown:
+        raise UsageError(f"{unknown[0]}: is no part of the cache", hint=f"one of {', '.join(KINDS)}")
+    root = cache_dir()
+    found = [part for part in parts() if part.kind in wanted]
+    if dry_run:
+        return found
+    try:
+        for part in found:
+            going = Path(tempfile.mkdtemp(prefix=_GOING, dir=root))
+            (root / part.kind).rename(going / part.kind)
+        for place in root.glob(f"{_GOING}*"):
+            shutil.rmtree(place)
+    except OSError as why:
+        raise UsageError(
+            f"{why.filename}: can't be removed ({os.strerror(why.errno or 0)})",
+            hint="end what uses it, then clean again",
+        ) from why
+    return found
+
+
+def _bytes(folder: Path) -> int:
+    """What the disk gives to ``folder``; a file with several names in it counts once."""
+    seen: set[tuple[int, int]] = set()
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            try:
+                facts = os.lstat(os.path.join(place, name))  # noqa: PTH118 - there are tens of thousands
+            except OSError:
+                continue  # gone meanwhile: another command is at work
+            if facts.st_nlink > 1 and (key := (facts.st_dev, facts.st_ino)) in seen:
+                continue
+            if facts.st_nlink > 1:
+                seen.add(key)
+            total += getattr(facts, "st_blocks", -(-facts.st_size // 512)) * 512
+    return total

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +21,8 @@ from patcher.base.progress import SILENT, Reporter, SilentStep, Step
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+EVERY_SECONDS = 30.0  # CI services end a job that says nothing for ten minutes
 
 
 class _RichStep:
@@ -35,6 +39,39 @@ class _RichStep:
         if detail is not None:
             fields["detail"] = one_line(detail)
         self._progress.update(self._task, **fields)
+
+
+class _PlainStep:
+    """Says where the work is every half minute, whether it moves or not: a log that is silent looks dead."""
+
+    def __init__(self, label: str, total: int | None) -> None:
+        self._label, self._total, self._detail = label, total, ""
+        self._done: int | None = None
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._speak, daemon=True)
+
+    def __enter__(self) -> Step:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def update(self, *, done: int | None = None, total: int | None = None, detail: str | None = None) -> None:
+        self._done = self._done if done is None else done
+        self._total = self._total if total is None else total
+        self._detail = self._detail if detail is None else detail
+
+    def _speak(self) -> None:
+        start = time.monotonic()
+        while not self._over.wait(EVERY_SECONDS):
+            if self._done is None:
+                where = f"{time.monotonic() - start:.0f} s so far"
+            else:
+                where = f"{self._done} of {self._total}" if self._total else f"{self._done} done"
+            detail = f" ({self._detail})" if self._detail else ""
+            click.echo(one_line(f"{self._label}: {where}{detail}"), err=True)
 
 
 class ConsoleReporter:
@@ -58,7 +95,11 @@ class ConsoleReporter:
         if not self._interactive:
             if self._verbose:
                 self.note(f"{label} ...")
-            yield SilentStep()
+            if self._quiet:
+                yield SilentStep()
+                return
+            with _PlainStep(label, total) as step:
+                yield step
             return
         from rich.console import Console
         from rich.progress import (
@@ -104,6 +145,7 @@ class Output:
     quiet: bool = False
     verbose: int = 0
     reporter: Reporter = field(default=SILENT)
+    answered: bool = field(default=False, init=False)  # whether the one document has been printed
 
     def emit(
         self,
@@ -116,6 +158,7 @@ class Output:
         the text is commands of ours to a runner."""
         if self.json:
             made = document() if callable(document) else document
+            self.answered = True
             click.echo(harmless_json(json.dumps(made, indent=2, sort_keys=False, ensure_ascii=False)))
         else:
             shown = text if isinstance(text, str) else text()
@@ -123,16 +166,40 @@ class Output:
                 click.echo(harmless(shown, commands=commands), color=_color())
 
 
+@dataclass
+class Invocation:
+    """One call of the program: what was said before the command's name, and how the command talks."""
+
+    json: bool = False
+    quiet: bool = False
+    verbose: int = 0
+    output: Output | None = None
+
+
+def talking_options() -> list[click.Parameter]:
+    """``--json``, ``-q`` and ``-v``, new ones at each call: ``as_json``, ``quiet`` and ``verbose``."""
+    return [
+        click.Option(
+            ["--json", "as_json"], is_flag=True, help="Print one JSON document on stdout, nothing else."
+        ),
+        click.Option(
+            ["-q", "--quiet"], is_flag=True, help="No notes, no progress; warnings and errors stay."
+        ),
+        click.Option(["-v", "--verbose"], count=True, help="Say more on stderr."),
+    ]
+
+
 def common_options(function: Callable[P, R]) -> Callable[..., R]:
     """Give a command ``--json``, ``-q`` and ``-v``; it receives one ``output: Output`` instead."""
 
-    @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else.")
-    @click.option("-q", "--quiet", is_flag=True, help="No notes, no progress; warnings and errors stay.")
-    @click.option("-v", "--verbose", count=True, help="More detail on stderr.")
     @wraps(function)
     def wrapper(*args: Any, as_json: bool, quiet: bool, verbose: int, **kwargs: Any) -> R:
+        said = click.get_current_context().ensure_object(Invocation)
+        quiet, verbose = quiet or said.quiet, verbose + said.verbose
         reporter = ConsoleReporter(quiet=quiet, verbose=verbose)
-        output = Output(json=as_json, quiet=quiet, verbose=verbose, reporter=reporter)
-        return function(*args, output=output, **kwargs)  # type: ignore[arg-type]
+        said.output = Output(as_json or said.json, quiet, verbose, reporter)
+        return function(*args, output=said.output, **kwargs)  # type: ignore[arg-type]
 
+    # as decorators leave them for click: the last comes first
+    wrapper.__dict__.setdefault("__click_params__", []).extend(reversed(talking_options()))
     return wrapper

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from patcher.base import system
 from patcher.base.errors import UsageError
 
 HANDLES = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
@@ -163,8 +164,10 @@ class Folder:
         handle = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK | _CLOEXEC, mode, **at)
         try:
             with os.fdopen(handle, "wb") as file:
-                if like is not None and os.name == "posix":
-                    if like.st_uid != os.geteuid() == 0:  # whoever lends us a tree keeps their files
+                if like is not None and system.POSIX:
+                    if system.is_root() and not system.is_ours(
+                        like
+                    ):  # whoever lends us a tree keeps their files
                         os.fchown(handle, like.st_uid, like.st_gid)
                     os.fchmod(handle, stat.S_IMODE(like.st_mode))
                 file.write(data)

@@ -9,6 +9,7 @@ import time
 import uuid
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from patcher.base import hashing
 
@@ -19,17 +20,21 @@ def processors() -> int:
 
 
 def memory_bytes() -> int:
-    """The machine's memory; 0 where it doesn't say, as Windows."""
+    """The machine's memory; 0 where nobody says."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
-        return 0
+        asked = _psutil()
+        return int(asked.virtual_memory().total) if asked else 0
 
 
 def available_memory() -> int | None:
     """Bytes that programs can have without swapping; None where the system doesn't tell."""
     found = re.search(r"^MemAvailable:\s*(\d+)", _proc("meminfo"), re.MULTILINE)
-    return int(found[1]) * 1024 if found else None
+    if found:
+        return int(found[1]) * 1024
+    asked = _psutil()
+    return int(asked.virtual_memory().available) if asked else None
 
 
 def cpu_flags() -> frozenset[str]:
@@ -41,7 +46,24 @@ def cpu_flags() -> frozenset[str]:
 def cpu_name() -> str:
     """The processor's own name; empty where the system doesn't tell."""
     found = re.search(r"^(?:model name|Model)\s*:\s*(.*)$", _proc("cpuinfo"), re.MULTILINE)
-    return found[1].strip() if found else ""
+    return found[1].strip() if found else platform.processor() if not _proc("cpuinfo") else ""
+
+
+def peak_memory(pid: int) -> int:
+    """The most bytes that a process, which still runs, has had resident; 0 where the system doesn't tell."""
+    found = re.search(r"^VmHWM:\s*(\d+)", _proc(f"{pid}/status"), re.MULTILINE)
+    if found:
+        return int(found[1]) * 1024
+    asked = _psutil()
+    if not asked:
+        return 0
+    try:
+        facts = asked.Process(pid).memory_info()
+    except asked.Error:  # it has just ended
+        return 0
+    return int(
+        getattr(facts, "peak_wset", facts.rss)
+    )  # Windows keeps the peak, macOS' wait4 tells it at the end
 
 
 def others_share(seconds: float = 0.3) -> float | None:
@@ -50,7 +72,8 @@ def others_share(seconds: float = 0.3) -> float | None:
     """
     before = _times()
     if before is None:
-        return None
+        asked = _psutil()
+        return round(asked.cpu_percent(seconds) / 100, 3) if asked else None
     time.sleep(seconds)
     after = _times()
     if after is None or after[1] <= before[1]:
@@ -71,6 +94,15 @@ def _times() -> tuple[int, int] | None:
             total += sum(ticks)  # user, nice, system, idle, waiting for disks, interrupts, stolen by the host
             busy += sum(ticks) - ticks[3] - ticks[4]
     return (busy, total) if total else None
+
+
+def _psutil() -> Any:
+    """psutil, which knows the systems that have no /proc; None where it isn't installed, as on Linux."""
+    try:
+        import psutil
+    except (ImportError, NotImplementedError):  # the latter on systems that it doesn't know
+        return None
+    return psutil
 
 
 def _proc(name: str) -> str:

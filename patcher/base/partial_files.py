@@ -10,6 +10,7 @@ import re
 import secrets
 from pathlib import Path
 
+from patcher.base import system
 from patcher.base.machine import machine_id
 
 _NAME = re.compile(r"\..*\.([0-9a-f]{12})-(\d+)-[0-9a-f]{32}\.draft(?:-\d{5}-of-\d{5})?(?:\.gguf)?")
@@ -38,7 +39,7 @@ def sweep(folder: Path) -> list[Path]:
 
 
 def _is_alive(pid: int) -> bool:
-    if os.name != "posix":
+    if not system.POSIX:
         return True  # asking would end it there
     try:
         os.kill(pid, 0)

@@ -315,6 +315,8 @@ class _Streams:
 
     def empty(self, listener: _Listener, until: float, seconds: float | None) -> int:
         """Hand on all that comes until both are closed; return the most memory that was seen in use."""
+        from patcher.base.machine import peak_memory  # here: most commands start no program
+
         peak, ended = 0, None
         try:
             while self._open:
@@ -328,7 +330,7 @@ class _Streams:
                 try:
                     which, piece = self._pieces.get(timeout=_TICK)
                 except queue.Empty:
-                    peak = max(peak, _high_water(self._child.pid))
+                    peak = max(peak, peak_memory(self._child.pid))
                     continue
                 if not piece:
                     self._open -= 1
@@ -394,15 +396,6 @@ def _own_peak() -> int:
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def _high_water(pid: int) -> int:
-    try:
-        text = Path(f"/proc/{pid}/status").read_bytes()
-    except OSError:
-        return 0  # not Linux, or it has just ended
-    _, found, rest = text.partition(b"VmHWM:")
-    return int(rest.split(None, 1)[0]) * 1024 if found else 0
 
 
 def _close(child: subprocess.Popen[bytes]) -> None:

@@ -19,9 +19,11 @@ from patcher.build.configure import (
     cmake_command,
     default_build_dir,
     default_targets,
+    difference,
     environment,
     needs_configuring,
     prepare_build_dir,
+    recorded_tools,
     remember,
 )
 from patcher.build.diagnosis import Diagnosis, Explain, diagnose
@@ -87,7 +89,12 @@ def build(request: BuildRequest, *, reporter: Reporter = SILENT, explain: Explai
     """
     start = time.monotonic()
     folder = prepare_build_dir(request)
-    tools = find_toolchain(launcher=request.launcher, toolchain_file=request.toolchain, reporter=reporter)
+    tools = find_toolchain(
+        launcher=request.launcher,
+        toolchain_file=request.toolchain,
+        recorded=recorded_tools(folder),
+        reporter=reporter,
+    )
     if request.allow_shlib_undefined:
         reporter.warn(
             "--allow-shlib-undefined: undefined symbols are not reported by the linker, the program dies of"
@@ -95,6 +102,9 @@ def build(request: BuildRequest, *, reporter: Reporter = SILENT, explain: Explai
         )
     command = cmake_command(request, folder, tools)
     env = environment(request, folder)
+    why = difference(folder, command)
+    if why is not None:
+        reporter.note(f"configured anew: {why}")
     fresh = needs_configuring(folder, command)
     with (folder / LOG).open("w", encoding="utf-8") as log:
         if fresh:

@@ -32,6 +32,8 @@ _LINKER_FLAGS = ("CMAKE_EXE_LINKER_FLAGS", "CMAKE_SHARED_LINKER_FLAGS", "CMAKE_M
 
 
 STATS_TARGET = "llama-q8a8-stats"
+# what llama.cpp makes only together with its server: since 2026 the plain command line is a client of it
+_SERVERS = ("llama-cli", "llama-server")
 
 
 def default_targets(root: Path) -> tuple[str, ...]:
@@ -97,7 +99,9 @@ def cmake_command(request: BuildRequest, folder: Path, tools: Toolchain) -> list
         "GGML_CCACHE": "OFF",  # the launcher is ours to set: both would call ccache twice
         "LLAMA_CURL": "OFF",
         "LLAMA_OPENSSL": "OFF",
-        "LLAMA_BUILD_SERVER": "OFF",
+        "LLAMA_BUILD_SERVER": "ON" if set(request.targets) & set(_SERVERS) else "OFF",
+        "LLAMA_BUILD_UI": "OFF",  # the server's page would be made with npm, or downloaded in the middle
+        "LLAMA_USE_PREBUILT_UI": "OFF",
         # until May 2025 the tools lay among the examples
         "LLAMA_BUILD_EXAMPLES": "OFF" if (request.root / "tools" / "quantize").is_dir() else "ON",
         "LLAMA_BUILD_TOOLS": "ON",
@@ -153,10 +157,7 @@ def needs_configuring(folder: Path, command: list[str]) -> bool:
     CMake remembers every ``-D`` it was ever given: without this, an option that was taken back stays.
     """
     marker = folder / MARKER
-    try:
-        known = json.loads(marker.read_text(encoding="utf-8"))["configure"]
-    except (OSError, ValueError, KeyError, TypeError):
-        known = None
+    known = _known(folder)
     if known == command and (folder / "build.ninja").is_file():
         return False
     if not marker.is_file() and (folder / "CMakeCache.txt").exists():
@@ -168,6 +169,51 @@ def needs_configuring(folder: Path, command: list[str]) -> bool:
     shutil.rmtree(folder / "CMakeFiles", ignore_errors=True)
     write_whole(marker, json.dumps({"configure": None}))
     return True
+
+
+def _known(folder: Path) -> list[str] | None:
+    """The command that configured ``folder``; None for none, or one that was cut off."""
+    try:
+        known = json.loads((folder / MARKER).read_text(encoding="utf-8"))["configure"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return known if isinstance(known, list) and all(isinstance(word, str) for word in known) else None
+
+
+def recorded_tools(folder: Path) -> Toolchain | None:
+    """What ``folder`` was configured with, where CMake and Ninja are still there.
+
+    A build is gone on with by the same programs: for another CMake, or a ccache that was installed meanwhile,
+    everything would be compiled again.
+    """
+    known = _known(folder)
+    values = _settings(known or [])
+    ninja, launcher = values.get("CMAKE_MAKE_PROGRAM"), values.get("CMAKE_CXX_COMPILER_LAUNCHER")
+    if not known or ninja is None or not all(os.access(name, os.X_OK) for name in (known[0], ninja)):
+        return None
+    return Toolchain(Path(known[0]), Path(ninja), Path(launcher) if launcher else None)
+
+
+def _settings(command: Iterable[str]) -> dict[str, str]:
+    found = (re.match(r"-D(\w+)(?::\w+)?=(.*)", word, re.DOTALL) for word in command)
+    return {match[1]: match[2] for match in found if match}
+
+
+def difference(folder: Path, command: list[str]) -> str | None:
+    """Why ``folder`` is configured anew by ``command``: what is other than it was; None where it is new, or
+    nothing is."""
+    known = _known(folder)
+    if known is None or known == command:
+        return None
+    before, after = _settings(known), _settings(command)
+    changed = [
+        f"{name} was {before.get(name) or 'unset'}, is {after.get(name) or 'unset'}"
+        for name in sorted({*before, *after})
+        if before.get(name) != after.get(name)
+    ]
+    if known[0] != command[0]:
+        changed.insert(0, f"CMake was {known[0]}, is {command[0]}")
+    return "; ".join(changed) or "its other arguments are not those of before"
 
 
 def remember(folder: Path, command: list[str]) -> None:

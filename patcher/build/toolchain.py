@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from patcher.base import lock, processes
@@ -31,8 +31,16 @@ class Toolchain:
     launcher: Path | None
 
 
-def find_toolchain(*, launcher: str, toolchain_file: Path | None, reporter: Reporter = SILENT) -> Toolchain:
-    """The programs to build with; CMake and Ninja come as wheels where the machine has none.
+def find_toolchain(
+    *,
+    launcher: str,
+    toolchain_file: Path | None,
+    recorded: Toolchain | None = None,
+    reporter: Reporter = SILENT,
+) -> Toolchain:
+    """The programs to build with: those ``recorded`` of an earlier build, or what is found.
+
+    CMake and Ninja come as wheels where the machine has none.
 
     Raises :class:`BuildError` where there is no compiler, with the command that installs one;
     :class:`UsageError` for a ``launcher`` that isn't there (``auto`` takes what it finds).
@@ -40,7 +48,10 @@ def find_toolchain(*, launcher: str, toolchain_file: Path | None, reporter: Repo
     if toolchain_file is None and os.name == "posix":
         for variable in _COMPILERS:
             require_compiler(variable)
-    return Toolchain(_cmake(reporter), _tool("ninja", reporter), _launcher(launcher))
+    if recorded is None:
+        return Toolchain(_cmake(reporter), _tool("ninja", reporter), _launcher(launcher))
+    kept = launcher == "auto" and (recorded.launcher is None or os.access(recorded.launcher, os.X_OK))
+    return replace(recorded, launcher=recorded.launcher if kept else _launcher(launcher))
 
 
 def require_compiler(variable: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from patcher.base.errors import UsageError
+from patcher.commands import values
 
 if TYPE_CHECKING:  # these take a tenth of a second, which no --help should wait for
     from patcher.base.progress import Reporter
@@ -19,7 +20,30 @@ if TYPE_CHECKING:  # these take a tenth of a second, which no --help should wait
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-tree_argument = click.argument("tree", type=click.Path(path_type=Path), default=".")
+
+def found_tree(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path:
+    """TREE, or where none is named the tree around the current folder; where there is none that folder, which
+    the command then refuses, naming the trees near it."""
+    if value is not None or context.resilient_parsing:
+        return value or Path()
+    from patcher.engine.layout import tree_around
+
+    here = Path.cwd()
+    around = tree_around(here)
+    return Path() if around in (None, here) else around
+
+
+tree_argument = click.argument(
+    "tree", type=click.Path(path_type=Path), required=False, callback=found_tree, metavar="[TREE]"
+)
+
+
+def type_name(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """The name of a type that ships as we write it, whatever its case: Q8_A8 is what ``quantize`` takes."""
+    from patcher.engine.type_file import SHIPPED
+
+    name = (value or "").lower().replace("-", "_")
+    return name if name in SHIPPED and not Path(value or "").is_file() else value
 
 
 def type_option(function: F) -> F:
@@ -30,7 +54,9 @@ def type_option(function: F) -> F:
         metavar="NAME|FILE",
         default="q8_a8",
         show_default=True,
-        help="The type: one that ships, or the .toml file of one's own.",
+        callback=type_name,
+        shell_complete=values.types,
+        help="The type: the name of one that ships (Q8_A8), or the .toml file of your own.",
     )(function)
 
 
@@ -40,13 +66,22 @@ def selection_options(function: F) -> F:
         "--with-fix",
         multiple=True,
         metavar="NAME",
-        help="This build fix, too ('fixes' lists them); may be repeated.",
+        shell_complete=values.fixes,
+        help="Apply this build fix as well ('q8a8-patch fixes' lists them); may be repeated.",
     )(function)
     function = click.option(
-        "--without", multiple=True, metavar="ID", help="Leave out this edit or group; may be repeated."
+        "--without",
+        multiple=True,
+        metavar="ID",
+        shell_complete=values.edits,
+        help="Leave out this edit or group; may be repeated.",
     )(function)
     function = click.option(
-        "--only", multiple=True, metavar="ID", help="Only this edit or group; may be repeated."
+        "--only",
+        multiple=True,
+        metavar="ID",
+        shell_complete=values.edits,
+        help="Apply only this edit or group of edits; may be repeated.",
     )(function)
     return type_option(function)
 
@@ -54,20 +89,24 @@ def selection_options(function: F) -> F:
 def choice_options(function: F) -> F:
     """``--keep``, ``--replace``: who stays where somebody has written it differently; ``--everything``."""
     function = click.option(
-        "--everything", is_flag=True, help="All edits again, whatever was left out in this tree before."
+        "--everything",
+        is_flag=True,
+        help="Apply every edit again, also those that were left out of this tree before.",
     )(function)
     function = click.option(
         "--replace",
         "replaced",
         multiple=True,
         metavar="ID",
-        help="Ours takes the place of what the tree has for this edit or group; may be repeated.",
+        shell_complete=values.edits,
+        help="Replace the tree's own code for this edit or group by ours; may be repeated.",
     )(function)
     return click.option(
         "--keep",
         multiple=True,
         metavar="ID",
-        help="What the tree has for this edit or group stays, different as it is; may be repeated.",
+        shell_complete=values.edits,
+        help="Keep the tree's own code for this edit or group where it differs from ours; may be repeated.",
     )(function)
 
 
@@ -163,18 +202,47 @@ def require_type(tree: Tree, kind: str, reporter: Reporter) -> None:
 def build_options(function: F) -> F:
     """What ``build`` and ``run`` both take."""
     options = (
-        click.option("--target", "targets", multiple=True, help="What to build; may be repeated."),
         click.option(
-            "-j", "--jobs", type=click.IntRange(min=1), help="Compilers at once. [default: by machine]"
+            "--target",
+            "targets",
+            multiple=True,
+            help="A program to build, such as llama-cli; may be repeated."
+            " [default: those that quantize and measure]",
         ),
-        click.option("--cmake-arg", "cmake_args", multiple=True, help="Handed to CMake; may be repeated."),
         click.option(
-            "--compiler-launcher", "launcher", default="auto", show_default=True, help="ccache, none, ..."
+            "-j",
+            "--jobs",
+            type=click.IntRange(min=1),
+            help="How many compilers run at once. [default: by processors and memory]",
         ),
-        click.option("--toolchain", type=click.Path(path_type=Path), help="A CMake toolchain file."),
-        click.option("--build-type", default="Release", show_default=True, help="CMAKE_BUILD_TYPE."),
         click.option(
-            "--allow-shlib-undefined", is_flag=True, help="Let undefined symbols pass: they fail at run time."
+            "--cmake-arg",
+            "cmake_args",
+            multiple=True,
+            help="An argument for CMake, such as -DGGML_CUDA=ON; may be repeated.",
+        ),
+        click.option(
+            "--compiler-launcher",
+            "launcher",
+            default="auto",
+            show_default=True,
+            help="The compiler cache: ccache, sccache, none, or auto for the first that is installed.",
+        ),
+        click.option(
+            "--toolchain",
+            type=click.Path(path_type=Path),
+            help="A CMake toolchain file, to build for another machine.",
+        ),
+        click.option(
+            "--build-type",
+            default="Release",
+            show_default=True,
+            help="The CMake build type: Release, Debug, RelWithDebInfo, ...",
+        ),
+        click.option(
+            "--allow-shlib-undefined",
+            is_flag=True,
+            help="Let the linker accept undefined symbols, which then fail at run time.",
         ),
     )
     for option in reversed(options):

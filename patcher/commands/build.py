@@ -10,7 +10,8 @@ import click
 
 from patcher.base.console import Output, common_options
 from patcher.base.errors import ExitCode
-from patcher.commands.arguments import build_options, offer_fixes, require_type, tree_argument
+from patcher.commands import values
+from patcher.commands.arguments import build_options, offer_fixes, require_type, tree_argument, type_name
 
 
 @click.command("build")
@@ -19,7 +20,9 @@ from patcher.commands.arguments import build_options, offer_fixes, require_type,
     "--type",
     "kind",
     metavar="NAME|FILE",
-    help="Refuse a tree that lacks a part of this type: one that ships, or the .toml file of one's own.",
+    callback=type_name,
+    shell_complete=values.types,
+    help="Refuse a tree that lacks a part of this type: one that ships (Q8_A8) or your own .toml file.",
 )
 @click.option("--build-dir", type=click.Path(path_type=Path), help="Outside TREE. [default: in the cache]")
 @build_options

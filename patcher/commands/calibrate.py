@@ -12,23 +12,47 @@ from patcher.base.errors import UsageError
 
 @click.command("calibrate")
 @click.argument("model", type=click.Path(path_type=Path), required=False)
-@click.option("-f", "--text", type=click.Path(path_type=Path), help="The text to read, UTF-8.")
 @click.option(
-    "-o", "--output", "stats_path", type=click.Path(path_type=Path), required=True, help="The statistics."
+    "-f", "--text", type=click.Path(path_type=Path), help="The text that the model reads, in UTF-8."
+)
+@click.option(
+    "-o",
+    "--output",
+    "stats_path",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The statistics file to write.",
 )
 @click.option("--tool", type=click.Path(path_type=Path), help="llama-q8a8-stats, or the folder it is in.")
 @click.option(
-    "--rows", default=256, show_default=True, type=click.IntRange(min=0), help="Rows kept of each input."
+    "--rows",
+    default=256,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Rows of activations to keep for each weight.",
 )
 @click.option(
-    "--chunk-size", default=512, show_default=True, type=click.IntRange(min=2), help="Tokens read at once."
+    "--chunk-size",
+    default=512,
+    show_default=True,
+    type=click.IntRange(min=2),
+    help="Tokens in a chunk of the text.",
 )
 @click.option(
-    "--chunks", type=click.IntRange(min=1), help="At most so many chunks. [default: the whole text]"
+    "--chunks", type=click.IntRange(min=1), help="The most chunks to read. [default: the whole text]"
 )
-@click.option("-t", "--threads", type=click.IntRange(min=1), help="Threads. [default: the tool's choice]")
 @click.option(
-    "--gpu-layers", default=0, show_default=True, type=click.IntRange(min=0), help="Layers on the GPU."
+    "-t",
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Threads to compute with. [default: the tool's choice]",
+)
+@click.option(
+    "--gpu-layers",
+    default=0,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Layers to compute on the GPU.",
 )
 @click.option(
     "--merge",
@@ -37,7 +61,7 @@ from patcher.base.errors import UsageError
     type=click.Path(path_type=Path),
     help="Join these statistics of one model instead of reading a text; may be repeated.",
 )
-@click.option("--force", is_flag=True, help="With --merge: replace the output.")
+@click.option("--force", is_flag=True, help="With --merge: replace the output file where it exists.")
 @common_options
 def command(
     model: Path | None,
@@ -59,20 +83,20 @@ def command(
     Example: q8a8-patch calibrate model-f16.gguf -f valid.txt -o model.stats --tool build/bin
     """
     from patcher.base.files import require_place
-    from patcher.model import calibrate
+    from patcher.programs import q8a8_stats
 
     require_place(stats_path)
     if merged:
         if model is not None or text is not None:
             raise UsageError("--merge: takes neither a model nor a text")
-        stats = calibrate.merge(merged, stats_path, force=force)
+        stats = q8a8_stats.merge(merged, stats_path, force=force)
     else:
         if model is None or text is None:
             raise UsageError("MODEL and --text are needed, or --merge")
-        request = calibrate.CalibrationRequest(
-            calibrate.find_tool(tool), model, text, stats_path, rows, chunk_size, chunks, threads, gpu_layers
+        request = q8a8_stats.CalibrationRequest(
+            q8a8_stats.find_tool(tool), model, text, stats_path, rows, chunk_size, chunks, threads, gpu_layers
         )
-        stats = calibrate.calibrate(request, output.reporter)
+        stats = q8a8_stats.calibrate(request, output.reporter)
     document = {
         "stats": str(stats.path),
         "model_hash": stats.model_hash,

@@ -24,12 +24,12 @@ def command(shell: str, output: Output) -> None:
     """
     from click.shell_completion import get_completion_class
 
-    from patcher.cli import cli
-
     shell_complete = get_completion_class(shell)
     if shell_complete is None:
         raise UsageError(f"{shell}: this version of click can't complete there", hint="update click")
-    text = shell_complete(cli, {}, "q8a8-patch", "_Q8A8_PATCH_COMPLETE").source()
+    text = shell_complete(
+        click.get_current_context().find_root().command, {}, "q8a8-patch", "_Q8A8_PATCH_COMPLETE"
+    ).source()
     # click's script for zsh, loaded from $fpath, completes once and then once not at all: only while
     # it is being loaded does it know that it is the function itself
     text = text.replace("[[ $zsh_eval_context[-1] == loadautofunc ]]", "[[ $funcstack[1] == _q8a8-patch ]]")

@@ -28,7 +28,7 @@ _INDENT = " " * 33
 def command(system: str | None, offline: bool, output: Output) -> int:
     """Say what this machine has and lacks, and the command that installs each lack.
 
-    Exit code 1 where a step can't work for want of something. Example: q8a8-patch doctor --offline
+    Exit code 1 where a required tool is missing. Example: q8a8-patch doctor --offline
     """
     from patcher import doctor
     from patcher.base import packages

@@ -26,7 +26,12 @@ from patcher.commands.arguments import type_option
 @click.option(
     "--picture", type=click.Path(path_type=Path), help="Draw edits over revisions into this SVG file."
 )
-@click.option("-j", "--jobs", type=click.IntRange(min=1), help="Processes at once. [default: by machine]")
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="How many processes run at once. [default: one for each processor]",
+)
 @type_option
 @common_options
 def command(

@@ -1,216 +1,177 @@
-"""``q8a8-patch evaluate``."""
+"""``q8a8-patch evaluate``: a family of commands, and the spelling that it had before it was one."""
 
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from patcher.base.console import Output, common_options
 from patcher.base.errors import ExitCode, UsageError
+from patcher.base.printable import one_line
+from patcher.commands import evaluate_report as reporting
+from patcher.commands.evaluate_grid import grid_command
+from patcher.commands.evaluate_run import run_command
+from patcher.commands.family import HELP, Family, meant
 
-if TYPE_CHECKING:
-    from patcher.evaluate.judge.thresholds import Requirement
-    from patcher.evaluate.report.outputs import Files
-    from patcher.evaluate.result import Report
-
-_PATH = click.Path(path_type=Path)
-
-
-def _numbers(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...]:
-    """``1,2,4``: whole numbers, each once."""
-    parts = [part.strip() for part in value.split(",")] if value else []
-    if not all(part.isdigit() and len(part) < 8 for part in parts):
-        raise click.BadParameter(f"{value!r}: looked for numbers like 1,2,4", context, parameter)
-    return tuple(dict.fromkeys(map(int, parts)))
+_WAYS = {"--from-files": "from-files", "--show": "show", "--compare": "compare", "--manifest": "grid"}
+_HELP = ("-h", "--help")
 
 
-@click.command("evaluate")
-@click.argument("paths", nargs=-1, type=_PATH)
-@click.option("--text", type=_PATH, help="The text that accuracy is measured on; without it, only speed is.")
-@click.option(
-    "--types",
-    default="F16,Q8_0,Q8_A8,Q8_A8+smooth",
-    show_default=True,
-    metavar="TYPE,...",
-    help="What to compare; LABEL=FILE.gguf for a model that is there.",
-)
-@click.option("--baseline", default="F16", show_default=True, help="What the others are compared with.")
-@click.option("--bin", "folder", type=_PATH, help="The build's bin folder. [default: that of --work]")
-@click.option("--work", type=_PATH, default=Path("q8a8-work"), show_default=True, help="What 'run' left.")
-@click.option("--models", type=_PATH, help="Where models that are made go. [default: in the cache]")
-@click.option("--calibration", type=_PATH, help="The text that smoothing is calibrated on.")
-@click.option("--quick", is_flag=True, help="A first answer: 8 chunks, 3 rounds, 32 tokens decoded.")
-@click.option("--chunks", type=click.IntRange(min=0), help="How much of the text; 0 for all. [default: 60]")
-@click.option(
-    "--ctx", "context", type=click.IntRange(min=32), default=512, show_default=True, help="Tokens a chunk."
-)
-@click.option(
-    "--prompt", type=click.IntRange(min=1), default=512, show_default=True, help="Tokens of the prompt."
-)
-@click.option("--gen", "generate", type=click.IntRange(min=1), help="Tokens decoded. [default: 128]")
-@click.option(
-    "--depths",
-    callback=_numbers,
-    metavar="N,...",
-    default="0",
-    show_default=True,
-    help="Tokens in the context before.",
-)
-@click.option(
-    "--threads", callback=_numbers, metavar="N,...", help="The first one counts. [default: by machine]"
-)
-@click.option(
-    "--rounds", type=click.IntRange(min=0), help="How often speed is measured; 0: not. [default: 5]"
-)
-@click.option("--kld/--no-kld", default=True, help="KL divergence from the baseline.  [default: kld]")
-@click.option(
-    "--require",
-    metavar="LIMITS",
-    help="Relative to the baseline; 'none' for no limits. "
-    "[default: size<=0.54,ppl<=1.007,pp>=1.41,tg>=1.41,ttft<=0.54; on ARM 1.9 for 1.41]",
-)
-@click.option(
-    "--subject", multiple=True, metavar="TYPE", help="What --require is about. [default: each Q8_A8]"
-)
-@click.option("-o", "--output-json", type=_PATH, help="Write the JSON document here too.")
-@click.option("--html", type=_PATH, help="Write a page with plots.")
-@click.option("--markdown", type=_PATH, help="Write a Markdown report.")
-@click.option(
-    "--into", type=_PATH, multiple=True, help="Renew the answer in a Markdown page; see docs/evaluate.md."
-)
-@click.option("--fresh", is_flag=True, help="Measure again what was measured before.")
-@click.option("--from-files", is_flag=True, help="PATHS are outputs of llama-perplexity and llama-bench.")
-@click.option("--show", is_flag=True, help="PATHS are JSON documents of this command, or folders of them.")
-@click.option("--compare", is_flag=True, help="PATHS are two JSON documents of this command.")
-@click.option("--demo", is_flag=True, help="A small model and a text through pip; builds where need be.")
-@click.option(
-    "--cross", type=click.Choice(["aarch64"]), help="Cross-build, run under qemu, count instructions."
-)
-@click.option("--manifest", type=_PATH, help="A grid of models; see docs/evaluate.md.")
-@click.option(
-    "--results", type=_PATH, default=Path("q8a8-results"), show_default=True, help="The grid's results."
-)
-@click.option("--executor", type=click.Choice(["local", "dask"]), default="local", show_default=True)
-@click.option(
-    "--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Dask's, started here."
-)
-@click.option("--scheduler", metavar="ADDRESS", help="A Dask scheduler that is there, instead of --workers.")
-@click.option("--only", multiple=True, metavar="JOB", help="Only this job of the grid; may be repeated.")
-@click.option("--list", "list_jobs", is_flag=True, help="The jobs of the grid, for a CI matrix or job array.")
+class _Evaluate(Family):
+    """Takes the old spelling as well, for one version: ``evaluate MODEL``, ``evaluate --compare A B``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        flags = {name for item in self.get_params(ctx) for name in item.opts}
+        first = next((word for word in args if word not in flags), None)
+        # -h alone is this command's; a line that is being completed isn't whole yet
+        old = first is not None and first not in (*self.commands, HELP) and not set(args) & set(_HELP)
+        if old and not ctx.resilient_parsing:
+            args = _today(args, str(first), ctx)
+        return super().parse_args(ctx, args)
+
+
+def _today(args: list[str], first: str, ctx: click.Context) -> list[str]:
+    """The line as it is spelled today, which is said. Raises :class:`UsageError` for two ways at once."""
+    words = [
+        part for word in args for part in (word.split("=", 1) if word.startswith("--manifest=") else [word])
+    ]
+    ways = [way for way in _WAYS if way in words]
+    if len(ways) > 1:
+        raise UsageError(f"{' and '.join(ways)}: choose one of them")
+    if not ways and not first.startswith("-") and not Path(first).exists():
+        near = meant(first, command.list_commands(ctx))
+        if near:
+            ctx.fail(f"No such command '{first}'.{near}")
+    verb = _WAYS[ways[0]] if ways else "run"
+    made = [verb, *(word for word in words if word not in ways)]
+    if not {"-q", "--quiet"} & set(args):
+        said = (
+            f"'evaluate {shlex.join(args)}' is written 'evaluate {shlex.join(made)}' now;"
+            " the old spelling goes with the next version"
+        )
+        click.echo(one_line(said), err=True)
+    return made
+
+
+@click.group("evaluate", cls=_Evaluate)
+def command() -> None:
+    """Measure a model in several types: is it half the size, twice as fast, as accurate?
+
+    Example: q8a8-patch evaluate run model-f16.gguf --text wiki.test.txt --html report.html
+    """
+
+
+command.add_command(run_command)
+
+
+@command.command("show")
+@click.argument("paths", nargs=-1, type=reporting.PATH, metavar="RESULT...")
+@reporting.judging_options
+@reporting.report_options
 @common_options
-def command(
+def show_command(
+    paths: tuple[Path, ...],
     require: str | None,
     subject: tuple[str, ...],
     output_json: Path | None,
-    html: Path | None,
     markdown: Path | None,
+    html: Path | None,
     into: tuple[Path, ...],
-    from_files: bool,
-    compare: bool,
-    show: bool,
-    output: Output,
-    **keywords: Any,
-) -> int:
-    """Is it half the size, twice as fast, as accurate? Measures MODEL.gguf in several types, side by side.
-
-    Exit code 1 where a limit of --require isn't kept. Every stage is kept: run it again to go on. Examples:
-
-      q8a8-patch evaluate model-f16.gguf --text wiki.test.txt --html report.html
-
-      q8a8-patch evaluate --from-files fp16_ppl.txt q8a8_ppl.txt fp16_bench.txt q8a8_bench.txt
-    """  # fmt: skip
-    from patcher.commands import evaluate_modes as modes
-    from patcher.evaluate.judge import thresholds
-    from patcher.evaluate.report.outputs import Files
-
-    options = modes.Options(**keywords, strict=require is not None)
-    ways = {"--from-files": from_files, "--compare": compare, "--show": show, "--demo": options.demo,
-             "--manifest": options.manifest is not None}  # fmt: skip
-    chosen = [name for name, wanted in ways.items() if wanted]
-    if options.cross is not None and chosen not in ([], ["--demo"]):
-        chosen.append("--cross")
-    if len(chosen) > 1:
-        raise UsageError(f"{' and '.join(chosen)}: choose one of them")
-    files = Files(output_json, markdown, html, into)
-    files.require_places()
-    requirements = None if require is None else thresholds.parse(require)
-    if compare:
-        return modes.compare_reports(options, files, output)
-    if options.manifest is not None:
-        return modes.run_grid(options, options.manifest, files, requirements, subject, output)
-    if show:
-        return _show(options.paths, requirements, subject, files, output)
-    if not from_files:
-        modes.require_inputs(options, subject)
-    if options.cross is not None:
-        report = modes.cross_evaluate(options, output)
-    elif from_files:
-        from patcher.evaluate.from_files import report as read_files
-
-        report = read_files(options.paths)
-    else:
-        report = modes.measure(options, output)
-    report.settings["command"] = shlex.join(["q8a8-patch", *sys.argv[1:]])
-    return _finish(report, requirements, subject, files, output)
-
-
-def _show(
-    paths: tuple[Path, ...],
-    requirements: list[Requirement] | None,
-    subject: tuple[str, ...],
-    files: Files,
     output: Output,
 ) -> int:
-    """Reports that are there, judged again: one as it is, many in one table."""
-    from patcher.commands import evaluate_modes as modes
+    """Judge results again without measuring: JSON documents of 'evaluate run -o', or folders of them.
+
+    One result is shown whole, several in one table. Exit code 1 where a limit of --require isn't kept.
+
+    Example: q8a8-patch evaluate show result.json --html report.html
+    """
     from patcher.evaluate import result
     from patcher.evaluate.report import overview
 
+    requirements = reporting.asked(require)
+    files = reporting.files(output_json, markdown, html, into)
     places = overview.find(paths)
     if len(places) == 1:
-        return _finish(result.load(places[0]), requirements, subject, files, output)
+        return reporting.finish(result.load(places[0]), requirements, subject, files, output)
     judged = overview.judge(places, requirements, subject)
-    modes.emit_overview(judged, {"reports": [item.document() for item in judged]}, "", files, output)
-    return (
-        ExitCode.FINDINGS if any(not item.kept for each in judged for item in each.verdicts) else ExitCode.OK
-    )
+    reporting.emit_overview(judged, {"reports": [item.document() for item in judged]}, "", files, output)
+    broken = any(not item.kept for each in judged for item in each.verdicts)
+    return ExitCode.FINDINGS if broken else ExitCode.OK
 
 
-def _finish(
-    report: Report,
-    requirements: list[Requirement] | None,
+@command.command("compare")
+@click.argument("results", nargs=-1, type=reporting.PATH, metavar="FIRST SECOND")
+@reporting.table_options
+@common_options
+def compare_command(
+    results: tuple[Path, ...], output_json: Path | None, markdown: Path | None, output: Output
+) -> int:
+    """Show two results side by side: what became better or worse, and by more than the noise.
+
+    Example: q8a8-patch evaluate compare before.json after.json
+    """
+    import json
+
+    from patcher.base.files import write_wanted
+    from patcher.evaluate import result
+    from patcher.evaluate.judge import compare
+    from patcher.evaluate.report import markdown as as_markdown
+    from patcher.evaluate.report.terminal import differences
+
+    files = reporting.files(output_json, markdown)
+    if len(results) != 2:
+        raise UsageError(
+            f"evaluate compare: looked for two JSON documents, found {len(results)}",
+            hint="'q8a8-patch evaluate run MODEL -o RESULT.json' writes one",
+        )
+    first, second = (result.load(path) for path in results)
+    found, notes = compare.compare(first, second)
+    names = (results[0].stem, results[1].stem)
+    document = {
+        "first": str(results[0]),
+        "second": str(results[1]),
+        "machines": [first.machine, second.machine],
+        "differences": [item.document() for item in found],
+        "notes": notes,
+    }
+    if files.markdown is not None:
+        write_wanted(files.markdown, as_markdown.differences(found, names, notes))
+    if files.json is not None:
+        write_wanted(files.json, json.dumps(document, indent=1, ensure_ascii=False))
+    output.emit(document, lambda: differences(found, names, notes))
+    return ExitCode.OK
+
+
+@command.command("from-files")
+@click.argument("paths", nargs=-1, type=reporting.PATH, metavar="FILE...")
+@reporting.judging_options
+@reporting.report_options
+@common_options
+def from_files_command(
+    paths: tuple[Path, ...],
+    require: str | None,
     subject: tuple[str, ...],
-    files: Files,
+    output_json: Path | None,
+    markdown: Path | None,
+    html: Path | None,
+    into: tuple[Path, ...],
     output: Output,
 ) -> int:
-    from patcher.evaluate import failures
-    from patcher.evaluate.judge import thresholds, verdict_table
-    from patcher.evaluate.report import outputs
+    """Judge what llama-perplexity and llama-bench printed when somebody ran them: FILEs are their outputs.
 
-    verdicts = thresholds.judge(
-        report, thresholds.asked(report, requirements), thresholds.subjects(report, subject)
-    )
-    for path in outputs.write(report, verdicts, files):
-        output.reporter.note(f"written   {path}")
+    Exit code 1 where a limit of --require isn't kept.
 
-    def text() -> str:
-        from patcher.evaluate.report.terminal import terminal
+    Example: q8a8-patch evaluate from-files fp16_ppl.txt q8a8_ppl.txt fp16_bench.txt q8a8_bench.txt
+    """
+    from patcher.evaluate.from_files import report as read_files
 
-        return terminal(report, verdicts)
+    requirements = reporting.asked(require)
+    files = reporting.files(output_json, markdown, html, into)
+    report = read_files(paths)
+    reporting.mark(report)
+    return reporting.finish(report, requirements, subject, files, output)
 
-    output.emit(lambda: outputs.document(report, verdicts), text)
-    if failures(report):
-        for line in failures(report):
-            output.reporter.warn(f"not measured: {line}")
-        return ExitCode.BUILD
-    broken = [item for item in verdicts if not item.kept]
-    for item in broken:
-        measured = "measured " if item.ratio is not None else ""
-        output.reporter.warn(
-            f"not kept: {item.type}: {item.requirement}, {measured}{verdict_table.reason(item)}"
-        )
-    return ExitCode.FINDINGS if broken else ExitCode.OK
+
+command.add_command(grid_command)

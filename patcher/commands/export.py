@@ -37,16 +37,18 @@ def command(
 ) -> None:
     """Write the type as a series of patches that git am takes; the same input gives the same bytes.
 
-    Works on commits, so the work tree's state doesn't matter.
+    Works on commits; of the work tree only its record counts: what was left out, kept, replaced or
+    numbered there is so in the series.
     Example: q8a8-patch export ./llama.cpp -o series && git -C other am "$PWD"/series/*.patch
     """
     from patcher import git
     from patcher.engine import export
+    from patcher.engine.tree import WorkTree
 
     top = git.find_toplevel(tree)
     if top is None:
         raise UsageError(f"{tree}: looked for a git checkout, found none", hint="'fetch' makes one")
-    patchset = selected(None, only, without, with_fix, kind)
+    patchset = selected(WorkTree(tree), only, without, with_fix, kind)
     below = tree.resolve().relative_to(top.resolve()).as_posix()
     prefix = "" if below == "." else below + "/"
     plan, patches = export.export(

@@ -8,11 +8,12 @@ import click
 
 from patcher.base.console import Output, common_options
 from patcher.base.errors import UsageError
+from patcher.commands.family import Family
 
 
-@click.group("gguf")
+@click.group("gguf", cls=Family)
 def command() -> None:
-    """Tell which tree wrote a GGUF file, and move it to the reserved numbers. Commands take --json, -q, -v.
+    """Tell which tree wrote a GGUF file, and move it to the reserved numbers.
 
     Example: q8a8-patch gguf retag model.gguf -o model-120.gguf
     """

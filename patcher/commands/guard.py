@@ -11,6 +11,7 @@ from patcher.base.console import Output, common_options
 from patcher.base.errors import ExitCode
 from patcher.base.os_errors import refused
 from patcher.commands.arguments import type_option
+from patcher.commands.family import Family
 
 _FAIL_ON = ("error", "warning", "note", "never")
 _fail_on_option = click.option("--fail-on", type=click.Choice(_FAIL_ON), default="error", show_default=True)
@@ -21,9 +22,9 @@ _summary_option = click.option(
 )
 
 
-@click.group("guard")
+@click.group("guard", cls=Family)
 def command() -> None:
-    """Guard a repository that carries llama.cpp. Its commands take --json, -q and -v.
+    """Guard a repository that carries llama.cpp.
 
     Example: q8a8-patch guard check --source ./vendor/llama.cpp
     """
@@ -50,14 +51,29 @@ def command() -> None:
     show_default=True,
     help="Whether the tree carries the type of its own: then nothing of it may be missing.",
 )
-@click.option("--static", is_flag=True, help="Read only, in seconds: no copy, no build.")
-@click.option("--keep-going", is_flag=True, help="Build although what was read is wrong already.")
+@click.option("--static", is_flag=True, help="Only read the source, in seconds: make no copy and no build.")
+@click.option(
+    "--keep-going", is_flag=True, help="Build even where reading the source has found problems already."
+)
 @click.option(
     "--work", type=click.Path(path_type=Path), help="Where the copy and the build go. [default: cache]"
 )
 @click.option("-j", "--jobs", type=click.IntRange(min=1), help="Compilers at once. [default: by machine]")
 @click.option("--cmake-arg", "cmake_args", multiple=True, help="Handed to CMake; may be repeated.")
 @click.option("--compiler-launcher", "launcher", default="auto", show_default=True, help="ccache, none, ...")
+@click.option(
+    "--merges",
+    default="auto",
+    show_default=True,
+    metavar="A..B|none",
+    help="Audit the merge commits of this range. auto: of the pull request that a service runs for.",
+)
+@click.option(
+    "--merge-waivers",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="What merges may lose, with reasons, as merge-audit takes it; may be repeated.",
+)
 @click.option("--sarif", type=click.Path(path_type=Path), help="Write SARIF 2.1.0 into this file.")
 @click.option("--gitlab", type=click.Path(path_type=Path), help="Write GitLab's code quality into this file.")
 @_summary_option
@@ -78,6 +94,8 @@ def check_command(
     jobs: int | None,
     cmake_args: tuple[str, ...],
     launcher: str,
+    merges: str,
+    merge_waivers: tuple[Path, ...],
     sarif: Path | None,
     gitlab: Path | None,
     summary: Path | None,
@@ -87,7 +105,7 @@ def check_command(
     """Judge a tree: does every edit have its place, is no sibling forgotten, does it build and link?
 
     A tree that carries the type must have all of it; to any other it is applied, in a copy. Nothing is
-    written in the source. Exit code 1 where something of --fail-on or worse was found.
+    written in the source. Exit code 1 where a problem of the severity --fail-on, or a worse one, was found.
 
     Example: q8a8-patch guard check --source . --target llama-quantize --sarif guard.sarif
     """
@@ -99,8 +117,9 @@ def check_command(
     for place in filter(None, (sarif, gitlab, summary)):
         require_place(place)
     request = CheckRequest(
-        source, ref, work, targets or TARGETS, static, keep_going, expect, fail_on, jobs, cmake_args, launcher
-    )
+        source, ref, work, targets or TARGETS, static, keep_going, expect, fail_on, jobs, cmake_args,
+        launcher, merges, merge_waivers,
+    )  # fmt: skip
     done = check(request, reporter=output.reporter, patchset=load(kind))
     if sarif is not None:
         write_wanted(sarif, outputs.sarif(done) + "\n")
@@ -118,9 +137,18 @@ def check_command(
     "--upstream", metavar="URL", help="The repository to watch, or a clone of it. [default: llama.cpp's]"
 )
 @type_option
-@click.option("--refs", multiple=True, metavar="REF|A..B", help="Instead of all that was fetched.")
 @click.option(
-    "--days", type=click.IntRange(1, 4000), default=30, show_default=True, help="Of history, at first."
+    "--refs",
+    multiple=True,
+    metavar="REF|A..B",
+    help="Plan these revisions only, instead of all that were fetched; may be repeated.",
+)
+@click.option(
+    "--days",
+    type=click.IntRange(1, 4000),
+    default=30,
+    show_default=True,
+    help="Days of history to fetch initially.",
 )
 @click.option(
     "--issue",
@@ -134,7 +162,7 @@ def check_command(
     type=click.Choice(_FAIL_ON),
     default="error",
     show_default=True,
-    help="A break is an error: with 'never' the exit code is 0 all the same.",
+    help="The least severity for which the exit code is 1; a break is an error. With 'never' it is 0 always.",
 )
 @click.option("--work", type=click.Path(path_type=Path), help="Where the history is kept. [default: cache]")
 @_summary_option

@@ -9,7 +9,8 @@ import click
 
 from patcher.base.console import Output, common_options
 from patcher.base.errors import ExitCode, UsageError
-from patcher.commands.arguments import type_option
+from patcher.commands import values
+from patcher.commands.arguments import found_tree, type_option
 
 if TYPE_CHECKING:
     from patcher.engine.patchset import PatchSet
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command("move")
-@click.argument("ref", required=False, metavar="[RELEASE]")
+@click.argument("ref", required=False, metavar="[RELEASE]", shell_complete=values.releases)
 @click.argument("tree", required=False, type=click.Path(path_type=Path), metavar="[TREE]")
 @click.option("--onto", metavar="BRANCH", help="Put the result on this new branch; yours stays where it is.")
 @click.option(
@@ -61,7 +62,7 @@ def command(
         raise UsageError("--continue and --abort: one of them, not both")
     if ref is not None and tree is None and (go_on or abort or Path(ref).is_dir()):
         tree, ref = Path(ref), None  # the only argument is the tree
-    work = transaction.tree_at(tree or Path())
+    work = transaction.tree_at(found_tree(click.get_current_context(), command.params[1], tree))
     patchset = load(kind)
     if abort:
         return _abort(work, patchset, output)

@@ -8,20 +8,26 @@ import click
 
 from patcher.base.console import Output, common_options
 from patcher.base.errors import UsageError
+from patcher.commands import values
 
 
 @click.command("quantize", context_settings={"ignore_unknown_options": True})
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
-@click.argument("type_name", metavar="TYPE")
+@click.argument("type_name", metavar="TYPE", shell_complete=values.file_types)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-@click.option("--bin", "folder", type=click.Path(path_type=Path), help="The build's bin folder.")
+@click.option(
+    "--bin",
+    "folder",
+    type=click.Path(path_type=Path),
+    help="The folder of llama-quantize. [default: that of --work]",
+)
 @click.option(
     "--work",
     type=click.Path(path_type=Path),
     default=Path("q8a8-work"),
     show_default=True,
-    help="What 'run' left.",
+    help="The folder that 'run' worked in.",
 )
 @click.option(
     "--stats",
@@ -35,9 +41,13 @@ from patcher.base.errors import UsageError
     help="Statistics of MODEL on another text: where they say that --stats makes a product worse, weights"
     " stay rounded to nearest.",
 )
-@click.option("--force", is_flag=True, help="Write over OUT.")
-@click.option("--allow-requantize", is_flag=True, help="Take a model that is quantized already.")
-@click.option("--threads", type=click.IntRange(min=1), help="How many at once. [default: by machine]")
+@click.option("--force", is_flag=True, help="Replace OUT where it exists.")
+@click.option(
+    "--allow-requantize", is_flag=True, help="Accept a model that is quantized already, which costs accuracy."
+)
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="Threads to compute with. [default: one for each processor]"
+)
 @common_options
 def command(
     model: Path,

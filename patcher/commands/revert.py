@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from patcher.base.console import Output, common_options
-from patcher.commands.arguments import tree_argument
+from patcher.commands import values
+from patcher.commands.arguments import tree_argument, type_name
 
 if TYPE_CHECKING:
     from patcher.engine.tree import WorkTree
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     "--type",
     "kind",
     metavar="NAME|FILE",
+    callback=type_name,
+    shell_complete=values.types,
     help="Only this type, of several: the newest first. [default: every type]",
 )
 @common_options
@@ -38,11 +41,12 @@ def command(tree: Path, kind: str | None, output: Output) -> None:
     name = load(kind).type.name if kind is not None and Path(kind).is_file() else kind
     done = transaction.revert(work, name, reporter=output.reporter)
     left = _left(work, done.types)
-    for kind_left, count in left.items():
+    for kind_left, many in left.items():
         output.reporter.warn(
-            f"{work.root}: {count} edit{'s' * (count != 1)} of {kind_left} remain that no record of an apply"
+            f"{work.root}: {many} edit{'s' * (many != 1)} of {kind_left} remain that no record of an apply"
             " knows: they are committed, or another hand's; git can go back behind them"
         )
+    count = len(done.files)
     output.emit(
         {
             "tree": str(work.root),
@@ -52,12 +56,8 @@ def command(tree: Path, kind: str | None, output: Output) -> None:
             "state": "partial" if left else "clean",
             "remaining": left,
         },
-        f"{work.root}: {_files(len(done.files))} as {'it was' if len(done.files) == 1 else 'they were'}",
+        f"{work.root}: restored {count} file{'s' * (count != 1)} to what was there before apply",
     )
-
-
-def _files(count: int) -> str:
-    return "1 file is" if count == 1 else f"{count} files are"
 
 
 def _left(tree: WorkTree, types: tuple[str, ...]) -> dict[str, int]:

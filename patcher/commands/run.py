@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from patcher.base.console import Output, common_options, shown
 from patcher.base.errors import ExitCode
 from patcher.commands.arguments import build_options, type_option
+
+if TYPE_CHECKING:
+    from patcher.build import Built
+
+DEFAULT_WORK = Path("q8a8-work")
 
 
 @click.command("run")
@@ -19,7 +24,7 @@ from patcher.commands.arguments import build_options, type_option
 @click.option(
     "--work",
     type=click.Path(path_type=Path),
-    default=Path("q8a8-work"),
+    default=DEFAULT_WORK,
     show_default=True,
     help="Where the checkout and the build go.",
 )
@@ -46,6 +51,7 @@ def command(
     Example: q8a8-patch run --source npm:node-llama-cpp@3.22.1 --work ./work
     """
     from patcher.build import BuildRequest, build, default_targets
+    from patcher.build.forecast import forecast
     from patcher.build.proof import without_elf
     from patcher.build.toolchain import require_compiler
     from patcher.commands.verification import proven
@@ -57,6 +63,11 @@ def command(
 
     reporter = output.reporter
     chosen = load(kind)
+    needs = forecast(work, jobs, cross=toolchain is not None)
+    if needs is not None:
+        reporter.note(f"needs     {needs.text()}")
+        if not needs.fits:
+            reporter.warn(f"{work}: the disk has too little room; --work names a folder on another one")
     checkout = fetch(source, work / "llama.cpp", ref=ref, reporter=reporter)
     release = checkout.release or checkout.locator
     reporter.note(f"fetched   {release} -> {shown(checkout.path)}")
@@ -93,6 +104,8 @@ def command(
         "verify": checked.document() if checked else None,
         "linker": instead.document() if instead else None,
     }
+    bad = checked is not None and checked.fails("error")
+    document["next"] = following = _next(built, patchset.type.upper, work, bad)
 
     def text() -> str:
         lines = [
@@ -102,9 +115,19 @@ def command(
             f" {'strictly linked' if built.strict else 'NOT strictly linked'}",
             f"symbols   {proof}",
             f"programs  {shown(built.bin_dir)}",
+            f"next      {following}",
         ]
         return "\n".join([*([findings_text(checked), ""] if checked and bad else []), *lines])
 
-    bad = checked is not None and checked.fails("error")
     output.emit(document, text)
     return ExitCode.FINDINGS if bad else ExitCode.OK
+
+
+def _next(built: Built, kind: str, work: Path, bad: bool) -> str:
+    """The command to type now."""
+    if bad:
+        return f"q8a8-patch verify-symbols {shown(built.bin_dir)} --prove"
+    if "llama-quantize" not in built.targets:
+        return f"{shown(built.bin_dir / built.targets[0])} --help"
+    where = "" if work == DEFAULT_WORK else f" --work {work}"
+    return f"q8a8-patch quantize MODEL-F16.gguf MODEL-{kind}.gguf {kind}{where}"

@@ -30,32 +30,42 @@ def _alpha(ctx: click.Context, param: click.Parameter, value: str) -> float | No
     metavar="auto|0..1",
     default="auto",
     show_default=True,
-    help="Share of the difficulty that weights take over.",
+    help="SmoothQuant migration strength: 0 keeps outliers in activations, 1 moves them into weights.",
 )
 @click.option(
-    "--layer-alpha", multiple=True, metavar="N[-M]=ALPHA", help="Alpha of some layers; may be repeated."
+    "--layer-alpha",
+    multiple=True,
+    metavar="N[-M]=ALPHA",
+    help="The migration strength of some layers, counted from 0; may be repeated.",
 )
 @click.option(
     "--magnitude",
     type=click.Choice(["auto", "max", "rms", "mean"]),
     default="auto",
     show_default=True,
-    help="What counts as a channel's size; auto: searched with alpha, or max for a fixed one.",
+    help="How a channel's activations become one number. auto: searched together with alpha; max where alpha"
+    " is fixed.",
 )
-@click.option("--fold", "only", multiple=True, metavar="ID", help="Only attn, value, ffn, down, ...")
+@click.option(
+    "--fold",
+    "only",
+    multiple=True,
+    metavar="ID",
+    help="Smooth only this kind of layer: attn, value, ffn, down, ...; may be repeated.",
+)
 @click.option(
     "--head",
     is_flag=True,
     help="Smooth the output matrix too; one that is tied to the embeddings becomes a copy of its own.",
 )
-@click.option("--undo", is_flag=True, help="Take the smoothing of MODEL back.")
+@click.option("--undo", is_flag=True, help="Take the smoothing of MODEL out again.")
 @click.option(
     "--lora",
     type=click.Path(path_type=Path),
     help="Fold the factors of --like into this LoRA adapter, instead of smoothing a MODEL.",
 )
 @click.option("--like", type=click.Path(path_type=Path), help="The smoothed model that --lora is for.")
-@click.option("--force", is_flag=True, help="Replace the output.")
+@click.option("--force", is_flag=True, help="Replace the output file where it exists.")
 @common_options
 def command(
     model: Path | None,
@@ -72,7 +82,9 @@ def command(
     force: bool,
     output: Output,
 ) -> None:
-    """Even out the channels of a model before it is quantized; the function that it computes stays the same.
+    """Move outliers of activations into the weights of MODEL before it is quantized (SmoothQuant).
+
+    The smoothed model computes the same function.
 
     A run that was stopped goes on where it was when it is started again. Of a model in parts name the first.
     A LoRA adapter of the model fits the smoothed one only when the same factors are folded into it: --lora.

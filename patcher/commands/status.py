@@ -8,12 +8,19 @@ import click
 
 from patcher.base.console import Output, common_options
 from patcher.base.errors import ExitCode
+from patcher.commands import values
 from patcher.commands.arguments import base_of, selected, tree_argument, type_option
 
 
 @click.command("status")
 @tree_argument
-@click.option("--with-fix", multiple=True, metavar="NAME", help="This build fix, too; may be repeated.")
+@click.option(
+    "--with-fix",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=values.fixes,
+    help="Look for this build fix as well; may be repeated.",
+)
 @type_option
 @common_options
 def command(tree: Path, with_fix: tuple[str, ...], kind: str, output: Output) -> int:

@@ -15,7 +15,7 @@ from patcher.base.console import Output, common_options
 @click.option("--schema", is_flag=True, help="Print the JSON schema of such a file, for editors.")
 @common_options
 def command(file: Path | None, schema: bool, output: Output) -> None:
-    """Check the FILE of a type of one's own, and say what it adds; without FILE, the type that ships.
+    """Check the .toml FILE of your own quantization type and say what it adds; without FILE, show Q8_A8's.
 
     What is wrong is one line: the place, what was found, what is allowed.
     Example: q8a8-patch type my_type.toml

@@ -9,18 +9,19 @@ import click
 
 from patcher.base.console import Output, common_options
 from patcher.base.errors import ExitCode, UsageError
+from patcher.commands import values
 
 FORMATS = ("text", "json", "sarif", "junit", "github", "gitlab")
 
 
 @click.command("verify-symbols")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--format", "form", type=click.Choice(FORMATS), default="text", help="How to report.")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="text", help="The form of the report.")
 @click.option(
     "--library-path",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Search here first, as LD_LIBRARY_PATH.",
+    help="Search libraries in this folder first, as with LD_LIBRARY_PATH; may be repeated.",
 )
 @click.option(
     "--assume-library",
@@ -29,7 +30,11 @@ FORMATS = ("text", "json", "sarif", "junit", "github", "gitlab")
     help="A library that will be there, a driver's: its symbols unknown, or those of FILE. A stub file, or"
     " a folder of them, stands for its soname.",
 )
-@click.option("--sysroot", type=click.Path(path_type=Path), help="Where / is, for files of another system.")
+@click.option(
+    "--sysroot",
+    type=click.Path(path_type=Path),
+    help="The folder that stands for / where the files are of another system.",
+)
 @click.option(
     "--host",
     multiple=True,
@@ -39,21 +44,35 @@ FORMATS = ("text", "json", "sarif", "junit", "github", "gitlab")
 @click.option(
     "--emulate",
     metavar="LINKER",
+    shell_complete=values.linkers,
     help="What this linker would say of the real link: bfd, gold, lld, mold (or with a version, lld-19),"
     " or the loader.",
 )
 @click.option(
-    "--ignore", multiple=True, metavar="GLOB", help="Leave out symbols like this; FILE!GLOB in that file."
+    "--ignore",
+    multiple=True,
+    metavar="GLOB",
+    help="Leave out symbols that match; FILE!GLOB in files that match FILE; may be repeated.",
 )
 @click.option(
-    "--ignore-file", type=click.Path(path_type=Path), help="TOML: patterns with a reason, maybe a date."
-)
-@click.option("--baseline", type=click.Path(path_type=Path), help="Leave out what is in this file.")
-@click.option(
-    "--write-baseline", type=click.Path(path_type=Path), help="Write what is found there, and be content."
+    "--ignore-file",
+    type=click.Path(path_type=Path),
+    help="A TOML file of patterns to leave out, each with a reason and perhaps an end date.",
 )
 @click.option(
-    "--fail-on", type=click.Choice(["error", "warning", "note"]), default="error", show_default=True
+    "--baseline", type=click.Path(path_type=Path), help="Leave out the findings that this baseline holds."
+)
+@click.option(
+    "--write-baseline",
+    type=click.Path(path_type=Path),
+    help="Save the current findings to this file as a baseline, and exit 0.",
+)
+@click.option(
+    "--fail-on",
+    type=click.Choice(["error", "warning", "note"]),
+    default="error",
+    show_default=True,
+    help="The least severity of a finding for which the exit code is 1.",
 )
 @click.option(
     "--prove",
@@ -77,7 +96,7 @@ FORMATS = ("text", "json", "sarif", "junit", "github", "gitlab")
     "--at-most",
     multiple=True,
     metavar="VERSION",
-    help="The newest allowed of a system's library: GLIBC_2.28.",
+    help="The newest version allowed of a system library, such as GLIBC_2.28.",
 )
 @click.option(
     "--second-reader", is_flag=True, help="Prove it by pyelftools as well: both readers have to agree."
@@ -88,7 +107,12 @@ FORMATS = ("text", "json", "sarif", "junit", "github", "gitlab")
     is_flag=True,
     help="Show what is loaded instead: each file, the rule that chose it, what was passed over.",
 )
-@click.option("--explain", metavar="RULE", help="Say what a rule means, and stop.")
+@click.option(
+    "--explain",
+    metavar="RULE",
+    shell_complete=values.rules,
+    help="Say what this rule means, and check nothing.",
+)
 @common_options
 def command(
     paths: tuple[Path, ...],
@@ -114,7 +138,7 @@ def command(
 ) -> int:
     """Prove that every symbol that the ELF files at or below PATHS use is defined in what they load.
 
-    Nothing is executed. Exit code 1 where something is found. Examples:
+    Nothing is executed. Exit code 1 where an error is found (see --fail-on). Examples:
 
       q8a8-patch verify-symbols ./build/bin
 
@@ -132,8 +156,8 @@ def command(
     )  # fmt: skip
     if output.json and form not in ("text", "json"):
         raise UsageError(f"--json and --format {form}: one document at a time", hint="leave one of them out")
+    output.json = output.json or form == "json"  # of errors, too
     outcome = verify(request, verbose=bool(output.verbose), reporter=output.reporter)
-    output.json = output.json or form == "json"
     output.emit(outcome.document, outcome.shown, commands=form == "github")
     return outcome.code
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from patcher.base.errors import UsageError
 from patcher.base.progress import SILENT, Reporter
 from patcher.drift.cause import Cause, find_cause
+from patcher.drift.halving import near
 from patcher.drift.verdicts import CONFLICT, Key, Verdicts, judge_all
+from patcher.engine.layout import fitted, require_tree
 from patcher.engine.patchset import NEW_FILE, Edit, PatchSet
 from patcher.engine.planning import no_neighbour
+from patcher.engine.settled import remembered
+from patcher.engine.tree import CommitTree, WorkTree
 from patcher.git.history import Commit, blobs, commit, commits
+from patcher.git.repository import find_toplevel
 
 __all__ = ["Cause", "Drift", "Revision", "drift"]
 
@@ -108,10 +113,16 @@ def drift(
 
     ``refs`` are refs, judged one by one, or ranges A..B, judged commit by commit along the first
     parents; HEAD's history where there are none. With ``bisect`` only as many commits are judged as it
-    takes to find the first that breaks each edit that the newest refuses. Raises :class:`UsageError` for
-    refs that name nothing.
+    takes to find the first that breaks each edit that the newest refuses.
+
+    What the repository's own record says of the type holds for all of them, and what the newest has no
+    use for (llama's parts, where there is ggml alone) is judged in none. Raises :class:`UsageError` for
+    refs that name nothing and for a newest that carries no ggml, :class:`ConflictError` for one that is
+    from before the type's time.
     """
-    row = _row(repo, patchset, tuple(refs), since)
+    refs = tuple(refs)
+    patchset = _as_here(repo, patchset, refs, reporter)
+    row = _row(repo, patchset, refs, since)
     if not row:
         raise UsageError(f"{repo}: looked for commits, found none in what was asked for")
     if bisect:
@@ -121,6 +132,20 @@ def drift(
     revisions = tuple(_revision(ref, one, there, patchset, said) for ref, one, there in row)
     causes = _causes(repo, patchset, row, revisions)
     return Drift(str(repo), revisions, causes, len(set(keys)))
+
+
+def _as_here(repo: Path, patchset: PatchSet, refs: tuple[str, ...], reporter: Reporter) -> PatchSet:
+    """The patch set with what ``repo`` remembers of it, for the layout of the newest revision."""
+    newest = CommitTree(repo, refs[-1].rpartition("..")[2] or "HEAD" if refs else "HEAD")
+    require_tree(newest)
+    top = find_toplevel(repo)
+    keeper = WorkTree(top) if top is not None else newest
+    made = fitted(remembered(patchset, keeper), newest)
+    needed = [edit for edit in made.edits if edit.unneeded is None]
+    if made.fitted:
+        total = len(made.edits)
+        reporter.note(f"{newest.name}: ggml without llama; {len(needed)} of {total} edits go there")
+    return replace(made, edits=tuple(needed))
 
 
 Row = list[tuple[str, Commit, dict[str, str]]]  # what it was called, the commit, path -> blob
@@ -235,6 +260,7 @@ def _bisected(repo: Path, patchset: PatchSet, row: Row, jobs: int | None, report
 
     newest = at(len(row) - 1)
     at(0)
+    changed = [number for number in range(len(row) - 1) if row[number][2] is not row[number + 1][2]]
     causes = []
     with reporter.step("Bisecting", total=len(newest.conflicts)) as step:
         for number, conflict in enumerate(newest.conflicts):
@@ -243,34 +269,13 @@ def _bisected(repo: Path, patchset: PatchSet, row: Row, jobs: int | None, report
             def refused(position: int, edit: str = conflict.edit) -> bool:
                 return any(one.edit == edit for one in at(position).conflicts)
 
-            found = _halved(refused, len(row) - 1)
+            found = near(refused, len(row) - 1, changed)
             if found is not None:
                 good, bad = found
                 what = (conflict.edit, conflict.detail, row[bad][1], row[good][2], row[bad][2])
                 causes.append(find_cause(repo, patchset, *what))
     # the newest that takes all of them lies before the first commit that breaks any
     if newest.conflicts:
-        _halved(lambda position: bool(at(position).conflicts), len(row) - 1)
+        near(lambda position: bool(at(position).conflicts), len(row) - 1, changed)
     revisions = tuple(judged[position] for position in sorted(judged))
     return Drift(str(repo), revisions, tuple(causes), len(seen))
-
-
-def _halved(refused: Callable[[int], bool], newest: int) -> tuple[int, int] | None:
-    """Of ``newest``, which is refused: the last that isn't before it, and the first that is from there on.
-
-    What is looked at first is near: history may begin with revisions that were never fit for the type.
-    None where every one that is looked at is refused.
-    """
-    bad, step = newest, 1
-    while True:
-        good = max(0, newest - step)
-        if not refused(good):
-            break
-        bad = good
-        if good == 0:
-            return None
-        step *= 2
-    while bad - good > 1:
-        middle = (good + bad) // 2
-        good, bad = (good, middle) if refused(middle) else (middle, bad)
-    return good, bad

@@ -23,6 +23,7 @@ from patcher.engine import rendering
 from patcher.engine.patchset import NEW_FILE, PatchSet, load
 from patcher.engine.plan import State
 from patcher.engine.planning import make_plan
+from patcher.engine.tree_record import Choices
 
 Verdicts = dict[str, tuple[str, str]]  # edit id -> (state, detail)
 Key = tuple[str, str]  # path, blob
@@ -70,11 +71,19 @@ def fingerprint(source: str) -> str:
     return f"{patchset.name}-{digest.hexdigest()[:20]}"
 
 
+def _settled(patchset: PatchSet) -> str:
+    """What tells the set as one tree has settled it from the plain one, which is empty."""
+    facts = (patchset.choices, sorted(patchset.wrote.items()), patchset.strip)
+    if facts == (Choices(), [], ""):
+        return ""
+    return "-" + hashlib.sha256(repr(facts).encode("utf-8", "surrogateescape")).hexdigest()[:12]
+
+
 class Store:
     """Verdicts on disk, so that an interrupted run goes on and the next one is faster."""
 
-    def __init__(self, source: str) -> None:
-        self.place = cache_dir("drift") / f"{fingerprint(source)}.sqlite"
+    def __init__(self, patchset: PatchSet) -> None:
+        self.place = cache_dir("drift") / f"{fingerprint(patchset.source)}{_settled(patchset)}.sqlite"
         with closing(self._open()) as database, database:
             database.execute(
                 "CREATE TABLE IF NOT EXISTS verdicts"
@@ -112,7 +121,7 @@ def judge_all(
     reporter: Reporter = SILENT,
 ) -> dict[Key, Verdicts]:
     """What the edits say of each (path, blob)."""
-    store = Store(patchset.source)
+    store = Store(patchset)
     wanted = list(dict.fromkeys(keys))
     found = store.known(wanted)
     todo = [key for key in wanted if key not in found]
@@ -131,12 +140,12 @@ def _judged(
     count = min(jobs or processors(), len(batches))
     if count <= 1:
         for batch in batches:
-            made = _work(repo, patchset.source, batch)
+            made = _work(repo, patchset, batch)
             store.add(made)
             yield from made
         return
     with ProcessPoolExecutor(count) as pool:
-        waiting = [pool.submit(_work, repo, patchset.source, batch) for batch in batches]
+        waiting = [pool.submit(_work, repo, patchset, batch) for batch in batches]
         try:
             for future in waiting:
                 made = future.result()
@@ -148,10 +157,9 @@ def _judged(
             raise
 
 
-def _work(repo: Path, source: str, batch: list[Key]) -> list[tuple[Key, Verdicts]]:
+def _work(repo: Path, patchset: PatchSet, batch: list[Key]) -> list[tuple[Key, Verdicts]]:
     from patcher import git
 
-    patchset = _loaded(source)
     return [((path, blob), judge(patchset, path, git.read_blob(repo, blob))) for path, blob in batch]
 
 

@@ -6,6 +6,7 @@ What is llama's isn't needed where there is no llama; and ggml's own repository 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -71,13 +72,9 @@ def require_tree(tree: Tree) -> None:
 
     if not carries_ggml(has):
         root = getattr(tree, "root", None)
-        below = found_below(root) if isinstance(root, Path) else []
-        names = " or ".join(str(place) for place in below[:3])
         raise UsageError(
             f"{tree.name}: looked for {HEADER} and {LLAMA}, found none",
-            hint=f"there is one in {names}: name that folder"
-            if names
-            else "name the top folder of a llama.cpp checkout, vendored or not",
+            hint=_elsewhere(root) if isinstance(root, Path) else _TOP,
         )
     if not has(_FOLDER + _CPU) and not has(_CPU):
         raise ConflictError(
@@ -85,6 +82,65 @@ def require_tree(tree: Tree) -> None:
             " 2024, or a fork of such a one",
             hint="merge a later release first; b4980 (March 2025) is the oldest that is known to work",
         )
+
+
+_TOP = "name the top folder of a llama.cpp checkout, vendored or not"
+
+
+def _elsewhere(folder: Path) -> str:
+    """What to do where ``folder`` is no tree: those below it, or elsewhere in its project, by name."""
+    for place in (folder, _project(folder)):
+        below = found_below(place) if place is not None else []
+        if below:
+            return f"there is one in {' or '.join(map(str, below[:3]))}: name that folder"
+        empty = empty_submodule(place) if place is not None else None
+        if place is not None and empty is not None:
+            at = f"git -C {place} " if place != folder else "git "
+            return f"{empty} is a submodule that isn't checked out: {at}submodule update --init {empty}"
+    return _TOP
+
+
+def _project(folder: Path) -> Path | None:
+    """The top of the git checkout that ``folder`` lies in."""
+    here = folder.absolute()
+    return next((place for place in (here, *here.parents) if (place / ".git").exists()), None)
+
+
+def tree_around(folder: Path) -> Path | None:
+    """The llama.cpp tree that ``folder`` is or lies in, as git finds a repository from below; None for none.
+
+    Looks upwards to the top of the checkout, and into no folder of another user's: what lies there may be put
+    there for us to find.
+    """
+    here = folder.absolute()
+    for place in (here, *here.parents):
+        try:
+            if hasattr(os, "getuid") and place != here and place.stat().st_uid not in (0, here.stat().st_uid):
+                return None
+        except OSError:
+            return None
+        if carries_ggml(lambda path, place=place: (place / path).is_file()):  # type: ignore[misc]
+            # llama.cpp's own folder ggml looks like ggml's repository
+            return place.parent if (place.parent / HEADER).is_file() else place
+        if (place / ".git").exists():
+            return None
+    return None
+
+
+def empty_submodule(folder: Path) -> str | None:
+    """A submodule of llama.cpp that ``.gitmodules`` names and whose folder holds nothing."""
+    try:
+        text = (folder / ".gitmodules").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    for section in re.split(r"^\[", text, flags=re.MULTILINE):
+        path = re.search(r"^\s*path\s*=\s*(\S+)\s*$", section, re.MULTILINE)
+        place = folder / path[1] if path else None
+        if place is None or re.search(r"llama\.?cpp", section, re.IGNORECASE) is None:
+            continue
+        if place.resolve().is_relative_to(folder.resolve()) and not (place / ".git").exists():
+            return path[1] if path else None
+    return None
 
 
 def found_below(folder: Path) -> list[Path]:

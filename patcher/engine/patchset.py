@@ -59,6 +59,7 @@ class Group:
     subject: str
     body: str
     needs: tuple[str, ...] = ()  # groups without which this one's text calls what isn't there
+    wants: tuple[str, ...] = ()  # groups that it does without, but does better with
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,8 @@ class PatchSet:
         return rendering.ours(template, self.templates, given)
 
     def select(self, only: tuple[str, ...] = (), without: tuple[str, ...] = ()) -> PatchSet:
-        """The same set with only, or without, the edits and groups named. A group brings those that it needs,
-        and goes with them.
+        """The same set with only, or without, the edits and groups named. A group brings those that it needs
+        or wants, and goes with those that it needs.
 
         Raises :class:`UsageError` for a name that is neither.
         """
@@ -105,7 +106,7 @@ class PatchSet:
         if unknown:
             raise UsageError(f"{unknown[0]}: no such edit or group", hint="'q8a8-patch status' lists them")
         for group in self.groups:
-            only += group.needs if group.id in only else ()
+            only += (*group.needs, *group.wants) if group.id in only else ()
             without += (group.id,) if set(group.needs) & set(without) else ()
         edits = tuple(
             edit
@@ -148,7 +149,8 @@ def load(which: str | Path = "q8_a8") -> PatchSet:
         name=document.type.name,
         type=document.type,
         groups=tuple(
-            Group(**table | {"needs": tuple(table.get("needs", ()))}) for table in document.groups.values()
+            Group(**table | {key: tuple(table.get(key, ())) for key in ("needs", "wants")})
+            for table in document.groups.values()
         ),
         edits=edits,
         templates=templates,

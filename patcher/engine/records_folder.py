@@ -8,6 +8,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from patcher.base import system
 from patcher.base.errors import UsageError
 from patcher.base.folder import Folder
 from patcher.base.os_errors import refused
@@ -76,7 +77,7 @@ def _git_folder(top: Path) -> Path:
                 folder.enter(".git").close()  # says what it is, where it is a link or something else
                 place = top / ".git"
         with Folder.open(place) as folder:
-            if os.name == "posix" and folder.itself().st_mode & stat.S_IWOTH:
+            if system.POSIX and folder.itself().st_mode & stat.S_IWOTH:
                 raise UsageError(f"{place}: anybody may write in it", hint=f"chmod o-w {place}")
             if found == stat.S_IFREG and not _belongs(folder, top):
                 raise UsageError(
@@ -114,10 +115,10 @@ def _belongs(folder: Folder, top: Path) -> bool:
 
 def _require_ours(folder: Folder) -> None:
     """Raise :class:`UsageError` where somebody else could put records there."""
-    if os.name != "posix":
+    if not system.POSIX:
         return
     what = folder.itself()
-    if what.st_uid != os.geteuid():
+    if not system.is_ours(what):
         raise UsageError(
             f"{folder.path}: belongs to another user, and their records are not believed",
             hint="run as the user who patched the tree, or remove that folder",

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
 import stat
 from contextlib import suppress
 from pathlib import Path
 
+from patcher.base import system
 from patcher.base.errors import UsageError
 from patcher.base.folder import Folder
 from patcher.base.os_errors import refused
@@ -85,11 +85,11 @@ def _new(folder: Folder) -> bytes:
 
 
 def _require_private(folder: Folder, hint: str) -> None:
-    if os.name != "posix":
+    if not system.POSIX:
         return  # a profile's folder is its user's there
     for what, place in ((folder.itself(), folder.path), (folder.look(NAME), folder.path / NAME)):
         others = what.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
         if stat.S_ISREG(what.st_mode):
             others = what.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
-        if what.st_uid != os.geteuid() or others:
+        if not system.is_ours(what) or others:
             raise UsageError(f"{place}: others than this user may use it", hint=hint)

@@ -58,18 +58,18 @@ def report(paths: Sequence[Path]) -> Report:
     for what, found in (("llama-perplexity", perplexities), ("llama-bench", benches)):
         if len(found) not in (0, 2):
             raise UsageError(
-                f"--from-files: looked for two outputs of {what}, found {len(found)}",
+                f"evaluate from-files: looked for two outputs of {what}, found {len(found)}",
                 hint="name the baseline's first: fp16_ppl.txt q8a8_ppl.txt fp16_bench.txt q8a8_bench.txt",
             )
     if not perplexities and not benches:
         raise UsageError(
-            "--from-files: looked for files, found none",
+            "evaluate from-files: looked for files, found none",
             hint="fp16_ppl.txt q8a8_ppl.txt fp16_bench.txt q8a8_bench.txt",
         )
     twice = next((found for found in same.values() if len(found) > 1), None)
     if twice:
         raise UsageError(
-            f"--from-files: {twice[0]} and {twice[1]} hold the very same output: nothing is compared",
+            f"evaluate from-files: {twice[0]} and {twice[1]} hold the very same output: nothing is compared",
             hint="name the outputs of two runs, the baseline's first",
         )
     results = [_result(number, perplexities, benches) for number in (0, 1)]
@@ -78,7 +78,7 @@ def report(paths: Sequence[Path]) -> Report:
     chunks = {found.chunks for _, found in perplexities} - {None}
     if len(chunks) > 1:
         raise UsageError(
-            "--from-files: the perplexities are of different lengths"
+            "evaluate from-files: the perplexities are of different lengths"
             f" ({', '.join(f'{path}: {found.chunks} chunks' for path, found in perplexities)})",
             hint="they can't be compared: run both over the same text",
         )
@@ -143,7 +143,7 @@ def _require_same_tests(benches: list[tuple[Path, list[Row]]]) -> None:
             ", ".join(sorted(f"{test} on {threads} threads" for test, threads in each)) for each in tests
         ]
         raise UsageError(
-            f"--from-files: {benches[0][0]} holds {shown[0]}, {benches[1][0]} holds {shown[1]}:"
+            f"evaluate from-files: {benches[0][0]} holds {shown[0]}, {benches[1][0]} holds {shown[1]}:"
             " no test in common",
             hint="run llama-bench with the same options on both models",
         )

@@ -14,7 +14,7 @@ from patcher.programs.folder import Programs
 
 
 def run(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Evaluate one model as ``settings`` say; the document of ``evaluate --json``. Raises PatcherError."""
+    """Evaluate one model by ``settings``; the document of ``evaluate run --json``. Raises PatcherError."""
     report = evaluate(request(settings))
     failed = failures(report)
     if failed:  # what was measured is in the cache; the job counts as not done, so that it is tried again

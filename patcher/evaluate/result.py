@@ -146,7 +146,7 @@ class Report:
 
     @classmethod
     def from_document(cls, document: Any, source: str) -> Report:
-        """Read what ``evaluate --json`` wrote. Raises :class:`UsageError` for anything else."""
+        """Read what ``evaluate run --json`` wrote. Raises :class:`UsageError` for anything else."""
         try:
             models = [TypeResult.from_document(item) for item in document["models"]]
             report = cls(
@@ -159,7 +159,10 @@ class Report:
             )
             version = document.get("version")
         except (KeyError, TypeError, ValueError, AttributeError) as why:
-            raise UsageError(f"{source}: looked for a document of 'evaluate --json', found {why!r}") from why
+            found = f"nothing named {why}" if isinstance(why, KeyError) else f"one of another form ({why})"
+            raise UsageError(
+                f"{source}: looked for a document of 'evaluate run --json', found {found}"
+            ) from why
         if version != VERSION:
             raise UsageError(f"{source}: is version {version!r} of the document, {VERSION} is known")
         if report.baseline not in [model.type for model in models]:
@@ -173,6 +176,6 @@ def load(path: Path) -> Report:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as why:
         raise UsageError(
-            f"{path}: looked for a document of 'evaluate --json', found none ({reason(why)})"
+            f"{path}: looked for a document of 'evaluate run --json', found none ({reason(why)})"
         ) from why
     return Report.from_document(document, str(path))

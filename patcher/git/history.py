@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from patcher.git.process import run
+from patcher.git.process import complete, run
 from patcher.git.repository import resolve
 
 _NONE = re.compile(r"0+")
@@ -96,3 +96,19 @@ def hunks(repo: Path, name: str, path: str) -> list[str]:
     )  # fmt: skip
     parts = re.split(r"^(?=@@ )", out.decode("utf-8", "replace"), flags=re.MULTILINE)
     return parts[1:]
+
+
+def merge_bases(repo: Path, one: str, other: str) -> list[str]:
+    """The newest commits that both have: several where the two have merged each other, none without any."""
+    status, out, _ = complete(
+        repo, "merge-base", "--all", "--end-of-options", resolve(repo, one), resolve(repo, other)
+    )
+    return out.decode("ascii").split() if status == 0 else []
+
+
+def merges(repo: Path, base: str, tip: str) -> list[str]:
+    """The commits with several parents that ``tip`` has and ``base`` hasn't, oldest first."""
+    wanted = [resolve(repo, tip), f"^{resolve(repo, base)}"]
+    return (
+        run(repo, "rev-list", "--merges", "--topo-order", "--reverse", *wanted, "--").decode("ascii").split()
+    )

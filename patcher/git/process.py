@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -80,9 +81,19 @@ def run(
         folder, *arguments, own=own, env=env, stdin=stdin, failure=failure, timeout=timeout
     )
     if status != 0:
-        where = f"{folder}: " if folder is not None else ""
-        raise failure(f"{where}git: {_reason(err) or f'exit status {status}'}")
+        raise refusal(folder, status, err, failure)
     return out
+
+
+def refusal(
+    folder: Path | None, status: int, err: bytes, failure: type[PatcherError] = UsageError
+) -> PatcherError:
+    """Git's own word as an error of ours, with the remedy where git names one beside it."""
+    where = f"{folder}: " if folder is not None else ""
+    said = _reason(err)
+    owned = re.search(r"dubious ownership in repository at '(.+)'", said)
+    remedy = f"git config --global --add safe.directory {shlex.quote(owned[1])}" if owned else None
+    return failure(f"{where}git: {said or f'exit status {status}'}", hint=remedy)
 
 
 def line(

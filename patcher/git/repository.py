@@ -9,13 +9,17 @@ from pathlib import Path
 
 from patcher.base.errors import UsageError
 from patcher.git.objects import read_blob
-from patcher.git.process import line, run
+from patcher.git.process import complete, line, refusal, run
 from patcher.git.shadow import git_folder
 
 _LONGEST_NAME = 1 << 16  # bytes of a .git that is a file
 BASE_REF = "refs/q8a8-patch/base"
 
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+
+
+class NoCommitError(UsageError):
+    """A repository was looked at, and has no such commit."""
 
 
 def find_toplevel(path: Path) -> Path | None:
@@ -36,24 +40,26 @@ def git_dir(path: Path) -> Path | None:
 
 
 def resolve(repo: Path, ref: str) -> str:
-    """The commit that ``ref`` names. Raises :class:`UsageError` where it names none."""
+    """The commit that ``ref`` names. Raises :class:`NoCommitError` where it names none, and
+    :class:`UsageError` with git's own word where git doesn't get as far as to look for one."""
     if ref.startswith("-") or "\0" in ref:
         raise UsageError(f"{ref!r}: not a git ref")
-    try:
-        commit = line(repo, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
-    except UsageError as why:
-        raise UsageError(f"{repo}: looked for the commit {ref}, found none") from why
+    status, out, err = complete(
+        repo, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}"
+    )
+    if status != 0 and b"fatal:" in err:
+        raise refusal(repo, status, err)
+    if status != 0:
+        raise NoCommitError(f"{repo}: looked for the commit {ref}, found none")
+    commit = out.decode("utf-8", "surrogateescape").strip()
     if not _COMMIT.fullmatch(commit):  # ^ref is a commit to git, one to leave out
         raise UsageError(f"{repo}: looked for the commit {ref}, found {commit!r}")
     return commit
 
 
 def head(repo: Path) -> str | None:
-    """The commit that is checked out; None in a repository without one."""
-    try:
-        return resolve(repo, "HEAD")
-    except UsageError:
-        return None
+    """The commit that is checked out; None without one, and outside of any repository."""
+    return _named(repo, "HEAD")
 
 
 def record_base(repo: Path, commit: str) -> None:
@@ -62,10 +68,15 @@ def record_base(repo: Path, commit: str) -> None:
 
 
 def base(repo: Path) -> str | None:
-    """The commit that :func:`record_base` remembered."""
+    """The commit that :func:`record_base` remembered; None without one, and outside of any repository."""
+    return _named(repo, BASE_REF)
+
+
+def _named(repo: Path, ref: str) -> str | None:
+    """What is there but can't be looked at is no None: whoever asks would take it for nothing."""
     try:
-        return resolve(repo, BASE_REF)
-    except UsageError:
+        return resolve(repo, ref) if git_folder(repo) is not None else None
+    except NoCommitError:
         return None
 
 

@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from patcher.base import processes
+from patcher.base import processes, system
 from patcher.base.environment import asked
 from patcher.base.errors import PatcherError, UsageError
 from patcher.base.os_errors import reason
@@ -100,7 +100,7 @@ def small_text(place: Path) -> str:
     Nothing is waited for: whoever opens a pipe waits for a writer.
     """
     try:
-        handle = os.open(place, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        handle = os.open(place, system.READ)
     except OSError as why:
         raise UsageError(f"{place}: can't be read ({os.strerror(why.errno or 0)})") from why
     with os.fdopen(handle, "rb") as file:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from patcher import symbols
+from patcher import git, merge_audit, symbols
 from patcher.audit import SiblingSite, audit
 from patcher.base.cache import cache_dir
 from patcher.base.errors import UsageError
@@ -24,9 +24,11 @@ from patcher.engine.plan import EditPlan, Plan, State
 from patcher.engine.planning import make_plan
 from patcher.engine.settled import remembered
 from patcher.engine.tree import WorkTree
+from patcher.guard import merges
 from patcher.guard.place import carried_tree, copy_to
 from patcher.guard.problem import Judgement, Problem, Stage
 from patcher.symbols import repair
+from patcher.symbols.report import counted
 
 TARGETS = ("llama-quantize",)  # links all that the type is in: libggml-base, libggml-cpu, libllama
 
@@ -46,6 +48,8 @@ class CheckRequest:
     jobs: int | None = None
     cmake_args: tuple[str, ...] = ()
     launcher: str = "auto"
+    merges: str = "auto"  # A..B whose merge commits are audited; auto: those of the pull request; none
+    merge_waivers: tuple[Path, ...] = ()
 
 
 @dataclass
@@ -83,7 +87,9 @@ def check(
     here = Path(request.source)
     local = here.is_dir() and request.ref is None
     if request.static and not local:
-        raise UsageError(f"--static: {request.source} is not a folder to read", hint="leave --static out")
+        why = "reads a folder as it lies" if here.is_dir() else f"{request.source} is not a folder to read"
+        which = "--ref" if here.is_dir() else "--static"
+        raise UsageError(f"--static: {why}", hint=f"leave {which} out")
     found = carried_tree(here) if here.is_dir() else None
     source = str(found) if found is not None else request.source
     work = request.work or cache_dir("guard", re.sub(r"\W+", "-", str(here.resolve())).strip("-")[-60:])
@@ -106,6 +112,7 @@ def check(
         sites = audit(tree, patchset, plan=plan, reporter=reporter)
         course.problems += [_unhandled(one.site, patchset) for one in sites.new]
         say(f"{len(sites.sites)} sites of {patchset.type.sibling.upper()}, {len(sites.new)} new")
+    _merges(course, request, found, reporter)
     if request.static or (course.broken and not request.keep_going):
         why = "not asked for" if request.static else "what was read is wrong already"
         course.stages += [Stage(name, "skipped", 0.0, why) for name in ("build", "symbols")]
@@ -120,6 +127,34 @@ def check(
         request.source, release, commit, carried, prefix, request.fail_on,
         tuple(course.stages), tuple(course.problems),
     )  # fmt: skip
+
+
+def _merges(course: _Course, request: CheckRequest, tree: Path | None, reporter: Reporter) -> None:
+    """Audit the merge commits of the change, where the tree lies in a repository; nothing is checked out."""
+    top = git.find_toplevel(tree) if tree is not None else None
+    if tree is None or top is None or request.merges == "none":
+        return
+    wanted: str | None = request.merges
+    if wanted == "auto":
+        try:
+            wanted = merges.range_of(top)
+        except UsageError as why:
+            course.stages.append(Stage("merges", "skipped", 0.0, str(why)))
+            return
+    if wanted is None:
+        return
+    below = tree.resolve().relative_to(top.resolve()).as_posix()
+    prefix = "" if below == "." else f"{below}/"
+    with course.stage("merges") as say:
+        rules = merge_audit.load(request.merge_waivers)
+        done = merge_audit.audit_range(top, wanted, prefix=prefix, waivers=rules, reporter=reporter)
+        found = [merges.problem(merge, one, prefix) for merge in done for one in merge.findings]
+        course.problems += found
+        skipped = sum(bool(merge.skipped) for merge in done)
+        say(
+            f"{len(done)} merge commits in {wanted}, {len(found)} findings"
+            + (f", {skipped} of more than two parents not audited" if skipped else "")
+        )
 
 
 def carries(plan: Plan) -> bool:
@@ -227,7 +262,7 @@ def _build(course: _Course, request: CheckRequest, tree: WorkTree, work: Path, r
                 name = Path(finding.object).relative_to(made.build_dir).as_posix()
                 message = f"{finding.rule}: {finding.demangled}: {finding.detail}".rstrip(": ")
                 course.problems.append(Problem(finding.rule, message, name, None, finding.suggestion or ""))
-        say(f"{report.objects} objects, {report.symbols} references, read by two readers")
+        say(f"{counted(report)}, read by two readers")
 
 
 def _failed(why: BuildFailedError, root: Path) -> Problem:

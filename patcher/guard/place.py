@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from patcher.base.errors import UsageError
 from patcher.base.files import write_whole
 from patcher.base.progress import SILENT, Reporter
-from patcher.engine.layout import found_below
+from patcher.engine.layout import empty_submodule, found_below
 from patcher.source import fetch
 
 _MADE = "q8a8-patch-guard.txt"  # in the copy's git folder: a checkout that somebody works in has none
@@ -32,7 +31,7 @@ def carried_tree(folder: Path) -> Path:
         return found[0]
     if not found:
         looked = "looked for a llama.cpp tree (ggml/include/ggml.h, include/llama.h) in it, found none"
-        empty = _empty_submodule(folder)
+        empty = empty_submodule(folder)
         hint = f"{empty} is a submodule that isn't checked out: git submodule update --init {empty}"
         raise UsageError(f"{folder}: {looked}", hint=hint if empty else "name its folder with --source")
     names = ", ".join(tree.relative_to(folder).as_posix() for tree in found)
@@ -40,22 +39,6 @@ def carried_tree(folder: Path) -> Path:
         f"{folder}: looked for one llama.cpp tree, found {len(found)}: {names}",
         hint="name one with --source",
     )
-
-
-def _empty_submodule(folder: Path) -> str | None:
-    """A submodule of llama.cpp that ``.gitmodules`` names and whose folder holds nothing."""
-    try:
-        text = (folder / ".gitmodules").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    for section in re.split(r"^\[", text, flags=re.MULTILINE):
-        path = re.search(r"^\s*path\s*=\s*(\S+)\s*$", section, re.MULTILINE)
-        place = folder / path[1] if path else None
-        if place is None or re.search(r"llama\.?cpp", section, re.IGNORECASE) is None:
-            continue
-        if place.resolve().is_relative_to(folder.resolve()) and not (place / ".git").exists():
-            return path[1] if path else None
-    return None
 
 
 def copy_to(work: Path, source: str, ref: str | None, reporter: Reporter = SILENT) -> Copy:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from patcher.base.printable import readable
+from patcher.merge_audit.finding import RULES as MERGE_RULES
 from patcher.symbols.rules import RULES, SEVERITIES
 
 FAIL_ON = (*SEVERITIES, "never")
@@ -28,6 +29,8 @@ OWN_RULES = {
     "edit-unplaced": ("note", "An optional edit has no place in this tree; the type goes in without it."),
     "build-failed": ("error", "The tree with the type doesn't build."),
     "unhandled-sibling": ("warning", "A place names the sibling type, and nobody has thought about ours."),
+    **MERGE_RULES,
+    "merge-waived": ("note", "A merge differs from its sides, and a waiver says why."),
 }
 
 

@@ -155,7 +155,11 @@ def _head(model: ModelFile, architecture: Architecture, floats: bool) -> Fold:
         or norm.row != output.row
         or not all(map(is_float, filter(None, wanted)))
     ):
-        raise UsageError(f"{model.path}: looked for an output matrix and its norm in floats, found less")
+        raise UsageError(
+            f"{model.path}: looked for the tensors output.weight and output_norm.weight in F32, F16 or BF16,"
+            " at least one is missing or quantized",
+            hint="leave --head out",
+        )
     bias = model.tensors.get("output_norm.bias")
     targets = (Target(norm), *((Target(bias),) if bias is not None else ()))
     return Fold("head", "norm", 1, norm.row, targets, (output,))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from patcher.base.errors import UsageError
+from patcher.base.os_errors import reason
 from patcher.model.gguf_format import (
     DEFAULT_ALIGNMENT,
     MAGIC,
@@ -149,7 +150,7 @@ class Cursor:
                 with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                     yield cls(data, path)
         except OSError as why:
-            raise GgufError(f"{path}: {why.strerror or why}") from why
+            raise GgufError(f"{path}: looked for a GGUF model, it can't be read ({reason(why)})") from why
 
     @property
     def left(self) -> int:

@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+from patcher.base import system
 from patcher.base.errors import SourceError, UsageError
 from patcher.base.os_errors import refused
 
@@ -56,14 +57,14 @@ class PartialRead:
 def of_file(path: Path, limit: int) -> PartialRead:
     """Raises :class:`UsageError` where the file can't be read."""
     try:
-        handle = os.open(path, os.O_RDONLY)
+        handle = os.open(path, system.READ)
         size = os.fstat(handle).st_size
     except OSError as why:
         raise refused(path, why, what="read") from why
 
     def fetch(start: int, count: int) -> bytes:
         try:
-            return os.pread(handle, count, start)
+            return system.read_at(handle, count, start)
         except OSError as why:
             raise refused(path, why, what="read") from why
 

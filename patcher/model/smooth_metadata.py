@@ -123,7 +123,8 @@ def factors_of(file: GgufFile, folds: tuple[Fold, ...]) -> dict[Fold, Array]:
     flat = file.list_of(float, f"{PREFIX}scaling_factors")
     if not names or not sizes or not flat:
         raise GgufError(
-            f"{file.path}: looked for 'smoothquant.folds', 'fold_sizes' and 'scaling_factors', found less"
+            f"{file.path}: looked for 'smoothquant.folds', 'smoothquant.fold_sizes' and"
+            " 'smoothquant.scaling_factors', at least one is missing"
         )
     by_name = {fold.name: fold for fold in folds}
     if len(names) != len(sizes) or len(set(names)) != len(names) or sum(sizes) != len(flat):

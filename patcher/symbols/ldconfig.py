@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from patcher.base import system
+
 CACHE_MAGIC = b"glibc-ld.so.cache1.1"
 MAX_CACHE = 1_000_000
 MAX_FILE = 64 << 20
@@ -66,7 +68,7 @@ class Cache:
 def read_file(path: Path) -> bytes:
     """A regular file's bytes; nothing where there is none, or a FIFO, or more than any such file has."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        handle = os.open(path, system.READ)
     except (OSError, ValueError):
         return b""
     with os.fdopen(handle, "rb") as file:

@@ -70,6 +70,12 @@ def _paragraph(group: list[Finding], color: bool) -> str:
     return "\n".join(lines)
 
 
+def counted(report: Report) -> str:
+    """``14 objects, 2720 references``."""
+    numbers = {"object": report.objects, "reference": report.symbols}
+    return ", ".join(f"{number} {name}{'s' * (number != 1)}" for name, number in numbers.items())
+
+
 def summary(report: Report) -> str:
     """How much was checked, and what came of it."""
     counts = Counter(finding.severity for finding in report.findings)
@@ -83,7 +89,7 @@ def summary(report: Report) -> str:
     aside += [report.more] if report.more else []
     more = f"; {', '.join(aside)}" if aside else ""
     by = " by two readers" if report.readers > 1 else ""
-    return f"{report.objects} objects, {report.symbols} references checked{by}: {verdict}{more}"
+    return f"{counted(report)} checked{by}: {verdict}{more}"
 
 
 def explained(rule: Rule) -> str:

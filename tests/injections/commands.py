@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -181,7 +182,8 @@ def _fix(place: Path) -> int:
         if line not in source.read_text(encoding="utf-8"):
             repair.write([fix], place)
     except PatcherError as why:
-        return cli._fail(str(why), why.exit_code)
+        print(f"error: {why}", file=sys.stderr)
+        return why.exit_code
     return 0
 
 

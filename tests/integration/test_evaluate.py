@@ -36,6 +36,7 @@ QUIET = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_killed_worker_loses_nothing_and_measures_nothing_twice(tmp_path: Path) -> None:
     pytest.importorskip("distributed")
     lines = ["text = 'text.txt'"]
@@ -201,7 +202,7 @@ def test_an_excerpt_is_whole_characters(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.slow
 def test_real_programs(each_work: Work, f16: Path, text: Path, tmp_path: Path) -> None:
     line: list[str | Path] = [
-        "evaluate", f16, "--text", text, "--bin", each_work.bin, "--types", "F16,Q8_0,Q8_A8", "--chunks", "3",
+        "evaluate", "run", f16, "--text", text, "--bin", each_work.bin, "--types", "F16,Q8_0,Q8_A8", "--chunks", "3",
         "--ctx", "128", "--prompt", "32", "--gen", "4", "--rounds", "2", "--threads", "2", "--require", "none", "--json",
     ]  # fmt: skip
     env = environment(Q8A8_PATCH_CACHE=str(tmp_path / "cache"))
@@ -271,7 +272,7 @@ def test_outputs_that_people_have(each_work: Work, f16: Path, text: Path, tmp_pa
     (tmp_path / "a.txt").write_text(both.stdout, encoding="utf-8")
     (tmp_path / "b.txt").write_text(alone.stdout, encoding="utf-8")
     names = [tmp_path / name for name in ("a.txt", "b.txt", "md.txt", "json.txt")]
-    done = q8a8_patch("evaluate", "--from-files", *names, "--require", "none", "--json")
+    done = q8a8_patch("evaluate", "from-files", *names, "--require", "none", "--json")
     assert done.returncode == 0, done.stderr
     compared = {item["metric"]: item for item in json.loads(done.stdout)["comparison"]}
     assert {"size", "ppl", "pp", "tg", "ttft"} <= compared.keys()

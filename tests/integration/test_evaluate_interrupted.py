@@ -41,6 +41,7 @@ def wait_for(found: Any, seconds: float = 120) -> Any:
     raise AssertionError("it did not happen in time")
 
 
+@pytest.mark.slow
 def test_a_worker_killed_while_it_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two workers, one killed under a running benchmark: every job is done, and each stage once."""
     pytest.importorskip("distributed")
@@ -98,7 +99,7 @@ def command(tmp_path: Path, folder: Path) -> list[str | Path]:
     text.write_text("some words " * 100, encoding="utf-8")
     model = write_gguf(tmp_path / "tiny.gguf", "F16")
     return [
-        "evaluate", model, "--text", text, "--bin", folder, "--types", "F16,Q8_0,Q8_A8", "--rounds", "2",
+        "evaluate", "run", model, "--text", text, "--bin", folder, "--types", "F16,Q8_0,Q8_A8", "--rounds", "2",
         "--threads", "1", "--require", "none",
     ]  # fmt: skip
 

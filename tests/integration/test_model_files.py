@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from patcher.model.calibrate import TOOL
 from patcher.model.gguf import read
 from patcher.model.gguf_format import TYPE_NUMBERS, ValueType
 from patcher.model.gguf_writer import GgufWriter, NewTensor, make_value
 from patcher.model.model_file import model_hash, open_model
+from patcher.programs.q8a8_stats import TOOL
 from tests.integration.conftest import Work, q8a8_patch
 from tests.tiny_models import write_gguf
 from tests.unit.test_model_gguf import split
@@ -129,7 +129,7 @@ def test_parts_give_what_the_whole_gives(
 def test_another_part_is_another_model(work: Work, model: Path, text: Path, tmp_path: Path) -> None:
     first = split(small(model, tmp_path / "m.gguf"), 3)
     line = [
-        "evaluate", first, "--text", text, "--bin", work.bin, "--types", f"F16,same={first}", "--chunks", "8",
+        "evaluate", "run", first, "--text", text, "--bin", work.bin, "--types", f"F16,same={first}", "--chunks", "8",
         "--ctx", "64", "--rounds", "0", "--require", "none", "--json", "-q", "--no-kld", "--models", tmp_path / "models",
     ]  # fmt: skip
     before = json.loads(ran(*line).stdout)["models"][0]
@@ -149,6 +149,25 @@ def test_alignments(work: Work, model: Path, alignment: int, tmp_path: Path) -> 
     plain = small(model, tmp_path / "p.gguf")
     ran("quantize", plain, tmp_path / "pq.gguf", "Q8_A8", "--bin", work.bin)
     assert model_hash(open_model(tmp_path / "q.gguf")) == model_hash(open_model(tmp_path / "pq.gguf"))
+
+
+@pytest.mark.parametrize("number", [43, 46, 119, 121, 4])
+def test_a_number_that_no_type_has_is_refused_as_upstream_refuses_it(
+    work: Work, model: Path, number: int, tmp_path: Path
+) -> None:
+    """43 to 119 lie between upstream's numbers and ours, in no type's row of the table; 4 was a type once."""
+    source = small(model, tmp_path / "m.gguf")
+    name = b"blk.1.ffn_down.weight"
+    data = bytearray(source.read_bytes())
+    at = data.index(name) + len(name) + 4 + 2 * 8  # behind the count of the dimensions, and two of them
+    assert data[at : at + 4] == TYPE_NUMBERS["F16"].to_bytes(4, "little")
+    data[at : at + 4] = number.to_bytes(4, "little")
+    source.write_bytes(data)
+    command = map(str, (work.bin / "llama-quantize", source, tmp_path / "q.gguf", "Q8_0"))
+    done = subprocess.run(list(command), capture_output=True, text=True)
+    assert done.returncode != 0
+    unknown = f"tensor '{name.decode()}' has invalid ggml type {number}"
+    assert ("not a multiple of block size (0)" if number == 4 else unknown) in done.stderr
 
 
 def test_embeddings_may_stay_and_what_fell_back_is_said(work: Work, model: Path, tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from patcher.model.calibrate import TOOL
 from patcher.model.gguf import read
 from patcher.model.model_file import model_hash, open_model
 from patcher.model.stats import open_stats
 from patcher.model.tensor_data import load
+from patcher.programs.q8a8_stats import TOOL
 from tests.integration.conftest import Work, q8a8_patch
 
 pytestmark = [pytest.mark.llama, pytest.mark.network, pytest.mark.compiler, pytest.mark.slow]

@@ -146,6 +146,7 @@ def small_report(**changes: object) -> Report:
         "pp": Series((100.0, 102.0, 98.0, 101.0, 99.0)),
         "tg": Series((10.0, 10.2, 9.8, 10.1, 9.9)),
         "ttft": Series((5.0, 5.1, 4.9, 5.05, 4.95)),
+        "rss": Series((1060.0, 1065.0, 1055.0, 1062.0, 1058.0)),
     }
     other = TypeResult("Tiny", "Q8_0", "tiny8.gguf", 532, 500, 10.1, 0.1, 2, 0.002, 0.0001, 1.01, 0.001, 97.5)
     other.series = {
@@ -158,6 +159,7 @@ def small_report(**changes: object) -> Report:
         "pp": Series((300.0, 310.0, 290.0, 305.0, 295.0)),
         "tg": Series((17.0, 17.4, 16.6, 17.1, 16.9)),
         "ttft": Series((1.7, 1.75, 1.65, 1.71, 1.69)),
+        "rss": Series((560.0, 563.0, 557.0, 561.0, 559.0)),
     }
     for key, value in changes.items():
         setattr(ours, key, value)

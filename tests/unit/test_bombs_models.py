@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from patcher import cli
-from patcher.model.calibrate import merge
 from patcher.model.fold import Scaling
 from patcher.model.gguf import GgufError, TensorInfo, read
 from patcher.model.gguf_format import ValueType
@@ -20,6 +19,7 @@ from patcher.model.gguf_writer import make_array, make_value
 from patcher.model.rewrite import _scaled, _Worst
 from patcher.model.stats import open_stats
 from patcher.model.tensor_data import load
+from patcher.programs.q8a8_stats import merge
 from tests.growth import LINEAR, exponent
 from tests.tiny_models import stats_metadata, write_gguf
 

@@ -137,26 +137,17 @@ def test_korean_pages_have_the_same_code(name: str) -> None:
     ]
 
 
-def test_the_readme_has_a_row_for_every_verb() -> None:
-    """Each with an example of just that verb."""
-    rows = dict(
-        re.findall(
-            r"^\| `([a-z][a-z -]*)`:.*\| `q8a8-patch (.*)` \|$", (ROOT / "README.md").read_text("utf-8"), re.M
-        )
-    )
-    verbs = {command.name for command in commands()}
-    groups = {verb for verb in verbs if any(other.startswith(f"{verb} ") for other in verbs)}
-    assert set(rows) == verbs - groups - {""}
-    for verb, example in rows.items():
-        assert example.split()[: len(verb.split())] == verb.split()
-
-
-def test_the_korean_readme_has_the_same_commands() -> None:
-    """Of the table of commands: the verbs and the examples."""
-    rows = re.compile(r"^\| (`[a-z][a-z -]*`).*\| (`.*`) \|$", re.M)
-    english = (ROOT / "README.md").read_text(encoding="utf-8").split("## Measured")[0]
-    korean = (DOCS / "ko" / "README.md").read_text(encoding="utf-8")
-    assert rows.findall(korean) == rows.findall(english) != []
+def test_the_tables_of_commands_have_every_command() -> None:
+    """The reference's and the Korean page's: each with an example of just that command."""
+    wanted = {command.name for command in commands() if not command.is_group}
+    for page, row in (
+        (DOCS / "reference" / "commands.md", r"^\| \[([a-z][a-z -]*)\]\(.*\| `(.*)` \|$"),
+        (DOCS / "ko" / "README.md", r"^\| `([a-z][a-z -]*)`:.*\| `(.*)` \|$"),
+    ):
+        rows = dict(re.findall(row, page.read_text(encoding="utf-8"), re.M))
+        assert set(rows) == wanted, page.name
+        for verb, example in rows.items():
+            assert f"q8a8-patch {verb}" in example
 
 
 @pytest.mark.parametrize("name", KOREAN)

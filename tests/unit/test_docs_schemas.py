@@ -59,7 +59,7 @@ def test_schemas_are_sound_and_describe_what_they_list(name: str) -> None:
 
 
 def test_every_command_has_a_schema() -> None:
-    verbs = {verb for verb in cli.COMMANDS if verb not in ("gguf", "guard")}
+    verbs = {verb for verb in cli.COMMANDS if verb not in ("gguf", "guard", "cache")}
     assert verbs <= set(schemas.names())
 
 
@@ -117,6 +117,22 @@ def test_the_machine(documents: Documents) -> None:
     documents.check("completion", "completion", "fish")
 
 
+def test_the_cache(documents: Documents, tmp_path: Path) -> None:
+    (tmp_path / "cache" / "logs").mkdir(parents=True)
+    (tmp_path / "cache" / "logs" / "a.log").write_text("a", encoding="utf-8")
+    assert [part["kind"] for part in documents.check("cache-size", "cache", "size")["parts"]] == ["logs"]
+    assert documents.check("cache-clean", "cache", "clean", "logs")["removed"] == ["logs"]
+
+
+def test_errors(documents: Documents, mini_repo: Path, tmp_path: Path) -> None:
+    assert documents.check("error", "aply", codes=(2,))["error"]["kind"] == "usage"
+    (mini_repo / "include/llama.h").write_text("gone\n", encoding="utf-8")
+    error = documents.check("error", "apply", mini_repo, codes=(3,))["error"]
+    assert error["kind"] == "conflict"
+    assert any("llama-ftype" in line for line in error["details"])
+    documents.check("error", "verify-symbols", tmp_path / "none", codes=(2,))
+
+
 def test_guard(documents: Documents, mini_repo: Path, tmp_path: Path) -> None:
     documents.check("guard-check", "guard", "check", "--static", "--source", mini_repo)
     watching = ["guard", "watch", "--upstream", mini_repo, "--work", tmp_path / "w"]
@@ -128,6 +144,16 @@ def test_guard(documents: Documents, mini_repo: Path, tmp_path: Path) -> None:
     documents.check("guard-check", "guard", "check", "--static", "--source", mini_repo, codes=(1,))
     git(mini_repo, "commit", "-qam", "renamed")
     documents.check("guard-watch", *watching, codes=(1,))
+
+
+def test_merge_audit(documents: Documents, tmp_path: Path) -> None:
+    texts = ("int a;\n", "int a;\nint b;\n", "int a;\nint c;\n", "int a;\nint c;\n")
+    names = [tmp_path / name for name in ("base", "ours", "theirs", "merged")]
+    for place, text in zip(names, texts, strict=True):
+        place.mkdir()
+        (place / "a.c").write_text(text, encoding="utf-8")
+    found = documents.check("merge-audit", "merge-audit", "--repo", tmp_path, *names, codes=(1,))
+    assert found["merges"][0]["findings"]
 
 
 def test_retag(documents: Documents, tmp_path: Path) -> None:
@@ -154,20 +180,20 @@ def test_models(documents: Documents, tmp_path: Path) -> None:
     documents.check("quantize", "quantize", model, tmp_path / "out.gguf", "Q8_A8", "--work", work)
     first, second = tmp_path / "first.json", tmp_path / "second.json"
     plain = ("--rounds", "3", "--types", "F16,Q8_A8")
-    line = ("evaluate", model, "--text", text, "--work", work, *plain)
+    line = ("evaluate", "run", model, "--text", text, "--work", work, *plain)
     assert documents.check("evaluate", *line, "-o", first, codes=(0, 1))["verdicts"]
     documents.check("evaluate", *line, "--require", "none", "-o", second)
-    documents.check("evaluate-compare", "evaluate", "--compare", first, second)
-    documents.check("evaluate-show", "evaluate", "--show", first, second, "--require", "none")
+    documents.check("evaluate-compare", "evaluate", "compare", first, second)
+    documents.check("evaluate-show", "evaluate", "show", first, second, "--require", "none")
     grid = tmp_path / "grid.toml"
     grid.write_text(
         f'bin = "{folder}"\ntext = "text.txt"\nrounds = 2\ntypes = "F16,Q8_A8"\n[[model]]\npath = "tiny.gguf"\n',
         encoding="utf-8",
     )
-    documents.check("evaluate-list", "evaluate", "--manifest", grid, "--list")
-    documents.check("evaluate-grid", "evaluate", "--manifest", grid, "--results", tmp_path / "results")
+    documents.check("evaluate-list", "evaluate", "grid", grid, "--list")
+    documents.check("evaluate-grid", "evaluate", "grid", grid, "--results", tmp_path / "results")
 
 
 def test_outputs_that_are_there(documents: Documents, tmp_path: Path) -> None:
     paths = four(tmp_path, OLD, Q_PPL, TABLE, Q_TABLE)
-    documents.check("evaluate", "evaluate", "--from-files", *paths, codes=(0, 1))
+    documents.check("evaluate", "evaluate", "from-files", *paths, codes=(0, 1))

@@ -10,7 +10,8 @@ import pytest
 
 from patcher import cli
 from patcher.base.errors import UsageError
-from patcher.drift import Drift, _halved, drift, paths_of, verdicts
+from patcher.drift import Drift, drift, paths_of, verdicts
+from patcher.drift.halving import halved, near
 from patcher.drift.picture import svg
 from patcher.engine.patchset import PatchSet, load
 from patcher.engine.plan import State
@@ -20,7 +21,7 @@ from patcher.git.history import commits, hunks
 from tests.conftest import git
 
 PATCHSET = load()
-EXISTING = 30  # files that the edits change, the new ones left out
+EXISTING = 32  # files that the edits change, the new ones left out
 OPS = "ggml/src/ggml-cpu/ops.cpp"
 
 
@@ -189,6 +190,54 @@ def test_the_break_is_found_though_history_begins_unfit(fits: list[int]) -> None
         asked.append(position)
         return position not in fits
 
-    assert _halved(refused, 7) == (6, 7)
-    assert _halved(lambda position: True, 7) is None
+    assert halved(refused, 7) == (6, 7)
+    assert halved(lambda position: True, 7) is None
     assert len(set(asked)) <= 4
+
+
+def test_what_was_good_for_a_short_while_is_found_between_the_steps() -> None:
+    """Positions 0 to 8; steps from the newest ask about 7, 6, 4 and 0."""
+    assert halved(lambda position: position != 5, 8) is None
+    assert near(lambda position: position != 5, 8, range(8)) == (5, 6)
+    assert near(lambda position: True, 8, range(8)) is None
+
+
+def test_what_the_tree_has_decided_holds_for_its_history(
+    mini_repo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = "void quantize_row_q8_a8_ref(const double * x, void * y, int64_t k) {\n}\n\nbool ggml_validate"
+    commit(mini_repo, "their own", "ggml/src/ggml-quants.c", "bool ggml_validate", theirs)
+    commit(mini_repo, "more of it")
+    found = drift(mini_repo, PATCHSET)
+    assert [[one.edit for one in revision.conflicts] for revision in found.revisions[1:]] == [
+        ["quantize-row-ref"]
+    ] * 2
+    record = '[q8a8-patch]\nformat = 1\n\n[q8_a8]\ntool = "0.1.0"\nkeep = ["quantize-row-ref"]\n'
+    (mini_repo / ".q8a8-patch.toml").write_text(record, encoding="utf-8")
+    for bisect in (False, True):
+        assert not any(one.conflicts for one in drift(mini_repo, PATCHSET, bisect=bisect).revisions)
+    assert drift(mini_repo, PATCHSET, refs=("HEAD~1",)).revisions[0].state == "ok"
+    commit(mini_repo, "the record")
+    bare = mini_repo.parent / "bare.git"
+    git(mini_repo, "clone", "-q", "--bare", ".", str(bare))
+    assert drift(bare, PATCHSET).revisions[-1].state == "ok"
+    (mini_repo / ".q8a8-patch.toml").write_text("[q8_a8", encoding="utf-8")
+    assert cli.run(["drift", str(mini_repo)]) == 2
+    assert ".q8a8-patch.toml: looked for TOML, found none" in capsys.readouterr().err
+
+
+def test_ggml_without_llama_is_judged_by_what_goes_there(
+    mini_repo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = len(drift(mini_repo, PATCHSET).revisions[-1].conflicts)
+    git(mini_repo, "rm", "-rqf", "include", "src", "common", "tools", "tests", "gguf-py", "conversion")
+    git(mini_repo, "rm", "-qf", "convert_hf_to_gguf.py", "convert_lora_to_gguf.py")
+    commit(mini_repo, "ggml alone")
+    assert cli.run(["drift", str(mini_repo), "--refs", "HEAD"]) == whole == 0
+    assert "ggml without llama; " in capsys.readouterr().err
+    git(mini_repo, "rm", "-rqf", "ggml/src/ggml-cpu")
+    commit(mini_repo, "of the old days")
+    assert cli.run(["drift", str(mini_repo)]) == 3
+    said = capsys.readouterr().err
+    assert "from before November 2024" in said
+    assert said.count("\n") == 1

@@ -114,7 +114,7 @@ def test_quick_is_said_by_its_settings(
     tmp_path: Path, models: list[Model], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "text.txt").write_text("words " * 250, encoding="utf-8")
-    line = ["evaluate", str(tmp_path / "tiny.gguf"), "--text", str(tmp_path / "text.txt"), "--bin"]
+    line = ["evaluate", "run", str(tmp_path / "tiny.gguf"), "--text", str(tmp_path / "text.txt"), "--bin"]
     line += [str(tmp_path / "bin"), "--types", "F16,Q8_A8", "--quick", "--json", "--require", "none"]
     assert cli.run(line) == ExitCode.OK
     captured = capsys.readouterr()
@@ -141,7 +141,16 @@ def test_what_can_t_be_measured_is_said_before_anything_runs(
     folder = fake_programs(tmp_path / "bin")
     (tmp_path / "text.txt").write_text(text, encoding="utf-8")
     model = write_gguf(tmp_path / "tiny.gguf", "F16")
-    line = ["evaluate", str(model), "--text", str(tmp_path / "text.txt"), "--bin", str(folder), *options]
+    line = [
+        "evaluate",
+        "run",
+        str(model),
+        "--text",
+        str(tmp_path / "text.txt"),
+        "--bin",
+        str(folder),
+        *options,
+    ]
     assert cli.run(line) == ExitCode.USAGE
     assert re.search(said, capsys.readouterr().err)
     assert calls(folder) == []

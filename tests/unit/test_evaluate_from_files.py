@@ -109,7 +109,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path, contents: tuple[str,
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = [str(path) for path in four(tmp_path, OLD, Q_PPL, TABLE, Q_TABLE)]
     page = tmp_path / "page.html"
-    assert cli.run(["evaluate", "--from-files", *paths, "--json", "--html", str(page)]) == ExitCode.FINDINGS
+    assert cli.run(["evaluate", "from-files", *paths, "--json", "--html", str(page)]) == ExitCode.FINDINGS
     captured = capsys.readouterr()
     found = json.loads(captured.out)
     kept = {entry["require"]: entry["kept"] for entry in found["verdicts"]}
@@ -123,7 +123,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert captured.err.count("not kept:") == 2
     assert "<svg" in page.read_text(encoding="utf-8")
     require = ["--require", "size<=0.54,tg>=1.4"]
-    assert cli.run(["evaluate", "--from-files", *paths, *require]) == ExitCode.OK
+    assert cli.run(["evaluate", "from-files", *paths, *require]) == ExitCode.OK
     assert "1.407x" in capsys.readouterr().out
 
 
@@ -133,7 +133,7 @@ def test_a_tree_to_cross_build_that_is_not_there(
     monkeypatch.chdir(tmp_path)
     model, text = write_gguf(tmp_path / "tiny.gguf", "F16"), tmp_path / "text.txt"
     text.write_text("words", encoding="utf-8")
-    line = ["evaluate", str(model), "--cross", "aarch64", "--work", "none"]
+    line = ["evaluate", "run", str(model), "--cross", "aarch64", "--work", "none"]
     assert cli.run(line) == ExitCode.USAGE
     assert "--cross: looked for --text, found none" in capsys.readouterr().err
     assert cli.run([*line, "--text", str(text)]) == ExitCode.USAGE
@@ -145,30 +145,42 @@ def test_a_tree_to_cross_build_that_is_not_there(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--from-files"], "found none"),
-        (["--from-files", "none.txt", "none2.txt"], "none.txt"),
+        (["from-files"], "found none"),
+        (["from-files", "none.txt", "none2.txt"], "none.txt"),
         (["--from-files", "--compare"], "choose one"),
-        (["--compare", "a.json"], "two JSON documents, found 1"),
-        ([], "looked for one MODEL.gguf, found 0"),
-        (["none.gguf"], "none.gguf: looked for a GGUF model, found none; name one, or try"),
-        (["--manifest", "none.toml"], "none.toml: looked for a manifest"),
-        (["x.gguf", "--types", "Q8_0,Q8_0"], "--types: Q8_0 is named twice"),
+        (["compare", "a.json"], "two JSON documents, found 1"),
+        (["run"], "looked for one MODEL.gguf, found 0"),
+        (["run", "none.gguf"], "none.gguf: looked for a GGUF model, found none; name one, or try"),
+        (["grid", "none.toml"], "none.toml: looked for a manifest"),
+        (["run", "x.gguf", "--types", "Q8_0,Q8_0"], "--types: Q8_0 is named twice"),
         (
-            ["--demo", "--subject", "Q9"],
+            ["run", "--demo", "--subject", "Q9"],
             "--subject Q9: is not among the types F16, Q8_0, Q8_A8, Q8_A8+smooth",
         ),
-        (["--demo", "--baseline", "F32"], "--baseline F32: is not among the types; add it to --types"),
-        (["--demo", "--text", "none.txt"], "none.txt: looked for a text, found none; name a plain text file"),
-        (["--demo", "--calibration", "none.txt"], "none.txt: looked for a text, found none; name a plain"),
-        (["x.gguf", "--cross", "aarch64", "--subject", "Q9"], "--subject Q9: is not among the types"),
-        (["--demo", "x.gguf"], "--demo: takes no MODEL"),
-        (["--demo", "x.gguf", "--cross", "aarch64"], "--demo: takes no MODEL"),
-        (["--from-files", "a", "b", "--cross", "aarch64"], "--from-files and --cross: choose one"),
-        (["--manifest", "a", "--cross", "aarch64"], "--manifest and --cross: choose one"),
-        (["--cross", "aarch64"], "looked for one MODEL.gguf, found 0"),
-        (["x.gguf", "--depths", "a"], "numbers like 1,2,4"),
-        (["x.gguf", "--require", "fast"], "--require 'fast'"),
-        (["x.gguf", "--html", "/no/such/folder/x.html"], "can't be written: looked for the folder"),
+        (["run", "--demo", "--baseline", "F32"], "--baseline F32: is not among the types; add it to --types"),
+        (
+            ["run", "--demo", "--text", "none.txt"],
+            "none.txt: looked for a text, found none; name a plain text file",
+        ),
+        (
+            ["run", "--demo", "--calibration", "none.txt"],
+            "none.txt: looked for a text, found none; name a plain",
+        ),
+        (["run", "x.gguf", "--cross", "aarch64", "--subject", "Q9"], "--subject Q9: is not among the types"),
+        (["run", "--demo", "x.gguf"], "--demo: takes no MODEL"),
+        (["run", "--demo", "x.gguf", "--cross", "aarch64"], "--demo: takes no MODEL"),
+        (["from-files", "a", "b", "--cross", "aarch64"], "No such option"),
+        (["compare", "a", "b", "--types", "F16", "--rounds", "9"], "No such option"),
+        (["run", "--cross", "aarch64"], "looked for one MODEL.gguf, found 0"),
+        (["run", "x.gguf", "--depths", "a"], "numbers like 1,2,4"),
+        (
+            ["run", "x.gguf", "--cross", "aarch64", "--rounds", "9", "--quick"],
+            "--quick, --rounds would change nothing",
+        ),
+        (["grid", "a", "--scheduler", "tcp://x"], "--scheduler: is Dask's; add --executor dask"),
+        (["shwo", "a.json"], "No such command 'shwo'. Did you mean 'show'?"),
+        (["run", "x.gguf", "--require", "fast"], "--require 'fast'"),
+        (["run", "x.gguf", "--html", "/no/such/folder/x.html"], "can't be written: looked for the folder"),
     ],
 )
 def test_wrong_usage_is_one_line(

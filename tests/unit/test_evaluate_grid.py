@@ -130,7 +130,7 @@ def test_the_command_runs_a_grid(
     monkeypatch.setenv("Q8A8_PATCH_CACHE", str(tmp_path / "cache"))
     folder = fake_programs(tmp_path / "bin")
     manifest.write_text(f'bin = "{folder}"\n' + MANIFEST, encoding="utf-8")
-    line = ["evaluate", "--manifest", str(manifest), "--results", str(tmp_path / "results"), "--json"]
+    line = ["evaluate", "grid", str(manifest), "--results", str(tmp_path / "results"), "--json"]
     assert cli.run([*line, "--list"]) == ExitCode.OK
     matrix = json.loads(capsys.readouterr().out)["include"]
     assert [entry["name"] for entry in matrix] == ["one", "second"]

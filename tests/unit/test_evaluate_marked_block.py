@@ -118,7 +118,7 @@ def test_the_command_renews_a_page(
 ) -> None:
     place, document = page(tmp_path, PAGE), tmp_path / "a.json"
     outputs.write(report, [], outputs.Files(json=document))
-    line = ["evaluate", "--show", str(document), "--into", str(place)]
+    line = ["evaluate", "show", str(document), "--into", str(place)]
     assert cli.run(line) == ExitCode.OK
     assert "**yes**" in place.read_text(encoding="utf-8")
     assert f"written   {place}" in capsys.readouterr().err
@@ -129,8 +129,7 @@ def test_the_command_renews_a_page(
     assert said.err.count("\n") == 1
     assert "put <!-- evaluate x86_64 --> and <!-- /evaluate x86_64 --> on lines of their own" in said.err
     assert (
-        cli.run(["evaluate", "--compare", str(document), str(document), "--into", str(place)])
-        == ExitCode.USAGE
+        cli.run(["evaluate", "compare", str(document), str(document), "--into", str(place)]) == ExitCode.USAGE
     )
 
 

@@ -216,7 +216,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     fake_programs(tmp_path / "bin")
     asked = request(tmp_path)
     line = [
-        "evaluate", str(asked.model), "--text", str(asked.text), "--bin", str(tmp_path / "bin"), "--rounds", "3",
+        "evaluate", "run", str(asked.model), "--text", str(asked.text), "--bin", str(tmp_path / "bin"), "--rounds", "3",
         "--types", "F16,Q8_A8", "--json", "-o", str(tmp_path / "a.json"),
     ]  # fmt: skip
     assert cli.run([*line, "--require", "size<=0.8,ppl<=1.007,pp>=1.41,tg>=1.41,ttft<=0.54"]) == ExitCode.OK

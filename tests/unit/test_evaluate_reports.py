@@ -47,6 +47,9 @@ def test_the_document_keeps_the_contract() -> None:
         300.0,
         1.7,
     )
+    assert ours["peak_rss_bytes"] == 560.0
+    kept = {entry["metric"]: entry["verdict"] for entry in found["verdicts"]}
+    assert kept["rss"] == "yes"
     again = Report.from_document(json.loads(json.dumps(found)), "x")
     assert again == report
 
@@ -54,7 +57,7 @@ def test_the_document_keeps_the_contract() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"models": 3}, "evaluate --json"),
+        ({"models": 3}, "evaluate run --json"),
         ({"models": []}, "not among its models"),
         ({"baseline": "F32"}, "not among its models"),
         ({"version": 99}, "version 99"),
@@ -105,8 +108,8 @@ def test_the_page_is_self_contained_and_whole() -> None:
     assert "@import" not in page
     titles = re.findall(r"<h3>([^<]+)</h3>", page)
     assert titles == [
-        "File size", "Prompt speed", "Decode speed", "Time to first token", "Perplexity", "Perplexity against F16",
-        "KL divergence from F16", "Decode speed against accuracy", "Prompt speed against accuracy",
+        "File size", "Prompt speed", "Decode speed", "Time to first token", "Peak memory", "Perplexity",
+        "Perplexity against F16", "KL divergence from F16", "Decode speed against accuracy", "Prompt speed against accuracy",
     ]  # fmt: skip
     assert names.count("svg") == len(titles)
     for picture in re.findall(r"<svg.*?</svg>", page, re.DOTALL):
@@ -146,6 +149,9 @@ def test_markdown_and_terminal_have_every_figure() -> None:
             "0.00100 ±0.00010",
             "at most 0.54x",
             "-47 %",
+            "560 B",
+            "0.528x",
+            "at most 0.56x",
         ):
             assert figure in text, figure
 
@@ -163,8 +169,8 @@ def test_the_answer_is_a_row_a_promise_and_a_column_a_type() -> None:
     assert made[4].endswith("| not measured: **no** |")
     assert made[-1] == "Tiny, 2 chunks of 64 tokens of t.txt, a processor, by `q8a8-patch evaluate x.gguf`."
     assert verdict_table.summary(verdicts)[1] == (
-        "Q8_A8: yes to 1 of 5; no: ppl<=1.007 (1.0200x), pp>=1.41 (not measured), tg>=1.41 (not measured), "
-        "ttft<=0.54 (not measured)"
+        "Q8_A8: yes to 1 of 6; no: ppl<=1.007 (1.0200x), pp>=1.41 (not measured), tg>=1.41 (not measured), "
+        "ttft<=0.54 (not measured), rss<=0.56 (not measured)"
     )
 
 
@@ -282,7 +288,7 @@ def test_the_command_compares(
     first.write_text(json.dumps(small_report().document()), encoding="utf-8")
     second.write_text(json.dumps(small_report(bytes=400).document()), encoding="utf-8")
     out = tmp_path / "out.md"
-    line = ["evaluate", "--compare", str(first), str(second)]
+    line = ["evaluate", "compare", str(first), str(second)]
     assert cli.run([*line, "--json", "--markdown", str(out)]) == ExitCode.OK
     found = {
         (item["type"], item["metric"]): item for item in json.loads(capsys.readouterr().out)["differences"]
@@ -327,16 +333,16 @@ def test_reports_are_shown_again(tmp_path: Path, capsys: pytest.CaptureFixture[s
     first.parent.mkdir()
     first.write_text(json.dumps(small_report().document()), encoding="utf-8")
     page, table = tmp_path / "a.html", tmp_path / "a.md"
-    line = ["evaluate", "--show", str(first)]
+    line = ["evaluate", "show", str(first)]
     assert cli.run([*line, "--html", str(page), "--markdown", str(table)]) == ExitCode.OK
-    assert "Q8_A8: yes to 5 of 5" in capsys.readouterr().out
+    assert "Q8_A8: yes to 6 of 6" in capsys.readouterr().out
     assert "<svg" in page.read_text(encoding="utf-8")
     assert cli.run([*line, "--require", "pp>=4"]) == ExitCode.FINDINGS
     assert "not kept: Q8_A8: pp>=4, measured 3.000x" in capsys.readouterr().err
     other = small_report(bytes=900)
     other.title = "Large"
     (first.parent / "two.json").write_text(json.dumps(other.document()), encoding="utf-8")
-    many = ["evaluate", "--show", str(first.parent), "--markdown", str(table), "--json"]
+    many = ["evaluate", "show", str(first.parent), "--markdown", str(table), "--json"]
     assert cli.run(many) == ExitCode.FINDINGS
     found = json.loads(capsys.readouterr().out)["reports"]
     assert [(item["title"], item["verdicts"][0]["kept"]) for item in found] == [
@@ -344,8 +350,8 @@ def test_reports_are_shown_again(tmp_path: Path, capsys: pytest.CaptureFixture[s
         ("Large", False),
     ]
     assert "| Large | Q8_A8 | 0.900x |" in table.read_text(encoding="utf-8")
-    assert "| 4 of 5 |" in table.read_text(encoding="utf-8")
+    assert "| 5 of 6 |" in table.read_text(encoding="utf-8")
     (first.parent / "three.json").write_text("{}", encoding="utf-8")
     assert cli.run(many) == ExitCode.USAGE
     assert "three.json: looked for a document" in capsys.readouterr().err
-    assert cli.run(["evaluate", "--show", str(tmp_path / "path")]) == ExitCode.USAGE
+    assert cli.run(["evaluate", "show", str(tmp_path / "path")]) == ExitCode.USAGE

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from patcher import cli
 from patcher import git as patcher_git
 from patcher.base.errors import ConflictError, TreeChangedError, UsageError
 from patcher.engine import export, transaction
@@ -55,6 +56,27 @@ def test_the_same_bytes_whatever_the_user_has_set(mini_repo: Path, tmp_path: Pat
     transaction.apply(WorkTree(mini_repo), PATCHSET)  # the work tree does not matter, commits do
     _, patches = export.export(mini_repo, "HEAD", PATCHSET, tmp_path / "two")
     assert {path.name: path.read_bytes() for path in patches} == plain
+
+
+def test_what_was_decided_for_the_tree_is_so_in_the_series(
+    mini_repo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quants = mini_repo / "ggml/src/ggml-quants.c"
+    theirs = "void quantize_row_q8_a8_ref(const double * x, void * y, int64_t k) {\n}\n\nbool ggml_validate"
+    header = mini_repo / "ggml/include/ggml.h"
+    quants.write_text(quants.read_text().replace("bool ggml_validate", theirs))
+    header.write_text(header.read_text().replace("GGML_TYPE_Q2_0    = 42", "GGML_TYPE_Q8_A8 = 77"))
+    git(mini_repo, "commit", "-qam", "half done")
+    series = tmp_path / "series"
+    assert cli.run(["export", str(mini_repo), "-o", str(series)]) == 3
+    decided = ["--adopt-id", "--keep", "quantize-row-ref", "--without", "gguf-py"]
+    assert cli.run(["apply", str(mini_repo), *decided]) == 0
+    wanted = {path: data for path, data in snapshot(mini_repo).items() if path != PLACE}
+    capsys.readouterr()
+    assert cli.run(["export", str(mini_repo), "-o", str(series)]) == 0, capsys.readouterr().err
+    git(mini_repo, "stash", "-qu")
+    git(mini_repo, "am", "-q", *map(str, sorted(series.iterdir())))
+    assert {path: data for path, data in snapshot(mini_repo).items() if path != PLACE} == wanted
 
 
 def test_a_vendored_tree(mini_repo: Path, tmp_path: Path) -> None:

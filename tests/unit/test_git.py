@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from patcher import git as patcher_git
 from patcher.base.errors import SourceError, UsageError
 from patcher.engine.records_folder import place_of
+from patcher.git import process, repository
 from tests.conftest import git, snapshot
 
 AUTHOR = ("Somebody Else", "somebody@localhost")
@@ -589,3 +591,24 @@ def test_a_fork_asks_a_git_of_its_own(repo: Path) -> None:
         ours = [patcher_git.read_blob(repo, blob) for blob in blobs] * 4
         assert asked.get(timeout=60) == ours == list(blobs.values()) * 4
     assert patcher_git.read_blob(repo, first) == blobs[first]
+
+
+def test_what_stops_git_before_it_looks_is_said_with_its_remedy(
+    repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Git asks who owns a repository; ours, in which the stranger's objects are links, is always our own."""
+    with pytest.raises(UsageError, match="git: fatal: detected dubious ownership in repository at") as caught:
+        process.run(repo, "status", own=True, env={"GIT_TEST_ASSUME_DIFFERENT_OWNER": "1"})
+    assert caught.value.hint == f"git config --global --add safe.directory {repo}"
+    with pytest.raises(UsageError, match="looked for the commit nope, found none"):
+        patcher_git.resolve(repo, "nope")
+    real = process.complete
+
+    def refusing(*arguments: Any, **keywords: Any) -> tuple[int, bytes, bytes]:
+        env = {"GIT_DIR": str(repo / "nowhere")}
+        return real(*arguments, own=True, env=env)
+
+    monkeypatch.setattr(repository, "complete", refusing)
+    for look in (patcher_git.head, patcher_git.base):  # None would say that there is no commit
+        with pytest.raises(UsageError, match="git: fatal: not a git repository"):
+            look(repo)

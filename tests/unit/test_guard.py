@@ -19,6 +19,13 @@ def static(source: Path, *, expect: str = "auto", fail_on: str = "error") -> Jud
     return check(CheckRequest(str(source), static=True, expect=expect, fail_on=fail_on))
 
 
+@pytest.fixture(autouse=True)
+def no_pull_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check that runs for a pull request audits its merges; these repositories are none of it."""
+    for name in ("GITHUB_BASE_REF", "CI_MERGE_REQUEST_DIFF_BASE_SHA"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture
 def carried(mini_repo: Path) -> Path:
     """The small tree with the type, committed by its owner."""

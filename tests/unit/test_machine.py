@@ -41,4 +41,5 @@ def test_a_system_that_does_not_tell(monkeypatch: pytest.MonkeyPatch, error: typ
         raise error
 
     monkeypatch.setattr(Path, "read_text", refuse)
+    monkeypatch.setitem(sys.modules, "psutil", None)  # nobody else to ask
     assert machine.others_share() is None

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from patcher.base.errors import UsageError
-from patcher.model.calibrate import CalibrationRequest, calibrate, find_tool, merge
 from patcher.model.gguf import GgufError
 from patcher.model.gguf_format import ValueType
 from patcher.model.gguf_writer import make_value
 from patcher.model.model_file import model_hash, open_model
 from patcher.model.stats import check_belongs, open_stats
+from patcher.programs.q8a8_stats import CalibrationRequest, calibrate, find_tool, merge
 from tests.tiny_models import stats_metadata, write_gguf, write_model
 
 RNG = np.random.default_rng(5)

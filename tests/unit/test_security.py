@@ -208,7 +208,7 @@ LINES = "x\n::add-mask::y\r##[group]z\u2028\x1b[2J\u202e"
 
 @pytest.mark.parametrize(
     "arguments",
-    [["status"], ["apply"], ["revert"], ["diff"], ["build"], ["audit"], ["drift"], ["verify-symbols"], ["evaluate"],
+    [["status"], ["apply"], ["revert"], ["diff"], ["build"], ["audit"], ["drift"], ["verify-symbols"], ["evaluate", "-q"], ["evaluate", "run"],
      ["export", "-o"], ["gguf"], ["calibrate"], ["fetch", "--source"], ["guard", "check", "--source"],
      ["apply", "--type"], ["status", "--no-such"], ["verify-symbols", "--ignore"], ["smooth"], ["quantize"], ["type"]],
 )  # fmt: skip

@@ -75,9 +75,9 @@ def test_what_is_no_place(tmp_path: Path) -> None:
         ("guard", "check", "--source", "TREE", "--summary", "OUT"),
         ("guard", "watch", "--upstream", "TREE", "--summary", "OUT"),
         ("verify-symbols", "TREE", "--write-baseline", "OUT"),
-        ("evaluate", "TREE/model.gguf", "--text", "TREE/text.txt", "--html", "OUT"),
-        ("evaluate", "TREE/model.gguf", "--text", "TREE/text.txt", "--markdown", "OUT"),
-        ("evaluate", "TREE/model.gguf", "--text", "TREE/text.txt", "--output-json", "OUT"),
+        ("evaluate", "run", "TREE/model.gguf", "--text", "TREE/text.txt", "--html", "OUT"),
+        ("evaluate", "run", "TREE/model.gguf", "--text", "TREE/text.txt", "--markdown", "OUT"),
+        ("evaluate", "run", "TREE/model.gguf", "--text", "TREE/text.txt", "--output-json", "OUT"),
     ],
     ids=lambda arguments: f"{arguments[0]} {arguments[-2]}",
 )

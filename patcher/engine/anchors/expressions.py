@@ -86,7 +86,7 @@ COMPARISON = AnchorKind(
     "comparison",
     comparison,
     Language.C,
-    hangs_on=lambda at: rf"(?<== ){at['right']}\b",
+    hangs_on=lambda at: rf"(?<=[=<] ){at['right']}\b",
     bodies=lambda at: [Wanted((*at["owners"], *at.get("maybe", ())), (at["right"],))],
     patterns=("ours", "left", "then"),
     shows="owners",

@@ -60,7 +60,7 @@ def compare(first: Report, second: Report) -> tuple[list[Difference], list[str]]
                 found.append(Difference(model.type, metric, before, after, ratio))
     if not found:
         types = [", ".join(model.type for model in report.models) for report in (first, second)]
-        raise UsageError(f"--compare: the reports have no type in common ({types[0]} and {types[1]})")
+        raise UsageError(f"evaluate compare: the reports have no type in common ({types[0]} and {types[1]})")
     return found, _notes(first, second)
 
 

@@ -1,4 +1,4 @@
-"""``evaluate --cross``: models made here, run under the emulator, reported like any other evaluation."""
+"""``evaluate run --cross``: models made here, run under the emulator, reported like any other evaluation."""
 
 from __future__ import annotations
 

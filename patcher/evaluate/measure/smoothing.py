@@ -39,16 +39,16 @@ def smooth(
 ) -> Path:
     """Write the smoothed model of ``source`` to ``destination``, in as many parts; the first one's path.
 
-    A run that was stopped goes on. Raises what :func:`patcher.model.calibrate.calibrate` and
+    A run that was stopped goes on. Raises what :func:`patcher.programs.q8a8_stats.calibrate` and
     :func:`patcher.model.smooth.smooth` raise.
     """
-    from patcher.model import calibrate
     from patcher.model import smooth as smoothing
     from patcher.model.choose import Strength
+    from patcher.programs import q8a8_stats
 
     stats = destination.with_suffix(".stats")
-    tool = calibrate.find_tool(programs.folder)
-    calibrate.calibrate(
-        calibrate.CalibrationRequest(tool, source, calibration, stats, chunks=CHUNKS), reporter
+    tool = q8a8_stats.find_tool(programs.folder)
+    q8a8_stats.calibrate(
+        q8a8_stats.CalibrationRequest(tool, source, calibration, stats, chunks=CHUNKS), reporter
     )
     return smoothing.smooth(source, stats, destination, Strength(), force=True, reporter=reporter).outputs[0]

@@ -15,7 +15,7 @@ from patcher.evaluate.judge.thresholds import Requirement, Verdict
 from patcher.evaluate.report import figures
 from patcher.evaluate.result import Report
 
-_SHOWN = ("size", "ppl", "pp", "tg", "ttft")
+_SHOWN = ("size", "ppl", "pp", "tg", "ttft", "rss")
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ def find(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         inside = sorted(path.glob("*.json")) if path.is_dir() else [path]
         if not inside:
-            raise UsageError(f"{path}: looked for documents of 'evaluate --json', found none")
+            raise UsageError(f"{path}: looked for documents of 'evaluate run --json', found none")
         found += inside
     if not found:
-        raise UsageError("--show: looked for documents of 'evaluate --json', found none")
+        raise UsageError("evaluate show: looked for documents of 'evaluate run --json', found none")
     return found
 
 

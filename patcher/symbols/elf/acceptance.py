@@ -10,6 +10,7 @@ import struct
 from pathlib import Path
 from typing import NamedTuple
 
+from patcher.base import system
 from patcher.symbols.elf.constants import EM_ARM, ET_DYN, ET_EXEC, MAGIC
 from patcher.symbols.elf.identity import Abi, identify
 
@@ -35,7 +36,7 @@ class Start(NamedTuple):
 def start_of(path: Path | str) -> Start | None:
     """The start of the file at ``path``; None where a loader finds nothing that it may open there."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        handle = os.open(path, system.READ)
     except ValueError:
         return None
     except OSError as failed:

@@ -7,6 +7,7 @@ import stat
 import struct
 from pathlib import Path
 
+from patcher.base import system
 from patcher.symbols.elf.constants import EM_ARM, EM_MIPS, EM_PPC64, MAGIC
 
 Abi = tuple[int, bool, int, int]  # bits, little endian, machine, and what of e_flags sets ABIs apart
@@ -20,7 +21,7 @@ _ABI_FLAGS = {EM_MIPS: 0x20, EM_PPC64: 0x3, EM_ARM: 0x0}
 def head(path: Path | str, size: int = 64) -> bytes:
     """The first bytes of a regular file; nothing of a FIFO, a device, or what can't be read."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        handle = os.open(path, system.READ)
     except (OSError, ValueError):
         return b""
     try:

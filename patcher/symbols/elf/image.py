@@ -8,6 +8,7 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from patcher.base import system
 from patcher.base.errors import UsageError
 from patcher.symbols.elf.constants import MAGIC, PN_XNUM, PT_DYNAMIC, PT_INTERP, PT_LOAD
 from patcher.symbols.elf.identity import Abi, identify
@@ -47,13 +48,13 @@ class Image:
     def __init__(self, path: Path, start: int = 0, size: int | None = None) -> None:
         self.path, self._start = path, start
         # without O_NONBLOCK, a FIFO of the right name would hold us for ever
-        self._handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._handle = os.open(path, system.READ)
         try:
             status = os.fstat(self._handle)
             if not stat.S_ISREG(status.st_mode):
                 raise self.fail("not a regular file")
             self.size = max(0, min(status.st_size - start, status.st_size if size is None else size))
-            self._first = os.pread(self._handle, min(FIRST, self.size), start)
+            self._first = system.read_at(self._handle, min(FIRST, self.size), start)
             self._window, self._window_at = b"", 0
             self._header()
         except BaseException:
@@ -82,15 +83,15 @@ class Image:
             at = offset - self._window_at
             if at < 0 or at + size > len(self._window):
                 self._window, self._window_at, at = (
-                    os.pread(self._handle, WINDOW, self._start + offset),
+                    system.read_at(self._handle, WINDOW, self._start + offset),
                     offset,
                     0,
                 )
             if at + size <= len(self._window):
                 return self._window[at : at + size]
-        data = os.pread(self._handle, size, self._start + offset)
+        data = system.read_at(self._handle, size, self._start + offset)
         while len(data) < size:  # Linux reads at most 2 GB at once
-            more = os.pread(self._handle, size - len(data), self._start + offset + len(data))
+            more = system.read_at(self._handle, size - len(data), self._start + offset + len(data))
             if not more:
                 raise self.fail(f"bytes {offset} to {offset + size} can't be read")
             data += more

@@ -1,7 +1,7 @@
 // The buffer type as llama.cpp meets it, through ggml's public interface:
 //   c++ -std=c++17 -O2 -I <tree>/ggml/include test_q8_a8_backend.cpp -L <build>/bin -lggml -lggml-base [-lggml-cpu]
 // MUL_MAT, MUL_MAT_ID and GET_ROWS of packed weights against sums in exact integers, for 1 to 16 threads; tensors set and
-// got in parts; inputs that are no numbers; views that are part of what is packed, and every operator that must not be
+// got in parts; pages of a mapped file given back, and of nobody else; inputs that are no numbers; views that are part of what is packed, and every operator that must not be
 // computed with it. Exit code 0: all held; 1: the first that didn't is named; 77: this machine's
 // build has no such buffer type. Argument: the seed.
 
@@ -20,6 +20,7 @@
 #include <string>
 #include <vector>
 
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -256,6 +257,93 @@ static void parts_of_a_tensor(ggml_backend_buffer_type_t buft, ggml_type type) {
 }
 
 // where Q8_0 gives no number, neither does this; where the input is zero or denormal, both give zero or next to it
+// how many pages of such memory this process has mapped in, as the kernel says; -1 where it doesn't
+static long resident_pages(const void * data) {
+    FILE * file = fopen("/proc/self/smaps", "r");
+    if (!file) {
+        return -1;
+    }
+    char line[512];
+    long kilobytes = -1;
+    for (bool is_it = false; fgets(line, sizeof(line), file);) {
+        uintptr_t begin, end;
+        if (sscanf(line, "%zx-%zx ", &begin, &end) == 2) {
+            is_it = begin <= (uintptr_t) data && (uintptr_t) data < end;
+        } else if (is_it && sscanf(line, "Rss: %ld kB", &kilobytes) == 1) {
+            break;
+        }
+    }
+    fclose(file);
+    return kilobytes < 0 ? -1 : kilobytes * 1024 / sysconf(_SC_PAGESIZE);
+}
+
+// What the loader does with a mapped file, from a place that is no page's begin; then memory of nobody's file.
+static void mapped_file(ggml_backend_buffer_type_t buft, ggml_type type) {
+    ggml_init_params params = { ggml_tensor_overhead() * 2, nullptr, true };
+    ggml_context *   ctx    = ggml_init(params);
+    ggml_tensor *    w      = ggml_new_tensor_3d(ctx, type, 1024, 1003, 7);
+    auto *           buffer = ggml_backend_alloc_ctx_tensors_from_buft(ctx, buft);
+    const size_t     size   = ggml_nbytes(w);
+    const size_t     offset = 4096 + 96;
+    const auto       wanted = quantized(type, random_floats(ggml_nelements(w)), 1024);
+
+    FILE *                  file = tmpfile();
+    const std::vector<char> before(offset, 1), after(100, 2);
+    if (!file || fwrite(before.data(), 1, offset, file) != offset || fwrite(wanted.data(), 1, size, file) != size ||
+        fwrite(after.data(), 1, after.size(), file) != after.size() || fflush(file) != 0) {
+        fail("no file of %zu bytes", size);
+    }
+    auto * mapping = (char *) mmap(nullptr, offset + size + after.size(), PROT_READ, MAP_SHARED, fileno(file), 0);
+    if (mapping == MAP_FAILED) {
+        fail("no mapping of %zu bytes", size);
+    }
+    std::vector<char> found(size);
+    const auto        same = [&](const char * when) {
+        ggml_backend_tensor_get(w, found.data(), 0, size);
+        if (memcmp(found.data(), wanted.data(), size) != 0) {
+            fail("%s: other weights", when);
+        }
+    };
+    for (const bool is_told : { false, true }) {
+        volatile char sum = 0;
+        for (size_t i = 0; i < size; i += 1024) {
+            sum = sum + mapping[offset + i]; // all its pages are there
+        }
+        const long all    = resident_pages(mapping);
+        w->op_params[1] = is_told ? 0x70616d6d : 0;
+        ggml_backend_tensor_set(w, mapping + offset, 0, size);
+        const long left = resident_pages(mapping);
+        same("from a mapping");
+        if (w->op_params[1] != 0) {
+            fail("who sets the weights next is taken for a mapped file");
+        }
+        if (all >= 0 && (is_told ? left > all / 20 : left < all)) {
+            fail("of %ld pages of the file %ld stay, told: %d", all, left, is_told);
+        }
+        if (memcmp(mapping + offset, wanted.data(), size) != 0 || mapping[offset - 1] != 1 || mapping[offset + size] != 2) {
+            fail("the file reads otherwise");
+        }
+    }
+    // memory whose pages would be zeros
+    auto * own = (char *) mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    memcpy(own, wanted.data(), size);
+    ggml_backend_tensor_set(w, own, 0, size);
+    same("from memory");
+    // a part of it first: the mark is for what comes next, and for nothing behind that
+    w->op_params[1] = 0x70616d6d;
+    ggml_backend_tensor_set(w, mapping + offset, 0, size / 2);
+    ggml_backend_tensor_set(w, own, 0, size);
+    same("in part, and from memory");
+    if (memcmp(own, wanted.data(), size) != 0) {
+        fail("memory was given back that was nobody's file");
+    }
+    munmap(own, size);
+    munmap(mapping, offset + size + after.size());
+    fclose(file);
+    ggml_backend_buffer_free(buffer);
+    ggml_free(ctx);
+}
+
 static void odd_inputs(ggml_backend_buffer_type_t buft, ggml_type type) {
     const shape s  = { GGML_OP_MUL_MAT, 64, 20, 1, 5, 1 };
     inputs      in = make_inputs(type, s);
@@ -501,6 +589,7 @@ int main(int argc, char ** argv) {
     }
     views(buft, type);
     parts_of_a_tensor(buft, type);
+    mapped_file(buft, type);
     odd_inputs(buft, type);
     printf("%s: %zu shapes\n", ggml_backend_buft_name(buft), shapes.size());
     return 0;

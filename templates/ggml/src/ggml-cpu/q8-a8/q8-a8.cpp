@@ -27,7 +27,7 @@
 #    include <thread>
 #endif
 
-#if defined(__linux__)
+#if defined(__linux__) || defined(__APPLE__)
 #    include <sys/mman.h>
 #    include <unistd.h>
 #endif
@@ -79,18 +79,50 @@ static bool is_whole(const ggml_tensor * t) {
 
 // ------------------------------------------------------------------------------------------------ buffer
 
+// Written by the loader into a weight's second op_param where the bytes that come next are a mapped file's. Elsewhere to
+// give pages back is to lose what they hold, so a number that nobody writes by chance.
+constexpr int32_t MAPPED = 0x70616d6d;
+
+// Bytes of a mapped file that are packed aren't read again: as long as their pages stay, the weights lie in memory twice.
+// Whole pages only; who reads one nevertheless gets it from the file.
+struct pages {
+    uintptr_t begin; // of those that are still there
+    bool      mapped;
+
+    static constexpr size_t STEP = 1 << 20; // so much is packed before what it was packed from goes
+
+    pages(const char * data, bool mapped) : begin((uintptr_t) data), mapped(mapped) {}
+
+    void give_back_until(const char * data) {
+#if defined(__linux__) || defined(__APPLE__)
+        static const uintptr_t page  = (uintptr_t) sysconf(_SC_PAGESIZE);
+        const uintptr_t        first = (begin + page - 1) / page * page;
+        const uintptr_t        end   = (uintptr_t) data / page * page;
+        if (mapped && first < end) {
+            (void) madvise((void *) first, end - first, MADV_DONTNEED); // not those that are locked
+            begin = end;
+        }
+#else
+        (void) data;
+#endif
+    }
+};
+
 // the panels of a tensor, counted through all its matrices: first to last of total
-static void pack_panels(const ggml_tensor * t, const char * data, int64_t first, int64_t last) {
+static void pack_panels(const ggml_tensor * t, const char * data, bool mapped, int64_t first, int64_t last) {
     const int64_t n      = t->ne[1];
     const size_t  row    = ggml_row_size(t->type, t->ne[0]);
     const int64_t panels = matrix_of(t, 0).panels();
+    const int64_t step   = mapped ? std::max<int64_t>(1, pages::STEP / (PANEL * row)) : panels;
 
+    pages pages(data + (first / panels * n + first % panels * PANEL) * row, mapped);
     while (first < last) {
         const int64_t i   = first / panels;
-        const int64_t end = std::min(last, (i + 1) * panels);
+        const int64_t end = std::min({ last, (i + 1) * panels, first + step });
         const int64_t r0  = (first - i * panels) * PANEL;
         const int64_t r1  = std::min((end - i * panels) * PANEL, n);
         pack(matrix_of(t, i), data + (i * n + r0) * row, r0, r1);
+        pages.give_back_until(data + (i * n + r1) * row);
         first = end;
     }
 }
@@ -122,6 +154,8 @@ static void copy_bytes(const ggml_tensor * t, char * get, const char * set, size
 }
 
 static void set_tensor(ggml_backend_buffer_t, ggml_tensor * t, const void * data, size_t offset, size_t size) {
+    const bool mapped = t->op_params[1] == MAPPED;
+    t->op_params[1]   = 0; // what is set another time is somebody's memory
     if (offset != 0 || size != ggml_nbytes(t)) {
         copy_bytes(t, nullptr, (const char *) data, offset, size);
         return;
@@ -138,14 +172,14 @@ static void set_tensor(ggml_backend_buffer_t, ggml_tensor * t, const void * data
     try {
         for (int64_t i = 1; i < count; i++) {
             const int64_t last = total * i / count;
-            threads.emplace_back(pack_panels, t, (const char *) data, first, last);
+            threads.emplace_back(pack_panels, t, (const char *) data, mapped, first, last);
             first = last;
         }
     } catch (const std::system_error &) {
         // no more threads to be had: what is left is done here
     }
 #endif
-    pack_panels(t, (const char *) data, first, total);
+    pack_panels(t, (const char *) data, mapped, first, total);
 #ifdef Q8_A8_THREADS
     for (auto & thread : threads) {
         thread.join();

@@ -1,21 +1,15 @@
-"""What ``q8a8-patch evaluate`` does in each of its modes."""
+"""What ``q8a8-patch evaluate run`` measures, here or under an emulator."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from patcher.base.console import Output
-from patcher.base.errors import ExitCode, UsageError
-from patcher.base.files import write_wanted
+from patcher.base.errors import UsageError
 
 if TYPE_CHECKING:
-    from patcher.evaluate.judge.thresholds import Requirement
-    from patcher.evaluate.report.outputs import Files
-    from patcher.evaluate.report.overview import Judged
     from patcher.evaluate.result import Report
 
 _CHUNKS, _ROUNDS, _GENERATE = 60, 5, 128
@@ -47,14 +41,6 @@ class Options:
     fresh: bool
     demo: bool
     cross: str | None
-    manifest: Path | None
-    results: Path
-    executor: str
-    workers: int
-    scheduler: str | None
-    only: tuple[str, ...]
-    list_jobs: bool
-    strict: bool  # --require was given
 
 
 def require_inputs(options: Options, subject: tuple[str, ...]) -> None:
@@ -136,107 +122,6 @@ def measure(options: Options, output: Output) -> Report:
     return report
 
 
-def compare_reports(options: Options, files: Files, output: Output) -> int:
-    """Two JSON documents side by side."""
-    from patcher.evaluate import result
-    from patcher.evaluate.judge import compare
-
-    if files.html is not None or files.into:
-        raise UsageError("--compare: has no --html and no --into", hint="use --markdown or -o")
-    if len(options.paths) != 2:
-        raise UsageError(f"--compare: looked for two JSON documents, found {len(options.paths)}")
-    first, second = (result.load(path) for path in options.paths)
-    found, notes = compare.compare(first, second)
-    names = (options.paths[0].stem, options.paths[1].stem)
-
-    def text() -> str:
-        from patcher.evaluate.report.terminal import differences
-
-        return differences(found, names, notes)
-
-    document = {
-        "first": str(options.paths[0]),
-        "second": str(options.paths[1]),
-        "machines": [first.machine, second.machine],
-        "differences": [item.document() for item in found],
-        "notes": notes,
-    }
-    if files.markdown is not None:
-        from patcher.evaluate.report.markdown import differences as as_markdown
-
-        write_wanted(files.markdown, as_markdown(found, names, notes))
-    if files.json is not None:
-        write_wanted(files.json, json.dumps(document, indent=1, ensure_ascii=False))
-    output.emit(document, text)
-    return ExitCode.OK
-
-
-def run_grid(
-    options: Options,
-    manifest: Path,
-    files: Files,
-    requirements: list[Requirement] | None,
-    subject: tuple[str, ...],
-    output: Output,
-) -> int:
-    """The jobs of a manifest, or a list of them; limits are shown, and count where they were asked for."""
-    from patcher.evaluate import grid
-    from patcher.evaluate.report import overview
-
-    if files.html is not None or files.into:
-        raise UsageError(
-            "--manifest: has no --html and no --into",
-            hint="'evaluate --show RESULT.json --html FILE' makes one",
-        )
-    jobs = grid.load(manifest, output.reporter)
-    unknown = sorted(set(options.only) - {job.id for job in jobs} - {job.name for job in jobs})
-    if unknown:
-        raise UsageError(f"--only {unknown[0]}: no such job", hint="see --list")
-    if options.only:
-        jobs = [job for job in jobs if job.id in options.only or job.name in options.only]
-    if options.list_jobs:
-        listed = {"include": [job.document() for job in jobs]}
-        output.emit(listed, "\n".join(f"{job.id}  {job.name}" for job in jobs))
-        return ExitCode.OK
-    outcomes = grid.run(
-        jobs,
-        options.results,
-        executor=options.executor,
-        workers=options.workers,
-        scheduler=options.scheduler,
-        reporter=output.reporter,
-    )
-    judged = overview.judge([item.file for item in outcomes if not item.failure], requirements, subject)
-    states = {True: "there already", False: "measured"}
-    text = "\n".join(
-        f"{item.job.name}: {item.failure or f'{states[item.found]}, {item.file}'}" for item in outcomes
-    )
-    emit_overview(judged, {"jobs": [item.document() for item in outcomes]}, text, files, output)
-    if any(item.failure for item in outcomes):
-        return ExitCode.BUILD
-    broken = any(not item.kept for each in judged for item in each.verdicts)
-    return ExitCode.FINDINGS if options.strict and broken else ExitCode.OK
-
-
-def emit_overview(
-    judged: Sequence[Judged], document: dict[str, Any], words: str, files: Files, output: Output
-) -> None:
-    """Many evaluations as one table: printed, and written where files were asked for."""
-    from patcher.evaluate.report import overview
-
-    if files.html is not None or files.into:
-        raise UsageError(
-            "--html and --into: are of one evaluation", hint="'evaluate --show RESULT.json --html FILE'"
-        )
-    if files.markdown is not None:
-        write_wanted(files.markdown, overview.markdown(judged))
-    if files.json is not None:
-        write_wanted(files.json, json.dumps(document, indent=1, ensure_ascii=False))
-    output.emit(
-        document, lambda: "\n\n".join(filter(None, [overview.terminal(judged) if judged else "", words]))
-    )
-
-
 def cross_evaluate(options: Options, output: Output) -> Report:
     """Cross-build, and measure under the emulator."""
     from patcher.base.cache import cache_dir
@@ -279,12 +164,12 @@ def _model(options: Options) -> Path:
     if len(options.paths) != 1:
         raise UsageError(
             f"looked for one MODEL.gguf, found {len(options.paths)}",
-            hint="name a model, or try 'q8a8-patch evaluate --demo'",
+            hint="name a model, or try 'q8a8-patch evaluate run --demo'",
         )
     model = options.paths[0]
     if not model.is_file():
         raise UsageError(
             f"{model}: looked for a GGUF model, found none",
-            hint="name one, or try 'q8a8-patch evaluate --demo'",
+            hint="name one, or try 'q8a8-patch evaluate run --demo'",
         )
     return model

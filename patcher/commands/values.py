@@ -1,0 +1,74 @@
+"""What a shell is offered where an option or argument wants a value: its Tab key asks here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+from click.shell_completion import CompletionItem
+
+from patcher.base.errors import PatcherError
+
+Items = list[CompletionItem]
+
+
+def _begun(values: Iterable[tuple[str, str]], begun: str) -> Items:
+    return [CompletionItem(value, help=what) for value, what in values if value.startswith(begun)]
+
+
+def types(context: click.Context, parameter: click.Parameter, begun: str) -> Items:
+    """Types that ship, and files."""
+    from patcher.engine.type_file import SHIPPED
+
+    names = [(name.upper() if begun[:1].isupper() else name, "ships") for name in SHIPPED]
+    return [*_begun(names, begun), CompletionItem(begun, type="file")]
+
+
+def edits(context: click.Context, parameter: click.Parameter, begun: str) -> Items:
+    """Edits and groups of the type that the line names so far."""
+    from patcher.engine.patchset import load
+
+    try:
+        patchset = load(context.params.get("kind") or "q8_a8")
+    except PatcherError:  # the type's file isn't right: nothing can be offered, and the command says why
+        return []
+    groups = [(group.id, group.subject) for group in patchset.groups]
+    return _begun([*groups, *((edit.id, edit.purpose) for edit in patchset.edits)], begun)
+
+
+def fixes(context: click.Context, parameter: click.Parameter, begun: str) -> Items:
+    """Build fixes."""
+    from patcher.engine import build_fixes
+
+    return _begun([(fix.name, fix.title) for fix in build_fixes.catalogue().values()], begun)
+
+
+def rules(context: click.Context, parameter: click.Parameter, begun: str) -> Items:
+    """Rules of verify-symbols."""
+    from patcher.symbols.rules import RULES
+
+    return _begun([(rule.id, rule.summary) for rule in RULES.values()], begun)
+
+
+def linkers(context: click.Context, parameter: click.Parameter, begun: str) -> Items:
+    """What ``--emulate`` takes."""
+    said = "what this linker says"
+    return _begun([*((name, said) for name in ("bfd", "gold", "lld", "mold")), ("loader", "ld.so")], begun)
+
+
+def releases(context: click.Context, parameter: click.Parameter, begun: str) -> Items:
+    """The tags of the repository around the current folder, the newest first."""
+    from patcher import git
+
+    top = git.find_toplevel(Path.cwd())
+    if top is None:
+        return []
+    names = git.run(top, "tag", "--sort=-creatordate").decode("utf-8", "replace").splitlines()
+    return _begun([(name, "") for name in names], begun)
+
+
+def file_types(context: click.Context, parameter: click.Parameter, begun: str) -> Items:
+    """Types of models, as llama-quantize has them."""
+    names = ("Q8_A8", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "F16", "BF16", "F32")
+    return _begun([(name if not begun[:1].islower() else name.lower(), "") for name in names], begun)

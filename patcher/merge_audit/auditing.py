@@ -1,0 +1,256 @@
+"""A whole merge: every file that either side changed, what of it is missing, doubled, back or elsewhere."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
+
+from patcher.base.machine import processors
+from patcher.base.progress import SILENT, Reporter
+from patcher.merge_audit import twins
+from patcher.merge_audit.comparison import compare
+from patcher.merge_audit.finding import Finding
+from patcher.merge_audit.grouping import by_lost_owner, of_spare, together
+from patcher.merge_audit.item import STRICT, Key, language
+from patcher.merge_audit.mark import Compared, Mark, finding
+from patcher.merge_audit.sides import Version, follow_renames
+
+_FEW = 8  # files that are compared sooner than a second process starts
+_SEARCHED = 200  # files in which a function is looked for that left its file
+_MARKER = re.compile(rb"^(?:<<<<<<<|>>>>>>>) ", re.MULTILINE)
+
+
+@dataclass
+class Result:
+    """What was found, and how much was looked at."""
+
+    findings: list[Finding] = field(default_factory=list)
+    changed: int = 0  # files that differ between any two of the versions
+    read: int = 0  # of them, those that were read item by item
+    own: int = 0  # items that the merge has and no side
+
+
+class Auditing:
+    """``bases``, the two sides and the merge, by paths that all of them share."""
+
+    def __init__(
+        self,
+        bases: Sequence[Version],
+        ours: Version,
+        theirs: Version,
+        merged: Version,
+        reporter: Reporter = SILENT,
+    ) -> None:
+        self.bases, self.ours, self.theirs, self.merged = tuple(bases), ours, theirs, merged
+        self.reporter = reporter
+        self.result = Result()
+        self._texts: dict[int, dict[str, bytes]] = {}
+        self._share_paths()
+
+    @property
+    def versions(self) -> tuple[Version, ...]:
+        """All of them: the bases, ours, theirs, the merge."""
+        return (*self.bases, self.ours, self.theirs, self.merged)
+
+    def run(self) -> Result:
+        """Compare all files; findings are in the order of files and lines."""
+        tasks = list(self._tasks())
+        self.result.read = len(tasks)
+        compared = self._compared(tasks)
+        self._across(compared)
+        for one in compared:
+            self.result.own += one.own
+            self.result.findings += self._of_file(one)
+        self.result.findings += twins.broken(self)
+        self.result.findings = sorted(
+            map(self._placed, self.result.findings),
+            key=lambda one: (one.file, one.line or 0, one.rule, one.text),
+        )
+        return self.result
+
+    # -- which files
+
+    def _share_paths(self) -> None:
+        base = self.bases[0]
+        for side in (self.ours, self.theirs):
+            side.moved = follow_renames(base, side)
+        for path, old in {**self.theirs.moved, **self.ours.moved}.items():
+            if path in self.merged.contents and old not in self.merged.contents:
+                self.merged.moved.setdefault(path, old)
+        taken: set[str] = set()
+        for path, old in sorted(self.merged.moved.items()):
+            if old in taken:
+                del self.merged.moved[path]
+            taken.add(old)
+        self._paths: list[dict[str, str]] = [
+            {version.moved.get(path, path): path for path in version.contents} for version in self.versions
+        ]
+
+    def real(self, number: int, path: str) -> str:
+        """What version ``number`` calls the shared ``path``."""
+        return self._paths[number].get(path, path)
+
+    def read(self, number: int, path: str) -> bytes | None:
+        """The shared ``path`` in version ``number``."""
+        return self.versions[number].read(self.real(number, path))
+
+    def _tasks(self) -> Iterator[tuple[str, str, list[bytes | None]]]:
+        everywhere: set[str] = set()
+        for paths in self._paths:
+            everywhere |= set(paths)
+        for path in sorted(everywhere):
+            has = [
+                version.contents.get(paths.get(path, ""))
+                for version, paths in zip(self.versions, self._paths, strict=True)
+            ]
+            *bases, ours, theirs, merged = has
+            if ours == theirs == merged and merged in bases:
+                continue
+            self.result.changed += 1
+            if (
+                (ours in bases and merged == theirs)
+                or (theirs in bases and merged == ours)
+                or (ours == theirs == merged)
+            ):
+                continue
+            known = language(self.real(len(bases) + 2, path))
+            data = [self.read(number, path) for number in range(len(has))]
+            if known is None or any(
+                blob is not None and one is None for blob, one in zip(has, data, strict=True)
+            ):
+                self._as_a_whole(path, bases, ours, theirs, merged)
+                continue
+            if data[-1] is not None and _MARKER.search(data[-1]):
+                line = data[-1].count(b"\n", 0, _MARKER.search(data[-1]).start()) + 1  # type: ignore[union-attr]
+                said = "marks of a conflict that was not resolved"
+                self.result.findings.append(
+                    Finding("merge-unresolved", path, line, "file", (), path, "both", None, said)
+                )
+            yield path, known, data
+
+    def _as_a_whole(
+        self, path: str, bases: list[str | None], ours: str | None, theirs: str | None, merged: str | None
+    ) -> None:
+        """A file that no reader of ours knows: that a side alone changed or removed it must not be undone."""
+        for side, now, other in (("theirs", theirs, ours), ("ours", ours, theirs)):
+            if other not in bases or now in bases or merged == now:
+                continue
+            if merged is None:
+                rule, said = "merge-lost", f"{side.upper()} alone changed it, and it isn't in the merge"
+            elif now is None:
+                rule, said = "merge-revived", f"{side.upper()} removed it, and it is back"
+            elif merged in bases:
+                rule, said = "merge-file-kept", f"{side.upper()} alone changed it; the merge has it as before"
+            else:
+                continue
+            self.result.findings.append(Finding(rule, path, None, "file", (), path, side, None, said))
+
+    def _compared(self, tasks: list[tuple[str, str, list[bytes | None]]]) -> list[Compared]:
+        count = min(processors(), len(tasks))
+        found: list[Compared] = []
+        with self.reporter.step("Comparing", total=len(tasks)) as step:
+            if len(tasks) <= _FEW or count <= 1:
+                for number, task in enumerate(tasks):
+                    step.update(done=number, detail=task[0])
+                    found.append(compare(task))
+                return found
+            # the big files first, so that all workers end together
+            order = sorted(
+                range(len(tasks)), key=lambda number: -sum(len(one or b"") for one in tasks[number][2])
+            )
+            with ProcessPoolExecutor(count) as pool:
+                made = {}
+                for number, one in zip(
+                    order, pool.map(compare, [tasks[number] for number in order]), strict=True
+                ):
+                    made[number] = one
+                    step.update(done=len(made), detail=one.path)
+            return [made[number] for number in range(len(tasks))]
+
+    # -- from file to file
+
+    def _across(self, compared: list[Compared]) -> None:
+        """What is missing in one file and more in another went there: with its owner, or without."""
+        spare: dict[tuple[str, str], list[tuple[Compared, Mark]]] = defaultdict(list)
+        for one in compared:
+            for mark in one.spare:
+                spare[mark.key.kind, mark.key.text].append((one, mark))
+        for one in compared:
+            for mark in one.lost:
+                for there, other in spare.get((mark.key.kind, mark.key.text), ()):
+                    number = min(mark.number, other.number)
+                    if there is one or not number:
+                        continue
+                    mark.number -= number
+                    other.number -= number
+                    with_owner = not mark.owned[3] or mark.key.owner[-1:] == other.key.owner[-1:]
+                    if not with_owner and mark.key.kind in STRICT:
+                        where = " > ".join((there.path, *other.key.owner))
+                        one.findings.append(finding("merge-moved", one.path, mark, f"stands in {where}"))
+            one.lost = [mark for mark in one.lost if mark.number]
+        for one in compared:
+            one.spare = [mark for mark in one.spare if mark.number]
+
+    # -- from marks to findings
+
+    def _of_file(self, one: Compared) -> list[Finding]:
+        found = [*one.findings]
+        lost = []
+        for mark in one.lost:
+            if mark.form is not None and not mark.form.number:
+                continue  # what stands in its place came from elsewhere, with its owner
+            if mark.removed_by and not self._went_elsewhere(mark, one.path):
+                said = f"{mark.removed_by.upper()} removed what it stands in ({mark.gone or one.path})"
+                found.append(finding("merge-superseded", one.path, mark, said))
+            elif mark.form is not None:
+                found.append(finding("merge-altered", one.path, mark, mark.instead, line=mark.form.near))
+            else:
+                lost.append(mark)
+        one.lost = lost
+        if self.real(len(self.bases) + 2, one.path) not in self.merged.contents and one.lost:
+            first = one.lost[0]
+            whole = replace(
+                first, key=Key((), "file", one.path), number=sum(mark.number for mark in one.lost)
+            )
+            return [*together(found), finding("merge-lost", one.path, whole, "isn't in the merge")]
+        for head, marks in by_lost_owner(one.lost):
+            rule = "merge-lost" if head.key.kind in STRICT | {"value"} else "merge-line-lost"
+            number = sum(mark.number for mark in marks)
+            found.append(finding(rule, one.path, replace(head, number=number), "isn't in the merge"))
+        found += of_spare(one)
+        return together(found)
+
+    def _went_elsewhere(self, mark: Mark, path: str) -> bool:
+        """Whether the side that removed the owner of ``mark`` here defines it in another file."""
+        name = (mark.key.owner[:1] or ("",))[0].rpartition("::")[2]
+        if not name.isidentifier() or mark.gone != mark.key.owner[0]:
+            return False
+        word, number = name.encode(), len(self.bases) + (mark.removed_by == "theirs")
+        pattern = re.compile(
+            rb"\b%b\s*\([^;{}]{0,2000}\)[^;{}()]{0,80}\{|^\s*(?:def|class) %b\b" % (word, word), re.MULTILINE
+        )
+        return any(pattern.search(data) for data in self._changed_by(number, path))
+
+    def _changed_by(self, number: int, path: str) -> Iterator[bytes]:
+        """The files of a side's version that it changed, of the language of ``path``; a bounded number."""
+        if number not in self._texts:
+            side, base = self.versions[number], self.bases[0]
+            changed = [
+                name
+                for name, content in sorted(side.contents.items())
+                if base.contents.get(side.moved.get(name, name)) != content and language(name)
+            ]
+            self._texts[number] = {name: side.read(name) or b"" for name in changed[:_SEARCHED]}
+        for name, data in self._texts[number].items():
+            if language(name) == language(path) and name != self.real(number, path):
+                yield data
+
+    def _placed(self, one: Finding) -> Finding:
+        """Its files as their own versions call them."""
+        bases = len(self.bases)
+        number = {"ours": bases, "both": bases, "theirs": bases + 1}.get(one.side, 0)
+        was = (self.real(number, one.was[0]), one.was[1]) if one.was is not None else None
+        return replace(one, file=self.real(bases + 2, one.file), was=was)

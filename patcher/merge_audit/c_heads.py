@@ -1,0 +1,77 @@
+"""What the words before a brace name: an enum, a function, what a list is given to."""
+
+from __future__ import annotations
+
+import re
+
+_NO_NAME = frozenset(
+    [
+        "__attribute__",
+        "__declspec",
+        "alignas",
+        "decltype",
+        "noexcept",
+        "throw",
+        "requires",
+        "sizeof",
+        "if",
+        "for",
+        "while",
+        "switch",
+        "return",
+        "__launch_bounds__",
+        "layout",
+        "asm",
+        "__asm__",
+        "LLAMA_ATTRIBUTE_FORMAT",
+        "GGML_ATTRIBUTE_FORMAT",
+    ]
+)
+
+
+def named(head: list[str], *keywords: str) -> str | None:
+    """The name behind ``enum``, ``struct``, ...; None where it has none."""
+    at = max((number for number, word in enumerate(head) if word in (*keywords, "class")), default=-1)
+    for word in head[at + 1 :]:
+        if word == ":":
+            break
+        if re.fullmatch(r"[A-Za-z_]\w*", word) and word not in ("final", "alignas"):
+            return word
+    return None
+
+
+def equals(head: list[str]) -> int | None:
+    """Where something is given to a name: the first ``=`` in no parentheses that is no operator's name."""
+    depth = 0
+    for at, word in enumerate(head):
+        if word == "=" and depth <= 0 and head[at - 1 : at] != ["operator"]:
+            return at
+        depth += (word in "([") - (word in ")]")
+    return None
+
+
+def assigned(head: list[str]) -> str | None:
+    """What a list is given to: the last name before ``=`` that stands in no brackets."""
+    name, depth = None, 0
+    for word in head[: equals(head)]:
+        depth += (word in "([<") - (word in ")]>")
+        if depth <= 0 and re.fullmatch(r"[A-Za-z_]\w*", word):
+            name = word
+    return name
+
+
+def function(head: list[str]) -> str | None:
+    """A function's name, with its class where it is written outside of that."""
+    depth = 0
+    for at, word in enumerate(head):
+        if word == "(":
+            before = head[at - 1] if at else ""
+            if not depth and re.fullmatch(r"[A-Za-z_]\w*", before) and before not in _NO_NAME:
+                start = at - 1
+                while start >= 2 and head[start - 1] == "::":
+                    start -= 2
+                return "".join(head[start:at])
+            if not depth and "operator" in head[:at]:
+                return "".join(head[head.index("operator") : at])
+        depth += (word in "([") - (word in ")]")
+    return None

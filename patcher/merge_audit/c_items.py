@@ -1,0 +1,329 @@
+"""The items of a file of the C family: C, C++, CUDA, Metal, shaders.
+
+A reader of braces, on purpose not a grammar: four versions of one file are compared, and one that a grammar
+can't take whole (a decoration that is a macro, a function whose head stands twice between ``#if`` and
+``#else``) must still be read like the other three. An error of a grammar spreads over the file, a brace that
+isn't closed under one condition ends with that condition.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from dataclasses import dataclass, field
+
+from patcher.merge_audit import c_heads
+from patcher.merge_audit.item import Item, Key, Reading
+
+_TOKEN = re.compile(
+    r"(?P<skip>[ \t\r\f\v]+|//[^\n\\]*(?:\\(?:\r?\n|.)?[^\n\\]*)*|/\*.*?(?:\*/|\Z)|\\\r?\n)"
+    r"|(?P<nl>\n\s*)"
+    r'|(?P<raw>(?:u8|[uUL])?R"(?P<delim>[^()\\\s]{0,16})\(.*?(?:\)(?P=delim)"|\Z))'
+    r'|(?P<text>(?:u8|[uUL])?"(?:\\.|[^"\\\n])*"?|\'(?:\\.|[^\'\\\n]){1,64}\')'
+    r"|(?P<word>[A-Za-z_$][\w$]*|\.?\d(?:[eEpP][+-]|[\w.']*[\w.])*)"
+    r"|(?P<mark>::|->|<<=|>>=|\+\+|--|&&|\|\||[-+*/%&|^<>=!]=|<<|\.\.\.|##|[^\w\s])",
+    re.DOTALL,
+)
+_DIRECTIVE = re.compile(r"#[ \t]*(?P<verb>[a-z_]*)(?P<rest>(?:\\\r?\n|/\*.*?(?:\*/|\Z)|[^\n])*)", re.DOTALL)
+_COMMENT = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)|\\\r?\n", re.DOTALL)
+_CONTROL = frozenset(["if", "for", "while", "switch", "else", "do", "try", "catch"])
+_TYPES = frozenset(["struct", "class", "union"])
+_LONG = 80  # tokens of a statement that is told apart by its commas: a table that a macro makes
+_LONGEST = 2000  # tokens of a statement that has lists in it
+_DEEPEST = 400  # braces within braces; what goes deeper is read as if it didn't
+
+
+@dataclass
+class _Frame:
+    kind: str  # file, namespace, type, enum, list, function, switch, block
+    name: str | None = None
+    parent: _Frame | None = None
+    head: list[str] = field(default_factory=list)  # what the statement had before the brace
+    start: int = 0  # where that statement begins
+    depth: int = 0  # parentheses that were open then
+    mark: int = 0  # items that were made before it
+    holds: bool = False  # a list that has lists in it
+
+    def owner(self) -> tuple[str, ...]:
+        names: list[str] = []
+        at: _Frame | None = self
+        while at is not None:
+            if at.name and at.kind not in ("namespace", "block"):
+                names.append(at.name)
+            at = at.parent
+        return tuple(reversed(names))
+
+    def body(self) -> tuple[str, ...]:
+        """The owner of a plain statement: a function's, whatever blocks and switches it stands in."""
+        at: _Frame | None = self
+        while at is not None and at.kind in ("block", "switch", "list"):
+            at = at.parent
+        return at.owner() if at is not None else ()
+
+
+class _Reader:
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.made: list[tuple[_Frame, bool, str, str, int, str | None]] = []
+        self.frame = _Frame("file")
+        self.level = 0
+        self.head: list[str] = []
+        self.start = 0
+        self.depth = 0
+        self.saved: list[tuple[_Frame, int, list[str], int]] = []
+        self.switches: dict[tuple[str, ...], int] = {}
+
+    def read(self) -> Reading:
+        position, fresh, end = 0, True, len(self.text)
+        text, token = self.text, _TOKEN
+        while position < end:
+            found = token.match(text, position)
+            if found is None:
+                position += 1
+                continue
+            group = found.lastgroup
+            if group == "delim":
+                group = "raw"
+            if group == "nl":
+                fresh = True
+            elif group != "skip":
+                word = found.group()
+                if fresh and word == "#":
+                    position = self._directive(position)
+                    continue
+                fresh = False
+                self._take(word, position)
+            position = found.end()
+        self._flush()
+        return self._finished()
+
+    def _finished(self) -> Reading:
+        ends = [found.start() for found in re.finditer("\n", self.text)]
+        reading = Reading()
+        for frame, plain, kind, text, offset, value in self.made:
+            owner = frame.body() if plain else frame.owner()
+            reading.items.append(Item(Key(owner, kind, text), bisect_right(ends, offset - 1) + 1, value))
+        return reading
+
+    def _add(
+        self, kind: str, text: str, offset: int, *, plain: bool = False, value: str | None = None
+    ) -> None:
+        self.made.append((self.frame, plain, kind, text, offset, value))
+
+    # -- conditions
+
+    def _directive(self, position: int) -> int:
+        found = _DIRECTIVE.match(self.text, position)
+        if found is None:
+            return position + 1
+        verb = found["verb"]
+        rest = " ".join(_COMMENT.sub(" ", found["rest"]).split())
+        if verb in ("if", "ifdef", "ifndef"):
+            self.saved.append((self.frame, self.level, list(self.head), self.depth))
+            self._add("condition", f"#{verb} {rest}", position, plain=True)
+        elif verb in ("else", "elif"):
+            if self.saved:  # what the first way opened, the second opens again
+                self.frame, self.level, head, self.depth = self.saved[-1]
+                self.head = list(head)
+            if verb == "elif":
+                self._add("condition", f"#elif {rest}", position, plain=True)
+        elif verb == "endif":
+            if self.saved:
+                self.saved.pop()
+        elif verb in ("include", "import"):
+            self._add("include", rest, position)
+        elif verb == "define":
+            self._add("macro", rest, position, plain=True)
+        elif verb:
+            self._add("directive", f"#{verb} {rest}".strip(), position, plain=True)
+        return found.end()
+
+    # -- tokens
+
+    def _take(self, word: str, position: int) -> None:
+        if not self.head:
+            self.start = position
+        if word == "{":
+            self._open()
+        elif word == "}":
+            self._close()
+        elif word == ";" and not (self.depth and "for" in self.head):
+            self.depth = 0  # parentheses that no one closed end here, not with the file
+            self._flush()
+        elif word == "," and not self.depth and self.frame.kind in ("list", "enum"):
+            self._flush()
+        elif word == ":" and self._labels():
+            pass
+        else:
+            if word in "([":
+                self.depth += 1
+            elif word in ")]" and self.depth:
+                self.depth -= 1
+            self.head.append(word)
+
+    def _labels(self) -> bool:
+        """Whether the colon ends a label, which was taken."""
+        first = self.head[0] if self.head else ""
+        if self.depth:
+            return False
+        if first == "case" and self.head.count("?") == 0:
+            self._label(f"case {' '.join(self.head[1:])}")
+            return True
+        if first == "default" and len(self.head) == 1:
+            self._label("default")
+            return True
+        if first in ("public", "private", "protected") and len(self.head) <= 2 and self.frame.kind == "type":
+            self.head = []
+            return True
+        return False
+
+    def _label(self, text: str) -> None:
+        at: _Frame | None = self.frame
+        while at is not None and at.kind == "block":
+            at = at.parent
+        if at is not None and at.kind == "switch":
+            self.made.append((at, False, "case", text, self.start, None))
+        else:
+            self._add("case", text, self.start)
+        self.head = []
+
+    # -- braces
+
+    def _open(self) -> None:
+        frame = self._opened()
+        frame.parent, frame.head, frame.start, frame.depth = self.frame, self.head, self.start, self.depth
+        frame.mark = len(self.made)
+        head = " ".join(self.head)
+        if frame.kind == "function":
+            self._add("definition", head, self.start)
+        elif frame.kind == "switch" or (frame.kind == "block" and head and head not in ("else", "do", "try")):
+            self._add("condition", head, self.start, plain=True)
+        if self.level < _DEEPEST:
+            self.frame = frame
+        self.level += 1
+        self.head, self.depth = [], 0
+
+    def _opened(self) -> _Frame:
+        head, kind = self.head, self.frame.kind
+        last = head[-1] if head else ""
+        words = set(head)
+        if head and head[0] in _CONTROL and not self.depth and kind != "list":
+            return self._switch() if head[0] == "switch" else _Frame("block")
+        equals = c_heads.equals(head)
+        if self.depth:
+            lambda_ends = last == ")" or last in ("mutable", "]") or "->" in head[-6:]
+            return _Frame("block" if lambda_ends and "]" in words else "list")
+        if kind == "list":
+            self.frame.holds = True
+            return _Frame("list", "".join(self.head).rstrip("=") or None)
+        if "enum" in words and "(" not in words and last != "=":
+            return _Frame("enum", c_heads.named(head, "enum"))
+        if last in (",", "return") or (equals is not None and head[equals + 1 : equals + 2] != ["["]):
+            return _Frame("list", c_heads.assigned(head))  # behind = only a lambda's brackets open a block
+        if head and (head[0] == "namespace" or (head[:1] == ["extern"] and len(head) == 2)):
+            return _Frame("namespace", head[1] if head[0] == "namespace" and len(head) > 1 else None)
+        if words & _TYPES and "(" not in words:
+            return _Frame("type", c_heads.named(head, *_TYPES))
+        outside = kind in ("file", "namespace", "type")
+        if outside and "(" in words:
+            if last != ")" and ":" in words and last not in ("const", "noexcept", "override", "final"):
+                return _Frame("list")  # a member that a constructor begins with braces
+            return _Frame("function", c_heads.function(head))
+        if not head or last in (")", "mutable", "]") or ("->" in words and "]" in words):
+            return _Frame("block")
+        if outside:
+            return _Frame("list" if len(head) > 1 else "block", c_heads.assigned(head))
+        return _Frame("list", c_heads.assigned(head))
+
+    def _switch(self) -> _Frame:
+        name = "".join(self.head)
+        place = (*self.frame.body(), name)
+        number = self.switches[place] = self.switches.get(place, 0) + 1
+        return _Frame("switch", name if number == 1 else f"{name}#{number}")
+
+    def _close(self) -> None:
+        self._flush()
+        if self.level > 0:
+            self.level -= 1
+        frame = self.frame
+        if frame.parent is None or self.level >= _DEEPEST:
+            return
+        self.frame, self.depth = frame.parent, frame.depth
+        if frame.kind in ("list", "type", "enum") or frame.depth:
+            self.head, self.start = [*frame.head, "{}"], frame.start
+            if frame.kind == "list" and self.frame.kind == "list":
+                self._row(frame)
+            elif len(self.head) > _LONGEST:
+                self._flush()
+        else:
+            self.head = []
+
+    def _row(self, frame: _Frame) -> None:
+        """A list in a list: one item where it is plain; else its designator or first element owns it."""
+        self.head = []
+        inside = self.made[frame.mark :]
+        if frame.name is None and not frame.holds:
+            del self.made[frame.mark :]
+            row = ", ".join(text for _, _, _, text, _, _ in inside)
+            self._add("entry", f"{{{row}}}", frame.start)
+            return
+        if frame.name is None:
+            frame.name = next((text for at, _, _, text, _, _ in inside if at is frame), None)
+        self._add("entry", f"{{{frame.name or ''}}}", frame.start)
+
+    def _flush(self) -> None:
+        head, self.head = self.head, []
+        if not head:
+            return
+        kind = self.frame.kind
+        text = " ".join(head)
+        if kind == "enum":
+            self._enumerator(head)
+        elif kind == "list":
+            self._add("entry", text, self.start)
+        elif "{}" in head and set(head) & {"struct", "class", "union", "enum"} and not set(head) & {"=", "("}:
+            self._named_behind(head)
+            self._add("definition", text, self.start)
+        elif len(head) > _LONG and "," in head:
+            self._parts(head)
+        elif kind == "type":
+            self._add("field", text, self.start)
+        elif kind in ("file", "namespace"):
+            self._add("declaration", text, self.start)
+        else:
+            self._add("statement", text, self.start, plain=True)
+
+    def _enumerator(self, head: list[str]) -> None:
+        value = " ".join(head[head.index("=") + 1 :]) if "=" in head else None
+        name = " ".join(head[: head.index("=")]) if "=" in head else " ".join(head)
+        self._add("enumerator", name, self.start, value=value)
+        if value is not None:
+            self._add("value", f"{name} = {value}", self.start)
+
+    def _named_behind(self, head: list[str]) -> None:
+        """``typedef struct {...} name``: what lies in the braces is the name's."""
+        name = next((word for word in reversed(head) if re.fullmatch(r"[A-Za-z_]\w*", word)), None)
+        if name is None or name in _TYPES or name in ("enum", "typedef"):
+            return
+        for at in range(len(self.made) - 1, -1, -1):
+            frame = self.made[at][0]
+            while frame.parent is not None and frame.parent is not self.frame:
+                frame = frame.parent
+            if frame.parent is self.frame:
+                if not frame.name and frame.start == self.start:
+                    frame.name = name
+                return
+
+    def _parts(self, head: list[str]) -> None:
+        part: list[str] = []
+        for word in [*head, ","]:
+            if word == "," and part:
+                self._add("statement", " ".join(part), self.start, plain=True)
+                part = []
+            elif word != ",":
+                part.append(word)
+
+
+def read(text: str) -> Reading:
+    """The items of a file of the C family."""
+    return _Reader(text).read()

@@ -1,0 +1,266 @@
+"""One file in its four versions: what is missing from the merge, what is more than the sides allow.
+
+What is missing in one place and more in another has moved; what is missing and stands there in another form
+was adapted, if nothing of what the side had written is gone from it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+
+from patcher.merge_audit.index import Index, indexes
+from patcher.merge_audit.item import ONCE, STRICT, Key
+from patcher.merge_audit.likeness import most_alike, words
+from patcher.merge_audit.mark import Compared, Mark, finding
+from patcher.merge_audit.weighing import Counts
+
+_MOST = 300  # items of one owner that are compared with one another
+_Keys = dict[tuple[tuple[str, ...], str], list[Key]]
+_TELLING = 4  # words of a line in a function's body that is worth a word by itself
+
+
+class Comparison:
+    """The versions of one file: ``bases``, ours, theirs and the merge."""
+
+    def __init__(self, path: str, language: str, versions: list[bytes | None]) -> None:
+        self.path = path
+        made = indexes(language, versions)
+        self.bases, (self.ours, self.theirs, self.merged) = made[:-3], made[-3:]
+        self.base = self.bases[0]
+        self.out = Compared(path)
+        self._known: dict[int, tuple[_Keys, _Keys]] = {}
+
+    def run(self) -> Compared:
+        """Compare them."""
+        lost, spare = self._marks()
+        lost, spare = self._paired(lost, spare)
+        self.out.lost = self._adapted(lost, spare)
+        for mark in self.out.lost:
+            self._supersede(mark)
+        self.out.spare = [mark for mark in spare if mark.number]
+        self._numbers()
+        return self.out
+
+    # -- counting
+
+    def counts(self, key: Key) -> Counts:
+        """How often each version has ``key``."""
+        bases = tuple(base.counts[key] for base in self.bases)
+        return Counts(bases, self.ours.counts[key], self.theirs.counts[key], self.merged.counts[key])
+
+    def _marks(self) -> tuple[list[Mark], list[Mark]]:
+        lost, spare = [], []
+        keys: dict[Key, None] = {}
+        for index in (*self.bases, self.ours, self.theirs, self.merged):
+            keys |= dict.fromkeys(index.first)
+        for key in keys:
+            counts = self.counts(key)
+            if counts.missing:
+                lost.append(self._mark(key, counts, counts.missing))
+            elif counts.spare or (counts.added_twice and key.kind in ONCE):
+                spare.append(self._mark(key, counts, max(1, counts.spare)))
+        return lost, spare
+
+    def _mark(self, key: Key, counts: Counts, number: int) -> Mark:
+        side = counts.brought_by
+        index = self._side(side) if side in ("theirs", "ours") else self.ours
+        index = index if key in index.first else self.theirs if key in self.theirs.first else self.base
+        was = index.first[key].line if key in index.first else 0
+        here = self.merged.first.get(key)
+        near = here.line if here is not None else self.merged.near(index, was)
+        owned = tuple(
+            key.owner in version.owners for version in (self.base, self.ours, self.theirs, self.merged)
+        )
+        return Mark(key, number, counts, side, was, near, owned)  # type: ignore[arg-type]
+
+    def _side(self, name: str) -> Index:
+        return self.theirs if name == "theirs" else self.ours
+
+    # -- moved within the file
+
+    def _paired(self, lost: list[Mark], spare: list[Mark]) -> tuple[list[Mark], list[Mark]]:
+        """Let what is missing here and more there be one that moved; what is left on both sides."""
+        by_text: dict[tuple[str, str], list[Mark]] = defaultdict(list)
+        for mark in spare:
+            by_text[mark.key.kind, mark.key.text].append(mark)
+        for one in lost:
+            for other in by_text.get((one.key.kind, one.key.text), ()):
+                number = min(one.number, other.number)
+                if not number:
+                    continue
+                one.number -= number
+                other.number -= number
+                if self._misplaced(one, other.key.owner):
+                    there = " > ".join(other.key.owner) or "the file itself"
+                    self.out.findings.append(
+                        finding("merge-moved", self.path, one, f"stands in {there}", line=other.near)
+                    )
+        return [mark for mark in lost if mark.number], [mark for mark in spare if mark.number]
+
+    def _misplaced(self, one: Mark, there: tuple[str, ...]) -> bool:
+        """Whether the owner of ``one`` is still in the merge, and ``there`` is another."""
+        here = one.key.owner
+        if here not in self.merged.owners:
+            return False
+        if one.key.kind not in STRICT and len(one.key.text.split()) < _TELLING:
+            return False
+        index = self._side(one.side)
+        other = self.theirs if index is self.ours else self.ours
+        if there not in index.owners and there in other.owners:
+            return False  # the other side has made it, and taken things there
+        return self._same(here, index) != there
+
+    def _same(self, owner: tuple[str, ...], index: Index) -> tuple[str, ...]:
+        """The owner in the merge that holds the most of what ``owner`` holds in ``index``: renamed."""
+        held = index.owners.get(owner, Counter())
+        best, most = owner, sum((self.merged.owners.get(owner, Counter()) & held).values())
+        for name, texts in self.merged.owners.items():
+            if len(name) == len(owner) and name[:1] == owner[:1] and name != owner:
+                count = sum((texts & held).values())
+                if count > most + 1:
+                    best, most = name, count
+        return best
+
+    # -- adapted
+
+    def _adapted(self, lost: list[Mark], spare: list[Mark]) -> list[Mark]:
+        """What of ``lost`` isn't in the merge in another form that has all of it."""
+        left = []
+        own = [
+            mark for mark in spare if mark.counts.merged and not any((*mark.counts.bases, *mark.counts[1:3]))
+        ]
+        by_owner: dict[tuple[str, ...], list[Mark]] = defaultdict(list)
+        for mark in own:
+            by_owner[mark.key.owner[:1]].append(mark)
+        for one in lost:
+            if one.key.kind == "value" and self._numbered_anew(one):
+                continue
+            near = {mark.key: mark for mark in by_owner[one.key.owner[:1]][:_MOST]}
+            form = most_alike(one.key, near)
+            instead = form or self._others_form(one)
+            gone = self._gone(one, instead) if instead is not None else {one.key.text}
+            if not gone:
+                continue
+            if form is not None:
+                one.form = near[form]
+                without = " ".join(sorted(gone)[:6])
+                one.instead = f"the merge has '{form.text[:100]}' instead, without {without}"
+            left.append(one)
+        self.out.own = sum(mark.number for mark in own)
+        return left
+
+    def _numbered_anew(self, one: Mark) -> bool:
+        """Whether the enumerator has another number in the merge, which is not the one from before."""
+        name = one.key.text.partition(" = ")[0]
+        for key in self.merged.first:
+            if key.kind == "value" and key.owner == one.key.owner and key.text.startswith(f"{name} = "):
+                return self.base.counts[key] == 0
+        return False
+
+    def _others_form(self, one: Mark) -> Key | None:
+        """What the other side made of the same base line, where the merge has that."""
+        if one.side not in ("ours", "theirs"):
+            return None
+        other = self.theirs if one.side == "ours" else self.ours
+        keys = self._changed(other)[1].get((one.key.owner, one.key.kind), ())
+        return most_alike(one.key, (key for key in keys[:_MOST] if key in self.merged.first))
+
+    def _gone(self, one: Mark, form: Key) -> set[str]:
+        """The words that the side had written into ``one`` and ``form`` lacks.
+
+        Those aside that the other side took out of the file.
+        """
+        before = self._before(one)
+        written = words(one.key.text)
+        if before is not None:
+            written -= words(before.text)
+        gone = set(written - words(form.text))
+        other = self.theirs if one.side == "ours" else self.ours
+        if one.side in ("ours", "theirs"):
+            gone = {
+                word for word in gone if other.words[word] >= self.base.words[word] or not word.isidentifier()
+            }
+        return {word for word in gone if re.search(r"\w", word)}
+
+    def _before(self, one: Mark) -> Key | None:
+        """What the side's item was in the base, where the side has changed it."""
+        index = self._side(one.side)
+        keys = self._changed(index)[0].get((one.key.owner, one.key.kind), ())
+        return most_alike(one.key, keys[:_MOST])
+
+    def _changed(self, index: Index) -> tuple[_Keys, _Keys]:
+        """What a side removed and what it added, by owner and kind."""
+        if id(index) not in self._known:
+            removed: _Keys = defaultdict(list)
+            added: _Keys = defaultdict(list)
+            for key, count in self.base.counts.items():
+                if index.counts[key] < count:
+                    removed[key.owner, key.kind].append(key)
+            for key in index.first:
+                if not self.base.counts[key]:
+                    added[key.owner, key.kind].append(key)
+            self._known[id(index)] = removed, added
+        return self._known[id(index)]
+
+    # -- what the other side removed
+
+    def _supersede(self, one: Mark) -> None:
+        """Note on ``one`` that the other side removed what it stands in, or was made of."""
+        if one.side not in ("ours", "theirs"):
+            return
+        other = self.theirs if one.side == "ours" else self.ours
+        owner: tuple[str, ...] | None = next(
+            (
+                one.key.owner[:depth]
+                for depth in range(1, len(one.key.owner) + 1)
+                if one.key.owner[:depth] in self.base.owners and one.key.owner[:depth] not in other.owners
+            ),
+            None,
+        )
+        if not other.is_there and self.base.is_there:
+            owner = ()
+        before = self._before(one) if owner is None else None
+        if before is not None and other.counts[before] < self.base.counts[before]:
+            if self._others_form(one) is not None:
+                return
+            owner = one.key.owner
+        if owner is not None:
+            one.removed_by = "theirs" if one.side == "ours" else "ours"
+            one.gone = " > ".join(owner)
+
+    # -- numbers
+
+    def _numbers(self) -> None:
+        self.out.enums = {
+            name: dict(index.names)
+            for name, index in (("ours", self.ours), ("theirs", self.theirs), ("merged", self.merged))
+        }
+        for owner, members in self.merged.names.items():
+            known = _clashes(self.ours.names.get(owner, {})) | _clashes(self.theirs.names.get(owner, {}))
+            for pair in sorted(_clashes(members) - known):
+                first, second = pair
+                number, line, _ = members[second]
+                key = Key(owner, "enumerator", second)
+                counts = self.counts(key)
+                mark = self._mark(key, counts, 1)
+                detail = f"is {number}, as {first} is (line {members[first][1]}), and on no side"
+                self.out.findings.append(finding("merge-number", self.path, mark, detail, line=line))
+
+
+def _clashes(members: dict[str, tuple[int | None, int, bool]]) -> set[tuple[str, str]]:
+    """The pairs of enumerators that have one number without one naming the other."""
+    seen: dict[int, str] = {}
+    found = set()
+    for name, (number, _, alias) in members.items():
+        if number is not None and not alias:
+            if number in seen:
+                found.add((seen[number], name))
+            else:
+                seen[number] = name
+    return found
+
+
+def compare(task: tuple[str, str, list[bytes | None]]) -> Compared:
+    """The comparison of one file, as a process of a pool does it."""
+    return Comparison(*task).run()

@@ -1,0 +1,405 @@
+"""Merges of small repositories: what is lost, doubled, moved or back is found, and a sound one is silent."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from patcher import cli
+from patcher.base.errors import UsageError
+from patcher.guard import CheckRequest, check
+from patcher.merge_audit import Merge, Waiver, audit_commit, audit_range, audit_sides, load
+from patcher.merge_audit.c_items import read as read_c
+from patcher.merge_audit.cmake_items import read as read_cmake
+from patcher.merge_audit.python_items import read as read_python
+from patcher.merge_audit.weighing import Counts
+from tests.conftest import git
+
+HEADER = """\
+enum kind {
+    KIND_A = 0,
+    KIND_B = 1,
+    // after the last
+    KIND_COUNT,
+};
+
+struct pair { int first; int second; };
+int size_of(enum kind kind);
+int cost_of(enum kind kind);
+"""
+SOURCE = """\
+#include "kinds.h"
+
+static const char * NAMES[] = {
+    [KIND_A] = "a",
+    [KIND_B] = "b",
+};
+
+int size_of(enum kind kind) {
+    switch (kind) {
+        case KIND_A:
+            return 1;
+        case KIND_B:
+            return 2;
+        default:
+            return 0;
+    }
+}
+
+int cost_of(enum kind kind) {
+    switch (kind) {
+        case KIND_A:
+            return compute_cost(kind, 10);
+        default:
+            break;
+    }
+    return 100;
+}
+"""
+CMAKE = "set(SOURCES\n    a.c\n    kinds.c\n    )\nadd_library(kinds ${SOURCES})\n"
+PYTHON = """\
+from enum import IntEnum
+
+
+class Kind(IntEnum):
+    A = 0
+    B = 1
+    C = 2
+    D = 3
+
+
+TABLE = {
+    Kind.A: "a",
+    Kind.B: "b",
+}
+"""
+BASE = {
+    "kinds.h": HEADER,
+    "kinds.c": SOURCE,
+    "CMakeLists.txt": CMAKE,
+    "kinds.py": PYTHON,
+    "notes.md": "notes\n",
+}
+# the side's own kind, as a fork adds one
+OURS = {
+    "kinds.h": HEADER.replace("    // after", "    KIND_OURS = 7,\n    // after").replace(
+        "int cost_of", "int ours_of(enum kind kind);\nint cost_of"
+    ),
+    "kinds.c": SOURCE.replace(
+        '    [KIND_B] = "b",\n', '    [KIND_B] = "b",\n    [KIND_OURS] = "ours",\n'
+    ).replace(
+        "            return 2;\n", "            return 2;\n        case KIND_OURS:\n            return 3;\n"
+    ),
+    "CMakeLists.txt": CMAKE.replace("    a.c\n", "    a.c\n    ours.c\n"),
+    "kinds.py": PYTHON.replace('    Kind.B: "b",\n', '    Kind.B: "b",\n    Kind.C: "ours",\n'),
+    "notes.md": "notes\nof ours\n",
+}
+THEIRS = {
+    "kinds.h": HEADER.replace("    KIND_A = 0,\n", "    KIND_A = 0,\n    KIND_THEIRS = 5,\n"),
+    "kinds.c": SOURCE.replace('#include "kinds.h"\n', '#include "kinds.h"\n#include "theirs.h"\n').replace(
+        "compute_cost(kind, 10)", "compute_cost(kind, 20)"
+    ),
+    "CMakeLists.txt": CMAKE.replace("    kinds.c\n", "    kinds.c\n    theirs.c\n"),
+    "kinds.py": PYTHON.replace("    D = 3\n", "    D = 3\n    E = 4\n"),
+}
+
+
+def folder(place: Path, files: dict[str, str]) -> str:
+    place.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (place / name).write_text(text, encoding="utf-8")
+    return str(place)
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    """A repository whose HEAD merges ``theirs`` into ``ours``, by git, without a conflict."""
+    place = tmp_path / "repo"
+    folder(place, BASE)
+    git(place, "init", "-q", "-b", "main")
+    git(place, "add", "-A")
+    git(place, "commit", "-qm", "base")
+    git(place, "branch", "theirs")
+    folder(place, OURS)
+    git(place, "commit", "-qam", "a kind of our own")
+    git(place, "switch", "-q", "theirs")
+    folder(place, THEIRS)
+    git(place, "commit", "-qam", "a kind of theirs")
+    git(place, "switch", "-q", "main")
+    git(place, "merge", "-q", "--no-edit", "theirs")
+    return place
+
+
+@pytest.fixture(scope="module")
+def merged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What git makes of the sides, file by file."""
+    place = tmp_path_factory.mktemp("merged")
+    made = {}
+    for name in BASE:
+        for side, files in (("ours", OURS), ("base", BASE), ("theirs", THEIRS)):
+            (place / side).write_text(files.get(name, BASE[name]), encoding="utf-8")
+        made[name] = git(place, "merge-file", "-p", "ours", "base", "theirs") + "\n"
+    return made
+
+
+def amended(repo: Path, file: str, old: str, new: str) -> Merge:
+    """HEAD with ``old`` as ``new`` in the merged ``file``, audited."""
+    place = repo / file
+    text = place.read_text(encoding="utf-8")
+    assert text.count(old) >= 1
+    place.write_text(text.replace(old, new, 1), encoding="utf-8")
+    git(repo, "commit", "-qa", "--amend", "--no-edit")
+    return audit_commit(repo, "HEAD")
+
+
+def test_a_sound_merge_is_silent(repo: Path) -> None:
+    done = audit_commit(repo, "HEAD")
+    assert done.findings == ()
+    assert (done.changed, done.read) == (5, 4)
+
+
+LOSSES = [
+    ("kinds.h", "    KIND_OURS = 7,\n", "", "merge-lost", "enumerator", "KIND_OURS"),
+    ("kinds.h", "    KIND_THEIRS = 5,\n", "", "merge-lost", "enumerator", "KIND_THEIRS"),
+    ("kinds.h", "    KIND_B = 1,\n", "", "merge-lost", "enumerator", "KIND_B"),
+    ("kinds.h", "int ours_of(enum kind kind);\n", "", "merge-lost", "declaration", "int ours_of ( enum kind kind )"),
+    ("kinds.h", "int second;", "", "merge-lost", "field", "int second"),
+    ("kinds.h", "KIND_OURS = 7", "KIND_OURS = 5", "merge-number", "enumerator", "KIND_OURS"),
+    ("kinds.c", '    [KIND_OURS] = "ours",\n', "", "merge-lost", "entry", '[ KIND_OURS ] = "ours"'),
+    ("kinds.c", '#include "theirs.h"\n', "", "merge-lost", "include", '"theirs.h"'),
+    ("kinds.c", '#include "theirs.h"\n', '#include "theirs.h"\n#include "theirs.h"\n', "merge-duplicated", "include", '"theirs.h"'),
+    ("kinds.c", "        case KIND_OURS:\n", "", "merge-lost", "case", "case KIND_OURS"),
+    ("kinds.c", "            return 3;\n", "", "merge-line-lost", "statement", "return 3"),
+    ("kinds.c", "(kind, 20)", "(kind, 10)", "merge-line-lost", "statement", "return compute_cost ( kind , 20 )"),
+    ("kinds.c", "(kind, 20)", "(kind, 30)", "merge-altered", "statement", "return compute_cost ( kind , 20 )"),
+    ("CMakeLists.txt", "    theirs.c\n", "", "merge-lost", "source", "theirs.c"),
+    ("CMakeLists.txt", "    ours.c\n", "    ours.c\n    ours.c\n", "merge-duplicated", "source", "ours.c"),
+    ("kinds.py", "    E = 4\n", "", "merge-lost", "enumerator", "E"),
+    ("kinds.py", '    Kind.C: "ours",\n', "", "merge-lost", "entry", 'Kind.C: "ours"'),
+    ("notes.md", "of ours\n", "", "merge-file-kept", "file", "notes.md"),
+    ("kinds.h", "enum kind {", "<<<<<<< HEAD\nenum kind {", "merge-unresolved", "file", "kinds.h"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("file", "old", "new", "rule", "kind", "text"), LOSSES)
+def test_what_is_seeded_is_found_by_name(
+    tmp_path: Path, merged: dict[str, str], file: str, old: str, new: str, rule: str, kind: str, text: str
+) -> None:
+    assert old in merged[file]
+    seeded = merged | {file: merged[file].replace(old, new, 1)}
+    names = [
+        folder(tmp_path / name, files)
+        for name, files in zip("bots", (BASE, OURS, BASE | THEIRS, seeded), strict=True)
+    ]
+    found = audit_sides(tmp_path, *names).findings
+    assert (rule, kind, text, file) in {(one.rule, one.kind, one.text, one.file) for one in found}
+
+
+def test_a_case_in_another_switch_has_moved(repo: Path) -> None:
+    text = (repo / "kinds.c").read_text(encoding="utf-8").replace("        case KIND_OURS:\n", "", 1)
+    at = text.index("int cost_of")
+    text = text[:at] + text[at:].replace("        default:", "        case KIND_OURS:\n        default:", 1)
+    (repo / "kinds.c").write_text(text, encoding="utf-8")
+    git(repo, "commit", "-qa", "--amend", "--no-edit")
+    found = audit_commit(repo, "HEAD").findings
+    assert [(one.rule, one.text) for one in found] == [("merge-moved", "case KIND_OURS")]
+    assert "cost_of > switch(kind)" in found[0].detail
+
+
+def test_a_finding_says_where_it_was_and_who_brought_it(repo: Path) -> None:
+    found = amended(repo, "kinds.c", "        case KIND_OURS:\n", "").findings[0]
+    line = OURS["kinds.c"].splitlines().index("        case KIND_OURS:") + 1
+    assert (found.side, found.was, found.subject) == ("ours", ("kinds.c", line), "a kind of our own")
+    assert found.owner == ("size_of", "switch(kind)")
+    assert found.line is not None
+    assert (repo / "kinds.c").read_text(encoding="utf-8").splitlines()[found.line - 1].strip() == "return 2;"
+
+
+def test_what_a_side_removed_must_stay_away(tmp_path: Path) -> None:
+    sides = [
+        folder(tmp_path / name, {"kinds.c": SOURCE, "old.md": "old\n"}) for name in ("base", "ours", "merged")
+    ]
+    removed = SOURCE.replace("        case KIND_B:\n            return 2;\n", "")
+    theirs = folder(tmp_path / "theirs", {"kinds.c": removed})
+    found = audit_sides(tmp_path, sides[0], sides[1], theirs, sides[2]).findings
+    assert ("merge-revived", "case KIND_B") in {(one.rule, one.text) for one in found}
+    assert ("merge-revived", "old.md") in {(one.rule, one.text) for one in found}
+
+
+def test_a_renamed_file_and_a_moved_function_are_followed(tmp_path: Path) -> None:
+    """Ours renames the file and moves a function to another; theirs changes both. The merge has it all."""
+    cost = SOURCE[SOURCE.index("int cost_of") :]
+    ours = {"names.c": SOURCE.replace(cost, ""), "cost.c": '#include "kinds.h"\n\n' + cost}
+    changed = THEIRS["kinds.c"]
+    theirs_cost = changed[changed.index("int cost_of") :]
+    merged = {"names.c": changed.replace(theirs_cost, ""), "cost.c": '#include "kinds.h"\n\n' + theirs_cost}
+    names = [
+        folder(tmp_path / name, files)
+        for name, files in (
+            ("base", {"kinds.c": SOURCE}), ("ours", ours), ("theirs", {"kinds.c": changed}), ("merged", merged),
+        )
+    ]  # fmt: skip
+    assert audit_sides(tmp_path, *names).findings == ()
+    folder(tmp_path / "merged", {"names.c": ours["names.c"]})
+    found = audit_sides(tmp_path, *names).findings
+    assert [(one.rule, one.file, one.text) for one in found] == [("merge-lost", "names.c", '"theirs.h"')]
+
+
+def test_a_line_that_has_both_changes_is_a_merged_line(tmp_path: Path) -> None:
+    def with_call(call: str) -> dict[str, str]:
+        return {"kinds.c": SOURCE.replace("compute_cost(kind, 10)", call)}
+
+    sides = [
+        folder(tmp_path / name, with_call(call))
+        for name, call in (
+            ("base", "compute_cost(kind, 10)"), ("ours", "compute_cost(kind, 10, ours)"),
+            ("theirs", "theirs::compute_cost(kind, 10)"), ("merged", "theirs::compute_cost(kind, 10, ours)"),
+        )
+    ]  # fmt: skip
+    assert audit_sides(tmp_path, *sides).findings == ()
+    folder(tmp_path / "merged", with_call("theirs::compute_cost(kind, 10)"))
+    assert [one.rule for one in audit_sides(tmp_path, *sides).findings] == ["merge-line-lost"]
+
+
+def test_twins_that_agreed_on_the_sides(tmp_path: Path) -> None:
+    def tree(number: int, twin: int) -> dict[str, str]:
+        c = "".join(
+            f"    GGML_TYPE_{name} = {value},\n"
+            for name, value in zip("ABCDE", (0, 1, 2, 3, number), strict=True)
+        )
+        python = "".join(
+            f"    {name} = {value}\n" for name, value in zip("ABCDE", (0, 1, 2, 3, twin), strict=True)
+        )
+        return {"ggml.h": f"enum ggml_type {{\n{c}}};\n", "constants.py": f"class T(IntEnum):\n{python}"}
+
+    names = [
+        folder(tmp_path / name, tree(*numbers))
+        for name, numbers in (
+            ("base", (4, 4)),
+            ("ours", (40, 40)),
+            ("theirs", (50, 50)),
+            ("merged", (40, 50)),
+        )
+    ]
+    found = audit_sides(tmp_path, *names).findings
+    assert [(one.rule, one.text) for one in found if one.rule == "merge-twin"] == [("merge-twin", "E")]
+    assert "is 50, and GGML_TYPE_E is 40" in found[-1].detail
+
+
+def test_a_waiver_needs_a_reason_and_is_counted(repo: Path, tmp_path: Path) -> None:
+    amended(repo, "kinds.c", "        case KIND_OURS:\n", "")
+    place = tmp_path / "waivers.toml"
+    place.write_text(
+        '[[waiver]]\nfile = "*.c"\ntext = "KIND_OURS"\nreason = "not in this branch"\n', encoding="utf-8"
+    )
+    done = audit_commit(repo, "HEAD", waivers=load([place]))
+    assert [(one.waived, one.severity) for one in done.findings] == [("not in this branch", "note")]
+    assert done.used == {Waiver("*.c", "not in this branch", text="KIND_OURS")}
+    for wrong in (
+        '[[waiver]]\nfile = "*"\n',
+        '[[waiver]]\nfile = "*"\nreason = "x"\nline = "1"\n',
+        "[waiver]\n",
+    ):
+        place.write_text(wrong, encoding="utf-8")
+        with pytest.raises(UsageError, match="looked for"):
+            load([place])
+
+
+def test_the_command(repo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["merge-audit", "--repo", str(repo), "HEAD"]) == 0
+    amended(repo, "kinds.c", "        case KIND_OURS:\n", "")
+    capsys.readouterr()
+    sarif = tmp_path / "merge.sarif"
+    command = ["merge-audit", "--repo", str(repo), "--range", "HEAD^1..HEAD", "--sarif", str(sarif)]
+    assert cli.run(command) == 1
+    assert "case 'case KIND_OURS' in size_of > switch(kind): isn't in the merge" in capsys.readouterr().out
+    assert json.loads(sarif.read_text(encoding="utf-8"))["runs"][0]["results"][0]["ruleId"] == "merge-lost"
+    assert cli.run([*command, "--fail-on", "never"]) == 0
+    assert cli.run(["merge-audit", "--repo", str(repo), "HEAD^1"]) == 2
+    assert cli.run(["merge-audit", "--repo", str(repo), "HEAD", "HEAD"]) == 2
+    assert "is enough" in capsys.readouterr().err
+
+
+def test_an_octopus_says_that_it_was_not_audited(repo: Path) -> None:
+    for name in ("one", "two"):
+        git(repo, "switch", "-qc", name, "HEAD~1")
+        folder(repo, {f"{name}.md": "new\n"})
+        git(repo, "add", "-A")
+        git(repo, "commit", "-qm", name)
+    git(repo, "switch", "-q", "main")
+    git(repo, "merge", "-q", "--no-edit", "one", "two")
+    done = audit_range(repo, "HEAD^1..HEAD")
+    assert ["3 parents" in merge.skipped for merge in done] == [True]
+
+
+def test_the_guard_audits_the_merges_of_a_change(mini_repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    header = mini_repo / "include/llama.h"
+    git(mini_repo, "update-ref", "refs/remotes/origin/main", "HEAD")
+    git(mini_repo, "switch", "-qc", "theirs")
+    header.write_text(header.read_text(encoding="utf-8") + "\nint theirs(void);\n", encoding="utf-8")
+    git(mini_repo, "commit", "-qam", "theirs")
+    git(mini_repo, "switch", "-q", "main")
+    (mini_repo / "ours.md").write_text("ours\n", encoding="utf-8")
+    git(mini_repo, "add", "-A")
+    git(mini_repo, "commit", "-qm", "ours")
+    git(mini_repo, "merge", "-q", "--no-edit", "-s", "ours", "theirs")
+    monkeypatch.setenv("GITHUB_BASE_REF", "main")
+    found = check(CheckRequest(str(mini_repo), static=True))
+    assert [one.rule for one in found.failing] == ["merge-lost"]
+    assert "int theirs ( void )" in found.failing[0].message
+    monkeypatch.setenv("GITHUB_BASE_REF", "elsewhere")
+    found = check(CheckRequest(str(mini_repo), static=True))
+    assert [(one.name, one.state) for one in found.stages if one.name == "merges"] == [("merges", "skipped")]
+
+
+def test_what_a_merge_must_have() -> None:
+    assert Counts((1,), 1, 1, 0).missing == 1  # kept by both
+    assert Counts((0,), 1, 0, 0).missing == 1
+    assert Counts((1,), 0, 1, 1).spare == 1
+    assert Counts((0,), 1, 1, 2).added_twice
+    assert Counts((2,), 1, 1, 1).missing == Counts((2,), 1, 1, 0).missing == 0  # one and the same, or two
+    assert Counts((0, 1), 0, 1, 0).missing == 0  # two bases that disagree: either is right
+
+
+def kinds(items: object) -> list[tuple[tuple[str, ...], str, str]]:
+    return [item.key for item in items.items]  # type: ignore[attr-defined]
+
+
+def test_c_is_read_whatever_macros_and_conditions_do() -> None:
+    text = """\
+#if defined(A)
+GGML_API void f(int a) {
+#else
+static void f(void) {
+#endif
+    for (int i = 0; i < 3; i++) { g(i, (struct p){ .x = 1 }); }
+    auto h = [&](int k) { return k + 1; };
+}
+typedef struct { int n; } named;
+std::map<int, std::vector<int>> m = { { 1, { 2, 3 } }, { 4, {} } };
+unclosed ( ;
+int after;
+"""
+    found = kinds(read_c(text))
+    assert (("f",), "condition", "for ( int i = 0 ; i < 3 ; i ++ )") in found
+    assert (("f",), "statement", "return k + 1") in found
+    assert (("named",), "field", "int n") in found
+    assert (("m", "1"), "entry", "{2, 3}") in found
+    assert ((), "declaration", "int after") in found
+
+
+def test_cmake_and_python_are_read() -> None:
+    text = (
+        'if (A)\n list(APPEND S a.c # b.c\n "c d")\nendif()\nfunction(f)\noption(O "o" ON)\nendfunction()\n'
+    )
+    found = kinds(read_cmake(text))
+    assert (("list(APPEND S)",), "source", "a.c") in found
+    assert (("f",), "option", 'option(O "o" ON)') in found
+    assert not any("b.c" in key[2] for key in found)
+    module = "class A(B):\n    x = {\n        1: [\n            2,\n        ],\n    }\n    def f(self) -> int:\n        return 1\n"
+    found = kinds(read_python(module))
+    assert (("A", "x", "1"), "entry", "2") in found
+    assert (("A",), "definition", "def f(self) -> int") in found
+    assert not read_python("<<<<<<< HEAD\nx = 1\n").is_code
