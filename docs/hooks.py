@@ -36,7 +36,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     return _OUTSIDE.sub(inside, markdown)
 
 
-def on_post_page(output: str, page: Any, **_: Any) -> str:
-    """Say that a Korean page is Korean: to browsers, to readers aloud, to the style sheet."""
-    korean = page.file.src_uri.startswith("ko/")
-    return output.replace('<html lang="en"', '<html lang="ko"', 1) if korean else output
+def on_page_context(context: Any, page: Any, config: Any, **_: Any) -> Any:
+    """The site's own words (search, contents, next page) in the language that the page is in."""
+    config.theme["language"] = "ko" if page.file.src_uri.startswith("ko/") else "en"
+    return context

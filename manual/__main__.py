@@ -9,6 +9,7 @@ import re
 import sys
 from pathlib import Path
 
+from manual import owner
 from manual.man_pages import man_pages
 from manual.reference import reference_pages
 
@@ -20,7 +21,7 @@ PLACES = {ROOT / "docs" / "reference": reference_pages, ROOT / "man" / "man1": m
 
 def stale() -> dict[Path, str | None]:
     """Files that aren't what the code says, with what they should hold; None for one that should go."""
-    found: dict[Path, str | None] = {}
+    found: dict[Path, str | None] = dict(owner.stale(owner.owner()))
     for folder, make in PLACES.items():
         pages = make()
         for name, text in pages.items():

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from manual.architectures import architectures_page
 from manual.commands import Command, Option, commands, program
 from manual.exit_codes import EXIT_CODES
 from manual.floors import floors_page
@@ -30,6 +31,8 @@ def reference_pages() -> dict[str, str]:
         "rules.md": _NOTE.format(source="patcher/symbols/rules.py") + _rules(),
         "edits.md": _NOTE.format(source="patches/q8_a8.toml") + _edits(),
         "anchors.md": _NOTE.format(source="patcher/engine/anchors") + _anchors(),
+        "architectures.md": _NOTE.format(source="patches/architectures.toml and the tests")
+        + architectures_page(),
         "floors.md": _NOTE.format(source="patcher/ and pyproject.toml") + floors_page(),
         "messages.md": _NOTE.format(source="patcher") + messages_page(),
         "documents.md": _NOTE.format(source="docs/reference/schemas") + _documents(),

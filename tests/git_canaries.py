@@ -262,6 +262,8 @@ def words(verb: str, birds: Aviary) -> tuple[list[str], bytes | None]:
         "show-ref": ["--verify", "refs/heads/main"],
         "check-ref-format": ["refs/heads/main"],
         "checkout-index": ["--force", "text"],
+        "rev-list": ["--parents", "--merges", "HEAD"],
+        "tag": ["--sort=-creatordate"],
     }
     return [verb, *given[verb]], (b"x" if verb == "commit-tree" else None)
 

@@ -22,7 +22,7 @@ from patcher.commands.arguments import selected, selection_options, tree_argumen
     type=click.Path(path_type=Path),
     default=Path("q8a8-series"),
     show_default=True,
-    help="Where the series goes.",
+    help="The folder to write the patches to.",
 )
 @common_options
 def command(

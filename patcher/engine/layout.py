@@ -134,7 +134,7 @@ def empty_submodule(folder: Path) -> str | None:
     except OSError:
         return None
     for section in re.split(r"^\[", text, flags=re.MULTILINE):
-        path = re.search(r"^\s*path\s*=\s*(\S+)\s*$", section, re.MULTILINE)
+        path = re.search(r"^[ \t]*path[ \t]*=[ \t]*(\S+)[ \t]*$", section, re.MULTILINE)
         place = folder / path[1] if path else None
         if place is None or re.search(r"llama\.?cpp", section, re.IGNORECASE) is None:
             continue

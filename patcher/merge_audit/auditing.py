@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -19,6 +19,7 @@ from patcher.merge_audit.mark import Compared, Mark, finding
 from patcher.merge_audit.sides import Version, follow_renames
 
 _FEW = 8  # files that are compared sooner than a second process starts
+_WORD = re.compile(r"[A-Za-z_]\w*")
 _SEARCHED = 200  # files in which a function is looked for that left its file
 _MARKER = re.compile(rb"^(?:<<<<<<<|>>>>>>>) ", re.MULTILINE)
 
@@ -48,6 +49,7 @@ class Auditing:
         self.reporter = reporter
         self.result = Result()
         self._texts: dict[int, dict[str, bytes]] = {}
+        self._names: dict[int, set[str]] = {}
         self._share_paths()
 
     @property
@@ -206,7 +208,11 @@ class Auditing:
                 said = f"{mark.removed_by.upper()} removed what it stands in ({mark.gone or one.path})"
                 found.append(finding("merge-superseded", one.path, mark, said))
             elif mark.form is not None:
-                found.append(finding("merge-altered", one.path, mark, mark.instead, line=mark.form.near))
+                if mark.without <= self._given_up(mark.side):
+                    continue
+                without = " ".join(sorted(mark.without)[:6])
+                said = f"the merge has '{mark.form.key.text[:100]}' instead, without {without}"
+                found.append(finding("merge-altered", one.path, mark, said, line=mark.form.near))
             else:
                 lost.append(mark)
         one.lost = lost
@@ -236,6 +242,11 @@ class Auditing:
 
     def _changed_by(self, number: int, path: str) -> Iterator[bytes]:
         """The files of a side's version that it changed, of the language of ``path``; a bounded number."""
+        for name, data in self._changed_texts(number).items():
+            if language(name) == language(path) and name != self.real(number, path):
+                yield data
+
+    def _changed_texts(self, number: int) -> dict[str, bytes]:
         if number not in self._texts:
             side, base = self.versions[number], self.bases[0]
             changed = [
@@ -244,9 +255,21 @@ class Auditing:
                 if base.contents.get(side.moved.get(name, name)) != content and language(name)
             ]
             self._texts[number] = {name: side.read(name) or b"" for name in changed[:_SEARCHED]}
-        for name, data in self._texts[number].items():
-            if language(name) == language(path) and name != self.real(number, path):
-                yield data
+        return self._texts[number]
+
+    def _given_up(self, side: str) -> set[str]:
+        """The names that the other side uses less than the base: what it renamed, callers have to follow."""
+        number = len(self.bases) + (side == "ours")
+        if side not in ("ours", "theirs"):
+            return set()
+        if number not in self._names:
+            before, after = Counter[str](), Counter[str]()
+            for name, data in self._changed_texts(number).items():
+                old = self.bases[0].read(self.versions[number].moved.get(name, name)) or b""
+                before.update(_WORD.findall(old.decode("utf-8", "replace")))
+                after.update(_WORD.findall(data.decode("utf-8", "replace")))
+            self._names[number] = {word for word, count in before.items() if after[word] < count}
+        return self._names[number]
 
     def _placed(self, one: Finding) -> Finding:
         """Its files as their own versions call them."""

@@ -29,7 +29,7 @@ _COMMENT = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)|\\\r?\n", re.DOTALL)
 _CONTROL = frozenset(["if", "for", "while", "switch", "else", "do", "try", "catch"])
 _TYPES = frozenset(["struct", "class", "union"])
 _LONG = 80  # tokens of a statement that is told apart by its commas: a table that a macro makes
-_LONGEST = 2000  # tokens of a statement that has lists in it
+_LONGEST = 400  # tokens of a statement that has lists in it
 _DEEPEST = 400  # braces within braces; what goes deeper is read as if it didn't
 
 

@@ -144,8 +144,7 @@ class Comparison:
                 continue
             if form is not None:
                 one.form = near[form]
-                without = " ".join(sorted(gone)[:6])
-                one.instead = f"the merge has '{form.text[:100]}' instead, without {without}"
+                one.without = frozenset(gone)
             left.append(one)
         self.out.own = sum(mark.number for mark in own)
         return left

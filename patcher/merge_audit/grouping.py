@@ -10,6 +10,8 @@ from patcher.merge_audit.finding import Finding
 from patcher.merge_audit.item import ONCE, STRICT
 from patcher.merge_audit.mark import Compared, Mark, finding
 
+# rows that say by themselves what they are of; what stands in its place alone may stand in two
+_NAMED = re.compile(r'\[|.*"|\{[^,]+,|\w+(?:\.\w+)+|[^{]+:', re.DOTALL)
 TELLING = 4  # words of a line in a function's body that is worth a word by itself
 
 
@@ -77,7 +79,7 @@ def of_spare(one: Compared) -> Iterator[Finding]:
             rule = "merge-revived" if strict else "merge-line-revived"
             yield finding(rule, one.path, mark, f"{by} removed it, and it is back")
         elif (on_sides == 1 and key.kind in ONCE) or (on_sides and not strict):
-            if key.kind == "entry" and not re.search(r'[A-Za-z_"]', key.text):
+            if key.kind == "entry" and not _NAMED.match(key.text):
                 continue
             rule = "merge-duplicated" if strict else "merge-line-duplicated"
             yield finding(rule, one.path, mark, f"stands {counts.merged} times, {on_sides} on a side")

@@ -21,7 +21,7 @@ class Mark:
     near: int | None  # the nearest line in the merge
     owned: tuple[bool, bool, bool, bool] = (True, True, True, True)  # whether its owner is in each version
     form: Mark | None = None  # what the merge has instead of it
-    instead: str = ""  # what is to be said of that
+    without: frozenset[str] = frozenset()  # the words of it that ``form`` lacks
     gone: str = ""  # which owner of it the other side removed
     removed_by: str = ""
 

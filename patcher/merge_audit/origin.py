@@ -32,7 +32,7 @@ class Origins:
             side = self.sides.get("ours" if one.side == "both" else one.side)
             if left and one.was is not None and one.severity != "note" and side is not None and side.commit:
                 left -= 1
-                commit = self._bringer(side.commit, one.was[0], _squeezed(one.text))
+                commit = self._bringer(side.commit, one.was[0], _literal(one.text))
                 if commit is not None:
                     made.append(replace(one, commit=commit.id, subject=commit.subject))
                     continue
@@ -69,6 +69,11 @@ class Origins:
             except UsageError:
                 self._texts[blob] = ""
         return text in self._texts[blob]
+
+
+def _literal(text: str) -> str:
+    """The longest part of an item's text that stands in its file as it is: ``{}`` is a list by itself."""
+    return max((_squeezed(part) for part in text.strip("{}").split("{}")), key=len)
 
 
 def _squeezed(text: str) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _Members = dict[str, tuple[int | None, int, bool]]
 _Known = dict[str, dict[tuple[str, ...], _Members]]  # a content's enums
 _SHARED = 4  # names that two enums must share to be twins
-_PYTHON = re.compile(rb"^\s*class\s+\w+\(.*(?:Enum|Flag)\)", re.MULTILINE)
+_PYTHON = re.compile(rb"^[ \t]*class[ \t]+\w+\(.*(?:Enum|Flag)\)", re.MULTILINE)
 _HEADERS = ("ggml.h", "llama.h", "gguf.h")  # whose twins in Python are known
 _MOST = 400  # files of Python that are looked through for the other half
 

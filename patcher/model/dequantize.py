@@ -1,4 +1,7 @@
-"""Blocks of ggml's types as floats, in numpy. Types whose tables are long (IQ1 to IQ3) are not here."""
+"""Blocks of ggml's types as floats, in numpy.
+
+IQ1 to IQ3 are not here: each of their numbers stands for a group of weights in a table of up to 2048 groups.
+"""
 
 from __future__ import annotations
 
@@ -170,6 +173,44 @@ def _tq2_0(raw: Bytes) -> Array:
     return scaled.reshape(len(raw), 256)
 
 
+def _digits(raw: Bytes, count: int) -> Integers:
+    """Bytes [blocks, n], each a fraction of 256 in base 3 -> [blocks, count, n]: its first digits, less 1."""
+    powers = (3 ** np.arange(count)).astype(np.uint8).reshape(1, -1, 1)
+    rest = raw[:, None, :] * powers  # what is above a byte has been read
+    result: Integers = ((rest.astype(np.uint16) * 3) >> 8).astype(np.int8) - 1
+    return result
+
+
+def _tq1_0(raw: Bytes) -> Array:
+    parts = ((raw[:, :32], 5), (raw[:, 32:48], 5), (raw[:, 48:52], 4))
+    digits = [_digits(part, count).reshape(len(raw), -1) for part, count in parts]
+    scaled: Array = np.concatenate(digits, 1).astype(np.float32) * _half(raw[:, 52:])
+    return scaled
+
+
+def _q1_0(raw: Bytes) -> Array:
+    signs = np.unpackbits(raw[:, 2:], axis=1, bitorder="little").astype(np.float32) * 2 - 1
+    result: Array = _half(raw[:, :2]) * signs
+    return result
+
+
+def _q2_0(raw: Bytes) -> Array:
+    pairs = (raw[:, 2:, None] >> np.arange(0, 8, 2, dtype=np.uint8)) & 3
+    result: Array = _half(raw[:, :2]) * (pairs.reshape(len(raw), -1).astype(np.float32) - 1)
+    return result
+
+
+def _nvfp4(raw: Bytes) -> Array:
+    """A scale of 4 bits exponent and 3 bits fraction for 16 weights each; 127 is none."""
+    exponent, fraction = (raw[:, :4] >> 3).astype(np.int32) & 15, (raw[:, :4] & 7).astype(np.float32)
+    normal = np.ldexp(1 + fraction / 8, exponent - 8)
+    scales = np.where(exponent == 0, np.ldexp(fraction, -10), normal)
+    scales = np.where(raw[:, :4] == 127, 0, scales).astype(np.float32)
+    levels = _E2M1[_nibbles(raw[:, 4:].reshape(-1, 4, 8))]
+    scaled: Array = levels * scales[..., None]
+    return scaled.reshape(len(raw), 64)
+
+
 _FLOATS = ("F32", "F16", "BF16", "F64")
 _DECODERS: dict[str, Callable[[Bytes], Array]] = {
     "F32": _float("<f4"),
@@ -190,5 +231,9 @@ _DECODERS: dict[str, Callable[[Bytes], Array]] = {
     "IQ4_NL": _iq4_nl,
     "IQ4_XS": _iq4_xs,
     "MXFP4": _mxfp4,
+    "TQ1_0": _tq1_0,
     "TQ2_0": _tq2_0,
+    "NVFP4": _nvfp4,
+    "Q1_0": _q1_0,
+    "Q2_0": _q2_0,
 }

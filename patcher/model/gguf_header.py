@@ -7,7 +7,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from patcher.model.model_file import ModelFile, open_model
+from patcher.model.model_file import ModelFile, open_model, require_our_order
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,13 @@ def read(path: Path) -> Header:
     """Read the head of ``path``. Raises :class:`patcher.model.gguf.GgufError` (exit 2) for a file that is
     missing, no GGUF, damaged or cut off, and where a part is missing or another model's."""
     return of(open_model(path))
+
+
+def runnable(path: Path) -> Header:
+    """The same of a model that is to be run here; refuses one of the other byte order too."""
+    model = open_model(path)
+    require_our_order(model)
+    return of(model)
 
 
 def of(model: ModelFile) -> Header:

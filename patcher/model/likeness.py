@@ -34,7 +34,8 @@ _STEPS = {"Q8_0": 0.58 / 127, "Q8_A8": 0.58 / 127}
 # of the energy's root, over a tensor: what the type leaves of Gaussian weights, with room for an imatrix
 _ENERGY = {
     "Q6_K": 0.08, "Q5_0": 0.12, "Q5_1": 0.12, "Q5_K": 0.12, "Q4_0": 0.25, "Q4_1": 0.25, "Q4_K": 0.25,
-    "IQ4_NL": 0.25, "IQ4_XS": 0.25, "MXFP4": 0.35, "Q3_K": 0.45, "Q2_K": 0.75, "TQ2_0": 0.95,
+    "IQ4_NL": 0.25, "IQ4_XS": 0.25, "MXFP4": 0.35, "NVFP4": 0.35, "Q3_K": 0.45, "Q2_K": 0.75,
+    "Q1_0": 0.8, "Q2_0": 0.9, "TQ1_0": 0.95, "TQ2_0": 0.95,
 }  # fmt: skip
 _LIMIT_OF_A_UNIT = 0.97  # zeros, or another tensor's data, are off by 1 or more
 

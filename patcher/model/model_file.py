@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +80,19 @@ def open_model(path: Path) -> ModelFile:
     if len(parts) > 1 and announced is not None and announced != len(tensors):
         raise GgufError(f"{path}: {announced} tensors announced over all parts, found {len(tensors)}")
     return ModelFile(parts, tensors)
+
+
+def require_our_order(model: ModelFile) -> None:
+    """Raise :class:`GgufError` for a model of the other byte order: llama.cpp on this machine can't load it.
+
+    What is only read or rewritten here (smooth, gguf) needs no such thing.
+    """
+    if model.head.big_endian != (sys.byteorder == "big"):
+        found, ours = "big" if model.head.big_endian else "little", sys.byteorder
+        raise GgufError(
+            f"{model.path}: is {found}-endian, and llama.cpp loads {ours}-endian files on this machine",
+            hint="turn it round with llama.cpp's gguf-py/gguf/scripts/gguf_convert_endian.py",
+        )
 
 
 class _Described(Protocol):

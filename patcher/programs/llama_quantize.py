@@ -21,10 +21,10 @@ from patcher.model.gguf_head import read_head
 from patcher.model.gguf_header import Header
 from patcher.model.gguf_writer import make_value
 from patcher.model.likeness import Compared, UnlikeError, compare, find_unfit
-from patcher.model.model_file import ModelFile, open_model, part_path
+from patcher.model.model_file import ModelFile, open_model, part_path, require_our_order
 from patcher.programs.folder import Programs
 from patcher.programs.measured import ChildError
-from patcher.programs.quantized_types import FLOATS, Kept, complaint, expected_bytes, kept, matrices
+from patcher.programs.quantized_types import Kept, complaint, expected_bytes, is_quantized, kept, matrices
 
 _STEP = re.compile(r"\[\s*(\d+)/\s*(\d+)\]")
 KEEP_SPLIT = "--keep-split"
@@ -90,12 +90,13 @@ def quantize(
     disk; :class:`BuildError` where the program fails or what it made is wrong.
     """
     model = open_model(source)
+    require_our_order(model)
     before = gguf_header.of(model)
     name = type_name.upper()
     _require_known(programs, name)
     count = len(before.parts) if KEEP_SPLIT in arguments else 1
     places = require_free(destination, before.parts, count, force=force)
-    held = [kind for kind in before.weights_by_type() if kind not in FLOATS and not kind.startswith("I")]
+    held = [kind for kind in before.weights_by_type() if is_quantized(kind)]
     if held and not allow_requantize:
         raise UsageError(
             f"{source}: is quantized already ({', '.join(held)})",
@@ -207,8 +208,16 @@ def _checked(
         _set_alignment(draft)
         after, compared = _compared(model, before, draft, name, arguments, reporter)
     for kind, count in compared.unread.items():
-        reporter.note(f"{count} tensors of {kind}: their data were not compared, only their sizes")
+        reporter.note(
+            f"{count} tensors of {kind}: only their sizes were compared, because {_why_unread(kind)}"
+        )
     return after
+
+
+def _why_unread(kind: str) -> str:
+    if re.match(r"IQ[123]_", kind):
+        return "its numbers stand for entries of long tables, which only llama.cpp has"
+    return "its layout isn't known here"
 
 
 def _compared(

@@ -18,7 +18,7 @@ from patcher.base.files import made_whole
 from patcher.base.progress import SILENT, Reporter
 from patcher.model.gguf_format import TYPE_NUMBERS, ValueType
 from patcher.model.gguf_writer import GgufWriter, NewTensor, make_array, make_value
-from patcher.model.model_file import model_hash, open_model
+from patcher.model.model_file import model_hash, open_model, require_our_order
 from patcher.model.stats import TYPE, VERSION, Stats, merged_arrays, open_stats
 from patcher.programs.last_words import cause
 
@@ -85,7 +85,9 @@ def calibrate(request: CalibrationRequest, reporter: Reporter = SILENT) -> Stats
     for path in (request.model, request.text):
         if not path.is_file():
             raise UsageError(f"{path}: looked for a file, found none")
-    hashed = model_hash(open_model(request.model), reporter)
+    model = open_model(request.model)
+    require_our_order(model)
+    hashed = model_hash(model, reporter)
     said: list[str] = []
     with reporter.step("Calibrating", total=None) as step:
 

@@ -31,6 +31,11 @@ class Kept:
         return f"{count} of {of} matrices {'is' if count == 1 else 'are'} {self.type}: {self.reason}"
 
 
+def is_quantized(kind: str) -> bool:
+    """Whether weights of ``kind`` have been rounded already: those of IQ4_NL are, I32 are no weights."""
+    return kind not in FLOATS and re.fullmatch(r"I\d+", kind) is None
+
+
 def belongs(kind: str, name: str) -> bool:
     """Whether tensors of ``kind`` are what type ``name`` is made of: Q4_K_M is Q4_K with some Q6_K."""
     if kind == name or name == "COPY":

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from patcher.base.errors import UsageError
@@ -52,13 +53,44 @@ def gather(paths: list[Path], library: Library) -> Inputs:
             taken = _take(str(path), library, inputs, seen, named=True)
             inputs.named_parts += inputs.hints[before:]
             if not taken:
-                raise UsageError(f"{path}: looked for an ELF file, found something else")
+                raise UsageError(
+                    f"{path}: looked for an ELF file, found something else", hint=_unpack([path])
+                )
         else:
             raise UsageError(f"{path}: looked for an ELF file, found a device or a pipe")
     if not inputs.objects and not inputs.unreadable and not inputs.hints:
         names, others = ", ".join(map(str, paths)), inputs.debug
-        raise UsageError(f"{names}: looked for ELF programs or libraries, found {others} other ELF files")
+        raise UsageError(
+            f"{names}: looked for ELF programs or libraries, found {others or 'no'} other ELF files",
+            hint=_unpack(paths),
+        )
     return inputs
+
+
+# what programs travel in, and what takes them out
+_PACKED = {
+    ".whl": "python3 -m zipfile -e {0} {1}",
+    ".zip": "python3 -m zipfile -e {0} {1}",
+    ".deb": "dpkg-deb -x {0} {1}",
+    ".gz": "mkdir {1} && tar -xf {0} -C {1}",
+    ".xz": "mkdir {1} && tar -xf {0} -C {1}",
+    ".zst": "mkdir {1} && tar -xf {0} -C {1}",
+}
+
+
+def _unpack(paths: Iterable[Path]) -> str | None:
+    """What to do where ELF files are still packed, in wheels say: nothing is unpacked by itself."""
+    for path in paths:
+        inside = [path] if path.is_file() else sorted(path.iterdir())
+        packed = [place for place in inside if place.suffix in _PACKED and place.is_file()]
+        if packed:
+            folder = packed[0].name.split("-")[0].split(".")[0]
+            how = _PACKED[packed[0].suffix].format(shlex.quote(str(packed[0])), shlex.quote(folder))
+            many = (
+                f"there are {len(packed)} archives" if len(packed) > 1 else f"{packed[0].name} is an archive"
+            )
+            return f"{many}: unpack, then name the folder: {how}"
+    return None
 
 
 def roots_first(given: list[ElfObject]) -> list[ElfObject]:

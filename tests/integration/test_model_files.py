@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import re
 import subprocess
@@ -11,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from patcher.model.dequantize import block_of, dequantized, is_readable
 from patcher.model.gguf import read
-from patcher.model.gguf_format import TYPE_NUMBERS, ValueType
+from patcher.model.gguf_format import TENSOR_TYPES, TYPE_NUMBERS, ValueType
 from patcher.model.gguf_writer import GgufWriter, NewTensor, make_value
 from patcher.model.model_file import model_hash, open_model
 from patcher.programs.q8a8_stats import TOOL
@@ -149,6 +151,29 @@ def test_alignments(work: Work, model: Path, alignment: int, tmp_path: Path) -> 
     plain = small(model, tmp_path / "p.gguf")
     ran("quantize", plain, tmp_path / "pq.gguf", "Q8_A8", "--bin", work.bin)
     assert model_hash(open_model(tmp_path / "q.gguf")) == model_hash(open_model(tmp_path / "pq.gguf"))
+
+
+def test_blocks_are_read_as_ggml_reads_them(work: Work) -> None:
+    """Every type that the comparison reads, on random bytes, against the library of the build."""
+    ggml = ctypes.CDLL(str(next(work.bin.glob("libggml-base.*"))))
+    asked = 0
+    for name in (name for name, _, _ in TENSOR_TYPES.values() if is_readable(name)):
+        theirs = getattr(ggml, "dequantize_row_" + name.lower().replace("_k", "_K"), None)
+        if theirs is None or name == "Q8_A8":  # floats need none, and a release may lack the type
+            continue
+        weights, size = block_of(name)
+        raw = np.random.default_rng(7).integers(0, 256, (64, size), np.uint8)
+        wanted = np.zeros((64, weights), np.float32)
+        theirs(
+            raw.ctypes.data_as(ctypes.c_void_p),
+            wanted.ctypes.data_as(ctypes.c_void_p),
+            ctypes.c_int64(wanted.size),
+        )
+        found = dequantized(raw, name)
+        assert np.array_equal(np.isfinite(found), np.isfinite(wanted)), name
+        assert np.array_equal(np.nan_to_num(found), np.nan_to_num(wanted)), name
+        asked += 1
+    assert asked >= 14
 
 
 @pytest.mark.parametrize("number", [43, 46, 119, 121, 4])

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
 import time
+import zipfile
 from pathlib import Path
 
 import click
@@ -18,6 +21,7 @@ from patcher.base.console import ConsoleReporter
 from patcher.base.errors import UsageError
 from patcher.engine.layout import tree_around
 from tests.conftest import git
+from tests.elf_files import Elf
 
 
 @pytest.mark.parametrize(
@@ -232,3 +236,18 @@ def test_long_work_says_where_it_is_without_a_terminal(
         assert ("Building: 4 of 9 (ops.cpp)" in said) is not quiet
     time.sleep(0.06)
     assert capsys.readouterr().err == ""
+
+
+def test_a_folder_of_wheels_is_told_how_to_unpack_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("wheels").mkdir()
+    Elf(soname="libx.so").write(tmp_path / "libx.so")
+    with zipfile.ZipFile("wheels/my thing-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.write("libx.so", "lib/libx.so")
+    Path("libx.so").unlink()
+    assert cli.run(["verify-symbols", "wheels"], program="q8a8-patch") == 2
+    command = capsys.readouterr().err.split("name the folder: ")[1]
+    subprocess.run(command.replace("python3", sys.executable, 1), shell=True, check=True)  # noqa: S602 - as a user would
+    assert cli.run(["verify-symbols", "my thing"]) == 0

@@ -38,7 +38,7 @@ def request_(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> crossing.CrossR
     place = tmp_path / "emulator"
     place.write_text(EMULATOR.format(python=sys.executable), encoding="utf-8")
     place.chmod(0o755)
-    monkeypatch.setattr(cross, "emulator", lambda: cross.Emulator(place, tmp_path / "plugin.so"))
+    monkeypatch.setattr(cross, "emulator", lambda: cross.Emulator(place, tmp_path / "plugin.so", tmp_path))
     folder = fake_programs(tmp_path / "arm")
 
     def built(*arguments: Any, **keywords: Any) -> SimpleNamespace:
@@ -93,3 +93,29 @@ def test_programs_of_this_machine_are_asked_for_first(request_: crossing.CrossRe
     with pytest.raises(UsageError, match="looked for llama-quantize, found none"):
         crossing.evaluate(request_, cache=StageCache())
     assert calls(request_.programs.folder.parent / "arm") == []
+
+
+@pytest.mark.parametrize(
+    "below", ["usr/aarch64-linux-gnu", "usr/aarch64-linux-gnu/sys-root", "opt/cross/root"]
+)
+def test_the_compiler_knows_where_its_libraries_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: str
+) -> None:
+    """Debian's place, Fedora's, and one of somebody's own; the compiler's answer goes by way of its own folder."""
+    loader = tmp_path / below / "lib" / "ld-linux-aarch64.so.1"
+    loader.parent.mkdir(parents=True)
+    loader.touch()
+    compiler = tmp_path / "bin" / "aarch64-linux-gnu-g++"
+    compiler.parent.mkdir()
+    compiler.write_text(
+        f"#!/bin/sh\necho {tmp_path}/lib/gcc/12/../../../{below}/lib/${{1#*=}}\n", encoding="utf-8"
+    )
+    compiler.chmod(0o755)
+    monkeypatch.setenv("PATH", str(compiler.parent), prepend=":")
+    assert cross.system_root() == tmp_path / below
+    loader.unlink()
+    with pytest.raises(BuildError, match=r"looked for the C library's ld-linux-aarch64\.so\.1 beside it"):
+        cross.system_root()
+    compiler.write_text("#!/bin/sh\necho ${1#*=}\n", encoding="utf-8")  # as gcc says of what it hasn't
+    with pytest.raises(BuildError, match=r"libc6-dev-arm64-cross"):
+        cross.system_root()

@@ -107,6 +107,13 @@ def test_a_report_is_judged_by_what_its_own_users_were_told() -> None:
         model.series = {}
     assert [item.metric for item in thresholds.asked(report, None)] == ["size", "ppl"]
     report.machine["architecture"] = "x86_64"  # measured, without its speed: that is not kept
-    assert [item.metric for item in thresholds.asked(report, None)] == ["size", "ppl", "pp", "tg", "ttft"]
+    assert [item.metric for item in thresholds.asked(report, None)] == [
+        "size",
+        "ppl",
+        "pp",
+        "tg",
+        "ttft",
+        "rss",
+    ]
     wanted = thresholds.parse("tg>=9")
     assert thresholds.asked(report, wanted) == wanted

@@ -19,15 +19,7 @@ PAGE = Path(__file__).parents[2] / "docs/reference/git-settings.md"
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("canaries")
-    config = folder / "config"
-    config.write_text("[user]\n\tname = Test\n\temail = test@localhost\n")
-    before = os.environ.get("GIT_CONFIG_GLOBAL")
-    os.environ["GIT_CONFIG_GLOBAL"] = str(config)
-    try:
-        return pattern(folder)
-    finally:
-        os.environ["GIT_CONFIG_GLOBAL"] = before or ""
+    return pattern(tmp_path_factory.mktemp("canaries"))
 
 
 @pytest.mark.parametrize("name", SETTINGS)

@@ -263,6 +263,40 @@ def test_a_line_that_has_both_changes_is_a_merged_line(tmp_path: Path) -> None:
     assert [one.rule for one in audit_sides(tmp_path, *sides).findings] == ["merge-line-lost"]
 
 
+def test_a_caller_that_follows_a_rename_is_silent(tmp_path: Path) -> None:
+    """Theirs renames a function; ours has a call of its own, which the merge lets follow."""
+    renamed = {"kinds.h": HEADER.replace("cost_of", "price_of")}
+    call = "int ours(void) {\n    return cost_of(KIND_A) + 1;\n}\n"
+    ours = {"kinds.h": HEADER, "ours.c": call}
+    sides: list[dict[str, str]] = [{"kinds.h": HEADER}, ours, renamed]
+    for number, (text, rules) in enumerate(
+        ((call.replace("cost_of", "price_of"), []), (call.replace("KIND_A", "KIND_B"), ["merge-altered"]))
+    ):
+        files = [*sides, renamed | {"ours.c": text}]
+        names = [folder(tmp_path / f"{name}{number}", one) for name, one in zip("bots", files, strict=True)]
+        assert [one.rule for one in audit_sides(tmp_path, *names).findings] == rules
+
+
+def test_the_same_value_in_two_places_of_a_table_is_none_twice(tmp_path: Path) -> None:
+    table = "static struct calls c = {\n    first,\n    second,\n    third,\n    fourth,\n};\n"
+    texts = [
+        table,
+        table.replace("    first,\n", "    first,\n    NULL,\n"),
+        table.replace("    third,\n", "    third,\n    NULL,\n"),
+    ]
+    texts.append(texts[1].replace("    third,\n", "    third,\n    NULL,\n"))
+    names = [folder(tmp_path / name, {"a.c": text}) for name, text in zip("bots", texts, strict=True)]
+    assert audit_sides(tmp_path, *names).findings == ()
+
+
+def test_what_never_closes_is_read_all_the_same() -> None:
+    assert read_c("int a[] = " + "{" * 5000 + " x, }; int after;").items
+    assert read_c("x = " + "{} " * 5000).items
+    assert read_c("}" * 5000 + " int after;").items[-1].key.text == "int after"
+    assert read_cmake("set(" * 5000).items == []
+    assert not read_python("(" * 5000).is_code
+
+
 def test_twins_that_agreed_on_the_sides(tmp_path: Path) -> None:
     def tree(number: int, twin: int) -> dict[str, str]:
         c = "".join(

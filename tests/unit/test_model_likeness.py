@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from patcher.evaluate.measure.models import Factory
+from patcher.evaluate.measure.variant import Variant
+from patcher.model import gguf_header
 from patcher.model.dequantize import block_of, dequantized, is_readable
 from patcher.model.gguf_format import TENSOR_TYPES, TYPE_NUMBERS
 from patcher.model.gguf_writer import GgufWriter, NewTensor
 from patcher.model.likeness import UnlikeError, compare
 from patcher.model.model_file import open_model
-from tests.tiny_models import write_gguf, write_model
+from patcher.programs.folder import Programs
+from patcher.programs.quantized_types import complaint
+from tests.tiny_models import VARIANTS, architecture_of, write_gguf, write_model
 from tests.unit.test_model_refine import quantized
 
 RNG = np.random.default_rng(3)
@@ -62,6 +68,26 @@ def test_a_scale_that_is_off_is_found(pair: tuple[Path, Path]) -> None:
         compared(pair)
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_model_of_each_architecture_is_quantized_compared_and_described(
+    variant: str, tmp_path: Path
+) -> None:
+    """What ``quantize`` ends with, and ``evaluate`` begins with."""
+    source = write_model(tmp_path / "m.gguf", variant, kind="F16")
+    made = quantized(source, tmp_path / "q.gguf")
+    assert compared((source, made)) == len(open_model(source).tensors)
+    assert complaint(gguf_header.read(made), "Q8_A8", ()) == ""
+    factory = Factory(source, Programs(tmp_path), tmp_path / "models", calibration=None)
+    assert factory.make(Variant("F16", "F16")).header.architecture == architecture_of(variant)
+    assert factory.make(Variant("mine", "mine", file=made)).header.weights_by_type()["Q8_A8"] > 0
+    info = max(open_model(made).tensors.values(), key=lambda tensor: tensor.nbytes)
+    data = bytearray(made.read_bytes())
+    data[info.offset : info.offset + info.nbytes] = bytes(info.nbytes)
+    made.write_bytes(data)
+    with pytest.raises(UnlikeError, match=re.escape(f"tensor '{info.name}'")):
+        compared((source, made))
+
+
 def test_what_a_type_can_t_hold_is_said_so(tmp_path: Path) -> None:
     large = np.ones((4, 64), np.float32)
     large[2, 5] = 1e5
@@ -98,6 +124,26 @@ def test_blocks_of_every_type_keep_their_length(name: str) -> None:
     made = dequantized(np.zeros((3, size), np.uint8), name)
     assert made.shape == (3, weights)
     assert np.abs(made).max() < 1e-30  # a scale of nothing
+
+
+def test_blocks_of_few_bits_are_read() -> None:
+    """Blocks written by hand; the build's own library is asked in the integration tests."""
+    two = np.frombuffer(np.float16(2).tobytes(), np.uint8)
+    one_bit = dequantized(np.concatenate([two, np.array([0b101] + [0] * 15, np.uint8)])[None], "Q1_0")
+    assert one_bit[0, :4].tolist() == [2, -2, 2, -2]
+    two_bits = dequantized(np.concatenate([two, np.array([0b11100100] + [0] * 15, np.uint8)])[None], "Q2_0")
+    assert two_bits[0, :5].tolist() == [-2, 0, 2, 4, -2]
+    digits = (2, 0, 1, 2, 1)  # in base 3, most significant first
+    number = sum(digit * 3 ** (4 - place) for place, digit in enumerate(digits))
+    ternary = np.zeros(54, np.uint8)
+    ternary[0], ternary[48], ternary[52:] = -(-number * 256 // 243), -(-number * 256 // 243), two
+    found = dequantized(ternary[None], "TQ1_0")[0]
+    assert found[[0, 32, 64, 96, 128]].tolist() == [2 * (digit - 1) for digit in digits]
+    assert found[[240, 244, 248, 252]].tolist() == [2 * (digit - 1) for digit in digits[:4]]
+    nvfp4 = np.zeros(36, np.uint8)
+    nvfp4[0], nvfp4[1], nvfp4[2], nvfp4[4], nvfp4[12], nvfp4[20] = 7 << 3, 4, 127, 0xF2, 0xF2, 0xF2
+    found = dequantized(nvfp4[None], "NVFP4")[0]
+    assert found[[0, 8, 16, 24, 32]].tolist() == [1, -6, 2 * 4 * 2.0**-10, -12 * 4 * 2.0**-10, 0]
 
 
 def test_other_models_blocks_are_told_by_their_energy(tmp_path: Path) -> None:

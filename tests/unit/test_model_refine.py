@@ -50,7 +50,7 @@ def quantized(source: Path, out: Path) -> Path:
     model = open_model(source)
     q8_a8 = TYPE_NUMBERS["Q8_A8"]
     chosen = {
-        name: len(info.dims) > 1 and is_float(info) and "gate_inp" not in name
+        name: len(info.dims) > 1 and not info.row % 32 and is_float(info) and "gate_inp" not in name
         for name, info in model.tensors.items()
     }
     new = [

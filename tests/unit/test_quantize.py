@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 from patcher import cli
 from patcher.base.errors import BuildError, ExitCode, UsageError
+from patcher.evaluate.measure.models import Factory
+from patcher.model.dequantize import block_of
+from patcher.model.gguf_format import TYPE_NUMBERS, ValueType
+from patcher.model.gguf_writer import GgufWriter, NewTensor, make_value
 from patcher.programs import llama_quantize, quantized_types
 from patcher.programs.folder import Programs
 from patcher.programs.llama_quantize import quantize
+from patcher.programs.q8a8_stats import CalibrationRequest, calibrate
+from tests.tiny_models import write_model
 from tests.unit.evaluate_fakes import calls, fake_programs, write_gguf
 
 pytestmark = pytest.mark.skipif("sys.platform == 'win32'", reason="the fakes are scripts")
@@ -82,6 +89,42 @@ def test_a_quantized_model_is_not_taken_by_accident(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"is quantized already \(Q4_1\)"):
         quantize(programs, model, tmp_path / "out.gguf", "Q8_A8")
     quantize(programs, model, tmp_path / "out.gguf", "Q8_A8", allow_requantize=True)
+
+
+def test_the_other_byte_order_is_refused_before_anything_is_run(tmp_path: Path) -> None:
+    """By each command that runs the model; what only rewrites it takes either order."""
+    other = write_model(tmp_path / "other.gguf", "llama", big_endian=sys.byteorder == "little")
+    programs = Programs(fake_programs(tmp_path / "bin"))
+    said = f"other.gguf: is {'big' if sys.byteorder == 'little' else 'little'}-endian, .*gguf_convert_endian"
+    with pytest.raises(UsageError, match=said):
+        quantize(programs, other, tmp_path / "out.gguf", "Q8_A8")
+    with pytest.raises(UsageError, match=said):
+        Factory(other, programs, tmp_path, calibration=None)
+    text = tmp_path / "text.txt"
+    text.write_text("words", encoding="utf-8")
+    with pytest.raises(UsageError, match=said):
+        calibrate(CalibrationRequest(programs.find("llama-quantize"), other, text, tmp_path / "stats.gguf"))
+    assert calls(programs.folder) == []
+
+
+@pytest.mark.parametrize(("kind", "is_held"), [("IQ4_NL", True), ("MXFP4", True), ("F16", False)])
+def test_every_quantized_type_counts_as_quantized(tmp_path: Path, kind: str, is_held: bool) -> None:
+    """Indexes in I32 are no weights, IQ4_NL's are."""
+    weights, size = block_of(kind)
+    made = NewTensor("w", (256, 2), TYPE_NUMBERS[kind]), NewTensor("order", (4,), TYPE_NUMBERS["I32"])
+    metadata = {"general.architecture": make_value(ValueType.STRING, "llama")}
+    with GgufWriter(tmp_path / "m.gguf", metadata, made) as writer:
+        writer.write("w", [bytes(512 // weights * size)])
+        writer.write("order", [bytes(16)])
+    programs = Programs(fake_programs(tmp_path / "bin"))
+    if is_held:
+        with pytest.raises(UsageError, match=f"is quantized already .{kind}.; start from the F16 model"):
+            quantize(programs, tmp_path / "m.gguf", tmp_path / "out.gguf", "Q8_A8")
+        assert calls(programs.folder) == []
+    else:
+        with pytest.raises(BuildError):  # the fake makes another model
+            quantize(programs, tmp_path / "m.gguf", tmp_path / "out.gguf", "Q8_A8")
+        assert calls(programs.folder)
 
 
 def test_a_stock_build_is_told_so(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

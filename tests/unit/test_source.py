@@ -572,7 +572,12 @@ def test_the_command_fails_in_one_line(
     given = [argument.format(tmp=tmp_path) for argument in arguments]
     assert cli.run(["fetch", *given, *(["--json"] if as_json else [])]) == code
     out, err = capsys.readouterr()
-    assert out == ""
+    if as_json:  # the error is a document on stdout, too
+        found = json.loads(out)["error"]
+        assert found["exit_code"] == code
+        assert found["message"] in err
+    else:
+        assert out == ""
     assert err.startswith("error: ")
     assert says in err
     assert len(err.splitlines()) == 1

@@ -7,6 +7,7 @@ of different length, so that loading the model is no part of them.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -28,7 +29,8 @@ from patcher.programs import llama_perplexity
 from patcher.programs.folder import Programs
 
 TARGETS = ("llama-perplexity", "test-quantize-fns")
-SYSROOT = Path("/usr/aarch64-linux-gnu")
+_COMPILER = "aarch64-linux-gnu-g++"
+_LOADER = "ld-linux-aarch64.so.1"  # what every program for it names as its interpreter, below /lib
 # i8mm and dotprod are what Q8 kernels use; OpenMP's waiting threads would be counted too
 SETTINGS = ("-DGGML_NATIVE=OFF", "-DGGML_CPU_ARM_ARCH=armv8.6-a+dotprod+i8mm+fp16", "-DGGML_OPENMP=OFF")
 LABEL = "instructions executed under qemu-user, no measure of time"
@@ -40,21 +42,22 @@ _BYTES_PER_TOKEN = 16  # of text; tokens of any language are shorter on average
 
 @dataclass(frozen=True)
 class Emulator:
-    """qemu-user with the counting plugin."""
+    """qemu-user with the counting plugin, and the folder that stands for ``/`` of the other processor."""
 
     program: Path
     plugin: Path
+    root: Path
 
     def launcher(self, count: Path | None) -> tuple[str, ...]:
         """What stands before a program; with ``count``, its instructions are written there."""
         plugin = ("-plugin", f"{self.plugin},out={count}") if count is not None else ()
-        return (str(self.program), "-cpu", "max", "-L", str(SYSROOT), *plugin)
+        return (str(self.program), "-cpu", "max", "-L", str(self.root), *plugin)
 
 
 def emulator() -> Emulator:
     """qemu-aarch64 and the plugin, compiled where it isn't in the cache. Raises :class:`UsageError` or
     :class:`BuildError` with what to install."""
-    for name in ("aarch64-linux-gnu-g++", "qemu-aarch64"):
+    for name in (_COMPILER, "qemu-aarch64"):
         if shutil.which(name) is None and not (name.startswith("qemu") and shutil.which(f"{name}-static")):
             raise UsageError(
                 f"--cross aarch64: looked for {name} on PATH, found none", hint=install_hint(name)
@@ -81,7 +84,21 @@ def emulator() -> Emulator:
             done = _asked(command, 120.0)
             if done.code != 0:
                 raise BuildError(f"{source}: does not compile ({done.errors.strip().splitlines()[:1]})")
-    return Emulator(program, plugin)
+    return Emulator(program, plugin, system_root())
+
+
+def system_root() -> Path:
+    """Where the cross compiler's libraries lie as they would below ``/``: distributions have them in several
+    places, the compiler knows its own. Raises :class:`BuildError` where it has none."""
+    said = _asked([_COMPILER, f"-print-file-name={_LOADER}"], 60.0).text.strip()
+    loader = Path(os.path.normpath(said))
+    for folder in loader.parents if loader.is_absolute() else ():
+        if (folder / "lib" / _LOADER).exists():
+            return folder
+    raise BuildError(
+        f"{_COMPILER}: looked for the C library's {_LOADER} beside it, found {said or 'nothing'}",
+        hint="install the C library for aarch64, on Debian libc6-dev-arm64-cross",
+    )
 
 
 def _asked(command: list[str | Path], seconds: float) -> processes.Ended:

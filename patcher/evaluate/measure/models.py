@@ -15,7 +15,7 @@ from patcher.model import gguf_header
 from patcher.model.gguf_header import Header
 from patcher.programs.folder import Programs
 from patcher.programs.llama_quantize import quantize
-from patcher.programs.quantized_types import FLOATS
+from patcher.programs.quantized_types import FLOATS, is_quantized
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class Factory:
         calibration: Path | None,
         reporter: Reporter = SILENT,
     ) -> None:
-        self.given = gguf_header.read(model)
+        self.given = gguf_header.runnable(model)
         self.sha256 = _hash(self.given, reporter)
         self._programs, self._home, self._reporter = programs, home, reporter
         self._calibration = calibration
-        held = [kind for kind in self.given.weights_by_type() if not kind.startswith("I")]
+        held = [kind for kind in self.given.weights_by_type() if kind in FLOATS or is_quantized(kind)]
         self.type = held[0] if held else "?"
-        self.quantized = [kind for kind in held if kind not in FLOATS]
+        self.quantized = [kind for kind in held if is_quantized(kind)]
         home.mkdir(parents=True, exist_ok=True)
         for place in partial_files.sweep(home):
             reporter.note(f"{place}: was left by a run that was killed, removed")
@@ -145,7 +145,7 @@ class Factory:
             return None
 
     def _model(self, variant: Variant, path: Path) -> Model:
-        header = gguf_header.read(path)
+        header = gguf_header.runnable(path)
         return Model(variant, path, header, _hash(header, self._reporter))
 
 
