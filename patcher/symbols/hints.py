@@ -106,7 +106,7 @@ class Hints:
         return next(self._suggestions(scope, item, name), None)
 
     def _suggestions(self, scope: Scope, wanting: ElfObject, name: str) -> Iterator[str]:
-        known = self._exporters.get(name) or self._beside.get(name, ())
+        known = self._exporters.get(name) or self._beside.get(name, [])
         exporters = [item for item in known if item not in scope.parents]
         for item in exporters:
             passed = passed_by(scope, item, self.search)
