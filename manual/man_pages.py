@@ -14,6 +14,8 @@ DATE = "2026-11-24"  # of the version: pages that say the day they were made on 
 
 _ENVIRONMENT = {
     "Q8A8_PATCH_CACHE": "Where downloads, builds and logs are kept. Default: the system's place for caches.",
+    "Q8A8_PATCH_PASS_ENVIRONMENT": "More variables, by their names with commas between them, that"
+    " builds and the programs that were built are given. The rest of the environment doesn't reach them.",
     "NO_COLOR": "If it is set, nothing is coloured.",
     "CC, CXX, CFLAGS, CXXFLAGS, LDFLAGS": "As CMake has them.",
 }

@@ -1,11 +1,11 @@
 """Walks through a page as a reader would: its shell blocks one after another, their output as shown.
 
-    python -m tests.pages PAGE [--in FOLDER]
+    python -m tests.pages PAGE [--in FOLDER] [--renew]
 
 A block of ``sh`` is run in one shell with those before it; it has to end well. A block of ``text`` right behind it
 is what it prints: a number stands for any number, several spaces for any number of them; in a line, ``…`` for
 anything; a line that is ``…`` alone, for any lines. What the shell knows is kept from block to block. ``<!-- walk: skip (reason) -->`` before a block leaves it out, and
-``<!-- walk: file NAME -->`` makes the block that file.
+``<!-- walk: file NAME -->`` makes the block that file. With ``--renew`` the page gets the numbers of this run.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ _FENCE = re.compile(
 )
 _MARK = re.compile(r"<!-- walk: (?P<what>skip|file) (?P<rest>[^\n]+?) -->\s*\Z")
 
-_ANY = {"…": ".*", "  ": " +", "─": "─+"} | dict.fromkeys("0123456789", r"\d[\d.,]*")
+_NUMBER = r"\d(?:[\d.,]*\d)?"
+_ANY = {"…": ".*", "  ": " +", "─": "─+"} | dict.fromkeys("0123456789", f"({_NUMBER})")
 
 
 @dataclass(frozen=True)
@@ -87,24 +88,42 @@ def steps(page: str) -> Iterator[tuple[Block, str | None]]:
 
 def agrees(shown: str, printed: str) -> bool:
     """Whether ``printed`` is what a page shows, white space at line ends apart."""
+    return _match(shown, printed) is not None
+
+
+def renewed(shown: str, printed: str) -> str:
+    """``shown`` with the numbers that were ``printed``, which agrees with it; all else stays as it is written."""
+    match = _match(shown, printed)
+    numbers = iter(match.groups() if match is not None else ())
+    return re.sub(_NUMBER, lambda old: next(numbers, old[0]), shown)
+
+
+def _match(shown: str, printed: str) -> re.Match[str] | None:
     lines = [line.rstrip() for line in shown.strip().splitlines()]
     pattern = ""
     for line in lines:
         if line == "…":
             pattern += r"(?:[^\n]*\n)*?"
         else:
-            parts = re.split(r"(…|\d[\d.,]*|  +|─+)", line)
+            parts = re.split(rf"(…|{_NUMBER}|  +|─+)", line)
             pattern += (
                 "".join(_ANY.get(part[:2], _ANY.get(part[:1], re.escape(part))) for part in parts) + r"\n"
             )
     said = "".join(f"{line.rstrip()}\n" for line in printed.strip().splitlines())
-    return re.fullmatch(pattern, said) is not None
+    return re.fullmatch(pattern, said)
 
 
 def walk(
-    path: Path, folder: Path, environment: Mapping[str, str], *, seconds: float = 1800
+    path: Path,
+    folder: Path,
+    environment: Mapping[str, str],
+    *,
+    seconds: float = 1800,
+    renew: dict[str, str] | None = None,
 ) -> Iterator[tuple[Block, float]]:
     """Do what the page says, in ``folder``; gives each block and the seconds that it took.
+
+    ``renew`` receives each output that the page shows with the numbers of this run.
 
     Raises :class:`WalkError` with the block's place, and what was printed.
     """
@@ -132,6 +151,8 @@ def walk(
             raise WalkError(f"{place}: exit code {done.returncode}\n{block.text}\n{done.stdout[-3000:]}")
         if shown is not None and not agrees(shown, done.stdout):
             raise WalkError(f"{place}: the page shows\n{shown}\nand this is printed\n{done.stdout[-3000:]}")
+        if shown is not None and renew is not None:
+            renew[shown] = renewed(shown, done.stdout)
         yield block, time.monotonic() - start
     state.unlink()
 
@@ -141,14 +162,21 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.pages")
     parser.add_argument("page", type=Path)
     parser.add_argument("--in", dest="folder", type=Path, default=Path())
+    parser.add_argument("--renew", action="store_true")
     options = parser.parse_args(arguments)
+    renew: dict[str, str] = {}
     try:
-        for block, seconds in walk(options.page, options.folder.resolve(), os.environ):
+        for block, seconds in walk(options.page, options.folder.resolve(), os.environ, renew=renew):
             first = block.text.strip().splitlines()[0]
             print(f"{options.page.name}:{block.line:<4} {seconds:7.1f} s  {first}", flush=True)
     except WalkError as why:
         print(f"error: {why}", file=sys.stderr)
         return 1
+    if options.renew:
+        page = options.page.read_text(encoding="utf-8")
+        for shown, said in renew.items():
+            page = page.replace(f"```text\n{shown}```", f"```text\n{said}```")
+        options.page.write_text(page, encoding="utf-8")
     return 0
 
 

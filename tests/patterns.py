@@ -11,15 +11,17 @@ import importlib
 import inspect
 import pkgutil
 import re
-import warnings
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)
-    import sre_constants as names  # type: ignore[import-not-found,unused-ignore]
-    import sre_parse
+if sys.version_info >= (3, 11):
+    from re import _constants as names  # type: ignore[attr-defined]
+    from re import _parser as parser  # type: ignore[attr-defined]
+else:
+    import sre_constants as names
+    import sre_parse as parser
 
 import patcher
 
@@ -100,7 +102,7 @@ def _text(node: ast.expr) -> str | None:
 
 def attacks(text: str, flags: int, length: int) -> Iterator[str]:
     """Texts of about ``length`` characters for each repetition of the pattern."""
-    parsed: Any = sre_parse.parse(text, flags & ~re.DEBUG)
+    parsed: Any = parser.parse(text, flags & ~re.DEBUG)
     for before, inner, behind in _repetitions([*parsed], ""):
         for body in dict.fromkeys(inner):
             if not body:
@@ -154,7 +156,7 @@ def _choices(items: Any) -> list[str]:
 
 
 def _takes(members: Any, char: str) -> bool:
-    compiled: Any = sre_parse.SubPattern(sre_parse.State(), [(names.IN, members)])
+    compiled: Any = parser.SubPattern(parser.State(), [(names.IN, members)])
     return _matches(compiled, char)
 
 

@@ -71,13 +71,17 @@ def audit(
     """Judge every site of the sibling in ``tree``, as it would be with ``patchset`` applied.
 
     ``plan`` is that of the tree, where it was made already. Edits that are in conflict count as not made.
-    Raises nothing but what reading the tree raises.
+    Raises what reading the tree raises, and :class:`UsageError` where a waiver's pattern has no end on it.
     """
-    rules = (*load(), *own(patchset.waivers, patchset.source)) if waivers is None else waivers
+    strangers = own(patchset.waivers, patchset.source) if waivers is None else ()
+    rules = (*load(), *strangers) if waivers is None else waivers
     plan = make_plan(tree, patchset, reporter) if plan is None else plan
     audited: list[Audited] = []
     used: set[Waiver] = set()
-    for site in _all_sites(tree, plan, patchset, reporter):
+    sites = list(_all_sites(tree, plan, patchset, reporter))
+    for rule in strangers:
+        rule.try_on(sites, patchset.source)
+    for site in sites:
         waiver = None if site.handled else next((rule for rule in rules if rule.covers(site)), None)
         if waiver is not None:
             used.add(waiver)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from patcher.base import sandbox
 from patcher.base.errors import PatcherError, UsageError
 from patcher.base.resources import resource_dir
 
@@ -39,6 +40,27 @@ class Waiver:
             and fnmatchcase(site.kind, self.kind)
             and (not self.text or re.search(self.text, site.text) is not None)
         )
+
+    def try_on(self, sites: Iterable[SiblingSite], where: str) -> None:
+        """Look for the pattern in a process of its own first: a stranger's may have no end.
+
+        Raises :class:`UsageError` where it takes more than seconds.
+        """
+        if not self.text:
+            return
+
+        def child() -> str:
+            for site in sites:
+                self.covers(site)
+            return "done"
+
+        try:
+            sandbox.confined(child)
+        except sandbox.OverLimitError as why:
+            raise UsageError(
+                f"{where}: waiver of {self.file}: text: its pattern {why} on this tree",
+                hint="write it without nested repetitions",
+            ) from why
 
 
 def load() -> tuple[Waiver, ...]:

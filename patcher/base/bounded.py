@@ -21,7 +21,11 @@ def regular_file(path: Path | str, limit: int) -> bytes:
 
     A FIFO or a device is not waited for. Raises ``OSError``, and :class:`TooLongError` for what is longer.
     """
-    handle = os.open(path, system.READ)
+    return opened(os.open(path, system.READ), limit)
+
+
+def opened(handle: int, limit: int) -> bytes:
+    """The same of a file that is open as ``handle``, which is closed then."""
     with os.fdopen(handle, "rb") as file:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):

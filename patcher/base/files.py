@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from patcher.base import interrupt
 from patcher.base.errors import PatcherError, UsageError
 from patcher.base.folder import HANDLES, Folder
-from patcher.base.os_errors import refused
+from patcher.base.os_errors import next_step, reason, refused
 
 
 def require_place(path: Path) -> None:
@@ -83,11 +84,47 @@ def made_whole(path: Path, *, kind: type[PatcherError] = UsageError) -> Iterator
 
 def settle(draft: Path, path: Path) -> None:
     """Put ``draft``, which is whole, in the place of ``path``, for good. Raises OSError."""
+    _sync(draft)
+    draft.replace(path)
+    with Folder.open(path.parent) as folder:
+        folder.sync()
+
+
+def settle_parts(
+    drafts: Sequence[Path], paths: Sequence[Path], *, kind: type[PatcherError] = UsageError
+) -> None:
+    """Put ``drafts``, the parts of one thing, in the places of ``paths``, for good.
+
+    Whoever reads them begins with the first: where there are several, an older first part goes before
+    anything else and the new one comes last, so that whatever cuts us off, nobody reads a mixture. What is
+    cut off has no first part, which every reader says.
+
+    Raises OSError where nothing was changed, ``kind`` where there are only some of the parts.
+    """
+    if len(paths) == 1:
+        return settle(drafts[0], paths[0])
+    for draft in drafts:
+        _sync(draft)
+    first = paths[0]
+    with interrupt.held(), Folder.open(first.parent) as folder:
+        folder.remove(first.name)
+        try:
+            folder.sync()
+            for draft, path in list(zip(drafts, paths, strict=True))[:0:-1]:
+                draft.replace(path)
+            folder.sync()
+            drafts[0].replace(first)
+            folder.sync()
+        except OSError as why:
+            raise kind(
+                f"{first}: the model's parts are between two states ({reason(why)})",
+                hint=next_step(why) or "run the same command again",
+            ) from why
+
+
+def _sync(draft: Path) -> None:
     handle = os.open(draft, os.O_RDONLY if HANDLES else os.O_RDWR)  # Windows syncs only what it may write
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
-    draft.replace(path)
-    with Folder.open(path.parent) as folder:
-        folder.sync()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import queue
 import signal
 import subprocess
 import sys
@@ -19,17 +18,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any
+from typing import Any
 
 from patcher.base import interrupt
 from patcher.base.environment import plain
 from patcher.base.errors import BuildError
+from patcher.base.streams import Listener, Streams
 
 GROUP = os.name == "posix"
 OUTPUT = 512 << 20  # bytes that a program may say where all of it is wanted
 TAIL = 16 << 20  # bytes that are kept of a program whose lines are followed
-_LINE = 1 << 16  # bytes without an end of line that are handed on as a line
-_PIECE = 1 << 16
 _TICK = 0.05
 _LINGER = 2.0  # seconds that what a program left behind may hold its output open
 
@@ -118,10 +116,15 @@ def run(
                 child = _started(words, folder, plain() if env is None else env, stdin, merged, pass_fds)
             if memory is not None:
                 _limit_memory(child.pid, memory)
-            follow = on_line is not None or on_text is not None
-            streams = _Streams(child, TAIL if follow else output, forget=follow)
+            listener = Listener(on_line, on_text)
+            streams = Streams((child.stdout, child.stderr), TAIL if listener.is_there else output, listener)
             _feed(child, stdin)
-            seen = streams.empty(_Listener(on_line, on_text), _until(start, seconds), seconds)
+            try:
+                limit = None if listener.is_there else output
+                seen = _follow(streams, child, _until(start, seconds), seconds, limit)
+                listener.finish()
+            finally:
+                streams.leave()
             peak = _reaped(child, _until(start, seconds), seconds)
         except BaseException:
             if child is not None:
@@ -145,14 +148,15 @@ def converse(command: Sequence[str | Path]) -> Service:
     It is no group of its own: it ends as soon as nobody holds its stdin. Raises :class:`NotStartedError`.
     """
     try:
-        return subprocess.Popen(
-            [os.fspath(word) for word in command],
-            env=plain(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-        )
+        with interrupt.held():  # whoever starts it gets it, or it is let go of as a whole
+            return subprocess.Popen(
+                [os.fspath(word) for word in command],
+                env=plain(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                bufsize=0,
+            )
     except OSError as why:
         raise NotStartedError(why) from why
 
@@ -257,103 +261,29 @@ def _interruptible() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
-# ---------------------------------------------------------------- what it says
+# ---------------------------------------------------------------- while it runs
 
 
-class _Listener:
-    """Cuts pieces into lines, each stream's by itself."""
+def _follow(
+    streams: Streams, child: subprocess.Popen[bytes], until: float, seconds: float | None, limit: int | None
+) -> int:
+    """Take all that comes until both outputs are closed; return the most memory that was seen in use."""
+    from patcher.base.machine import peak_memory  # here: most commands start no program
 
-    def __init__(self, on_line: Callable[[str], None] | None, on_text: Callable[[str], None] | None) -> None:
-        self._on_line, self._on_text = on_line, on_text
-        self._rest = [b"", b""]
-
-    def take(self, which: int, piece: bytes) -> None:
-        if self._on_text is not None:
-            self._on_text(piece.decode("utf-8", "replace"))
-        if self._on_line is None:
-            return
-        *lines, rest = (self._rest[which] + piece).split(b"\n")
-        for line in lines:
-            self._on_line(line.decode("utf-8", "replace").removesuffix("\r"))
-        if len(rest) >= _LINE:
-            self._on_line(rest.decode("utf-8", "replace"))
-            rest = b""
-        self._rest[which] = rest
-
-    def finish(self) -> None:
-        for rest in self._rest:
-            if rest and self._on_line is not None:
-                self._on_line(rest.decode("utf-8", "replace"))
-        self._rest = [b"", b""]
-
-
-class _Streams:
-    """A program's two outputs, emptied by a thread each, so that it never waits for us."""
-
-    def __init__(self, child: subprocess.Popen[bytes], limit: int, *, forget: bool) -> None:
-        self._child, self._limit, self._forget = child, limit, forget
-        self._parts = [bytearray(), bytearray()]
-        self._pieces: queue.Queue[tuple[int, bytes]] = queue.Queue(maxsize=64)
-        self._open = 0
-        self._left = threading.Event()  # nobody listens any more
-        for which, stream in enumerate((child.stdout, child.stderr)):
-            if stream is not None:
-                self._open += 1
-                threading.Thread(target=self._read, args=(which, stream), daemon=True).start()
-
-    def _read(self, which: int, stream: IO[bytes]) -> None:
-        piece = b"first"
-        while piece and not self._left.is_set():
-            try:
-                piece = os.read(stream.fileno(), _PIECE)
-            except (OSError, ValueError):  # closed behind our back: it lingered
-                piece = b""
-            while not self._left.is_set():
-                with contextlib.suppress(queue.Full):
-                    self._pieces.put((which, piece), timeout=_TICK)
-                    break
-
-    def empty(self, listener: _Listener, until: float, seconds: float | None) -> int:
-        """Hand on all that comes until both are closed; return the most memory that was seen in use."""
-        from patcher.base.machine import peak_memory  # here: most commands start no program
-
-        peak, ended = 0, None
-        try:
-            while self._open:
-                now = time.monotonic()
-                if now > until:
-                    raise TimeUpError(f"gave no answer in {seconds:g} s")
-                if ended is None and _has_ended(self._child):
-                    ended = now
-                if ended is not None and now > ended + _LINGER:
-                    break  # a daemon that it has started holds its output open
-                try:
-                    which, piece = self._pieces.get(timeout=_TICK)
-                except queue.Empty:
-                    peak = max(peak, peak_memory(self._child.pid))
-                    continue
-                if not piece:
-                    self._open -= 1
-                    continue
-                self._keep(which, piece)
-                listener.take(which, piece)
-            listener.finish()
-        finally:
-            self._left.set()
-        return peak
-
-    def _keep(self, which: int, piece: bytes) -> None:
-        part = self._parts[which]
-        part += piece
-        if len(part) <= self._limit:
-            return
-        if not self._forget:
-            raise TooMuchError(f"says more than {self._limit >> 20} MB")
-        if len(part) > 2 * self._limit:
-            del part[: -self._limit]
-
-    def text(self, which: int) -> bytes:
-        return bytes(self._parts[which])
+    peak, ended = 0, None
+    while streams.are_open:
+        now = time.monotonic()
+        if now > until:
+            raise TimeUpError(f"gave no answer in {seconds:g} s")
+        if ended is None and _has_ended(child):
+            ended = now
+        if ended is not None and now > ended + _LINGER:
+            break  # a daemon that it has started holds its output open
+        if not streams.take(_TICK):
+            peak = max(peak, peak_memory(child.pid))
+        if limit is not None and streams.most > limit:
+            raise TooMuchError(f"says more than {limit >> 20} MB")
+    return peak
 
 
 # ---------------------------------------------------------------- the end

@@ -24,7 +24,11 @@ from patcher.commands.arguments import build_options, offer_fixes, require_type,
     shell_complete=values.types,
     help="Refuse a tree that lacks a part of this type: one that ships (Q8_A8) or your own .toml file.",
 )
-@click.option("--build-dir", type=click.Path(path_type=Path), help="Outside TREE. [default: in the cache]")
+@click.option(
+    "--build-dir",
+    type=click.Path(path_type=Path),
+    help="The folder to build in, outside of TREE. [default: in the cache]",
+)
 @build_options
 @common_options
 def command(

@@ -22,7 +22,7 @@ from patcher.commands.arguments import selected, selection_options, tree_argumen
     type=click.Path(path_type=Path),
     default=Path("q8a8-series"),
     show_default=True,
-    help="Where the series goes.",
+    help="The folder to write the patches to.",
 )
 @common_options
 def command(
@@ -49,8 +49,7 @@ def command(
     if top is None:
         raise UsageError(f"{tree}: looked for a git checkout, found none", hint="'fetch' makes one")
     patchset = selected(WorkTree(tree), only, without, with_fix, kind)
-    below = tree.resolve().relative_to(top.resolve()).as_posix()
-    prefix = "" if below == "." else below + "/"
+    prefix = git.prefix(top, tree)
     plan, patches = export.export(
         top, ref or git.base(top) or "HEAD", patchset, folder, prefix=prefix, reporter=output.reporter
     )

@@ -11,11 +11,15 @@ from patcher.base.console import Output, common_options
 
 @click.command("fetch")
 @click.argument("destination", type=click.Path(path_type=Path), default=Path("llama.cpp"))
-@click.option("--source", metavar="LOCATOR", help="Where llama.cpp comes from. [default: its newest release]")
+@click.option(
+    "--source",
+    metavar="LOCATOR",
+    help="The source of llama.cpp: see LOCATOR above. [default: its newest release]",
+)
 @click.option("--ref", metavar="REF", help="The tag, branch or commit, where the source is a repository.")
 @common_options
 def command(destination: Path, source: str | None, ref: str | None, output: Output) -> None:
-    """Bring llama.cpp to DESTINATION as a git checkout with a recorded base.
+    """Get llama.cpp into the folder DESTINATION, as a git checkout that remembers which release it is.
 
     LOCATOR is a git URL (with @ref), a folder, a git repository, a git bundle, a .tar.gz or .zip,
     pypi:llama-cpp-python==VERSION or npm:node-llama-cpp@VERSION. Without it, the newest release is

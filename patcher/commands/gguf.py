@@ -21,12 +21,14 @@ def command() -> None:
 
 @command.command("retag")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("-o", "--output-file", type=click.Path(path_type=Path), help="Where the new file goes.")
-@click.option("--in-place", is_flag=True, help="Replace FILE itself (once the new one is proved).")
+@click.option("-o", "--output-file", type=click.Path(path_type=Path), help="The new file to write.")
+@click.option("--in-place", is_flag=True, help="Replace FILE itself, once the new file is proved right.")
 @click.option(
-    "--from-id", type=click.IntRange(0, 2**31 - 1), help="The number that FILE has. [default: found by size]"
+    "--from-id",
+    type=click.IntRange(0, 2**31 - 1),
+    help="The type number that FILE has for Q8_A8. [default: found by size]",
 )
-@click.option("--force", is_flag=True, help="Replace the output file where it is there.")
+@click.option("--force", is_flag=True, help="Replace the output file where it exists.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, write nothing.")
 @common_options
 def retag_command(

@@ -14,11 +14,17 @@ from patcher.commands.arguments import type_option
 from patcher.commands.family import Family
 
 _FAIL_ON = ("error", "warning", "note", "never")
-_fail_on_option = click.option("--fail-on", type=click.Choice(_FAIL_ON), default="error", show_default=True)
+_fail_on_option = click.option(
+    "--fail-on",
+    type=click.Choice(_FAIL_ON),
+    default="error",
+    show_default=True,
+    help="The least severity of a problem for which the exit code is 1; with 'never' it is 0 always.",
+)
 _summary_option = click.option(
     "--summary",
     type=click.Path(path_type=Path),
-    help="Add Markdown to this file. [default: $GITHUB_STEP_SUMMARY]",
+    help="Append a Markdown summary to this file. [default: $GITHUB_STEP_SUMMARY]",
 )
 
 
@@ -56,11 +62,29 @@ def command() -> None:
     "--keep-going", is_flag=True, help="Build even where reading the source has found problems already."
 )
 @click.option(
-    "--work", type=click.Path(path_type=Path), help="Where the copy and the build go. [default: cache]"
+    "--work",
+    type=click.Path(path_type=Path),
+    help="The folder for the copy and the build. [default: in the cache]",
 )
-@click.option("-j", "--jobs", type=click.IntRange(min=1), help="Compilers at once. [default: by machine]")
-@click.option("--cmake-arg", "cmake_args", multiple=True, help="Handed to CMake; may be repeated.")
-@click.option("--compiler-launcher", "launcher", default="auto", show_default=True, help="ccache, none, ...")
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="How many compilers run at once. [default: by processors and memory]",
+)
+@click.option(
+    "--cmake-arg",
+    "cmake_args",
+    multiple=True,
+    help="An argument for CMake, such as -DGGML_CUDA=ON; may be repeated.",
+)
+@click.option(
+    "--compiler-launcher",
+    "launcher",
+    default="auto",
+    show_default=True,
+    help="The compiler cache: ccache, sccache, none, or auto.",
+)
 @click.option(
     "--merges",
     default="auto",
@@ -164,9 +188,18 @@ def check_command(
     show_default=True,
     help="The least severity for which the exit code is 1; a break is an error. With 'never' it is 0 always.",
 )
-@click.option("--work", type=click.Path(path_type=Path), help="Where the history is kept. [default: cache]")
+@click.option(
+    "--work",
+    type=click.Path(path_type=Path),
+    help="The folder for upstream's history. [default: in the cache]",
+)
 @_summary_option
-@click.option("-j", "--jobs", type=click.IntRange(min=1), help="Processes at once. [default: by machine]")
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="How many processes run at once. [default: one for each processor]",
+)
 @common_options
 def watch_command(
     upstream: str | None,

@@ -31,6 +31,7 @@ from patcher.base.errors import ExitCode, UsageError
     type=click.Choice(["error", "warning", "note", "never"]),
     default="warning",
     show_default=True,
+    help="The least severity of a finding for which the exit code is 1.",
 )
 @click.option("--sarif", type=click.Path(path_type=Path), help="Write SARIF 2.1.0 into this file.")
 @common_options

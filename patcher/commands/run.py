@@ -19,14 +19,18 @@ DEFAULT_WORK = Path("q8a8-work")
 
 
 @click.command("run")
-@click.option("--source", metavar="LOCATOR", help="Where llama.cpp comes from. [default: its newest release]")
+@click.option(
+    "--source",
+    metavar="LOCATOR",
+    help="The source of llama.cpp, as 'fetch' takes it. [default: its newest release]",
+)
 @click.option("--ref", metavar="REF", help="The tag, branch or commit, where the source is a repository.")
 @click.option(
     "--work",
     type=click.Path(path_type=Path),
     default=DEFAULT_WORK,
     show_default=True,
-    help="Where the checkout and the build go.",
+    help="The folder for the checkout and the build.",
 )
 @type_option
 @build_options
@@ -47,7 +51,8 @@ def command(
 ) -> int:
     """Get llama.cpp, add the type, build it, and prove that no undefined symbol remains.
 
-    Run it again to go on where it stopped. Exit code 1 where a symbol is undefined.
+    What it needs is said before anything is downloaded. Run it again to go on where it stopped. Exit code
+    1 where a symbol is undefined.
     Example: q8a8-patch run --source npm:node-llama-cpp@3.22.1 --work ./work
     """
     from patcher.build import BuildRequest, build, default_targets

@@ -32,8 +32,7 @@ def apply_and_commit(tree: WorkTree, patchset: PatchSet, *, reporter: Reporter =
     if top is None or head is None:
         raise UsageError(f"{tree.root}: looked for a git checkout with a commit, found none")
     changes.require_identity(top)
-    prefix = tree.root.relative_to(top).as_posix()
-    prefix = "" if prefix == "." else prefix + "/"
+    prefix = git.prefix(top, tree.root)
     planned = apply(tree, patchset, dry_run=True, reporter=reporter)
     dirty = set(git.is_dirty(top)) & {prefix + file.path for file in planned.plan.files}
     dirty -= {prefix + path for path in _ours_since(tree, top, head, prefix, patchset.type.name)}

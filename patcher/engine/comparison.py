@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from patcher.engine import patterns
 from patcher.engine.anchors import ANCHORS, Existing, Located, Source
+from patcher.engine.anchors.cmake import code_of
 from patcher.engine.anchors.source import blank_run
 from patcher.engine.anchors.syntax import Syntax
 from patcher.engine.patchset import Edit, PatchSet
@@ -73,6 +74,8 @@ def differences(
         return [_other_arm(source, there) for there in located.existing if _has_other_arm(source, there)]
     if edit.kind == "cmake-item":
         return list(_lacking(patchset.render(edit, tree, {}), source, located))
+    if edit.kind == "comparison":
+        return list(_other_conditions(tree, patchset, edit, source, located))
     if edit.kind == "statement":
         return list(_other_statements(patchset.render(edit, tree, {}), source, located))
     compares = edit.exact or edit.compare or edit.signature or _is_compared(edit)
@@ -93,8 +96,7 @@ def differences(
 
 def _lacking(rendered: str, source: Source, located: Located) -> Iterator[Difference]:
     """The arguments of ours that the file's list has lost."""
-    code = source.data.decode("utf-8", "replace")
-    words = set(re.sub(r"(?m)#[^\n]*", "", code).replace(")", " ").split())
+    words = set(code_of(source).decode("utf-8", "replace").replace(")", " ").split())
     lost = [word for word in rendered.split() if word not in words]
     for there in located.existing[:1] if lost else ():
         yield Difference(
@@ -115,6 +117,22 @@ def _other_statements(rendered: str, source: Source, located: Located) -> Iterat
             line = source.line_number(there.start)
             detail = f"{there.owner} in line {line}, in another form than '{' '.join(ours.split()[:8])} ...'"
             yield Difference(there, line, detail, False)
+
+
+def _other_conditions(
+    tree: Tree, patchset: PatchSet, edit: Edit, source: Source, located: Located
+) -> Iterator[Difference]:
+    """Conditions that name our type beside what the edit hangs on, and ask something else of it."""
+    for there in located.existing:
+        if there.values is None:
+            continue
+        ours = tokens(patchset.render(edit, tree, there.values).encode("utf-8", "surrogateescape"))
+        theirs = tokens(source.data[there.start : there.end])
+        if ours not in theirs:
+            line = source.line_number(there.start)
+            begins = theirs.find(tokens(str(there.values["expr"]).encode("utf-8", "surrogateescape")))
+            said = unlike(ours, theirs[max(0, begins) :])
+            yield Difference(there, line, f"{there.owner} in line {line}, {said}", False)
 
 
 def _has_other_arm(source: Source, there: Existing) -> bool:

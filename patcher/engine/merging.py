@@ -28,6 +28,5 @@ def unmerged(root: Path) -> list[str]:
     top = git.find_toplevel(root)
     if top is None:
         return []
-    below = root.resolve().relative_to(top.resolve()).as_posix()
-    prefix = "" if below == "." else below + "/"
+    prefix = git.prefix(top, root)
     return sorted(name.removeprefix(prefix) for name in changes.unmerged(top) if name.startswith(prefix))

@@ -199,7 +199,8 @@ class _Editor:
         if there.twin is not None and not self.edit.anchor.get("arm"):
             ours, twin = "", tokens(self.source.data[slice(*there.twin)])
         else:
-            ours, twin = comparison.part_of(self.edit, self.patchset.render(self.edit, self.tree, {})), ""
+            text = self.patchset.render(self.edit, self.tree, there.values or {})
+            ours, twin = comparison.part_of(self.edit, text), ""
         return equivalence.proof(self.tree, self.patchset, self.edit, self.source, ours, theirs, twin)
 
     def _cuts(self, sites: Iterable[Site]) -> tuple[Splice, ...]:

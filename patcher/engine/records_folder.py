@@ -58,8 +58,7 @@ def place_of(root: Path) -> RecordsPlace:
     top = git.find_toplevel(root)
     if top is None:
         return RecordsPlace(root, (".q8a8-patch",))
-    below = root.relative_to(top).as_posix()
-    name = below.replace("/", "%2F") if below != "." else "top"
+    name = git.prefix(top, root).removesuffix("/").replace("/", "%2F") or "top"
     return RecordsPlace(_git_folder(top), ("q8a8-patch", name))
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from functools import partial
 
+from patcher.engine import patterns
 from patcher.engine.anchors import AnchorError, ParsedFile, Site, Source, Splice, splice
 from patcher.engine.patchset import Edit
 
@@ -23,6 +25,7 @@ def replaced(
     for _ in range(_ROUNDS):
         left = without(source.data, gone)
         parsed = ParsedFile(Source(source.path, left), [(edit.kind, edit.anchor)])
+        patterns.try_anchor(edit, partial(parsed.locate, edit.kind, edit.anchor))
         located = parsed.locate(edit.kind, edit.anchor)
         if not located.existing:
             break

@@ -245,9 +245,7 @@ def is_gone(tree: WorkTree, entry: Entry, now: bytes | None, *, taken: bool = Fa
     top = git.find_toplevel(tree.root)
     if top is None or git.head(top) is None:
         return False
-    below = tree.root.relative_to(top).as_posix()
-    path = entry.path if below == "." else f"{below}/{entry.path}"
-    return git.read_file(top, "HEAD", path) == now
+    return git.read_file(top, "HEAD", git.prefix(top, tree.root) + entry.path) == now
 
 
 def _texts_out(now: bytes | None, entry: Entry, before: bytes | None) -> bytes | None:

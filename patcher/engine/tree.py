@@ -6,8 +6,9 @@ import os
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from patcher.base.bounded import MAX_SOURCE, TooLongError, regular_file
+from patcher.base.bounded import MAX_SOURCE, TooLongError, opened
 from patcher.base.errors import UsageError
+from patcher.base.folder import Folder
 from patcher.base.os_errors import refused
 
 
@@ -53,19 +54,30 @@ class WorkTree:
 
     def locate(self, path: str) -> Path:
         """The file's place on disk."""
+        return self._looked_at(path)[0]
+
+    def _looked_at(self, path: str) -> tuple[Path, list[str]]:
+        """The same, and the names that lead there from the root without a link."""
         if not inside(path):
             raise UsageError(f"{path}: leads out of {self.root}")
         place = self.root / path
         # not Path's own methods: a tree has thousands of files, and each costs a quarter of theirs
         root = os.path.join(self.root, "")  # noqa: PTH118
-        if os.path.islink(place) or not os.path.realpath(place).startswith(root):  # noqa: PTH114
+        real = os.path.realpath(place)
+        if os.path.islink(place) or not real.startswith(root):  # noqa: PTH114
             raise UsageError(f"{place}: is behind a symbolic link", hint="replace it by the file itself")
-        return place
+        return place, real[len(root) :].split(os.sep)  # noqa: PTH206
 
     def read(self, path: str) -> bytes | None:
-        place = self.locate(path)
+        place, (*way, name) = self._looked_at(path)
         try:
-            return regular_file(place, MAX_SOURCE) if place.is_file() else None
+            if not os.path.isfile(place):  # noqa: PTH113
+                return None
+            # by handles: what has become a link since we looked isn't followed
+            with Folder.open(self.root) as root, root.walk(way) as folder:
+                return opened(folder.handle(name, os.O_RDONLY), MAX_SOURCE)
+        except FileNotFoundError:
+            return None
         except TooLongError as why:
             raise UsageError(f"{place}: looked for a source file, found none: {why}") from why
         except OSError as why:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -72,9 +73,17 @@ def parsed(place: Path, where: str) -> Table:
     """The TOML file as plain tables. Raises :class:`UsageError`, :class:`PatcherError` for one that ships."""
     failure = PatcherError if place.is_relative_to(resource_dir("patches")) else UsageError
     try:
-        table: Table = toml.loads(place.read_text(encoding="utf-8"))
+        text = place.read_text(encoding="utf-8")
+        table: Table = _shipped_table(text) if failure is PatcherError else toml.loads(text)
     except (OSError, UnicodeDecodeError, toml.TOMLDecodeError, RecursionError) as why:
         raise failure(f"{where}: {why}") from why
+    return table
+
+
+@lru_cache(maxsize=8)
+def _shipped_table(text: str) -> Table:
+    """What ships is parsed once, however many types extend it; nobody changes it."""
+    table: Table = toml.loads(text)
     return table
 
 

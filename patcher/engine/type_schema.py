@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,19 @@ def check(table: Mapping[str, Any], place: Path) -> None:
     """Raise :class:`UsageError` for the first thing in ``table`` that the schema doesn't allow."""
     import fastjsonschema  # here: who has no type of their own never needs it
 
-    validate = fastjsonschema.compile(schema(), use_default=False)
     try:
-        validate(table)
+        _validator()(table)
     except fastjsonschema.JsonSchemaValueException as why:
         keys = [part for part in why.path[1:] if part]
         raise UsageError(_said(why, keys, place)) from why
+
+
+@cache
+def _validator() -> Callable[[Mapping[str, Any]], object]:
+    import fastjsonschema
+
+    made: Callable[[Mapping[str, Any]], object] = fastjsonschema.compile(schema(), use_default=False)
+    return made
 
 
 def _said(why: Any, keys: list[str], place: Path) -> str:

@@ -31,6 +31,12 @@ def find_toplevel(path: Path) -> Path | None:
     return None
 
 
+def prefix(top: Path, folder: Path) -> str:
+    """What git puts before the names of ``folder``'s files, seen from ``top``: ``a/b/``, or nothing."""
+    below = folder.resolve().relative_to(top.resolve()).as_posix()
+    return "" if below == "." else f"{below}/"
+
+
 def git_dir(path: Path) -> Path | None:
     """The git folder of the work tree that ``path`` lies in (of this work tree, where there are several)."""
     if find_toplevel(path) is None:

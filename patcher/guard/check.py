@@ -143,8 +143,7 @@ def _merges(course: _Course, request: CheckRequest, tree: Path | None, reporter:
             return
     if wanted is None:
         return
-    below = tree.resolve().relative_to(top.resolve()).as_posix()
-    prefix = "" if below == "." else f"{below}/"
+    prefix = git.prefix(top, tree)
     with course.stage("merges") as say:
         rules = merge_audit.load(request.merge_waivers)
         done = merge_audit.audit_range(top, wanted, prefix=prefix, waivers=rules, reporter=reporter)

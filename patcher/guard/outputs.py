@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from typing import Any
-from urllib.parse import quote
 
 import click
 
-from patcher import __version__
 from patcher.base.printable import markdown as inert
 from patcher.base.printable import readable
+from patcher.base.reports.annotations import Annotation, workflow_commands
+from patcher.base.reports.gitlab import Issue, code_quality
+from patcher.base.reports.sarif import Result, SarifRule, log
 from patcher.guard.problem import OWN_RULES, Judgement, Problem
-from patcher.symbols.formats.annotations import SHOWN, annotation
-from patcher.symbols.formats.sarif import SCHEMA
 from patcher.symbols.rules import RULES
 
-_LEVELS = {"error": "error", "warning": "warning", "note": "notice"}
 _MARKS = {"ok": "✅", "failed": "❌", "skipped": "⏭️"}
 _COLORS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
@@ -48,7 +44,7 @@ def verdict(check: Judgement) -> str:
     """The check in one line."""
     counts = Counter(problem.severity for problem in check.problems)
     found = ", ".join(
-        f"{counts[name]} {name}{'s' if counts[name] > 1 else ''}" for name in _LEVELS if counts[name]
+        f"{counts[name]} {name}{'s' if counts[name] > 1 else ''}" for name in _COLORS if counts[name]
     )
     color = "RED" if check.failing else "green"
     return readable(f"{check.source}: {color}: {found or 'nothing found'}")
@@ -56,80 +52,47 @@ def verdict(check: Judgement) -> str:
 
 def github(check: Judgement) -> str:
     """GitHub's workflow commands, which become annotations of the pull request; ten of a level at most."""
-    lines: list[str] = []
-    for severity, level in _LEVELS.items():
-        found = [one for one in check.problems if one.severity == severity]
-        shown = found if len(found) <= SHOWN else found[: SHOWN - 1]
-        for one in shown:
-            # a file of the build is none of the repository's, and a tree from elsewhere has no place in it
-            file = check.seen_from_here(one) if check.prefix is not None and one.rule in OWN_RULES else None
-            message = one.text if file or not one.file else f"{one.place}: {one.text}"
-            lines.append(annotation(level, message, title=one.rule, file=file, line=one.line))
-        if len(found) > len(shown):
-            lines.append(annotation(level, f"and {len(found) - len(shown)} more; the summary has them all"))
-    return "\n".join(lines)
+    found = []
+    for one in check.problems:
+        # a file of the build is none of the repository's, and a tree from elsewhere has no place in it
+        file = check.seen_from_here(one) if check.prefix is not None and one.rule in OWN_RULES else None
+        message = one.text if file or not one.file else f"{one.place}: {one.text}"
+        found.append(Annotation(one.severity, message, one.rule, file, one.line))
+    return "\n".join(workflow_commands(found, "and {} more; the summary has them all"))
 
 
 def sarif(check: Judgement) -> str:
     """SARIF 2.1.0: one run, one result a problem."""
-    names = sorted({*OWN_RULES, *RULES})
-    rules = [_rule(name) for name in names]
-    results = [_result(check, one, names.index(one.rule)) for one in check.problems]
-    driver = {"name": "q8a8-patch guard", "version": __version__, "rules": rules}
-    run = {"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": results}
-    return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2, ensure_ascii=False)
+    results = [
+        Result(
+            one.rule,
+            one.severity,
+            one.text,
+            _seen(check, one),
+            ("guardProblem/v1", one.fingerprint),
+            one.line or 1,
+        )
+        for one in check.problems
+    ]
+    return log("guard", [_rule(name) for name in sorted({*OWN_RULES, *RULES})], results)
 
 
-def _rule(name: str) -> dict[str, Any]:
+def _rule(name: str) -> SarifRule:
     severity, summary = OWN_RULES.get(name) or (RULES[name].severity, RULES[name].summary)
-    return {
-        "id": name,
-        "shortDescription": {"text": summary},
-        "defaultConfiguration": {"level": severity},
-    }
+    return SarifRule(name, severity, summary)
 
 
-def _result(check: Judgement, problem: Problem, number: int) -> dict[str, Any]:
-    # code scanning takes no result without a place: what has none is about the tree as a whole
-    uri = quote(readable(check.seen_from_here(problem) or "include/llama.h"))
-    return {
-        "ruleId": problem.rule,
-        "ruleIndex": number,
-        "level": problem.severity,
-        "message": {"text": problem.text},
-        "locations": [
-            {
-                "physicalLocation": {
-                    "artifactLocation": {"uri": uri},
-                    "region": {"startLine": problem.line or 1},
-                }
-            }
-        ],
-        "partialFingerprints": {"guardProblem/v1": problem.fingerprint},
-    }
+def _seen(check: Judgement, problem: Problem) -> str:
+    """Services take nothing without a place: what has none is about the tree as a whole."""
+    return check.seen_from_here(problem) or "include/llama.h"
 
 
 def gitlab(check: Judgement) -> str:
-    """GitLab's code quality report. Fingerprints are unique."""
-    severities = {"error": "critical", "warning": "minor", "note": "info"}
-    seen: Counter[str] = Counter()
-    issues = []
-    for one in check.problems:
-        seen[one.fingerprint] += 1
-        number = seen[one.fingerprint]
-        issues.append(
-            {
-                "description": one.text,
-                "check_name": one.rule,
-                "fingerprint": one.fingerprint if number == 1 else f"{one.fingerprint}-{number}",
-                "severity": severities[one.severity],
-                "location": {
-                    "path": readable(check.seen_from_here(one) or "include/llama.h"),
-                    "lines": {"begin": one.line or 1},
-                },
-            }
-        )
-    return json.dumps(issues, indent=2, ensure_ascii=False)
+    """GitLab's code quality report."""
+    return code_quality(
+        Issue(one.rule, one.severity, one.text, _seen(check, one), one.fingerprint, one.line)
+        for one in check.problems
+    )
 
 
 def markdown(check: Judgement) -> str:

@@ -50,7 +50,7 @@ def _names(text: str) -> set[str]:
     """What the owner of a definition's or a row's insides may be called."""
     joined = text.replace(" :: ", "::").replace("[ ", "[").replace(" ]", "]")
     return {
-        *re.findall(r"\[[^\]]*\]|[\w:~]+", joined),
+        *re.findall(r"\[[^\[\]]*\]|[\w:~]+", joined),
         text.rstrip(":"),
         text.strip("{}"),
         joined.partition(" =")[0],

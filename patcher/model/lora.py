@@ -20,8 +20,8 @@ from patcher.model.gguf_format import ValueType
 from patcher.model.gguf_writer import make_value
 from patcher.model.model_file import ModelFile, model_hash, open_model
 from patcher.model.rewrite import output_paths, rewrite
-from patcher.model.smooth import Smoothed, log_path
-from patcher.model.worklog import Worklog
+from patcher.model.smooth import Smoothed
+from patcher.model.worklog import Worklog, log_path
 
 A, B = ".lora_a", ".lora_b"
 

@@ -15,9 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from patcher.base import interrupt
 from patcher.base.errors import UsageError
-from patcher.base.files import settle
+from patcher.base.files import settle_parts
 from patcher.base.progress import SILENT, Reporter
 from patcher.model import architecture, smooth_metadata
 from patcher.model.choose import seen_as
@@ -176,9 +175,7 @@ def refine(quantized: Path, of: Material, reporter: Reporter = SILENT) -> Refine
                         step.update(done=len(work.errors), detail=tensor.name)
                         writer.write(tensor.name, work.data(tensor))
                     writer.sync()
-        with interrupt.held():  # between the first part and the last
-            for part, draft in zip(made.parts, drafts, strict=True):
-                settle(draft, part.path)
+        settle_parts(drafts, [part.path for part in made.parts])
     finally:
         for draft in drafts:
             draft.unlink(missing_ok=True)

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from patcher.base import interrupt
 from patcher.base.errors import UsageError
-from patcher.base.files import settle
+from patcher.base.files import settle_parts
 from patcher.base.os_errors import refused
 from patcher.base.progress import SILENT, Reporter
 from patcher.base.stages import require_space
@@ -22,7 +21,7 @@ from patcher.model.gguf import GgufError, GgufFile, TensorInfo, Value
 from patcher.model.gguf_writer import GgufWriter, make_value, tensors_like
 from patcher.model.model_file import ModelFile, part_path
 from patcher.model.tensor_data import decode, encode, pieces
-from patcher.model.worklog import Worklog
+from patcher.model.worklog import Worklog, log_path
 
 _COUNT_KEY = "split.tensors.count"
 _MORE_SPACE = "free some, or name a place on another disk"
@@ -33,17 +32,19 @@ _SYNC_EVERY = 1 << 30  # bytes of output between two entries in the log that cou
 def output_paths(model: ModelFile, out: Path, *, force: bool) -> tuple[Path, ...]:
     """Where the parts go, as many as the model has.
 
-    Raises :class:`UsageError` where one is there and ``force`` is not given, or is one of the model's.
+    Raises :class:`UsageError` where one is there and ``force`` is not given, or is one of the model's. Parts
+    without a first one are those of a run that was cut off while it put them there, if its log is there too.
     """
     count = len(model.parts)
     paths = tuple(part_path(out, number, count) for number in range(1, count + 1))
+    cut_off = count > 1 and not paths[0].exists() and log_path(paths).is_file()
     sources = {part.path.resolve() for part in model.parts}
     for path in paths:
         if path.resolve() in sources:
             raise UsageError(f"{path}: is the model that is read", hint="name another output")
         if path.is_dir():
             raise UsageError(f"{path}: is a folder", hint="name a file")
-        if path.exists() and not force:
+        if path.exists() and not force and not cut_off:
             raise UsageError(f"{path}: is there already", hint="--force replaces it")
     return paths
 
@@ -109,12 +110,10 @@ def rewrite(
                         finished, unsynced = {}, 0
                 writer.sync()
                 worklog.finish(finished)
-    with interrupt.held():  # between the first part and the last
-        for draft, path in zip(drafts, paths, strict=True):
-            try:
-                settle(draft, path)
-            except OSError as why:
-                raise refused(path, why, kind=GgufError) from why
+    try:
+        settle_parts(drafts, paths, kind=GgufError)
+    except OSError as why:
+        raise refused(paths[0], why, kind=GgufError) from why
     return rounding
 
 

@@ -20,7 +20,7 @@ from patcher.model.fold import Fold, find_folds, scalings
 from patcher.model.model_file import model_hash, open_model
 from patcher.model.rewrite import output_paths, rewrite
 from patcher.model.stats import check_belongs, open_stats
-from patcher.model.worklog import Worklog
+from patcher.model.worklog import Worklog, log_path
 
 
 @dataclass(frozen=True)
@@ -187,11 +187,6 @@ def _selected(folds: tuple[Fold, ...], only: tuple[str, ...], path: Path) -> tup
     if unknown:
         raise UsageError(f"{path}: has no fold '{unknown[0]}', only {', '.join(sorted(kinds))}")
     return tuple(fold for fold in folds if not only or fold.kind_name in only)
-
-
-def log_path(paths: tuple[Path, ...]) -> Path:
-    """Where a run that writes ``paths`` keeps what it has done."""
-    return paths[0].with_name(paths[0].name + ".part.log")
 
 
 def _hash(path: Path) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,6 +20,11 @@ from patcher.base.errors import UsageError
 from patcher.base.os_errors import refused
 from patcher.model.alpha import Choice
 from patcher.model.tensor_data import Array
+
+
+def log_path(paths: Sequence[Path]) -> Path:
+    """Where a run that writes ``paths`` keeps what it has done."""
+    return paths[0].with_name(paths[0].name + ".part.log")
 
 
 class Worklog:

@@ -109,7 +109,7 @@ def go_on(tree: WorkTree, patchset: PatchSet, *, reporter: Reporter = SILENT) ->
     where files are still unmerged."""
     begun = _begun(tree)
     top = _top(tree)
-    patchset = settled.remembered(patchset, Contents(Objects(top), begun.old, _prefix(tree, top)))
+    patchset = settled.remembered(patchset, Contents(Objects(top), begun.old, git.prefix(top, tree.root)))
     left = sorted(changes.unmerged(top))
     if left:
         raise UsageError(f"{top}: {left[0]} is unmerged", hint="settle it, 'git add' it, then --continue")
@@ -147,7 +147,7 @@ def _begun(tree: WorkTree) -> MoveState:
 def _course(tree: WorkTree, ref: str, patchset: PatchSet, base: str | None, reporter: Reporter) -> _Course:
     require_tree(tree)
     top = _top(tree)
-    prefix = _prefix(tree, top)
+    prefix = git.prefix(top, tree.root)
     old = git.resolve(top, "HEAD")
     doing = changes.operation(top)
     if doing is not None or changes.unmerged(top):
@@ -188,11 +188,6 @@ def _top(tree: WorkTree) -> Path:
             hint="for a copy without a history name both releases: --from OLD --source NEW",
         )
     return top
-
-
-def _prefix(tree: WorkTree, top: Path) -> str:
-    below = tree.root.relative_to(top.resolve()).as_posix()
-    return "" if below == "." else below + "/"
 
 
 def _old_base(top: Path, old: str, new: str, named: str | None) -> str:
@@ -274,7 +269,7 @@ def _written_row(course: _Course) -> list[tuple[str, str]]:
 def _go_on(tree: WorkTree, begun: MoveState, *, at: str, patchset: PatchSet, reporter: Reporter) -> Moved:
     """From the commit ``at``, which index and work tree are at, to the end or the next stop."""
     top = _top(tree)
-    prefix = _prefix(tree, top)
+    prefix = git.prefix(top, tree.root)
     objects = Objects(top)
     tip, subjects = begun.tip, [changes.read_commit(top, new).subject for _, new in begun.rest]
     with reporter.step("Moving your commits", total=max(1, len(begun.rest))) as step:

@@ -53,8 +53,7 @@ def settle(tree: WorkTree, patchset: PatchSet, *, reporter: Reporter = SILENT) -
             f"{tree.root}: no merge is in progress here",
             hint="name the release to move to: q8a8-patch move REF",
         )
-    prefix = tree.root.relative_to(top.resolve()).as_posix()
-    prefix = "" if prefix == "." else prefix + "/"
+    prefix = git.prefix(top, tree.root)
     doing = changes.operation(top) or "stash"
     objects = Objects(top)
     base = _base(top, doing)

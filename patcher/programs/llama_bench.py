@@ -108,7 +108,7 @@ def _require_one_run(rows: list[Row], source: str) -> None:
 def _objects(text: str) -> Iterator[tuple[dict[str, Any], int]]:
     """Every complete object of an array or of JSON lines, and its line; not an end that was cut off."""
     decoder = json.JSONDecoder()
-    for start in re.finditer(r"(?:^|[\[,])\s*(?=\{)", text, re.MULTILINE):
+    for start in re.finditer(r"(?:^[ \t]*|[\[,]\s*)(?=\{)", text, re.MULTILINE):
         try:
             item, _ = decoder.raw_decode(text, start.end())
         except ValueError:

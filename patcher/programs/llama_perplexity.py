@@ -20,10 +20,12 @@ from patcher.base.errors import UsageError
 # never a part of a longer word, nor of a number that is written in another way: 21,2694 isn't 21
 _NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+|nan|inf)(?:[eE][-+]?\d+)?(?![\w]|[.,'\u2019]\d)"
 _OTHER_NUMBER = re.compile(
-    r"(?:\[\d+\]\s*|[=:]\s*|±\s*|\+/-\s*|^\s*\d+\s+)([-+]?\d[\d.]*[,'\u2019]\d[\d.,]*)", re.MULTILINE
+    r"(?:\[\d+\]\s*|[=:]\s*|±\s*|\+/-\s*|^[ \t]*\d+[ \t]+)([-+]?\d[\d.]*[,'\u2019]\d[\d.,]*)", re.MULTILINE
 )
 _PLUS_MINUS = r"(?:±|\+/-|\S{1,3})"  # whatever a terminal with another encoding made of it
-_FINAL = re.compile(rf"Final estimate: PPL\b[^=\n]*(?:=[^=\n]*)??=\s*({_NUMBER})\s*\+/-\s*({_NUMBER})")
+_FINAL = re.compile(
+    rf"Final estimate: PPL\b[^=\n]{{0,80}}(?:=[^=\n]{{0,80}})??=\s*({_NUMBER})\s*\+/-\s*({_NUMBER})"
+)
 _RUNNING = re.compile(rf"\[(\d+)\]\s*({_NUMBER}),")
 _CHUNKS = re.compile(r"(?:calculating perplexity|computing) over (\d+) chunks(?:, n_ctx=(\d+))?")
 _KLD_CHUNK = re.compile(
@@ -151,7 +153,7 @@ def _with_divergence(text: str, chunks: int | None, context: int | None, source:
 
 def _pair(text: str, name: str, source: str) -> tuple[float, float]:
     found = re.search(
-        rf"^\s*{_spaced(name)}\s*:\s*({_NUMBER})\s*{_PLUS_MINUS}\s*({_NUMBER})", text, re.MULTILINE
+        rf"^[ \t]*{_spaced(name)}[ \t]*:[ \t]*({_NUMBER})\s*{_PLUS_MINUS}\s*({_NUMBER})", text, re.MULTILINE
     )
     if found is None:
         raise UsageError(
@@ -161,7 +163,7 @@ def _pair(text: str, name: str, source: str) -> tuple[float, float]:
 
 
 def _single(text: str, name: str, source: str) -> float:
-    found = re.search(rf"^\s*{_spaced(name)}\s*:\s*({_NUMBER})", text, re.MULTILINE)
+    found = re.search(rf"^[ \t]*{_spaced(name)}[ \t]*:[ \t]*({_NUMBER})", text, re.MULTILINE)
     if found is None:
         raise UsageError(f"{source}: looked for '{name} : value' in the KL divergence tables, found none")
     return _finite(found[1], name, source)

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from patcher.base import interrupt, partial_files
+from patcher.base import partial_files
 from patcher.base.errors import BuildError, UsageError
-from patcher.base.files import settle
+from patcher.base.files import settle_parts
 from patcher.base.progress import SILENT, Reporter
 from patcher.base.stages import disk_errors, require_space
 from patcher.base.units import number
@@ -128,9 +128,8 @@ def quantize(
         if finish is not None:
             finish(drafts[0])
             after = gguf_header.read(drafts[0])
-        with disk_errors(destination.parent), interrupt.held():  # between the first part and the last
-            for made, place in zip(drafts, places, strict=True):
-                settle(made, place)
+        with disk_errors(destination.parent):
+            settle_parts(drafts, places)
     finally:
         for made in drafts:
             made.unlink(missing_ok=True)
@@ -181,7 +180,7 @@ def _require_room(destination: Path, drafts: Sequence[Path], needed: int, why: C
 def known_types(programs: Programs) -> list[str]:
     """The types that this build's ``llama-quantize`` offers, in its order."""
     said = programs.help("llama-quantize")
-    return re.findall(r"^\s*\d+\s+or\s+(\w+)\s*:", said, re.MULTILINE)
+    return re.findall(r"^[ \t]*\d+[ \t]+or[ \t]+(\w+)[ \t]*:", said, re.MULTILINE)
 
 
 def _require_known(programs: Programs, name: str) -> None:

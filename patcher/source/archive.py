@@ -322,4 +322,5 @@ def _from_zip(archive: Path, opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> 
         return replace(member, kind="link", target=_begun(opened, info).decode("utf-8", "surrogateescape"))
     if mode and stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
         return replace(member, kind="special file")
-    return replace(member, kind="folder") if info.is_dir() else member
+    # not is_dir(), which some Pythons can't say of a member without a name
+    return replace(member, kind="folder") if info.filename.endswith("/") else member

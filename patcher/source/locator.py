@@ -42,6 +42,7 @@ _PACKAGE = {
     Kind.NPM: re.compile(r"(?:@[a-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*", re.ASCII),
 }
 _VERSION = re.compile(r"[0-9][\w.+!-]*", re.ASCII)
+_NPM_FILE = re.compile(r"\.(?:tgz|tar\.gz|tar)$", re.IGNORECASE)  # npm's own rule, for names and versions
 _ARCHIVES = (".tar.gz", ".tgz", ".tar", ".tar.xz", ".tar.bz2", ".zip")
 
 
@@ -70,6 +71,11 @@ def _package(kind: Kind, text: str, spec: str, separator: str, ref: str | None) 
     if not _PACKAGE[kind].fullmatch(name) or (version is not None and not _VERSION.fullmatch(version)):
         example = "pypi:llama-cpp-python==0.3.36" if kind is Kind.PYPI else "npm:node-llama-cpp@3.22.1"
         raise UsageError(f"--source {text}: not a package and version", hint=f"write it like {example}")
+    if kind is Kind.NPM and (_NPM_FILE.search(version or "") or ("/" not in name and _NPM_FILE.search(name))):
+        raise UsageError(
+            f"--source {text}: ends like a file, and npm would take a file of that name for the package",
+            hint="name the file itself by its path, without 'npm:'",
+        )
     return Locator(kind, name, version, text)
 
 

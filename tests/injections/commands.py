@@ -21,6 +21,7 @@ from patcher.symbols.repair.proof import Proof
 from patcher.symbols.repair.signature import Signature
 from tests.tiny_models import write_model
 from tests.unit.evaluate_fakes import write_gguf
+from tests.unit.test_model_gguf import split
 from tests.unit.test_model_retag import Q8_A8, gguf
 from tests.unit.test_model_smooth import calibrated
 
@@ -123,14 +124,19 @@ def commands(home: Path) -> list[Command]:
     back = ((revert, "before", (0, 2)), (apply, "after", (0,)))
     models = home / "models"
     models.mkdir()
-    for name in ("smooth", "quantize", "retag"):
+    for name in ("smooth", "parts", "quantize", "retag"):
         (models / name).mkdir()
     calibrated(write_model(models / "smooth/m.gguf", "llama"))
+    calibrated(split(write_model(models / "parts/m.gguf", "llama"), 2)).rename(models / "parts/m.stats")
+    split(write_model(models / "parts/s.gguf", "llama", seed=1), 2)  # an older one
     gguf(models / "retag/m.gguf", [("a.weight", (64, 3), 39, Q8_A8), ("norm", (64,), 0, (1, 4))])
     write_gguf(models / "quantize/m.gguf", "F16")
     (models / "quantize/out.gguf").write_bytes(b"an older one")
     _fake_quantize(home / "bin", write_gguf(home / "made.gguf", "Q8_A8"))
     smooth = q8a8_patch("smooth", "-q", "--force", "{}/m.gguf", "--stats", "{}/m.stats", "-o", "{}/s.gguf")
+    parts = q8a8_patch(
+        "smooth", "-q", "--force", "{}/m-00001-of-00002.gguf", "--stats", "{}/m.stats", "-o", "{}/s.gguf"
+    )
     retag = q8a8_patch("gguf", "retag", "-q", "{}/m.gguf", "--in-place")
     quantize = q8a8_patch(
         "quantize", "-q", "--bin", str(home / "bin"), "--force", "{}/m.gguf", "{}/out.gguf", "Q8_A8"
@@ -144,6 +150,7 @@ def commands(home: Path) -> list[Command]:
         Command("gguf retag", models / "retag", retag, ((retag, "after", (0,)),)),
         Command("quantize", models / "quantize", quantize, ((quantize, "after", (0,)),)),
         Command("smooth", models / "smooth", smooth, ((smooth, "after", (0,)),)),
+        Command("smooth, in parts", models / "parts", parts, ((parts, "after", (0,)),)),
         Command("apply, every file", clean, whole, ((revert, "before", (0, 2)), (whole, "after", (0,)))),
     ]
     return [_with_states(command, home / "states" / str(number)) for number, command in enumerate(made)]

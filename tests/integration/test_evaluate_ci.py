@@ -104,9 +104,9 @@ def test_its_steps_measure_and_merge(folder: Path) -> None:
         assert done.returncode == 0, done.stderr
 
     for number, job in enumerate(jobs["measure"]["strategy"]["matrix"]["job"], 1):
-        step("measure", "--manifest", JOB=job)
+        step("measure", "evaluate grid", JOB=job)
         assert len(list((folder / "results").glob("*.json"))) == number
-    step("merge", "--show results")
+    step("merge", "evaluate show results")
     step("merge", "GITHUB_STEP_SUMMARY")
     merged = json.loads((folder / "evaluate.json").read_text(encoding="utf-8"))["reports"]
     assert sorted(report["title"] for report in merged) == ["one", "two"]
@@ -114,5 +114,5 @@ def test_its_steps_measure_and_merge(folder: Path) -> None:
     assert [row.split("|")[1].strip() for row in sorted(rows)] == ["one", "two"]
     assert all("2.000x" in row for row in rows)
     before = len(calls(folder / "bin"))
-    step("measure", "--manifest", JOB="one")
+    step("measure", "evaluate grid", JOB="one")
     assert len(calls(folder / "bin")) == before  # its result is there

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from patcher.audit import audit
 from patcher.base import sandbox
 from patcher.base.errors import UsageError
 from patcher.engine import patterns
@@ -22,15 +24,6 @@ from tests.patterns import Pattern, all_patterns, attacks
 
 LENGTH = 8000
 QUICK = 0.02  # seconds of the processor: a linear one takes a thousandth of it, the square twice as much
-
-# patterns of texts that are short, or nobody's but ours: a file's name, a version, an argument
-SHORT = (
-    "patcher/base/partial_files.py", "patcher.base.partial_files", "patcher/source/locator.py",
-    "patcher.source.locator", "patcher/engine/journal.py", "patcher.engine.journal", "patcher/commands/",
-    "patcher.programs", "patcher/programs", "patcher.evaluate", "patcher/evaluate", "patcher/audit/sites.py",
-    "patcher.audit.sites", "patcher/guard/", "patcher.guard", "patcher.start", "patcher/start.py",
-    "patcher.symbols.emulate", "patcher/symbols/emulate",
-)  # fmt: skip
 
 
 class _EndlessError(Exception):
@@ -78,8 +71,8 @@ def test_a_bad_pattern_is_noticed() -> None:
 
 
 def test_no_pattern_takes_the_square() -> None:
-    asked = [one for one in all_patterns() if not one.place.startswith(SHORT)]
-    assert len(asked) > 100
+    asked = all_patterns()
+    assert len(asked) > 200
     found = {f"{one.place}: {one.text[:80]}": text[:40] for one in asked if (text := slow(one))}
     assert not found
 
@@ -104,6 +97,28 @@ def test_a_strangers_anchor_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     edit = replace(ENDLESS, anchor={ANCHORS["statement"].patterns[0]: "(a+)+b"})
     with pytest.raises(UsageError, match="edit evil: anchor: its pattern computes"):
         patterns.try_anchor(edit, lambda: re.search("(a+)+b", "a" * 60))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system forks no processes")
+def test_a_strangers_waiver_ends(mini: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the type's file says it or the tree's own does: both come with somebody's repository."""
+    monkeypatch.setattr(sandbox, "SECONDS", 0.5)
+    file = mini / "src/llama-model.cpp"
+    late = "bool late(int t) { return t == GGML_TYPE_Q8_0; } // " + "a" * 60
+    file.write_text(file.read_text(encoding="utf-8") + f"\n{late}\n", encoding="utf-8")
+    ours = load()
+    for text, ends in (("return t == GGML", True), ("(a+)+b", False)):
+        waiver = {"file": "src/*", "reason": "r", "text": text}
+        if ends:
+            assert {"late"} == {
+                one.site.function for one in audit(WorkTree(mini), replace(ours, waivers=(waiver,))).sites
+                if one.reason == "r"
+            }  # fmt: skip
+            continue
+        with pytest.raises(
+            UsageError, match=r"waiver of src/\*: text: its pattern computes for more than 0\.5 s"
+        ):
+            audit(WorkTree(mini), replace(ours, waivers=(waiver,)))
 
 
 def test_a_plan_with_a_strangers_pattern_ends(mini: Path, monkeypatch: pytest.MonkeyPatch) -> None:

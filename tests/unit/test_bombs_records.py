@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tracemalloc
 import zlib
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from patcher import cli
-from patcher.base.bounded import MAX_SOURCE, TooLongError, inflated, regular_file
+from patcher.base.bounded import MAX_SOURCE, TooLongError, inflated, opened
 from patcher.base.errors import UsageError
 from patcher.base.folder import Folder
 from patcher.engine import records
@@ -125,4 +126,4 @@ def test_what_is_read_has_an_end() -> None:
     with pytest.raises(zlib.error, match="cut off"):
         inflated(zlib.compress(b"abcd")[:-2], 4)
     with pytest.raises(TooLongError, match="no regular file"):
-        regular_file("/dev/null", 3)
+        opened(os.open("/dev/null", os.O_RDONLY), 3)

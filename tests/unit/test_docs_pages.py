@@ -14,7 +14,7 @@ import pytest
 from manual.__main__ import stale
 from manual.commands import commands
 from patcher.base.errors import ExitCode
-from tests.pages import Block, agrees, blocks, steps
+from tests.pages import Block, agrees, blocks, main, renewed, steps
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -56,6 +56,17 @@ def test_the_reference_names_every_option_and_exit_code() -> None:
         assert command.examples or command.name in ("gguf", "guard"), command.name
     table = (DOCS / "reference" / "exit-codes.md").read_text(encoding="utf-8")
     assert [code for code in ExitCode if f"| {int(code)} |" not in table] == []
+
+
+def test_every_option_is_explained_by_a_sentence() -> None:
+    """Three words at least, and a full stop; behind it only a default, or that it is required."""
+    wanting = [
+        (command.name, option.names[-1], option.help)
+        for command in commands()
+        for option in command.options
+        if not re.fullmatch(r".+\.( \[required\])?", option.help) or len(option.help.split()) < 3
+    ]
+    assert wanting == []
 
 
 class _Assets(HTMLParser):
@@ -181,5 +192,22 @@ def test_what_a_page_shows_is_compared() -> None:
     assert agrees("a      b\n…\nlast …", "a  b\nx\ny\nlast of all")
     assert not agrees("no undefined symbol", "1 error found")
     assert not agrees("one\ntwo", "one")
+    assert agrees("3 of 4 files.", "12 of 1,300 files.")
     page = "<!-- walk: skip (reason) -->\n```sh\nfalse\n```\n\n```sh\ntrue\n```\n\n```text\nshown\n```\n\n```sh\nlast\n```\n"
     assert [(block.text, shown) for block, shown in steps(page)] == [("true\n", "shown\n"), ("last\n", None)]
+
+
+def test_numbers_of_a_page_come_from_the_run(tmp_path: Path) -> None:
+    assert (
+        renewed("…: 39 files, v0.5.0\n…\nin 2.5 s.\n", "a/b: 41 files, v0.5.0\nx\nin 13 s.\n")
+        == "…: 41 files, v0.5.0\n…\nin 13 s.\n"
+    )
+    page = tmp_path / "page.md"
+    page.write_text(
+        "7 stays\n\n```sh\necho 12 files, 3 edits\n```\n\n```text\n1 files, 99 edits\n```\n", encoding="utf-8"
+    )
+    assert main([str(page), "--in", str(tmp_path)]) == 0
+    assert "99 edits" in page.read_text(encoding="utf-8")
+    assert main([str(page), "--in", str(tmp_path), "--renew"]) == 0
+    assert page.read_text(encoding="utf-8").endswith("```text\n12 files, 3 edits\n```\n")
+    assert page.read_text(encoding="utf-8").startswith("7 stays\n")

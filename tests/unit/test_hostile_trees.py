@@ -204,6 +204,28 @@ def test_a_file_that_becomes_a_link_while_we_write(
     assert not left  # all others were put back
 
 
+@pytest.mark.skipif(not folder_module.HANDLES, reason="this system has no handles of folders")
+@pytest.mark.parametrize("what", ["file", "folder", "folder that leads nowhere"])
+def test_what_becomes_a_link_while_we_read(
+    what: str, mini_repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exchanged behind the look at it, before it is opened: nothing of outside is read."""
+    outside, path = tmp_path / "outside", "ggml/include/ggml.h"
+    outside.mkdir()
+    (outside / "ggml.h").write_bytes(b"a secret")
+    tree, real = WorkTree(mini_repo), Folder.open
+
+    def opened(place: Path) -> Folder:
+        spot = mini_repo / path if what == "file" else (mini_repo / path).parent
+        spot.rename(spot.with_name("real"))
+        spot.symlink_to(outside / "ggml.h" if what == "file" else outside if what == "folder" else "gone")
+        return real(place)
+
+    monkeypatch.setattr(Folder, "open", opened)
+    with pytest.raises(UsageError, match="is a symbolic link"):
+        tree.read(path)
+
+
 def test_without_handles_names_are_looked_at(
     mini_repo: Path, victim: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +92,53 @@ def test_parts_stay_parts(tmp_path: Path) -> None:
     back = undo(done.outputs[0], tmp_path / "u.gguf")
     names = Forward(whole).tensors
     assert all(np.allclose(Forward(back.outputs[0]).tensors[n], names[n], rtol=1e-6, atol=0) for n in names)
+
+
+class _KilledError(BaseException):
+    """No error of ours: nothing tidies up behind it."""
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_parts_of_two_models_never_lie_beside_each_other(
+    older: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut off at each step of putting them in place, and once by the disk: no mixture is read."""
+    whole = write_model(tmp_path / "m.gguf", "qwen3moe")
+    stats, first = calibrated(whole), split(whole)
+    wanted = model_hash(open_model(smooth(whole, stats, tmp_path / "t.gguf", Strength()).outputs[0]))
+    before = write_model(tmp_path / "old.gguf", "qwen3moe", seed=1)
+    out, head = tmp_path / "s.gguf", tmp_path / "s-00001-of-00003.gguf"
+    for turn in range(3):
+        for part in tmp_path.glob("s-*"):
+            part.unlink()
+        if older:
+            shutil.copy(before, out)
+            split(out)
+            out.unlink()
+        with monkeypatch.context() as patch:
+            left = [turn]
+            replace = Path.replace
+
+            def struck(self: Path, to: Path, left: list[int] = left, replace: Any = replace) -> Path:
+                left[0] -= 1
+                if left[0] < 0:
+                    raise _KilledError
+                return replace(self, to)  # type: ignore[no-any-return]
+
+            patch.setattr(Path, "replace", struck)
+            with pytest.raises(_KilledError):
+                smooth(first, stats, out, Strength(), force=older)
+        with pytest.raises(GgufError):
+            open_model(head)
+        smooth(first, stats, out, Strength())  # goes on: what lies there is its own
+        assert model_hash(open_model(head)) == wanted
+    with monkeypatch.context() as patch:
+        refusal = OSError(errno.EIO, "the disk")
+        patch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(refusal))
+        with pytest.raises(
+            GgufError, match=r"s-00001-of-00003\.gguf: the model's parts are between two states"
+        ):
+            smooth(first, stats, out, Strength(), force=True)
 
 
 def test_metadata_say_what_was_done(tmp_path: Path) -> None:

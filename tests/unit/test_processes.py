@@ -105,6 +105,31 @@ def test_a_signal_ends_the_program_first(sent: signal.Signals, tmp_path: Path) -
     assert gone(inner)
 
 
+@pytest.mark.parametrize("listening", [False, True], ids=["bare", "listening"])
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_at_the_fork_leaves_nothing_running(
+    sent: signal.Signals, listening: bool, tmp_path: Path
+) -> None:
+    """It comes when the child is there and nobody holds it yet."""
+    code = (
+        "import os, subprocess, sys; from patcher.base import interrupt; from patcher.base.processes import run\n"
+        "start = subprocess.Popen._execute_child\n"
+        "def struck(self, *args):\n"
+        "    start(self, *args)\n"
+        "    open(sys.argv[1], 'w').write(str(self.pid))\n"
+        f"    os.kill(os.getpid(), {int(sent)})\n"
+        "subprocess.Popen._execute_child = struck\n"
+        f"{'interrupt.listen()' if listening else ''}\n"
+        "run([sys.executable, '-c', 'import time; time.sleep(60)'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "pid")], capture_output=True, timeout=50
+    )
+    assert done.returncode != 0
+    inner = wait_for(tmp_path / "pid")
+    assert gone(inner)
+
+
 def test_what_does_not_obey_is_killed(tmp_path: Path) -> None:
     code = (
         f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLOW.format(str(tmp_path / 'pid'))}"

@@ -89,6 +89,21 @@ def applied(mini_repo: Path) -> Path:
             "kernels-sources",
             "kernels.cpp",
         ),
+        (
+            "ggml/src/ggml-cpu/CMakeLists.txt",
+            "ggml-cpu/q8-a8/kernels.cpp",
+            "#[[ggml-cpu/q8-a8/kernels.cpp]]",
+            "kernels-sources",
+            "kernels.cpp",
+        ),
+        (
+            "src/llama-quant.cpp",
+            "&& new_type != GGML_TYPE_Q8_A8",
+            "&& new_type == GGML_TYPE_Q8_A8",
+            "output-type",
+            "= =",
+        ),
+        ("ggml/src/gguf.cpp", "->type_name == NULL", "->type_name != NULL", "unknown-in-files", "! ="),
         ("gguf-py/gguf/quants.py", "class Q8_A8(Q8_0,", "class Q8_A8(Q4_0,", "py-quants", "Q4_0"),
     ],
 )

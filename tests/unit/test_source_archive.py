@@ -127,6 +127,7 @@ def test_hostile_members_count_even_when_not_wanted(tmp_path: Path, case: str) -
         ("l", b"x" * 5000, stat.S_IFLNK | 0o777, "is a link to a path of 5000 bytes"),
         ("pipe", b"", stat.S_IFIFO | 0o644, "is a special file"),
         ("dev", b"", stat.S_IFCHR | 0o644, "is a special file"),
+        ("", b"x", 0o644, "has no name"),
         ("good", b"second", 0o644, "comes twice"),
         ("good/evil", b"x", 0o644, "lies below a file or a link"),
     ],

@@ -73,6 +73,28 @@ def test_a_package_takes_a_version_and_not_an_address_as_ref() -> None:
         parse("npm:node-llama-cpp", "https://example.org/evil.tgz")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "npm:a.tgz",
+        "npm:a.tgz@1.0.0",
+        "npm:llama.TAR.GZ@1.0.0",
+        "npm:a.tar",
+        "npm:a@1.tgz",
+        "npm:@b/a@1.0.tar",
+    ],
+)
+def test_npm_is_never_handed_a_file_s_name(text: str) -> None:
+    """It would pack that file of the folder, or take it for the package's version."""
+    with pytest.raises(UsageError, match="npm would take a file of that name") as caught:
+        parse(text)
+    assert caught.value.hint == "name the file itself by its path, without 'npm:'"
+
+
+def test_a_name_in_a_scope_may_end_so() -> None:
+    assert parse("npm:@b/a.tgz@1.0.0") == Locator(Kind.NPM, "@b/a.tgz", "1.0.0", "npm:@b/a.tgz@1.0.0")
+
+
 def test_folders_and_repositories(mini: Path, mini_repo: Path, tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.mkdir()

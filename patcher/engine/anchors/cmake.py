@@ -14,7 +14,7 @@ from patcher.engine.anchors.source import Source, blank
 _NOT_CODE = re.compile(rb'#?\[(?P<eq>=*)\[(?:.|\n)*?(?:\](?P=eq)\]|\Z)|#[^\n]*|"(?:\\(?:.|\n)|[^"\\])*"?')
 
 
-def _code(source: Source) -> bytes:
+def code_of(source: Source) -> bytes:
     """The bytes with comments, and arguments in quotes or brackets, blanked."""
     return _NOT_CODE.sub(blank, source.data)
 
@@ -68,7 +68,7 @@ def cmake_item(source: Source, *, variable: str, beside: list[str], ours: str) -
     ``beside`` are names that an argument has had in one version or another. It has to end its line.
     ``ours`` is the argument that tells that the text is there.
     """
-    code = _code(source)
+    code = code_of(source)
     call = rf"(?i:\blist)\s*\(\s*APPEND\s+{re.escape(variable)}\b[^()]*"
     found = []
     for block in re.finditer(call.encode(), code):
@@ -112,7 +112,7 @@ def cmake_call(source: Source, *, command: str, argument: str, ours: str) -> Loc
 
     ``ours`` is a pattern of a line that tells that the text is there; a comment doesn't.
     """
-    code = _code(source)
+    code = code_of(source)
     there = list(re.finditer(ours.encode(), code, re.MULTILINE))
     pattern = rf"(?i:\b{re.escape(command)})\s*\(\s*{re.escape(argument)}\s*\)"
     calls = list(re.finditer(pattern.encode(), code))

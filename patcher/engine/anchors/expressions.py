@@ -57,15 +57,6 @@ def comparison(
             continue
         seen.add(owner)
         whole = _condition(node)
-        there = [token.start() for token in _within(syntax, whole, ours)]
-        if there:
-            problem = uncovered(syntax.source, ours, there, [node.start_byte])
-            existing.append(Existing(owner, whole.start_byte, whole.end_byte, problem))
-            continue
-        around = own_condition(syntax.source, node.start_byte, inside=_start(node, "function_definition"))
-        if around is not None:
-            what = f"'{left} {operator} {right}' in {owner}, under no condition of its own"
-            raise AnchorError(what, str(around))
         outer = node.parent.child_by_field_name("operator") if node.parent is not None else None
         mixed = node.parent is not None and node.parent.type == "binary_expression"
         mixed = mixed and outer is not None and syntax.text(outer) != joined
@@ -75,6 +66,15 @@ def comparison(
             "open": "(" if mixed else "",
             "close": ")" if mixed else "",
         }
+        there = [token.start() for token in _within(syntax, whole, ours)]
+        if there:
+            problem = uncovered(syntax.source, ours, there, [node.start_byte])
+            existing.append(Existing(owner, whole.start_byte, whole.end_byte, problem, values=values))
+            continue
+        around = own_condition(syntax.source, node.start_byte, inside=_start(node, "function_definition"))
+        if around is not None:
+            what = f"'{left} {operator} {right}' in {owner}, under no condition of its own"
+            raise AnchorError(what, str(around))
         sites.append(Site(owner, node.start_byte, node.end_byte, Place.INLINE, values=values))
     missing = sorted(set(owners) - seen) or sorted(() if seen else maybe)
     if missing:

@@ -55,6 +55,7 @@ class Existing:
     contradiction: str | None = None
     note: str | None = None
     twin: tuple[int, int] | None = None  # of a case with an arm of its own: the sibling's arm
+    values: Mapping[str, object] | None = None  # what the template is given of it, where that is all there
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from patcher.programs import llama_perplexity
 from patcher.programs.folder import Programs
 from patcher.programs.llama_perplexity import Divergence, Perplexity
 
-_CHUNK = re.compile(r"\[(\d+)\][\d.]+,|^\s+(\d+)\s+[\d.]+ ±", re.MULTILINE)
+_CHUNK = re.compile(r"\[(\d+)\][\d.]+,|^[ \t]+(\d+)[ \t]+[\d.]+ ±", re.MULTILINE)
 _OF = re.compile(r"over (\d+) chunks")
 _BYTES_PER_TOKEN = 3  # of text; most tokenizers take more, so that this is on the safe side
 LEAST_CONTEXT = 32  # of --ctx

@@ -17,7 +17,7 @@ from patcher.symbols.scope import Library
 _TOKEN = re.compile(r"/\*.*?(?:\*/|\Z)|[(),]|\"[^\"]*\"|[^\s(),;]+", re.S)
 _MAX_SCRIPT = 1 << 20
 _BITCODE = (b"BC\xc0\xde", b"\xde\xc0\x17\x0b")  # LLVM's, bare and wrapped
-_ASSIGNED = re.compile(r"([A-Za-z_$][\w.$]*)\s*(?:[-+*/&|]|<<|>>)?=(?!=)")
+_ASSIGNED = re.compile(r"(?<![\w.$])([A-Za-z_.$][\w.$]*)\s*(?:[-+*/&|]|<<|>>)?=(?!=)")
 _COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)", re.S)
 
 
@@ -109,7 +109,7 @@ def _script(path: Path) -> str:
 
 def script_definitions(path: Path) -> set[str]:
     """The symbols that a linker script assigns, whether always or (``PROVIDE``) where they are wanted."""
-    return set(_ASSIGNED.findall(_COMMENT.sub(" ", _script(path))))
+    return set(_ASSIGNED.findall(_COMMENT.sub(" ", _script(path)))) - {"."}  # which is where it writes
 
 
 def script_operands(path: Path, like: Operand) -> Iterator[Operand]:

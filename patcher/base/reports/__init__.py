@@ -1,0 +1,1 @@
+"""What services read: one emitter a format, for every command that finds something."""
