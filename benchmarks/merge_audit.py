@@ -39,7 +39,6 @@ _NEW_FILES = {
 _CASE = re.compile(r"\s*case [\w:]+:\s*(?://.*)?$")
 _ENUMERATOR = re.compile(r"\s*[A-Z][A-Z0-9_]{5,}(?:\s*=\s*\w+)?,\s*(?://.*)?$")
 _ROW = re.compile(r"\s*(?:\{.*[\w\"].*\},|\[\w+\]\s*=\s*.+,)\s*(?://.*)?$")
-_DESIGNATED = re.compile(r"\s*\[\w+\]\s*=|\s*[A-Z][A-Z0-9_]{5,}(?:\s*=\s*\w+)?,\s*(?://.*)?$")
 _DECLARATION = re.compile(r"(?:GGML_API|LLAMA_API|static|void|int|bool|size_t|float|struct)\b[^=]*\)\s*;\s*$")
 _SOURCE = re.compile(r"\s*[\w${}./-]+\.(?:c|cpp|h|cu|m)\s*$")
 _INCLUDE = re.compile(r"\s*#\s*include\s+[<\"]")
@@ -65,7 +64,7 @@ KINDS: dict[str, tuple[str, re.Pattern[str], Callable[[PurePosixPath], bool]]] =
     "an enumerator of Python": ("drop", _PYTHON, lambda path: path.suffix == ".py"),
     "half of a conflict": ("hunk", re.compile(""), lambda _: True),
     "a case twice": ("twice", _CASE, _is_c),
-    "a row or an enumerator twice": ("twice", _DESIGNATED, _is_c),
+    "an enumerator twice": ("twice", _ENUMERATOR, _is_header),
     "a case in another switch": ("move", _CASE, _is_c),
 }
 
@@ -265,12 +264,7 @@ class Bench:
             block, was = new[start:end], old[first:last]
             told = [line for line in block if re.search(r"\w", re.sub(r"\s*(?://|#|\*|/\*).*", "", line))]
             at = next((n for n in range(len(lines)) if lines[n : n + len(block)] == block), None)
-            if (
-                at is None
-                or not told
-                or len(block) > 40
-                or set(map(str.strip, told)) <= set(map(str.strip, was))
-            ):
+            if at is None or not told or len(block) > 40 or set(map(_bare, told)) <= set(map(_bare, was)):
                 continue
             return [*lines[:at], *was, *lines[at + len(block) :]], "".join([*told, *was])
         return None
@@ -296,6 +290,11 @@ def _line(lines: list[str], how: str, fit: list[int], chance: random.Random) -> 
     moved = [one for n, one in enumerate(lines) if n != at]
     to -= to > at
     return [*moved[: to + 1], line, *moved[to + 1 :]], line
+
+
+def _bare(line: str) -> str:
+    """The line without its comment and the white space in it."""
+    return re.sub(r"//.*|/\*.*?\*/|\s+", "", line)
 
 
 def _is_whole(text: str) -> bool:

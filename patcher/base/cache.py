@@ -13,6 +13,7 @@ from typing import Any
 
 from patcher.base import system
 from patcher.base.errors import UsageError
+from patcher.base.os_errors import reason, refused
 
 ENVIRONMENT_VARIABLE = "Q8A8_PATCH_CACHE"
 # the first folder of every cache_dir(...), and what is kept there
@@ -54,8 +55,7 @@ def cache_dir(*parts: str) -> Path:
         _require_ours(root, hint)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as why:
-        reason = os.strerror(why.errno or 0)
-        raise UsageError(f"{folder}: the cache can't be made there ({reason})", hint=hint) from why
+        raise UsageError(f"{folder}: the cache can't be made there ({reason(why)})", hint=hint) from why
     return folder
 
 
@@ -120,9 +120,8 @@ def clean(kinds: Iterable[str] | None, *, dry_run: bool = False) -> list[Part]:
         for place in root.glob(f"{_GOING}*"):
             shutil.rmtree(place)
     except OSError as why:
-        raise UsageError(
-            f"{why.filename}: can't be removed ({os.strerror(why.errno or 0)})",
-            hint="end what uses it, then clean again",
+        raise refused(
+            why.filename or root, why, what="removed", hint="end what uses it, then clean again"
         ) from why
     return found
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from patcher.base.errors import UsageError
+from patcher.base.os_errors import reason
 from patcher.evaluate.judge.noise import Series
 from patcher.evaluate.measure import provenance
 from patcher.evaluate.result import Report, TypeResult
@@ -31,9 +32,7 @@ def read_text(path: Path) -> str:
             )
         raw = path.read_bytes()
     except OSError as why:
-        raise UsageError(
-            f"{path}: looked for an output of llama.cpp, found none ({why.strerror or why})"
-        ) from why
+        raise UsageError(f"{path}: looked for an output of llama.cpp, found none ({reason(why)})") from why
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         return raw.decode("utf-16", "replace")
     return raw.decode("utf-8-sig", "replace")

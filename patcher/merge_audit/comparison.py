@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
+from functools import cached_property
 
 from patcher.merge_audit.index import Index, indexes
 from patcher.merge_audit.item import ONCE, STRICT, Key
@@ -35,7 +36,7 @@ class Comparison:
         """Compare them."""
         lost, spare = self._marks()
         lost, spare = self._paired(lost, spare)
-        self.out.lost = self._adapted(lost, spare)
+        self.out.lost = self._adapted([mark for mark in lost if not self._removed_before(mark)], spare)
         for mark in self.out.lost:
             self._supersede(mark)
         self.out.spare = [mark for mark in spare if mark.number]
@@ -107,9 +108,17 @@ class Comparison:
             return False
         index = self._side(one.side)
         other = self.theirs if index is self.ours else self.ours
-        if there not in index.owners and there in other.owners:
-            return False  # the other side has made it, and taken things there
+        if there not in index.owners and self._taken(here, there, other):
+            return False
         return self._same(here, index) != there
+
+    def _taken(self, here: tuple[str, ...], there: tuple[str, ...], side: Index) -> bool:
+        """Whether ``side`` has taken something from the owner ``here`` to ``there``."""
+        before, left, came = (
+            index.owners.get(owner, Counter[str]())
+            for index, owner in ((self.base, here), (side, here), (side, there))
+        )
+        return any(" " in text for text in ((before - left) & came))
 
     def _same(self, owner: tuple[str, ...], index: Index) -> tuple[str, ...]:
         """The owner in the merge that holds the most of what ``owner`` holds in ``index``: renamed."""
@@ -121,6 +130,25 @@ class Comparison:
                 if count > most + 1:
                     best, most = name, count
         return best
+
+    def _removed_before(self, one: Mark) -> bool:
+        """Whether the side gave the item's owner another name, and the other removed it from the old one."""
+        if one.side not in ("ours", "theirs") or one.key.owner in self.base.owners:
+            return False
+        index = self._side(one.side)
+        other = self.theirs if index is self.ours else self.ours
+        return any(
+            key.owner not in index.owners and other.counts[key] < self.base.counts[key]
+            for key in self._places.get((one.key.kind, one.key.text), ())
+        )
+
+    @cached_property
+    def _places(self) -> dict[tuple[str, str], list[Key]]:
+        """Kind and text -> the items of the base that have them."""
+        found: dict[tuple[str, str], list[Key]] = defaultdict(list)
+        for key in self.base.first:
+            found[key.kind, key.text].append(key)
+        return found
 
     # -- adapted
 

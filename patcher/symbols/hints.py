@@ -106,7 +106,8 @@ class Hints:
         return next(self._suggestions(scope, item, name), None)
 
     def _suggestions(self, scope: Scope, wanting: ElfObject, name: str) -> Iterator[str]:
-        exporters = [item for item in self._exporters.get(name, ()) if item not in scope.parents]
+        known = self._exporters.get(name) or self._beside.get(name, [])
+        exporters = [item for item in known if item not in scope.parents]
         for item in exporters:
             passed = passed_by(scope, item, self.search)
             if passed is not None:
@@ -116,8 +117,6 @@ class Hints:
             if item.executable:
                 plugin = scope.root.name
                 yield f"{item.name}, a program, exports it: if it opens {plugin}, say --host {item.path}"
-        if not exporters:
-            exporters = [one for one in self._beside.get(name, ()) if one not in scope.parents]
         for item in exporters:
             yield f"link {wanting.name} against {item.name}, which defines it"
         for path, found in self._in_objects.get(name, ()):

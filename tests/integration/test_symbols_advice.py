@@ -87,12 +87,13 @@ def test_an_older_library_that_is_found_first(shop: Workshop) -> None:
     )  # fmt: skip
     environment = {**os.environ, "LD_LIBRARY_PATH": str(shop.folder / "old"), "LD_BIND_NOW": "1"}
     assert subprocess.run([program], env=environment, capture_output=True).returncode
-    found = advice(shop.folder / "bin", folders=(shop.folder / "old",))
-    words = said(found["newer"])
-    assert str(shop.folder / "old/libggml.so") in words
-    assert str(shop.folder / "bin/libggml.so") in words
-    assert "LD_LIBRARY_PATH" in words
-    assert "link" not in words
+    for asked in (shop.folder / "bin", program):  # the good one may be named, or only lie beside
+        found = advice(asked, folders=(shop.folder / "old",))
+        words = said(found["newer"])
+        assert str(shop.folder / "old/libggml.so") in words
+        assert str(shop.folder / "bin/libggml.so") in words
+        assert "LD_LIBRARY_PATH" in words
+        assert "link" not in words
 
 
 def test_a_host_that_does_not_export(shop: Workshop) -> None:

@@ -110,6 +110,13 @@ SHAPES = {
         },
         "--wrap=f m.o w.o libd.a",
     ),
+    "a weak reference before a strong one": (
+        {"w.o": "__attribute__((weak)) int f(void); int g(void){return f?f():0;}", "m.o": WANTS}, "w.o m.o",
+    ),
+    "a weak reference before a strong one, for a library": (
+        {"w.o": "__attribute__((weak)) int f(void); int g(void){return f?f():0;}", "m.o": WANTS},
+        "-shared -z defs w.o m.o",
+    ),
     "a definition by a name that is wrapped": (
         {"m.o": "int f(void){return 1;} int _start(void){return 0;}"}, "--wrap=f --defsym=g=f m.o",
     ),

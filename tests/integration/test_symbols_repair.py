@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -325,9 +326,13 @@ USES = {
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """Any C++ project, which is no checkout of llama.cpp, that lacks an instantiation of every kind."""
+    return made_of(tmp_path, SHAPES_OWNER)
+
+
+def made_of(tmp_path: Path, owner: str) -> Path:
     shop = Workshop(tmp_path / "tree")
     shop.source("src/shapes.h", SHAPES)
-    shop.source("src/shapes.cpp", SHAPES_OWNER)
+    shop.source("src/shapes.cpp", owner)
     shop.source("src/user.cpp", f'#include "shapes.h"\nint use() {{ return {" + ".join(USES.values())}; }}\n')
     cmake = CMAKE.replace("src/loader.cpp", "src/shapes.cpp").replace(
         "set(CMAKE_BUILD_TYPE", "set(CMAKE_CXX_STANDARD 17)\nset(CMAKE_BUILD_TYPE"
@@ -351,6 +356,15 @@ def test_every_kind_of_template_in_any_project(project: Path, capsys: pytest.Cap
     assert run(["verify-symbols", library]) == 0
     assert run(["revert", str(project)]) == 0
     assert source.read_bytes() == before
+
+
+def test_the_first_instance_of_each_template(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project = made_of(tmp_path, re.sub(r"(?m)^template (?!<).*\n", "", SHAPES_OWNER))
+    library = str(project.parent / "build" / "libbox.so")
+    assert run(["verify-symbols", library, "--fix", str(project)]) == 1
+    assert "which defines the template: " in capsys.readouterr().out
+    build(Workshop(project))
+    assert run(["verify-symbols", library]) == 0
 
 
 def test_one_that_cannot_be_proved_leaves_the_others(

@@ -118,7 +118,9 @@ def test_the_type_is_named_as_quantize_names_it(mini_repo: Path, capsys: pytest.
 def test_the_tree_is_found_from_below(
     mini_repo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(mini_repo / "ggml" / "src")  # where ggml alone looks like a repository of its own
+    # as upstream's, so that the folder ggml alone looks like a repository of its own
+    (mini_repo / "ggml/include/ggml-backend.h").write_text("", encoding="utf-8")
+    monkeypatch.chdir(mini_repo / "ggml" / "src")
     assert cli.run(["status", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["tree"] == str(mini_repo)
     assert tree_around(mini_repo) == mini_repo

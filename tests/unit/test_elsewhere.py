@@ -10,8 +10,11 @@ from types import SimpleNamespace
 import pytest
 
 from patcher.base import machine, system
+from patcher.model.gguf import read
 from tests import elsewhere
 from tests.conftest import snapshot
+from tests.tiny_models import write_model
+from tests.unit.test_model_smooth import calibrated
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,6 +39,15 @@ def test_a_tree_is_patched_and_put_back(mini: Path) -> None:
     disguised("revert", mini)
     left = {path: data for path, data in snapshot(mini).items() if not path.startswith(".q8a8-patch/")}
     assert left == before
+
+
+def test_a_model_is_smoothed(tmp_path: Path) -> None:
+    """What is put in its place is synced first, by a handle that may write."""
+    model = write_model(tmp_path / "m.gguf", "llama")
+    stats = calibrated(model)
+    disguised("smooth", model, "--stats", stats, "-o", tmp_path / "s.gguf", "--alpha", "0.5")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.gguf", "m.stats", "s.gguf"]
+    assert read(tmp_path / "s.gguf").get("smoothquant.enabled") is True
 
 
 def test_what_is_asked_of_others_is_read_without_a_call_of_posix(

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import fuzz
+from benchmarks import fuzz, fuzz_elf
 from patcher.base.errors import PatcherError
 from patcher.symbols.relocatable import members
+from tests.elf_files import MIPS, Elf
 
 INPUTS = {"types": 40, "c": 60, "python": 60, "cmake": 60}  # the slow ones; of the others ten times as many
 
@@ -52,3 +53,12 @@ def test_what_escapes_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert fuzz.run("elf", 3, 1, said.append).findings == 3
     assert len(list(tmp_path.glob("fuzz-elf-1-*.bin"))) == 3
     assert "KeyError" in said[0]
+
+
+@pytest.mark.parametrize("bits", range(8))
+def test_visibility_is_two_bits_to_both_readers(bits: int, tmp_path: Path) -> None:
+    """Found by the fuzz: a machine's own bits beside them made a hidden symbol an exported one."""
+    data = bytearray(Elf(machine=MIPS, bits=32, little=False, sections=False, defines=["own"]).data())
+    entry = data.index(bytes([0x12, 0, 0, 1]))  # a global function of section 1: info, other, section
+    data[entry + 1] = bits | 0xA0
+    fuzz_elf.compare(tmp_path / "a.so", bytes(data))

@@ -208,6 +208,18 @@ def test_a_case_in_another_switch_has_moved(repo: Path) -> None:
     assert "cost_of > switch(kind)" in found[0].detail
 
 
+def test_a_case_in_a_switch_that_the_other_side_has_made(tmp_path: Path) -> None:
+    """Kept by both: nobody had put it into the new function."""
+    new = "int new_of(enum kind kind) {\n    switch (kind) {\n        case KIND_A:\n            return 7;\n    }\n}\n"
+    moved = SOURCE.replace("        case KIND_B:\n", "") + new.replace(
+        "case KIND_A", "case KIND_B:\n        case KIND_A"
+    )
+    texts = [SOURCE, SOURCE, SOURCE + new, moved]
+    names = [folder(tmp_path / name, {"a.c": text}) for name, text in zip("bots", texts, strict=True)]
+    found = audit_sides(tmp_path, *names).findings
+    assert [(one.rule, one.text) for one in found] == [("merge-moved", "case KIND_B")]
+
+
 def test_a_finding_says_where_it_was_and_who_brought_it(repo: Path) -> None:
     found = amended(repo, "kinds.c", "        case KIND_OURS:\n", "").findings[0]
     line = OURS["kinds.c"].splitlines().index("        case KIND_OURS:") + 1
@@ -275,6 +287,20 @@ def test_a_caller_that_follows_a_rename_is_silent(tmp_path: Path) -> None:
         files = [*sides, renamed | {"ours.c": text}]
         names = [folder(tmp_path / f"{name}{number}", one) for name, one in zip("bots", files, strict=True)]
         assert [one.rule for one in audit_sides(tmp_path, *names).findings] == rules
+
+
+def test_what_one_removes_of_a_function_that_the_other_renames(tmp_path: Path) -> None:
+    body = "    first(1);\n    second(2);\n    third(3);\n}\n"
+    texts = [
+        "int old(void) {\n" + body,
+        "int old(void) {\n" + body.replace("    second(2);\n", ""),
+        "int renamed(void) {\n" + body,
+        "int renamed(void) {\n" + body.replace("    second(2);\n", ""),
+    ]
+    names = [folder(tmp_path / name, {"a.c": text}) for name, text in zip("bots", texts, strict=True)]
+    assert audit_sides(tmp_path, *names).findings == ()
+    folder(tmp_path / "s", {"a.c": texts[3].replace("    third(3);\n", "")})
+    assert [one.text for one in audit_sides(tmp_path, *names).findings] == ["third ( 3 )"]
 
 
 def test_the_same_value_in_two_places_of_a_table_is_none_twice(tmp_path: Path) -> None:

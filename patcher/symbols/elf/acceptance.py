@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from patcher.base import system
+from patcher.base.os_errors import reason
 from patcher.symbols.elf.constants import EM_ARM, ET_DYN, ET_EXEC, MAGIC
 from patcher.symbols.elf.identity import Abi, identify
 
@@ -41,7 +42,7 @@ def start_of(path: Path | str) -> Start | None:
         return None
     except OSError as failed:
         # what isn't there or may not be opened is passed over; a circle of links is neither
-        return None if failed.errno in _ABSENT else Start(None, f"it can't be opened ({failed.strerror})")
+        return None if failed.errno in _ABSENT else Start(None, f"it can't be opened ({reason(failed)})")
     try:
         mode = os.fstat(handle).st_mode
         if stat.S_ISDIR(mode):
@@ -50,7 +51,7 @@ def start_of(path: Path | str) -> Start | None:
             return None
         return judged(os.read(handle, 64))
     except OSError as failed:
-        return Start(None, f"it can't be read ({failed.strerror})")
+        return Start(None, f"it can't be read ({reason(failed)})")
     finally:
         os.close(handle)
 

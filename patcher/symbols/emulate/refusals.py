@@ -158,8 +158,8 @@ def _in_objects(table: Table, told: Reported, kept: Kept | None) -> list[Refusal
         strong = [one for one in uses if not one.weak]
         if not strong and key not in table.by_library and _hardened(table, name, wanted):
             strong = uses
-        if not strong or (linker.hardened_by is Hardened.NONE and wanted.objects[0].weak):
-            continue  # or: the first reference, a weak one, has settled it
+        if not strong or (line.shared and linker.hardened_by is Hardened.NONE and wanted.objects[0].weak):
+            continue  # or: the first reference, a weak one, has settled it for a library
         if linker.wraps_late and name.removeprefix("__wrap_") in table.weakly & line.wrapped:
             continue
         user = table.units[strong[0].unit].path

@@ -55,7 +55,8 @@ class Repair:
     @property
     def text(self) -> str:
         """One line for people."""
-        text = f"add to {self.compilation.source}, which has {self.instances} others: {self.line}"
+        has = f"has {self.instances} others" if self.instances else "defines the template"
+        text = f"add to {self.compilation.source}, which {has}: {self.line}"
         if self.proof is None:
             return f"{text} (not proven: --prove compiles it)"
         return (

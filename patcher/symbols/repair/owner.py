@@ -1,7 +1,8 @@
-"""The source file that a template's instance belongs in: the one whose object defines others of it."""
+"""The source file that a template's instance belongs in: whose object defines others, or that defines it."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from patcher.symbols.ldconfig import read_file
@@ -12,7 +13,7 @@ from patcher.symbols.repair.signature import Signature, bare, signature
 
 @dataclass(frozen=True)
 class Owner:
-    """A compilation and how many instances of the template its object defines."""
+    """A compilation and how many instances of the template its object defines; 0: its source defines it."""
 
     compilation: Compilation
     instances: int
@@ -35,6 +36,23 @@ def find_owner(wanted: Signature, database: list[Compilation]) -> Owner | None:
                 count += there is not None and _same(there, wanted)
         if count and (best is None or count > best.instances):
             best = Owner(compilation, count)
+    return best or _defining(wanted, database)
+
+
+def _defining(wanted: Signature, database: list[Compilation]) -> Owner | None:
+    """The compilation whose source has most definitions of the template, which has no instance yet.
+
+    What looks like one by its text may be another's; whether the line helps is for the compiler to say.
+    """
+    needle, best, most = wanted.word.encode(), None, 0
+    defines = re.compile(
+        rb"\btemplate\s*<[^;{}]{1,300}\b" + re.escape(needle) + rb"\b[^;{}]{0,300}(?:\{|=[^;{}]{0,300}[;{])"
+    )
+    for compilation in database:
+        data = read_file(compilation.source)
+        count = len(defines.findall(data)) if needle in data else 0
+        if count > most:
+            best, most = Owner(compilation, 0), count
     return best
 
 

@@ -23,7 +23,9 @@ MOST = 65_536  # versions of a file, and tags, that are believed
 _SHARED = ("STB_GLOBAL", "STB_WEAK", "STB_LOOS")  # LOOS: GNU_UNIQUE's number
 _NO_NAMES = ("STT_SECTION", "STT_FILE")
 _SERVING = ("STT_NOTYPE", "STT_OBJECT", "STT_FUNC", "STT_COMMON", "STT_TLS", "STT_LOOS")  # LOOS: IFUNC's
-_CLOSED = ("STV_HIDDEN", "STV_INTERNAL")
+# visibility is two bits, and pyelftools reads three: what it calls Solaris' own are these two to loaders,
+# where the third bit is the machine's (MIPS', PowerPC's)
+_CLOSED = ("STV_HIDDEN", "STV_INTERNAL", "STV_SINGLETON", "STV_ELIMINATE")
 # what it raises of broken files, and what Python raises of what it believed
 _BROKEN = (
     ELFError, ConstructError, OSError, ArithmeticError, LookupError, ValueError, TypeError, AttributeError,
