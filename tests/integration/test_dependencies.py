@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -51,10 +52,10 @@ def oldest(tmp_path_factory: pytest.TempPathFactory) -> Run:
     )
     there = dict(re.findall(r"^(\S+)\s+(\d\S*)", listed.stdout.lower(), re.MULTILINE))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    for one in project["dependencies"]:
-        name, bound = re.match(r"([\w-]+)>=([\d.]+)", one).groups()  # type: ignore[union-attr]
-        if "python_version <" not in one:
-            assert there[name.lower()].startswith(bound), (one, there[name.lower()])
+    for one in map(Requirement, project["dependencies"]):
+        if one.marker is None or one.marker.evaluate():  # or it isn't for this system or Python
+            (bound,) = one.specifier
+            assert there[one.name.lower()].startswith(bound.version), (one, there[one.name.lower()])
     return run
 
 
