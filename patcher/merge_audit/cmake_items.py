@@ -10,7 +10,7 @@ from patcher.merge_audit.item import Item, Key, Reading
 _TOKEN = re.compile(
     r"(?P<skip>\s+|#\[(?P<eq>=*)\[.*?(?:\](?P=eq)\]|\Z)|#[^\n]*)"
     r'|(?P<text>\[(?P<eq2>=*)\[.*?(?:\](?P=eq2)\]|\Z)|"(?:\\.|[^"\\])*"?)'
-    r'|(?P<mark>[()])|(?P<word>(?:\\.|\$\{[^}\n]*\}|\$<[^>\n]*>|[^\s()#"\\])+|.)',
+    r'|(?P<mark>[()])|(?P<word>(?:\\.|\$\{[^}$\n]*\}|\$<[^>$\n]*>|[^\s()#"\\])+|.)',
     re.DOTALL,
 )
 _CONDITIONS = frozenset(["if", "elseif", "foreach", "while"])
