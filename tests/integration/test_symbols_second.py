@@ -100,8 +100,9 @@ def test_a_wrong_reader_is_found_out(shop: Workshop, wrong: str, monkeypatch: py
     if wrong == "a reference":
         right = reader._references
 
-        def forgetful(*arguments: object) -> list[Reference]:
-            return [one for one in right(*arguments) if one.name != "f"]  # type: ignore[arg-type]
+        def forgetful(*arguments: object) -> dict[Reference, bytes]:
+            found = right(*arguments)  # type: ignore[arg-type]
+            return {one: name for one, name in found.items() if one.name != "f"}
 
         monkeypatch.setattr(reader, "_references", forgetful)
     elif wrong == "a definition":
