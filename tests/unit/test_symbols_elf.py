@@ -171,6 +171,18 @@ def test_a_pipe_is_no_elf_file_and_nobody_waits_for_it(tmp_path: Path) -> None:
         read(tmp_path / "pipe")
 
 
+def test_names_without_a_table_of_names(tmp_path: Path) -> None:
+    """Not a file that needs nothing: a loader would look its names up at address 0."""
+    path = SAMPLE.write(tmp_path / "x.so")
+    data = path.read_bytes()
+    end = next(  # DT_STRTAB, which DT_STRSZ follows here; the table of tags ends there now
+        at for at in range(0, len(data) - 24, 8) if struct.unpack_from("<Q8xQ", data, at) == (5, 10)
+    )
+    path.write_bytes(data[:end] + bytes(8) + data[end + 8 :])
+    with pytest.raises(UnreadableElfError, match="no table of names"):
+        read(path)
+
+
 def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
     Elf(uses=[b"\xff\xfe".decode("utf-8", "surrogateescape")]).write(tmp_path / "odd")
     item = read(tmp_path / "odd")

@@ -62,6 +62,8 @@ def _object(image: Image) -> ElfObject:
             raise image.fail(f"its segments end at byte {max(ends)}, the file at {image.size}")
     tags = {} if debug else _tags(image)
     if DT_STRTAB not in tags or DT_SYMTAB not in tags:
+        if lacking := _NAMED & tags.keys():  # the loader would look them up at address 0
+            raise image.fail(f"{len(lacking)} of its dynamic tags have names, and no table of names is there")
         return ElfObject(image.path, image.abi, image.type, image.interpreter, bool(tags), debug)
     if len(tags.get(DT_NEEDED, ())) > MAX_NEEDED:
         raise image.fail(f"it needs {len(tags[DT_NEEDED])} libraries")
@@ -132,6 +134,10 @@ class _Texts:
                 raise self._image.fail("its names and versions overlap without end")
             self._known[at] = self._strings[at:end].decode("utf-8", "surrogateescape")
         return self._known[at]
+
+
+# what can't be without a table of names
+_NAMED = frozenset((DT_NEEDED, DT_SONAME, DT_RPATH, DT_RUNPATH))
 
 
 def _tags(image: Image) -> dict[int, list[int]]:
