@@ -347,8 +347,8 @@ def page(rows: list[tuple[str, int, int]], clean: dict[str, list[Merge]], names:
     lines = [
         INTRO,
         f"**{found} of {seeded} seeded losses found ({100 * found / max(1, seeded):.1f} %)**: by a",
-        "warning or an error in its file, which names what was seeded, and which isn't there without it. Rules were made",
-        "while looking at merges of the same releases, so that other trees may show a smaller share.",
+        "warning or an error in its file, which names what was seeded, and which isn't there without it.",
+        "Rules were made while looking at merges of these releases: other trees may show a smaller share.",
         "",
         "| seeded | merges | found |",
         "|---|---|---|",
