@@ -104,7 +104,6 @@ def _work(package: str) -> Work:
             "--work",
             place,
             "--json",
-            "--cmake-arg=-DGGML_RPC=ON",
         )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)

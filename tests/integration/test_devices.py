@@ -20,27 +20,22 @@ import pytest
 from patcher.model.gguf import TensorInfo, read
 from patcher.model.gguf_format import ValueType
 from patcher.model.gguf_writer import GgufWriter, NewTensor, make_value
-from tests.integration.conftest import NEWEST, Work, stock_tree
+from tests.integration.conftest import NEWEST, Work, environment, stock_tree
 from tests.integration.test_kernels import native
 
 pytestmark = [pytest.mark.network, pytest.mark.compiler, pytest.mark.llama, pytest.mark.slow]
 HERE = Path(__file__).parent / "devices"
 
 
-def compiled(sources: list[Path], tree: Path, work: Work, place: Path, *flags: str) -> Path:
+def compiled(
+    sources: list[Path], tree: Path, work: Work, place: Path, *flags: str, libraries: tuple[str, ...] = ("", "cpu", "base"),
+) -> Path:  # fmt: skip
     """RPC's sources, with the headers of ``tree``, linked with what was built."""
     folders = ("ggml/src/ggml-rpc", "ggml/src", "ggml/include")
     command = [native(), "-std=c++17", "-O1", *map(str, sources), *flags, "-o", str(place)]
     command += ["-DGGML_SHARED", "-DGGML_BACKEND_SHARED", *(f"-I{tree / folder}" for folder in folders)]
-    command += [
-        "-L",
-        str(work.bin),
-        "-lggml",
-        "-lggml-cpu",
-        "-lggml-base",
-        f"-Wl,-rpath,{work.bin}",
-        "-pthread",
-    ]
+    command += ["-L", str(work.bin), f"-Wl,-rpath,{work.bin}", "-pthread"]
+    command += [f"-lggml-{name}" if name else "-lggml" for name in libraries]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[:3000]
     return place
@@ -59,6 +54,32 @@ def server(work: Work, tmp_path_factory: pytest.TempPathFactory) -> Path:
     stock = stock_tree(NEWEST)
     place = tmp_path_factory.mktemp("server") / "server"
     return compiled([*sources(stock), HERE / "serve.cpp"], stock, work, place)
+
+
+@pytest.fixture(scope="session")
+def registry(work: Work, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a libggml that knows RPC, the patched tree's, for the programs that were built without: a build
+    of its own would compile all of llama.cpp once more, because each of its files is told.
+    """
+    folder = tmp_path_factory.mktemp("registry")
+    own = [work.tree / "ggml/src" / name for name in ("ggml-backend-reg.cpp", "ggml-backend-dl.cpp")]
+    flags = [
+        "-fPIC",
+        "-shared",
+        "-Wl,-soname,libggml.so.0",
+        "-DGGML_BUILD",
+        "-DGGML_USE_CPU",
+        "-DGGML_USE_RPC",
+    ]
+    compiled(
+        [*own, *sources(work.tree)],
+        work.tree,
+        work,
+        folder / "libggml.so.0",
+        *flags,
+        libraries=("cpu", "base"),
+    )
+    return folder
 
 
 @contextmanager
@@ -84,8 +105,9 @@ def served(server: Path) -> Iterator[str]:
 class Device:
     """llama-perplexity with a device behind a stock server."""
 
-    def __init__(self, work: Work, server: Path, text: Path) -> None:
+    def __init__(self, work: Work, server: Path, registry: Path, text: Path) -> None:
         self.work, self.server, self.text = work, server, text
+        self.environment = environment(LD_LIBRARY_PATH=str(registry))
 
     def perplexity(self, model: Path, *arguments: str | Path) -> tuple[str, str]:
         """The estimate to its last digit, and all that was said."""
@@ -93,9 +115,8 @@ class Device:
             command = [self.work.bin / "llama-perplexity", "--rpc", address, "-m", model, "-f", self.text]
             command += ["-c", "128", "-b", "128", "--chunks", "1", "-t", "2", "-v"]
             command += [str(word).replace("{address}", address) for word in arguments]
-            done = subprocess.run(
-                [str(part) for part in command], capture_output=True, text=True, timeout=600
-            )
+            words = [str(part) for part in command]
+            done = subprocess.run(words, capture_output=True, text=True, timeout=600, env=self.environment)
         said = done.stdout + done.stderr
         assert done.returncode == 0, said[-3000:]
         value = re.search(r"Final estimate: PPL = (\d+\.\d+)", said)
@@ -104,8 +125,8 @@ class Device:
 
 
 @pytest.fixture(scope="session")
-def device(work: Work, server: Path, text: Path) -> Device:
-    return Device(work, server, text)
+def device(work: Work, server: Path, registry: Path, text: Path) -> Device:
+    return Device(work, server, registry, text)
 
 
 WAYS = {
