@@ -27,6 +27,9 @@ _FENCE = re.compile(
 )
 _MARK = re.compile(r"<!-- walk: (?P<what>skip|file) (?P<rest>[^\n]+?) -->\s*\Z")
 
+# where long work is, each half minute without a terminal: how often is the machine's
+_PROGRESS = re.compile(r"[^:]+: (?:\d+ s so far|\d+ of \d+|\d+ done)(?: \(.*\))?")
+
 _NUMBER = r"\d(?:[\d.,]*\d)?"
 _ANY = {"…": ".*", "  ": " +", "─": "─+"} | dict.fromkeys("0123456789", f"({_NUMBER})")
 
@@ -109,7 +112,8 @@ def _match(shown: str, printed: str) -> re.Match[str] | None:
             pattern += (
                 "".join(_ANY.get(part[:2], _ANY.get(part[:1], re.escape(part))) for part in parts) + r"\n"
             )
-    said = "".join(f"{line.rstrip()}\n" for line in printed.strip().splitlines())
+    kept = (line for line in printed.strip().splitlines() if not _PROGRESS.fullmatch(line.rstrip()))
+    said = "".join(f"{line.rstrip()}\n" for line in kept)
     return re.fullmatch(pattern, said)
 
 

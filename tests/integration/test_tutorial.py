@@ -74,6 +74,7 @@ def test_moving_files(tmp_path: Path, walked: Callable[..., int]) -> None:
     assert walked("how-to/move-ggufs.md") == 5
 
 
+@pytest.mark.exhaustive  # compiles all of llama.cpp for a second machine
 @pytest.mark.llama
 @pytest.mark.slow
 @pytest.mark.compiler

@@ -193,6 +193,7 @@ def test_what_a_page_shows_is_compared() -> None:
     assert not agrees("no undefined symbol", "1 error found")
     assert not agrees("one\ntwo", "one")
     assert agrees("3 of 4 files.", "12 of 1,300 files.")
+    assert agrees("done", "Building llama.cpp: 12 of 138 (x.cpp)\nFetching: 30 s so far\ndone\n")
     page = "<!-- walk: skip (reason) -->\n```sh\nfalse\n```\n\n```sh\ntrue\n```\n\n```text\nshown\n```\n\n```sh\nlast\n```\n"
     assert [(block.text, shown) for block, shown in steps(page)] == [("true\n", "shown\n"), ("last\n", None)]
 
