@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import click
-from click.shell_completion import CompletionItem
 
 from patcher.base.console import Output, common_options
 from patcher.base.errors import UsageError
+from patcher.commands import values
 from patcher.commands.family import Family
-
-
-def _kinds(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
-    from patcher.base.cache import KINDS
-
-    return [CompletionItem(kind, help=what) for kind, what in KINDS.items() if kind.startswith(begun)]
 
 
 @click.group("cache", cls=Family)
@@ -56,7 +50,7 @@ def size_command(output: Output) -> None:
 
 
 @command.command("clean")
-@click.argument("kinds", nargs=-1, metavar="[KIND]...", shell_complete=_kinds)
+@click.argument("kinds", nargs=-1, metavar="[KIND]...", shell_complete=values.cache_parts)
 @click.option("--all", "everything", is_flag=True, help="Remove every part of the cache.")
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
 @common_options

@@ -5,22 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from click.shell_completion import CompletionItem
 
 from patcher.base.console import Output, common_options
-from patcher.base.errors import ExitCode, PatcherError, UsageError
+from patcher.base.errors import ExitCode, UsageError
 from patcher.commands import evaluate_report as reporting
-
-
-def _jobs(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
-    from patcher.evaluate import grid
-
-    manifest = context.params.get("manifest")
-    try:
-        jobs = grid.load(manifest) if manifest is not None else []
-    except PatcherError:  # no manifest, or a wrong one: nothing can be offered, and the command says why
-        return []
-    return [CompletionItem(job.id, help=job.name) for job in jobs if job.id.startswith(begun)]
+from patcher.commands import values
 
 
 @click.command("grid")
@@ -50,7 +39,11 @@ def _jobs(context: click.Context, parameter: click.Parameter, begun: str) -> lis
     "--scheduler", metavar="ADDRESS", help="With dask: a scheduler that runs already, instead of --workers."
 )
 @click.option(
-    "--only", multiple=True, metavar="JOB", shell_complete=_jobs, help="Run only this job; may be repeated."
+    "--only",
+    multiple=True,
+    metavar="JOB",
+    shell_complete=values.jobs,
+    help="Run only this job; may be repeated.",
 )
 @click.option("--list", "list_jobs", is_flag=True, help="List the jobs, for a CI matrix or job array.")
 @reporting.judging_options

@@ -68,6 +68,25 @@ def releases(context: click.Context, parameter: click.Parameter, begun: str) -> 
     return _begun([(name, "") for name in names], begun)
 
 
+def cache_parts(context: click.Context, parameter: click.Parameter, begun: str) -> Items:
+    """Parts of the cache."""
+    from patcher.base.cache import KINDS
+
+    return _begun(KINDS.items(), begun)
+
+
+def jobs(context: click.Context, parameter: click.Parameter, begun: str) -> Items:
+    """Jobs of the manifest that the line names so far."""
+    from patcher.evaluate import grid
+
+    manifest = context.params.get("manifest")
+    try:
+        found = grid.load(manifest) if manifest is not None else []
+    except PatcherError:  # no manifest, or a wrong one: nothing can be offered, and the command says why
+        return []
+    return _begun([(job.id, job.name) for job in found], begun)
+
+
 def file_types(context: click.Context, parameter: click.Parameter, begun: str) -> Items:
     """Types of models, as llama-quantize has them."""
     names = ("Q8_A8", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "F16", "BF16", "F32")

@@ -78,7 +78,7 @@ class Linker:
     @property
     def name(self) -> str:
         """What messages call it."""
-        return {"bfd": "ld.bfd", "gold": "ld.gold", "lld": "ld.lld", "mold": "mold"}[self.family]
+        return _PROGRAMS[self.family]
 
 
 _COPY = ("--copy-dt-needed-entries", "--add-needed")
