@@ -46,6 +46,7 @@ def command(
 ) -> int:
     """Plan the type on many revisions of REPO, without a checkout, and say since when it breaks and why.
 
+    REPO is a clone of llama.cpp, or the folder of a project's copy of it: then its own history is judged.
     Exit code 1 where the newest revision refuses an edit. What was judged is kept: an interrupted run
     goes on where it stopped. Example: q8a8-patch drift ./llama.cpp --refs b8390..HEAD --bisect
     """
