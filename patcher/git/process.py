@@ -46,12 +46,13 @@ ENVIRONMENT = {
     "LC_ALL": "C",
     "LANGUAGE": "C",
 }
-# Of git's variables, those that say where the user's settings lie and how the network is reached. The
-# others point git at another repository, index or identity, or make it run something: hooks and aliases
-# leave them behind.
+# Of git's variables, those that say where the user's settings lie, how the network is reached, and who
+# commits: a container often has no other identity. The others point git at another repository or index, or
+# make it run something: hooks and aliases leave them behind.
 _KEPT = (
     r"GIT_(?:CONFIG_(?:GLOBAL|SYSTEM|NOSYSTEM|COUNT|KEY_\d+|VALUE_\d+)|SSH(?:_COMMAND|_VARIANT)?|SSL_\w+"
-    r"|PROXY_\w+|HTTP_\w+|ALLOW_PROTOCOL|EXEC_PATH|ATTR_NOSYSTEM)|SSH_AUTH_SOCK|SSH_AGENT_PID|LD_LIBRARY_PATH"
+    r"|PROXY_\w+|HTTP_\w+|ALLOW_PROTOCOL|EXEC_PATH|ATTR_NOSYSTEM|(?:AUTHOR|COMMITTER)_(?:NAME|EMAIL))|EMAIL"
+    r"|SSH_AUTH_SOCK|SSH_AGENT_PID|LD_LIBRARY_PATH"
 )
 # Commands that want to know where the work tree is.
 _IN_THE_TREE = frozenset({"add", "checkout-index", "ls-files", "read-tree", "status", "update-index"})
@@ -159,7 +160,7 @@ def program(failure: type[PatcherError] = UsageError) -> str:
 
 
 def environment_without_repository() -> dict[str, str]:
-    """What git is given, less what would lead it to another repository, index or identity."""
+    """What git is given, less what would lead it to another repository or index."""
     return networked(_KEPT, **ENVIRONMENT)
 
 
