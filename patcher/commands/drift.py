@@ -41,7 +41,7 @@ def command(
     bisect: bool,
     picture: Path | None,
     jobs: int | None,
-    kind: str,
+    type_name: str,
     output: Output,
 ) -> int:
     """Plan the type on many revisions of REPO, without a checkout, and say since when it breaks and why.
@@ -59,7 +59,7 @@ def command(
         require_place(picture)
     if git.find_toplevel(repo) is None and not (repo / "objects").is_dir():
         raise UsageError(f"{repo}: looked for a git repository, found none")
-    patchset = load(kind)
+    patchset = load(type_name)
     found = drift(repo, patchset, refs=refs, since=since, bisect=bisect, jobs=jobs, reporter=output.reporter)
     if picture is not None:
         from patcher.drift.picture import svg

@@ -109,7 +109,7 @@ def check_command(
     source: str,
     ref: str | None,
     targets: tuple[str, ...],
-    kind: str,
+    type_name: str,
     fail_on: str,
     expect: str,
     static: bool,
@@ -144,7 +144,7 @@ def check_command(
         source, ref, work, targets or TARGETS, static, keep_going, expect, fail_on, jobs, cmake_args,
         launcher, merges, merge_waivers,
     )  # fmt: skip
-    done = check(request, reporter=output.reporter, patchset=load(kind))
+    done = check(request, reporter=output.reporter, patchset=load(type_name))
     if sarif is not None:
         write_wanted(sarif, outputs.sarif(done) + "\n")
     if gitlab is not None:
@@ -203,7 +203,7 @@ def check_command(
 @common_options
 def watch_command(
     upstream: str | None,
-    kind: str,
+    type_name: str,
     refs: tuple[str, ...],
     days: int,
     issue: str,
@@ -233,7 +233,7 @@ def watch_command(
 
     if summary is not None:
         require_place(summary)
-    patchset = load(kind)
+    patchset = load(type_name)
     here = tree_around(Path.cwd())
     if here is not None:  # edits that this tree does without are not watched for it
         patchset = remembered(patchset, WorkTree(here))

@@ -109,7 +109,7 @@ def _require_ours(place: Path, name: Path) -> None:
         with Folder.open(place) as folder:
             for entry in folder.names():
                 head = b""
-                if folder.kind(entry) == stat.S_IFREG and entry.endswith(".patch"):
+                if folder.file_type(entry) == stat.S_IFREG and entry.endswith(".patch"):
                     head = folder.read(entry, _HEAD) or b""
                 if _OURS.match(head) is None:
                     raise UsageError(
