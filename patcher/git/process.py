@@ -6,7 +6,10 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from patcher.base import processes
@@ -60,6 +63,8 @@ _IN_THE_TREE = frozenset({"add", "checkout-index", "ls-files", "read-tree", "sta
 # nothing of it but hooks, which are overruled.
 _OF_HEAD = frozenset({"symbolic-ref", "update-ref"})
 _HEAD_SECONDS = 60.0  # what they read may include a pipe
+# Where new objects go, where that isn't the repository.
+_NEW_OBJECTS: ContextVar[Path | None] = ContextVar("new objects", default=None)
 
 
 def run(
@@ -127,6 +132,9 @@ def complete(
         if verb == "status":  # nested repositories are no part of what is looked at
             arguments = (verb, "--ignore-submodules=all", *arguments[1:])
         environment |= seen.environment(worktree=verb in _IN_THE_TREE)
+        aside = _NEW_OBJECTS.get()
+        if aside is not None:
+            environment["GIT_OBJECT_DIRECTORY"] = str(aside)
         timeout = timeout or LOCAL_SECONDS
         if verb in _OF_HEAD:
             environment["GIT_DIR"] = str(seen.real)
@@ -143,6 +151,22 @@ def complete(
     except processes.ProcessError as why:
         raise failure(f"git {arguments[-1]}: {why.message}") from why
     return done.code, done.out, done.err
+
+
+@contextmanager
+def objects_aside(repo: Path) -> Iterator[None]:
+    """Within, what git makes of ``repo`` is kept elsewhere and gone afterwards: it may be one that
+    can only be read. Raises :class:`UsageError` for what is no repository."""
+    objects = shadow(repo).folder / "objects"
+    with tempfile.TemporaryDirectory(prefix="q8a8-patch-") as folder:
+        info = Path(folder, "info")
+        info.mkdir()
+        (info / "alternates").write_text(f"{objects}\n", encoding="utf-8")
+        token = _NEW_OBJECTS.set(Path(folder))
+        try:
+            yield
+        finally:
+            _NEW_OBJECTS.reset(token)
 
 
 def _looks(arguments: tuple[str, ...]) -> bool:
