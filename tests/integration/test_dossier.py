@@ -25,7 +25,7 @@ def test_divergences_are_those_of_llama_perplexity(
 ) -> None:
     base = small(model, tmp_path / "F16.gguf")
     logits = tmp_path / "logits"
-    shared = ["-f", text, "-c", "128", "-b", "128", "--chunks", "6", "--kl-divergence-base"]
+    shared: list[str | Path] = ["-f", text, "-c", "128", "-b", "128", "--chunks", "6", "--kl-divergence-base"]
     said = {"F16": llama_perplexity.parse(work.run("llama-perplexity", "-m", base, *shared, logits), "F16")}
     models = [_model("F16", base)]
     for kind in ("Q8_0", "Q4_K_M"):
