@@ -20,7 +20,6 @@ from patcher.merge_audit.sides import Version, follow_renames, is_text
 
 _FEW = 8  # files that are compared sooner than a second process starts
 _WORD = re.compile(r"[A-Za-z_]\w*")
-LONGEST = 2 << 20  # bytes of a file that is read item by item; what is longer is read line by line
 _SEARCHED = 200  # files in which a function is looked for that left its file
 _MARKER = re.compile(rb"^(?:<<<<<<<|>>>>>>>) ", re.MULTILINE)
 
@@ -130,8 +129,7 @@ class Auditing:
                 continue
             if known is None and self._say(whole_files.undone(path, bases, ours, theirs, merged)):
                 continue
-            if known is None or any(one is not None and len(one) > LONGEST for one in data):
-                known = "text"
+            known = known or "text"
             if data[-1] is not None and _MARKER.search(data[-1]):
                 line = data[-1].count(b"\n", 0, _MARKER.search(data[-1]).start()) + 1  # type: ignore[union-attr]
                 said = "marks of a conflict that was not resolved"

@@ -17,6 +17,7 @@ _READERS: dict[str, Callable[[str], Reading]] = {
     "cmake": cmake_items.read,
     "text": partial(by_lines, comment=""),
 }
+LONGEST = 2 << 20  # characters, without what all versions have, that are read item by item; else line by line
 _NEAR = 60  # lines before a lost one, of which one that is still there is looked for
 
 
@@ -104,7 +105,10 @@ def _number(
 def indexes(language: str, versions: list[bytes | None]) -> list[Index]:
     """The versions of one file, all read the same way: by lines where the language's reader refuses one."""
     texts = [data.decode("utf-8", "replace") if data is not None else "" for data in versions]
-    known = _read_alike(language, without_common(language, texts))
+    less = without_common(language, texts)
+    if any(len(text) - text.count("\n") > LONGEST for text in less):
+        language = "text"
+    known = _read_alike(language, less if language != "text" else texts)
     if not all(reading.is_code for reading in known) and language != "text":
         known = _read_alike(language, texts)
     if language != "text" and not all(reading.is_code for reading in known):
