@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from patcher import git
-from patcher.git.changes import Version, changed, write_blob
+from patcher.git.changes import FileVersion, changed, write_blob
 
 Hunk = tuple[int, int, int, int]  # lines of the old file, from and to; of the new one
 FILES = 24  # that a merge of halves is made of
@@ -79,7 +79,7 @@ class Bench:
         if conflicts:
             return None
         ours, theirs = sides
-        changes: tuple[dict[str, Version | None], dict[str, Version | None]] = ({}, {})
+        changes: tuple[dict[str, FileVersion | None], dict[str, FileVersion | None]] = ({}, {})
         what = ""
         if shape in ("renamed", "moved files", "moved functions"):
             plain = _git(self.repo, "commit-tree", tree, "-m", "merged", "-p", ours, "-p", theirs)
@@ -98,9 +98,9 @@ class Bench:
 
     # -- sides
 
-    def _halves(self, base: str, other: str, chance: random.Random) -> list[dict[str, Version | None]]:
+    def _halves(self, base: str, other: str, chance: random.Random) -> list[dict[str, FileVersion | None]]:
         """A random part of the files between two tags: of most, each side has its own hunks."""
-        sides: list[dict[str, Version | None]] = [{}, {}]
+        sides: list[dict[str, FileVersion | None]] = [{}, {}]
         known = self.hunks(base, other)
         everything = changed(self.repo, base, other)
         for path in chance.sample(sorted(everything), min(FILES, len(everything))):
@@ -122,7 +122,7 @@ class Bench:
                 continue
             for number, text in enumerate(texts):
                 if text != "".join(old):
-                    sides[number][path] = Version(after.mode, self._blob(text))
+                    sides[number][path] = FileVersion(after.mode, self._blob(text))
         return sides
 
     def _dealt(self, base: str, tip: str, chance: random.Random) -> tuple[str, list[str]]:
@@ -149,14 +149,14 @@ class Bench:
 
     def _renamed(
         self, base: str, ours: str, theirs: str, merged: str, chance: random.Random
-    ) -> tuple[str, tuple[dict[str, Version | None], dict[str, Version | None]]]:
+    ) -> tuple[str, tuple[dict[str, FileVersion | None], dict[str, FileVersion | None]]]:
         """Up to four functions that the other side's files name get other names in ours and in the merge."""
         names: set[str] = set()
         for path in changed(self.repo, base, theirs):
             if _is_c(path):
                 names |= set(_NAME.findall("".join(self.lines(base, path))))
         chosen = chance.sample(sorted(names), min(4, len(names)))
-        made: tuple[dict[str, Version | None], dict[str, Version | None]] = ({}, {})
+        made: tuple[dict[str, FileVersion | None], dict[str, FileVersion | None]] = ({}, {})
         for number, commit in enumerate((ours, merged)):
             there = git.entries(self.repo, commit)
             for name in chosen:
@@ -164,32 +164,32 @@ class Bench:
                     version = made[number].get(path)
                     text = self._text(version.blob if version else there[path][1])
                     spelt = re.sub(rf"\b{name}\b", _other_name(name), text)
-                    made[number][path] = Version(there[path][0], self._blob(spelt))
+                    made[number][path] = FileVersion(there[path][0], self._blob(spelt))
         return " ".join(chosen), made
 
     def _moved_files(
         self, base: str, ours: str, theirs: str, merged: str, chance: random.Random
-    ) -> tuple[str, tuple[dict[str, Version | None], dict[str, Version | None]]]:
+    ) -> tuple[str, tuple[dict[str, FileVersion | None], dict[str, FileVersion | None]]]:
         """Half of the files that the other side changed go to another folder."""
         paths = [path for path, (old, new) in sorted(changed(self.repo, base, theirs).items()) if old and new]
         chosen = chance.sample(paths, max(1, len(paths) // 2)) if paths else []
-        made: tuple[dict[str, Version | None], dict[str, Version | None]] = ({}, {})
+        made: tuple[dict[str, FileVersion | None], dict[str, FileVersion | None]] = ({}, {})
         for number, commit in enumerate((ours, merged)):
             there = git.entries(self.repo, commit)
             for path in chosen:
                 if path in there:
                     made[number][path] = None
                     pure = PurePosixPath(path)
-                    made[number][str(pure.parent / "elsewhere" / pure.name)] = Version(*there[path])
+                    made[number][str(pure.parent / "elsewhere" / pure.name)] = FileVersion(*there[path])
         return f"{len(chosen)} files" if chosen else "", made
 
     def _moved_functions(
         self, base: str, ours: str, theirs: str, merged: str, chance: random.Random
-    ) -> tuple[str, tuple[dict[str, Version | None], dict[str, Version | None]]]:
+    ) -> tuple[str, tuple[dict[str, FileVersion | None], dict[str, FileVersion | None]]]:
         """A third of the functions of six files that the other side changed go to files of their own."""
         paths = [path for path, (old, new) in sorted(changed(self.repo, base, theirs).items()) if old and new]
         chance.shuffle(paths)
-        made: tuple[dict[str, Version | None], dict[str, Version | None]] = ({}, {})
+        made: tuple[dict[str, FileVersion | None], dict[str, FileVersion | None]] = ({}, {})
         count = 0
         for path in [path for path in paths if _is_c(path) and not path.endswith((".h", ".hpp", ".cuh"))][:6]:
             texts = ["".join(self.lines(commit, path)) for commit in (base, ours, theirs, merged)]
@@ -207,8 +207,8 @@ class Bench:
                 for part in _PART.split(texts[1 + 2 * number]):
                     (left if _function(part) in gone else stay).append(part)
                 mode = git.entries(self.repo, commit)[path][0]
-                made[number][path] = Version(mode, self._blob("".join(stay)))
-                made[number][other] = Version(mode, self._blob("".join(left)))
+                made[number][path] = FileVersion(mode, self._blob("".join(stay)))
+                made[number][other] = FileVersion(mode, self._blob("".join(left)))
         return f"{count} functions" if count else "", made
 
     def _naming(self, commit: str, name: str) -> list[str]:
@@ -247,12 +247,12 @@ class Bench:
     def write(self, on: str, changes: Mapping[str, str], parents: list[str]) -> str:
         """The commit ``on`` with other texts in some of its files."""
         there = git.entries(self.repo, on)
-        files: dict[str, Version | None] = {
-            path: Version(there[path][0], self._blob(text)) for path, text in changes.items()
+        files: dict[str, FileVersion | None] = {
+            path: FileVersion(there[path][0], self._blob(text)) for path, text in changes.items()
         }
         return self.commit(on, files, parents)
 
-    def commit(self, on: str, changes: Mapping[str, Version | None], parents: list[str]) -> str:
+    def commit(self, on: str, changes: Mapping[str, FileVersion | None], parents: list[str]) -> str:
         """The tree of ``on`` with ``changes`` (None deletes) as a commit; large files may be lacking."""
         index = {"GIT_INDEX_FILE": str(self.repo / "index-of-one")}
         _git(self.repo, "read-tree", on, env=index)
