@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from patcher.base import units
@@ -21,16 +22,16 @@ _RULES = (
 )
 
 
-def markdown(dossier: Dossier) -> str:
-    """All of it."""
+def markdown(dossier: Dossier, pictures: Sequence[Sequence[tuple[str, str]]]) -> str:
+    """All of it. ``pictures``: of each model, titles and files beside."""
     parts = ["# Dossier", "", closing(dossier), "", *(f"- {rule}" for rule in _RULES), ""]
     parts += [reading(), ""]
-    for model in dossier.models:
-        parts += [f"## {inert(model.name)}", "", *_model(dossier, model)]
+    for model, shown in zip(dossier.models, pictures, strict=True):
+        parts += [f"## {inert(model.name)}", "", *_model(dossier, model, shown)]
     parts += [
         "## Texts",
         "",
-        *texts(dossier),
+        *table(*texts(dossier)),
         "",
         "## Measured on",
         "",
@@ -49,10 +50,11 @@ def reading() -> str:
     )
 
 
-def _model(dossier: Dossier, model: ModelResult) -> list[str]:
-    lines = [f"- {inert(note)}" for note in [*model.notes, *_failures(model)]]
+def _model(dossier: Dossier, model: ModelResult, pictures: Sequence[tuple[str, str]]) -> list[str]:
+    lines = [f"- {inert(note)}" for note in [*answers(dossier, model), *model.notes, *failures(model)]]
     lines += [""] if lines else []
     lines += ["### Files", "", *table(*files(model)), ""]
+    lines += [line for title, file in pictures for line in (f"![{inert(title)}]({file})", "")]
     lines += ["### KL divergence and flips", ""]
     for text in model.figures:
         lines += [f"**{text_title(model, text)}**", "", *table(*accuracy(dossier, model, text)), ""]
@@ -65,7 +67,8 @@ def _model(dossier: Dossier, model: ModelResult) -> list[str]:
     return lines
 
 
-def _failures(model: ModelResult) -> list[str]:
+def failures(model: ModelResult) -> list[str]:
+    """Types that are left out, one line each."""
     return [f"{label}: left out, {why}" for label, why in model.failures.items()]
 
 
@@ -138,6 +141,25 @@ def goal(dossier: Dossier, model: ModelResult) -> tuple[list[str], list[list[str
     return ["text", *smooth], rows
 
 
+def answers(dossier: Dossier, model: ModelResult) -> list[str]:
+    """One sentence a smoothed type: on how many texts it has at most half of the reference's divergence."""
+    found = []
+    for kind in (one for one in model.compared if one.endswith(SMOOTH)):
+        beside = {
+            text: types[kind].beside
+            for text, types in model.figures.items()
+            if text != ALL and kind in types and types[kind].beside is not None
+        }
+        if not beside:
+            continue
+        kept = [text for text, one in beside.items() if one is not None and one.value <= GOAL]
+        said = f"{kind}: at most half of {dossier.reference}'s KL divergence"
+        said += f" on {len(kept)} of {len(beside)} texts"
+        broken = [f"{text} ({spanned(one, 2)})" for text, one in beside.items() if one and text not in kept]
+        found.append(said + (f"; not on {', '.join(broken)}" if broken else ""))
+    return found
+
+
 def verdict(found: Estimate) -> str:
     """``yes``, ``no``, and whether the goal lies in the interval."""
     said = "yes" if found.value <= GOAL else "no"
@@ -170,8 +192,8 @@ def speed(model: ModelResult) -> tuple[list[str], list[list[str]]]:
     return [*header, *(title for _, title, _ in keys)], rows
 
 
-def texts(dossier: Dossier) -> list[str]:
-    """What was read, with sources and licences."""
+def texts(dossier: Dossier) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of what was read, with sources and licences."""
     rows, seen = [], set()
     for model in dossier.models:
         for text in model.texts:
@@ -186,7 +208,7 @@ def texts(dossier: Dossier) -> list[str]:
             if tuple(row) not in seen:
                 rows.append(row)
             seen.add(tuple(row))
-    return table(["text", "what", "PyPI package", "licence", "tokens at once", "SHA-256 of the text"], rows)
+    return ["text", "what", "PyPI package", "licence", "tokens at once", "SHA-256 of the text"], rows
 
 
 def closing(dossier: Dossier) -> str:
