@@ -31,9 +31,7 @@ def documents(dossier: Dossier) -> dict[str, str]:
         "index.html": page(dossier),
     }
     style = template("style.css.j2").render()
-    return found | {
-        file: svg.standalone(plot.svg, style) for each in pictures.values() for plot, file in each
-    }
+    return found | {file: svg.standalone(plot.svg, style) for each in pictures for plot, file in each}
 
 
 def _names(dossier: Dossier) -> list[str]:
