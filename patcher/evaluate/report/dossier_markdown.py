@@ -43,10 +43,10 @@ def markdown(dossier: Dossier, pictures: Sequence[Sequence[tuple[str, str]]]) ->
 def reading() -> str:
     """How figures are to be read, in a paragraph."""
     return (
-        "Every interval, in brackets or behind a ±, is of 95 %: blocks of about 64 tokens are drawn again"
+        "Every interval, in parentheses or behind a ±, is of 95 %: blocks of about 64 tokens are drawn again"
         " from the text. KL divergence (KLD) is in thousandths of a nat a token. A flip is a token whose most"
         f" likely successor is another than {BASELINE}'s. A percentile with fewer than {FEW} tokens beyond it"
-        " stands in parentheses: it is a guess."
+        " has a question mark: it is a guess."
     )
 
 
@@ -122,7 +122,7 @@ def divergences(found: Figures) -> list[str]:
     shown = [plus_minus(found.mean.scaled(1e3), 2)]
     for share, one in ((0.01, found.p99), (0.001, found.p999)):
         text = spanned(one.scaled(1e3), 1)
-        shown.append(text if share * found.tokens >= FEW else f"({text})")
+        shown.append(text if share * found.tokens >= FEW else f"{text} ?")
     return shown
 
 
@@ -269,10 +269,10 @@ def plus_minus(found: Estimate, places: int) -> str:
 
 
 def spanned(found: Estimate, places: int) -> str:
-    """``0.46 [0.44, 0.48]``."""
-    return f"{found.value:.{places}f} [{found.low:.{places}f}, {found.high:.{places}f}]"
+    """``0.46 (0.44 to 0.48)``."""
+    return f"{found.value:.{places}f} ({found.low:.{places}f} to {found.high:.{places}f})"
 
 
 def _timed(found: Series, unit: str) -> str:
     low, middle, high = (units.number(value, unit) for value in (found.low, found.median, found.high))
-    return f"{middle} [{low}, {high}]"
+    return f"{middle} ({low} to {high})"
