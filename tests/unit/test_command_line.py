@@ -168,6 +168,15 @@ def test_values_are_completed(line: list[str], wanted: str, offered: str) -> Non
     assert offered in [item.value for item in shell.get_completions(line, wanted)]
 
 
+def test_types_are_those_that_the_build_has(tmp_path: Path) -> None:
+    program = tmp_path / "llama-quantize"
+    program.write_text("#!/bin/sh\necho '  17  or  Q5_K_M  :  4.78G'\n", encoding="utf-8")
+    program.chmod(0o755)
+    shell = ShellComplete(cli.cli, {}, "q8a8-patch", "_Q8A8_PATCH_COMPLETE")
+    line = ["quantize", "--bin", str(tmp_path), "a.gguf", "b.gguf"]
+    assert [item.value for item in shell.get_completions(line, "Q")] == ["Q5_K_M"]
+
+
 def test_jobs_of_a_grid_and_releases_are_completed(
     tmp_path: Path, mini_repo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,7 +195,7 @@ def test_the_cache_is_measured_and_emptied(
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_bytes(b"x" * 5000)
     os.link(tmp_path / "downloads/a", tmp_path / "downloads/again")
-    sizes = {part.kind: part.bytes for part in cache.parts()}
+    sizes = {part.name: part.bytes for part in cache.parts()}
     assert set(sizes) == {"downloads", "logs"}
     assert 5000 <= sizes["downloads"] < 10000
     assert cli.run(["cache", "clean"]) == 2
@@ -207,7 +216,7 @@ def test_every_part_of_the_cache_has_a_name() -> None:
         for place in (Path(cli.__file__).parent).rglob("*.py")
         for name in re.findall(r"(?<!user_)cache_dir\(\s*\"([^\"]+)\"", place.read_text(encoding="utf-8"))
     }
-    assert asked == set(cache.KINDS)
+    assert asked == set(cache.PARTS)
 
 
 def test_the_old_spellings_of_evaluate_are_told_the_new(
