@@ -27,7 +27,7 @@ def kinds() -> Iterator[tuple[str, Floats, Floats]]:
 
     yield "random", normal(), normal()
     yield "zero", np.zeros(COUNT, np.float32), np.zeros(COUNT, np.float32)
-    yield "extreme", *(_extreme(random) for _ in range(2))
+    yield "extreme", _extreme(random), _extreme(random)
     yield "model-like", _weights(random), _activations(random)
 
 

@@ -39,10 +39,10 @@ class Harness:
         Raises :class:`BuildError` where the program can't be run, or comes to no end.
         """
         output.unlink(missing_ok=True)
-        words = [*self.architecture.launcher, self.program, what, source, output]
+        words: list[str | Path] = [*self.architecture.launcher, self.program, what, source, output]
         try:
             done = processes.run(
-                [*words, file] if file is not None else words,
+                words if file is None else [*words, file],
                 folder=output.parent,
                 env=plain(GGML_NO_BACKTRACE="1"),  # or a debugger would be asked
                 seconds=SECONDS,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 import struct
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +32,8 @@ def test_one_bit_is_told_apart_and_how_far_it_is() -> None:
     assert [part.differing for part in compared("random rows", tree, same)] == [0, 0]
     other = Called({"vec_dot.32": floats(1.0, 2.5, float("nan")), "quantize.32": ("u8", b"\1\2\7\4")})
     dot, blocks = compared("random rows", tree, other)
-    assert (dot.differing, dot.numbers, dot.first, dot.worst) == (1, 3, 1, pytest.approx(0.2))
+    assert (dot.differing, dot.numbers, dot.first) == (1, 3, 1)
+    assert dot.worst == pytest.approx(0.2)
     assert (blocks.differing, blocks.first, blocks.worst) == (1, 2, None)
     assert [
         part.differing for part in compared("z", Called({"a": floats(0.0)}), Called({"a": floats(-0.0)}))
@@ -69,8 +72,8 @@ def test_the_rows_are_the_same_every_time() -> None:
 
 def test_what_is_lacking_is_said_and_nothing_is_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name, **_: name if "qemu" not in name else None)
-    monkeypatch.setattr(architecture.platform, "machine", lambda: "x86_64")
-    monkeypatch.setattr(architecture.sys, "platform", "linux")
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(sys, "platform", "linux")
     home, arm, risc = architecture.architectures()
     assert (home.name, home.way, home.lacking) == ("x86_64", "native", "")
     assert arm.lacking.startswith("no qemu-aarch64")
