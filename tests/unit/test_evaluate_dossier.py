@@ -81,6 +81,10 @@ def test_a_type_that_dies_leaves_the_others(tmp_path: Path) -> None:
     found = lockstep.compare(reading(programs, tmp_path), models[0], models[1:], follow)
     assert "SIGSEGV" in str(found["Q8_0"])
     assert isinstance(found["Q8_A8"], Tokens)
+    programs = fake_programs(tmp_path / "other", other_tokens="Q8_A8")
+    found = lockstep.compare(reading(programs, tmp_path), models[0], models[1:], follow)
+    assert "Q8_A8: reads other tokens than the baseline" in str(found["Q8_A8"])
+    assert isinstance(found["Q8_0"], Tokens)
     programs = fake_programs(tmp_path / "base", die={"perplexity F16": "SIGILL"})
     with pytest.raises(BuildError, match="SIGILL"):
         lockstep.compare(reading(programs, tmp_path), models[0], models[1:], follow)

@@ -57,10 +57,8 @@ def _against(model: ModelResult, cost: Cost) -> Plot | None:
         value, low, high = paid
         kld = figures.mean.scaled(1e3)
         shown = f"{cost.shown(value)}, {plus_minus(kld, 2)}"
-        ends = (low, high) if high > low else (None, None)
-        marks.append(
-            Mark(file.type, value, *ends, shown, number, kld.value, max(kld.low, kld.value / 10), kld.high)
-        )
+        least = max(kld.low, kld.value / 10)  # a logarithmic axis has no zero
+        marks.append(Mark(file.type, value, low, high, shown, number, kld.value, least, kld.high))
     if len(marks) < 2:
         return None
     corner = "right and down" if cost.higher_is_better else "left and down"
