@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from patcher import cli
-from patcher.base import processes
+from patcher.base import processes, sandbox
 from patcher.base.errors import BuildError, SourceError, UsageError
 from patcher.evaluate import demo
 from patcher.evaluate.dossier import chat, estimates, lockstep, texts
@@ -188,6 +188,20 @@ def test_chat_templates_run_in_a_sandbox() -> None:
     ):
         with pytest.raises(UsageError, match="chat template can't be used"):
             chat.rendered(found, hostile)
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        "{{ 'x' * 9999999999 }}",
+    ],
+    ids=["time", "memory"],
+)
+def test_chat_templates_have_an_end(hostile: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "SECONDS", 0.3)
+    with pytest.raises(UsageError, match=r"computes for more than 0\.3 s|takes more than \d+ MB"):
+        chat.rendered([["Hello", "Hi"]], hostile)
 
 
 def package(place: Path, **files: str) -> Path:
