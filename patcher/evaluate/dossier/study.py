@@ -70,8 +70,8 @@ def study(request: Study, *, cache: StageCache | None = None, reporter: Reporter
     others = machine["others_share"]
     if request.rounds and others is not None and others > provenance.BUSY:
         reporter.warn(
-            f"other programs take {others:.0%} of the processors: speeds will be noisy; --rounds 0 leaves them"
-            " out, and accuracy is the same"
+            f"other programs take {others:.0%} of the processors: speeds will be noisy;"
+            " --rounds 0 leaves them out, accuracy is the same"
         )
     kept = cache or StageCache(reporter=reporter)
     results = [_ModelStudy(request, path, kept, reporter).run() for path in request.models]
