@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import struct
 import tarfile
 import time
@@ -12,18 +13,21 @@ from dataclasses import replace
 from math import exp, log
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 from patcher import cli
-from patcher.base import processes
+from patcher.base import processes, sandbox
 from patcher.base.errors import BuildError, SourceError, UsageError
 from patcher.evaluate import demo
 from patcher.evaluate.dossier import chat, estimates, lockstep, texts
 from patcher.evaluate.dossier.divergence import Tokens
 from patcher.evaluate.measure.models import Model
 from patcher.evaluate.measure.variant import Variant
+from patcher.evaluate.report import dossier_plots
+from patcher.evaluate.report.svg import Mark
 from patcher.model import gguf_header
 from patcher.programs.folder import Programs
 from patcher.programs.logits_stream import LogitStream
@@ -77,6 +81,10 @@ def test_a_type_that_dies_leaves_the_others(tmp_path: Path) -> None:
     found = lockstep.compare(reading(programs, tmp_path), models[0], models[1:], follow)
     assert "SIGSEGV" in str(found["Q8_0"])
     assert isinstance(found["Q8_A8"], Tokens)
+    programs = fake_programs(tmp_path / "other", other_tokens="Q8_A8")
+    found = lockstep.compare(reading(programs, tmp_path), models[0], models[1:], follow)
+    assert "Q8_A8: reads other tokens than the baseline" in str(found["Q8_A8"])
+    assert isinstance(found["Q8_0"], Tokens)
     programs = fake_programs(tmp_path / "base", die={"perplexity F16": "SIGILL"})
     with pytest.raises(BuildError, match="SIGILL"):
         lockstep.compare(reading(programs, tmp_path), models[0], models[1:], follow)
@@ -180,6 +188,20 @@ def test_chat_templates_run_in_a_sandbox() -> None:
     ):
         with pytest.raises(UsageError, match="chat template can't be used"):
             chat.rendered(found, hostile)
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        "{{ 'x' * 9999999999 }}",
+    ],
+    ids=["time", "memory"],
+)
+def test_chat_templates_have_an_end(hostile: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "SECONDS", 0.3)
+    with pytest.raises(UsageError, match=r"computes for more than 0\.3 s|takes more than \d+ MB"):
+        chat.rendered([["Hello", "Hi"]], hostile)
 
 
 def package(place: Path, **files: str) -> Path:
@@ -299,3 +321,37 @@ def test_bad_input_is_said_before_anything_is_made(
     prepared[prepared.index("--types") + 1] = "Q8_0,Q8_A8"
     assert cli.run(prepared) == 2
     assert calls(tmp_path / "bin") == []
+
+
+def test_no_type_is_better_in_both_than_those_on_the_line() -> None:
+    marks = [
+        Mark(str(n), x, None, None, "", n, y)
+        for n, (x, y) in enumerate([(1, 9), (2, 3), (3, 3), (4, 1), (2, 5)])
+    ]
+    assert [mark.label for mark in dossier_plots.front(marks, higher_is_better=False)] == ["0", "1", "3"]
+    assert [mark.label for mark in dossier_plots.front(marks, higher_is_better=True)] == ["3"]
+
+
+def test_the_page_and_the_pictures_need_nothing_else(
+    prepared: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hostile = tmp_path / "<script>.gguf"
+    write_gguf(hostile, "F16", name="<script>alert(1)</script>|`x`")
+    prepared[prepared.index("--model") + 1] = str(hostile)
+    assert cli.run([*prepared, "--model", str(hostile), "-q"]) == 0  # two of one name
+    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert not re.search(r'(?:src|href)="(?!data:)', page)
+    assert page.count("<svg") >= 4  # bytes, decode speed, and two texts
+    pictures = sorted(path.name for path in (tmp_path / "out").glob("*.svg"))
+    assert {f"script-alert-1-script-x{more}-kld-bytes.svg" for more in ("", "-2")} <= set(pictures)
+    for name in pictures:
+        root = ElementTree.fromstring((tmp_path / "out" / name).read_text(encoding="utf-8"))  # noqa: S314 - ours
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert float(root.attrib["viewBox"].split()[2]) == 340
+    text = (tmp_path / "out" / "dossier.md").read_text(encoding="utf-8")
+    assert "<script" not in text
+    linked = re.findall(r"!\[[^]]*\]\(([^)]+)\)", text)
+    assert linked
+    assert set(linked) <= set(pictures)

@@ -91,7 +91,8 @@ class _ModelStudy:
 
     def run(self) -> ModelResult:
         if self._factory.note():
-            self._result.notes.append(self._factory.note())
+            easier = "; types whose steps are like those that it was given in have it easier beside that"
+            self._result.notes.append(self._factory.note() + easier)
         self._result.texts = [texts.obtain(kind, self._template, self._reporter) for kind in texts.KINDS]
         models = self._models()
         base, others = models[0], models[1:]
