@@ -38,7 +38,7 @@ def unread(
     path: str, bases: Sequence[_Content], ours: _Content, theirs: _Content, merged: _Content
 ) -> Finding | None:
     """What is no text, or too long, and is in the merge as the sides don't explain."""
-    what = "it can't be read as text"
+    what = "it is no text, or too long to be read"
     if merged in (ours, theirs):
         side, other, left = ("OURS", "theirs", theirs) if merged == ours else ("THEIRS", "ours", ours)
         if left in bases:

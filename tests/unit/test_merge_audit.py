@@ -282,7 +282,7 @@ def test_a_caller_that_follows_a_rename_is_silent(tmp_path: Path) -> None:
     ours = {"kinds.h": HEADER, "ours.c": call}
     sides: list[dict[str, str]] = [{"kinds.h": HEADER}, ours, renamed]
     for number, (text, rules) in enumerate(
-        ((call.replace("cost_of", "price_of"), []), (call.replace("KIND_A", "KIND_B"), ["merge-altered"]))
+        ((call.replace("cost_of", "price_of"), []), (call.replace("KIND_A", "KIND_B"), ["merge-own"]))
     ):
         files = [*sides, renamed | {"ours.c": text}]
         names = [folder(tmp_path / f"{name}{number}", one) for name, one in zip("bots", files, strict=True)]
@@ -372,6 +372,16 @@ def test_a_case_in_one_of_many_equal_switches(tmp_path: Path) -> None:
 
     base, ours, theirs = source("A", "C"), source("A", "C", "D"), source("A", "B", "C")
     assert four(tmp_path, base, ours, theirs, source("A", "B", "C", "D")) == []
+
+
+def test_lines_that_stood_together_are_one_finding(tmp_path: Path) -> None:
+    text = "".join(f"line {number}\n" for number in range(30))
+    ours = text.replace("line 3\n", "line 3\none of ours\nmore of ours\n")
+    theirs = text.replace("line 20\n", "line 20\nof theirs\n").replace("line 9\n", "line 9\nfar from it\n")
+    found = four(
+        tmp_path, *({"notes.txt": one} for one in (text, ours, theirs, text.replace("line 29", "at the end")))
+    )
+    assert [one[2] for one in found] == ["one of ours", "far from it", "of theirs", "line 29"]
 
 
 def test_lines_of_what_no_reader_knows(tmp_path: Path) -> None:
