@@ -13,6 +13,7 @@ import argparse
 import itertools
 import multiprocessing
 import random
+import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +24,7 @@ from pathlib import Path
 
 from benchmarks.merge_losses import KINDS, is_about, seeded
 from benchmarks.merges_made import COMMITS, FILES, SHAPES, Bench, Made
+from patcher.base.errors import UsageError
 from patcher.base.files import write_wanted
 from patcher.merge_audit import Finding, Merge, audit_commit
 
@@ -68,7 +70,11 @@ def judge(task: tuple[int, int, str, Path]) -> Judged | None:
     chance = random.Random(f"{seed} {number}")  # noqa: S311 - the same merges every time
     with tempfile.TemporaryDirectory() as name:
         bench = Bench(Path(name), clone)
-        made = bench.merge(list(itertools.pairwise(TAGS[tags].split())), number, chance)
+        try:
+            made = bench.merge(list(itertools.pairwise(TAGS[tags].split())), number, chance)
+        except (UsageError, subprocess.CalledProcessError) as why:
+            print(f"{number} can't be made of this clone, which may lack large files: {why}"[:300])
+            return None
         if made is None:
             return None
         merge = audit_commit(bench.repo, made.merged)

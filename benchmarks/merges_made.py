@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from patcher import git
+from patcher.base.errors import UsageError
 from patcher.git.changes import FileVersion, changed, write_blob
 
 Hunk = tuple[int, int, int, int]  # lines of the old file, from and to; of the new one
@@ -254,7 +255,10 @@ class Bench:
 
     def lines(self, commit: str, path: str) -> list[str]:
         """The file's lines, each with its end; a line ends where git says so."""
-        data = git.read_file(self.repo, commit, path) or b""
+        try:
+            data = git.read_file(self.repo, commit, path) or b""
+        except UsageError:  # a large file that the clone lacks
+            return []
         return [line for line in re.split(r"(?<=\n)", data.decode("utf-8", "surrogateescape")) if line]
 
     def write(self, on: str, changes: Mapping[str, str], parents: list[str]) -> str:

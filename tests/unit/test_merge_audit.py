@@ -315,6 +315,17 @@ def test_the_same_value_in_two_places_of_a_table_is_none_twice(tmp_path: Path) -
     assert audit_sides(tmp_path, *names).findings == ()
 
 
+def test_equal_rows_that_two_calls_are_given_are_none_twice(tmp_path: Path) -> None:
+    def source(first: str, second: str) -> dict[str, str]:
+        calls = f'    log("first", {{ {{"n", n}}{first} }});\n    other(n);\n    log("second", {{ {{"n", n}}{second} }});\n'
+        return {"a.c": f"int f(int n) {{\n{calls}    return n;\n}}\n"}
+
+    more = ', {"i", i}'
+    files = [source("", ""), source(more, ""), source("", more), source(more, more)]
+    assert four(tmp_path, *files) == []
+    assert [one[0] for one in four(tmp_path, *files[:3], source(more, ""))] == ["merge-lost"]
+
+
 def test_what_never_closes_is_read_all_the_same() -> None:
     assert read_c("int a[] = " + "{" * 5000 + " x, }; int after;").items
     assert read_c("x = " + "{} " * 5000).items
