@@ -429,6 +429,12 @@ def test_links_submodules_programs_and_what_is_no_text(tmp_path: Path) -> None:
     assert {(one.rule, one.file) for one in found} == {
         ("merge-file-kept", name) for name in ("data", "link", "module", "run.sh")
     }
+    git(place, "switch", "-qc", "theirs", base)
+    (place / "data").write_bytes(b"\0\3")
+    git(place, "commit", "-qam", "theirs")
+    taken = audit_sides(place, base, ours, "theirs", ours).findings
+    assert [(one.rule, one.file, one.side) for one in taken] == [("merge-unread", "data", "theirs")]
+    git(place, "switch", "-q", "main")
     # the same files as folders and as commits are equal
     assert audit_sides(place, base, ours, base, str(place)).findings == ()
 
