@@ -275,4 +275,4 @@ def spanned(found: Estimate, places: int) -> str:
 
 def _timed(found: Series, unit: str) -> str:
     low, middle, high = (units.number(value, unit) for value in (found.low, found.median, found.high))
-    return f"{middle} ({low} to {high})"
+    return f"{middle} ({low} to {high})" if found.repeated else middle
