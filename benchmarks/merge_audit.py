@@ -27,7 +27,7 @@ from patcher import git
 from patcher.base.files import write_wanted
 from patcher.engine import transaction
 from patcher.engine.patchset import load
-from patcher.git.changes import Version, changed, write_blob, write_commit
+from patcher.git.changes import FileVersion, changed, write_blob, write_commit
 from patcher.merge_audit import Finding, Merge, audit_commit
 
 _NEW_FILES = {
@@ -128,7 +128,7 @@ class Bench:
             theirs = write_commit(self.repo, on=newer, changes={}, message=b"newer", parents=[base])
             tree, conflicts = self._merged(ours, theirs)
             there = git.entries(self.repo, planned)
-            changes = {path: Version(*there[path]) if path in there else None for path in conflicts}
+            changes = {path: FileVersion(*there[path]) if path in there else None for path in conflicts}
             merged = self._commit(tree, ours, theirs, changes)
             yield Made(
                 f"{new} into {old} with the type ({len(conflicts)} settled)",
@@ -180,9 +180,9 @@ class Bench:
         data = git.read_file(self.repo, commit, path) or b""
         return data.decode("utf-8", "surrogateescape").splitlines(keepends=True)
 
-    def _split(self, base: str, other: str, chance: random.Random) -> list[dict[str, Version | None]]:
+    def _split(self, base: str, other: str, chance: random.Random) -> list[dict[str, FileVersion | None]]:
         """A random part of the files between two releases: of most, each side has its own hunks."""
-        sides: list[dict[str, Version | None]] = [{}, {}]
+        sides: list[dict[str, FileVersion | None]] = [{}, {}]
         known = self.hunks(base, other)
         everything = changed(self.repo, base, other)
         for path in chance.sample(sorted(everything), min(FILES, len(everything))):
@@ -205,7 +205,7 @@ class Bench:
             for number, text in enumerate(texts):
                 if text != "".join(old):
                     data = text.encode("utf-8", "surrogateescape")
-                    sides[number][path] = Version(after.mode, write_blob(self.repo, data))
+                    sides[number][path] = FileVersion(after.mode, write_blob(self.repo, data))
         return sides
 
     def _merged(self, ours: str, theirs: str) -> tuple[str, list[str]]:
@@ -216,7 +216,7 @@ class Bench:
         tree, *paths = done.stdout.decode().rstrip("\0").split("\0")
         return tree, [path for path in dict.fromkeys(paths) if path]
 
-    def _commit(self, tree: str, ours: str, theirs: str, changes: dict[str, Version | None]) -> str:
+    def _commit(self, tree: str, ours: str, theirs: str, changes: dict[str, FileVersion | None]) -> str:
         plain = _git(self.repo, "commit-tree", tree, "-m", "merged", "-p", ours, "-p", theirs)
         if not changes:
             return plain
@@ -227,7 +227,7 @@ class Bench:
         sides = [changed(self.repo, made.base, side) for side in (made.ours, made.theirs)]
         paths = sorted({path for side in sides for path, (before, after) in side.items() if before and after})
         merged = git.entries(self.repo, made.merged)
-        changes: dict[str, Version | None] = {}
+        changes: dict[str, FileVersion | None] = {}
         seeds = []
         for kind in wanted:
             how, pattern, is_for = KINDS[kind]
@@ -244,7 +244,7 @@ class Bench:
                 )
                 if done is not None:
                     data = "".join(done[0]).encode("utf-8", "surrogateescape")
-                    changes[path] = Version(merged[path][0], write_blob(self.repo, data))
+                    changes[path] = FileVersion(merged[path][0], write_blob(self.repo, data))
                     seeds.append((kind, path, done[1]))
                     break
         parents = [made.ours, made.theirs]

@@ -65,7 +65,7 @@ def plant(source: Path, out: Path) -> None:
     factors: dict[Fold, Array] = {}
     chosen: dict[int, Any] = {}
     for fold in folds:
-        if fold.kind != "norm":
+        if fold.producer_kind != "norm":
             continue
         count = max(1, round(fold.channels * SHARE))
         channels = chosen.setdefault(fold.channels, rng.choice(fold.channels, count, replace=False))

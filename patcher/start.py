@@ -63,9 +63,9 @@ def in_a_hurry(arguments: list[str]) -> int | None:
     from pathlib import Path
 
     try:
-        from patcher.commands.verification import Request, verify
+        from patcher.commands.verification import VerificationRequest, verify
 
-        code, document, shown = verify(Request(tuple(map(Path, paths))))
+        code, document, shown = verify(VerificationRequest(tuple(map(Path, paths))))
         if "--json" in options:
             import json
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from patcher.symbols import Report, SearchOptions, check
+from patcher.symbols import SearchOptions, SymbolReport, check
 
 
 @dataclass
@@ -68,7 +68,9 @@ class Workshop:
         )  # fmt: skip
         return out
 
-    def check(self, *paths: Path, hosts: Sequence[Path] = (), library_path: Sequence[Path] = ()) -> Report:
+    def check(
+        self, *paths: Path, hosts: Sequence[Path] = (), library_path: Sequence[Path] = ()
+    ) -> SymbolReport:
         """Check some of what was built; the folder itself is searched first."""
         return check(paths, options=SearchOptions((self.folder, *library_path)), hosts=hosts)
 
@@ -81,7 +83,7 @@ class Workshop:
         )
 
 
-def found(report: Report, severity: str = "warning") -> set[tuple[str, str]]:
+def found(report: SymbolReport, severity: str = "warning") -> set[tuple[str, str]]:
     """(rule, symbol) of all findings of ``severity`` or worse."""
     return {(finding.rule, finding.symbol) for finding in report.at_least(severity)}
 

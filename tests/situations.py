@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from patcher.symbols import Demands, Finding, Report, SearchOptions, check
+from patcher.symbols import Demands, SearchOptions, SymbolFinding, SymbolReport, check
 from patcher.symbols.assumed import assumed
 from tests.linking import Workshop
 
@@ -53,7 +53,7 @@ class Scene:
             "runs" if done.returncode == 0 else "crashes or misreads"
         )
 
-    def verdict(self) -> Report:
+    def verdict(self) -> SymbolReport:
         """Ours."""
         return check(self.paths, options=self.options, hosts=self.hosts, demands=self.demands)
 
@@ -69,7 +69,7 @@ class Situation:
     symbol: str = ""
     severity: str = "error"
 
-    def found(self, report: Report) -> list[Finding]:
+    def found(self, report: SymbolReport) -> list[SymbolFinding]:
         """The findings that count here."""
         return report.at_least(self.severity)
 

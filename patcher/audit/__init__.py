@@ -11,16 +11,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from patcher.audit.judged import Judged
+from patcher.audit.judged import SiteCache
 from patcher.audit.sites import SUFFIXES, SiblingSite
-from patcher.audit.waivers import Waiver, load, own
+from patcher.audit.waivers import SiteWaiver, load, own
 from patcher.base.progress import SILENT, Reporter
 from patcher.engine.patchset import PatchSet
 from patcher.engine.plan import Plan
 from patcher.engine.planning import make_plan
 from patcher.engine.tree import ListedTree
 
-__all__ = ["Audit", "Audited", "SiblingSite", "Waiver", "audit"]
+__all__ = ["Audit", "Audited", "SiblingSite", "SiteWaiver", "audit"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Audited:
 
     def document(self) -> dict[str, Any]:
         """The JSON form."""
-        return {**asdict(self.site), "state": self.state, "reason": self.reason}
+        return {**self.site.document(), "state": self.state, "reason": self.reason}
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Audit:
 
     tree: str
     sites: tuple[Audited, ...]
-    unused: tuple[Waiver, ...] = field(default=())  # waivers that nothing needed: they may be stale
+    unused: tuple[SiteWaiver, ...] = field(default=())  # waivers that nothing needed: they may be stale
 
     @property
     def new(self) -> tuple[Audited, ...]:
@@ -64,7 +64,7 @@ def audit(
     tree: ListedTree,
     patchset: PatchSet,
     *,
-    waivers: tuple[Waiver, ...] | None = None,
+    waivers: tuple[SiteWaiver, ...] | None = None,
     plan: Plan | None = None,
     reporter: Reporter = SILENT,
 ) -> Audit:
@@ -77,7 +77,7 @@ def audit(
     rules = (*load(), *strangers) if waivers is None else waivers
     plan = make_plan(tree, patchset, reporter) if plan is None else plan
     audited: list[Audited] = []
-    used: set[Waiver] = set()
+    used: set[SiteWaiver] = set()
     sites = list(_all_sites(tree, plan, patchset, reporter))
     for rule in strangers:
         rule.try_on(sites, patchset.source)
@@ -97,6 +97,6 @@ def _all_sites(tree: ListedTree, plan: Plan, patchset: PatchSet, reporter: Repor
     contents = {path: planned[path] if path in planned else tree.read(path) for path in paths}
     there = [(path, data) for path, data in contents.items() if data is not None]
     with reporter.step("Auditing", total=len(there)) as step:
-        for number, (path, found) in enumerate(Judged(patchset).sites(there)):
+        for number, (path, found) in enumerate(SiteCache(patchset).sites(there)):
             step.update(done=number, detail=path)
             yield from found

@@ -20,12 +20,12 @@ from patcher.engine.quant_type import QuantType
 _FEW = 4  # files that are judged sooner than a second process starts
 
 
-class Judged:
+class SiteCache:
     """Path and content -> sites, kept in the user's cache for one set of edits and one release."""
 
     def __init__(self, patchset: PatchSet) -> None:
-        self.kind = patchset.type
-        facts = hashlib.sha256(repr(sorted(self.kind.facts.items())).encode()).hexdigest()[:8]
+        self.quant_type = patchset.type
+        facts = hashlib.sha256(repr(sorted(self.quant_type.facts.items())).encode()).hexdigest()[:8]
         self.place = cache_dir("audit") / f"{fingerprint(patchset.source)}-{facts}.sqlite"
         with closing(self._open()) as database, database:
             database.execute("CREATE TABLE IF NOT EXISTS judged (content TEXT PRIMARY KEY, sites TEXT)")
@@ -35,8 +35,8 @@ class Judged:
 
     def sites(self, files: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, list[SiblingSite]]]:
         """(path, its sites) of ``files``, in their order; what is new is judged, on all processors."""
-        named = pattern(self.kind)
-        words = (self.kind.sibling.upper().encode(), self.kind.sibling.lower().encode())
+        named = pattern(self.quant_type)
+        words = (self.quant_type.sibling.upper().encode(), self.quant_type.sibling.lower().encode())
         asked = [
             (path, data, _key(path, data))
             for path, data in files
@@ -44,7 +44,7 @@ class Judged:
             if any(word in data for word in words) and named.search(data)
         ]
         known = self._known({key for _, _, key in asked})
-        todo = [(path, data, self.kind) for path, data, key in asked if key not in known]
+        todo = [(path, data, self.quant_type) for path, data, key in asked if key not in known]
         made = dict(zip((_key(path, data) for path, data, _ in todo), _judged(todo), strict=True))
         if made:
             rows = [(key, json.dumps([astuple(one) for one in found])) for key, found in made.items()]

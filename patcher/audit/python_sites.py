@@ -15,16 +15,16 @@ class PythonSite:
     """One place in a Python file. ``line`` counts from 1."""
 
     line: int
-    kind: str
+    construct: str
     owner: str
     text: str
     handled: bool
 
 
 def places(
-    data: bytes, found: list[re.Match[bytes]], kind: QuantType, ours: Callable[[str, QuantType], str]
+    data: bytes, found: list[re.Match[bytes]], quant_type: QuantType, ours: Callable[[str, QuantType], str]
 ) -> Iterator[PythonSite]:
-    """The matches that stand in code, judged. A file that Python can't parse has only kind ``text``."""
+    """The matches that stand in code, judged. What Python can't parse has only the construct ``text``."""
     text = data.decode("utf-8", "replace")
     lines = text.splitlines()
     try:
@@ -43,7 +43,7 @@ def places(
         if len(chain) < 2 or _is_prose(chain) or _is_comment(chain[-1], line):
             continue
         owner = next((node.name for node in reversed(chain) if isinstance(node, _NAMED)), "")
-        what, handled = _judge(chain, text, kind, ours)
+        what, handled = _judge(chain, text, quant_type, ours)
         yield PythonSite(line, what, owner, shown, handled)
 
 
@@ -80,48 +80,54 @@ def _is_prose(chain: list[ast.AST]) -> bool:
 
 
 def _judge(
-    chain: list[ast.AST], text: str, kind: QuantType, ours: Callable[[str, QuantType], str]
+    chain: list[ast.AST], text: str, quant_type: QuantType, ours: Callable[[str, QuantType], str]
 ) -> tuple[str, bool]:
     for depth in range(len(chain) - 1, -1, -1):
         node = chain[depth]
         segment = ast.get_source_segment(text, node) or ""
         if isinstance(node, ast.Dict | ast.List | ast.Tuple | ast.Set):
-            named = kind.upper in segment or kind.name in segment
-            return "element", named or _governed(chain[:depth], text, kind, ours)
+            named = quant_type.upper in segment or quant_type.name in segment
+            return "element", named or _governed(chain[:depth], text, quant_type, ours)
         if isinstance(node, ast.Compare):
-            return "comparison", _twin(segment, chain, text, kind, ours)
+            return "comparison", _twin(segment, chain, text, quant_type, ours)
         if isinstance(node, ast.ClassDef):
             head = f"class {node.name}("
-            return "definition", ours(head, kind) in _squeezed(text) or kind.upper in segment
+            return "definition", ours(head, quant_type) in _squeezed(text) or quant_type.upper in segment
         if isinstance(node, ast.Return | ast.Assign | ast.AnnAssign | ast.Call | ast.Expr):
             if isinstance(node, ast.Assign) and isinstance(chain[depth - 1], ast.ClassDef):
                 body = ast.get_source_segment(text, chain[depth - 1]) or ""
-                return "enumerator", re.search(rf"\b(?:MOSTLY_)?{kind.upper}\s*=", body) is not None
+                return "enumerator", re.search(rf"\b(?:MOSTLY_)?{quant_type.upper}\s*=", body) is not None
             name = type(node).__name__.lower()
-            return name, _governed(chain[:depth], text, kind, ours)
+            return name, _governed(chain[:depth], text, quant_type, ours)
     return "other", False
 
 
 def _twin(
-    segment: str, chain: list[ast.AST], text: str, kind: QuantType, ours: Callable[[str, QuantType], str]
+    segment: str,
+    chain: list[ast.AST],
+    text: str,
+    quant_type: QuantType,
+    ours: Callable[[str, QuantType], str],
 ) -> bool:
     scope = next((node for node in reversed(chain) if isinstance(node, _NAMED)), None)
     around = (ast.get_source_segment(text, scope) or "") if scope is not None else text
-    return ours(segment, kind) in _squeezed(around)
+    return ours(segment, quant_type) in _squeezed(around)
 
 
 def _governed(
-    chain: list[ast.AST], text: str, kind: QuantType, ours: Callable[[str, QuantType], str]
+    chain: list[ast.AST], text: str, quant_type: QuantType, ours: Callable[[str, QuantType], str]
 ) -> bool:
     """Whether a branch or class that is the sibling's own, and has a twin, holds the site."""
     for depth in range(len(chain) - 1, -1, -1):
         node = chain[depth]
         if isinstance(node, ast.If):
             test = ast.get_source_segment(text, node.test) or ""
-            if kind.sibling.upper() in test.upper() and _twin(test, chain[:depth], text, kind, ours):
+            if quant_type.sibling.upper() in test.upper() and _twin(
+                test, chain[:depth], text, quant_type, ours
+            ):
                 return True
-        if isinstance(node, ast.ClassDef) and kind.sibling.upper() in node.name:
-            return ours(f"class {node.name}(", kind) in _squeezed(text)
+        if isinstance(node, ast.ClassDef) and quant_type.sibling.upper() in node.name:
+            return ours(f"class {node.name}(", quant_type) in _squeezed(text)
     return False
 
 

@@ -1,4 +1,4 @@
-"""Every place in a tree that names the sibling type, what kind of place it is, and whether ours is there too.
+"""Every place in a tree that names the sibling type, which construct it is, and whether ours is there too.
 
 The question at each site is what a reader would ask: the sibling is named here; is our type named the
 same way beside it? So a site is handled where the expression it stands in, with our name for the
@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from patcher.audit import python_sites
 from patcher.engine.anchors.source import Source
@@ -33,15 +33,28 @@ class SiblingSite:
 
     file: str
     line: int
-    kind: str  # case, entry, comparison, element, enumerator, argument, template-argument, string, macro, ...
+    construct: (
+        str  # case, entry, comparison, element, enumerator, argument, template-argument, string, macro, ...
+    )
     function: str  # the function, enum or table that it lies in; "" at file scope
     text: str  # its line, without the white space around
     handled: bool
 
+    def document(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {
+            "file": self.file,
+            "line": self.line,
+            "kind": self.construct,
+            "function": self.function,
+            "text": self.text,
+            "handled": self.handled,
+        }
 
-def pattern(kind: QuantType) -> re.Pattern[bytes]:
+
+def pattern(quant_type: QuantType) -> re.Pattern[bytes]:
     """What names the sibling as a type: enumerators in C and Python, and its name in quotes."""
-    upper, lower = kind.sibling.upper(), kind.sibling.lower()
+    upper, lower = quant_type.sibling.upper(), quant_type.sibling.lower()
     return re.compile(
         rf"""\b(?:GGML_TYPE_{upper}|[LG]\w*_FTYPE_MOSTLY_{upper}|MOSTLY_{upper}|QuantizationType\.{upper})\b"""
         rf"""|["'](?:{lower}|{upper})["']|^\s+{upper}\s*=\s*\d+|^class\s+{upper}\b""".encode(),
@@ -49,10 +62,10 @@ def pattern(kind: QuantType) -> re.Pattern[bytes]:
     )
 
 
-def ours(text: str, kind: QuantType) -> str:
+def ours(text: str, quant_type: QuantType) -> str:
     """``text`` with our type's name for the sibling's, in either case; white space doesn't count."""
-    text = re.sub(kind.sibling.upper(), kind.upper, text)
-    return squeezed(re.sub(rf"(?<![A-Za-z]){kind.sibling.lower()}", kind.name, text))
+    text = re.sub(quant_type.sibling.upper(), quant_type.upper, text)
+    return squeezed(re.sub(rf"(?<![A-Za-z]){quant_type.sibling.lower()}", quant_type.name, text))
 
 
 def squeezed(text: str) -> str:
@@ -60,17 +73,17 @@ def squeezed(text: str) -> str:
     return re.sub(r"\s+", "", text)
 
 
-def sites(path: str, data: bytes, kind: QuantType) -> Iterator[SiblingSite]:
+def sites(path: str, data: bytes, quant_type: QuantType) -> Iterator[SiblingSite]:
     """The sites of one file; none in comments."""
-    found = list(pattern(kind).finditer(data))
+    found = list(pattern(quant_type).finditer(data))
     if not found:
         return
     suffix = PurePosixPath(path).suffix
     if suffix == ".py":
-        for place in python_sites.places(data, found, kind, ours):
-            yield SiblingSite(path, place.line, place.kind, place.owner, place.text, place.handled)
+        for place in python_sites.places(data, found, quant_type, ours):
+            yield SiblingSite(path, place.line, place.construct, place.owner, place.text, place.handled)
     elif suffix in C_SUFFIXES:
-        yield from _c_sites(Source(path, data), found, kind)
+        yield from _c_sites(Source(path, data), found, quant_type)
     else:
         source = Source(path, data)
         for match in found:
@@ -78,9 +91,9 @@ def sites(path: str, data: bytes, kind: QuantType) -> Iterator[SiblingSite]:
             yield SiblingSite(path, source.line_number(match.start()), "text", "", line, False)
 
 
-def _c_sites(source: Source, found: list[re.Match[bytes]], kind: QuantType) -> Iterator[SiblingSite]:
+def _c_sites(source: Source, found: list[re.Match[bytes]], quant_type: QuantType) -> Iterator[SiblingSite]:
     syntax = Syntax(source)
-    judge = _Judge(syntax, kind)
+    judge = _Judge(syntax, quant_type)
     for match in found:
         start = match.start() + len(match.group()) - len(match.group().lstrip())
         node = syntax.at(start, match.end())
@@ -106,7 +119,7 @@ _SCOPES = (
     "translation_unit",
 )  # fmt: skip
 # innermost first: the expression that a site is the subject of
-_KINDS = {
+_CONSTRUCTS = {
     "case_statement": "case",
     "enumerator": "enumerator",
     "binary_expression": "comparison",
@@ -129,16 +142,16 @@ _KINDS = {
 class _Judge:
     """Judges the sites of one file; the text of each scope is squeezed once."""
 
-    def __init__(self, syntax: Syntax, kind: QuantType) -> None:
+    def __init__(self, syntax: Syntax, quant_type: QuantType) -> None:
         self.syntax = syntax
-        self.kind = kind
+        self.quant_type = quant_type
         self._squeezed: dict[tuple[int, int], str] = {}
         self._sibling = re.compile(
-            rf"(?:{kind.sibling.upper()}|(?<![A-Za-z]){kind.sibling.lower()})(?![A-Za-z0-9])"
+            rf"(?:{quant_type.sibling.upper()}|(?<![A-Za-z]){quant_type.sibling.lower()})(?![A-Za-z0-9])"
         )
 
     def site(self, node: Node, offset: int) -> tuple[str, bool]:
-        """What kind of site this is, and whether ours stands beside it or in what governs it."""
+        """Which construct this is, and whether ours stands beside it or in what governs it."""
         what, subject = _subject(self.syntax, node)
         return what, self._beside(what, subject, offset) or self._governed(subject, offset)
 
@@ -154,7 +167,7 @@ class _Judge:
 
     def _names_ours(self, node: Node) -> bool:
         text = self.syntax.text(node)
-        return self.kind.upper in text or re.search(rf"\b{self.kind.name}\b", text) is not None
+        return self.quant_type.upper in text or re.search(rf"\b{self.quant_type.name}\b", text) is not None
 
     def _beside(self, what: str, subject: Node, offset: int) -> bool:
         """Whether the subject, with our name in it, stands in the same scope."""
@@ -165,10 +178,12 @@ class _Judge:
             return self._names_ours(subject) or (row and table is not None and self._names_ours(table))
         if what == "macro":
             line = self.syntax.source.line(offset)
-            label = re.search(rf"case\s+\w*{self.kind.sibling.upper()}\b", line)
-            return ours(label.group() if label else line, self.kind) in squeezed(self.syntax.text(subject))
+            label = re.search(rf"case\s+\w*{self.quant_type.sibling.upper()}\b", line)
+            return ours(label.group() if label else line, self.quant_type) in squeezed(
+                self.syntax.text(subject)
+            )
         wanted = _wanted(self.syntax, what, subject)
-        changed = ours(wanted, self.kind)
+        changed = ours(wanted, self.quant_type)
         return changed != squeezed(wanted) and self._in_scope(changed, subject.parent)
 
     def _governed(self, subject: Node, offset: int) -> bool:
@@ -179,7 +194,7 @@ class _Judge:
             head = node.child_by_field_name(field) if field else None
             if head is not None and not head.start_byte <= offset < head.end_byte:
                 text = self.syntax.text(head)
-                if self._sibling.search(text) and self._in_scope(ours(text, self.kind), node.parent):
+                if self._sibling.search(text) and self._in_scope(ours(text, self.quant_type), node.parent):
                     return True
             node = node.parent
         return False
@@ -202,8 +217,8 @@ def _subject(syntax: Syntax, node: Node) -> tuple[str, Node]:
         if at.type == "initializer_pair":
             value = at.child_by_field_name("value")
             return ("field" if value is not None and _inside(node, value) else "entry"), at
-        if at.type in _KINDS:
-            return _KINDS[at.type], at
+        if at.type in _CONSTRUCTS:
+            return _CONSTRUCTS[at.type], at
         at = at.parent
     return "other", node
 

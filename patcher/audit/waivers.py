@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Waiver:
+class SiteWaiver:
     """Sites that match all that is given are waived."""
 
     file: str  # a glob, in which * crosses folders
     reason: str
     function: str = "*"
-    kind: str = "*"
+    kind: str = "*"  # the table's word for a site's construct
     text: str = ""  # a pattern, looked for in the site's line
 
     def covers(self, site: SiblingSite) -> bool:
@@ -37,7 +37,7 @@ class Waiver:
         return (
             fnmatchcase(site.file, self.file)
             and fnmatchcase(site.function, self.function)
-            and fnmatchcase(site.kind, self.kind)
+            and fnmatchcase(site.construct, self.kind)
             and (not self.text or re.search(self.text, site.text) is not None)
         )
 
@@ -63,7 +63,7 @@ class Waiver:
             ) from why
 
 
-def load() -> tuple[Waiver, ...]:
+def load() -> tuple[SiteWaiver, ...]:
     """The waivers that come with the tool. Raises :class:`PatcherError` where the file is malformed."""
     path = resource_dir("patches") / "waivers.toml"
     where = f"patches/{path.name}"
@@ -74,10 +74,10 @@ def load() -> tuple[Waiver, ...]:
         raise PatcherError(f"{where}: {why}") from why
 
 
-def own(tables: Iterable[Mapping[str, str]], where: str) -> tuple[Waiver, ...]:
+def own(tables: Iterable[Mapping[str, str]], where: str) -> tuple[SiteWaiver, ...]:
     """The waivers that come with a type. Raises :class:`UsageError` where one is malformed."""
     try:
-        waivers = tuple(Waiver(**table) for table in tables)
+        waivers = tuple(SiteWaiver(**table) for table in tables)
         for waiver in waivers:
             re.compile(waiver.text)
     except (TypeError, re.error) as why:

@@ -7,7 +7,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from patcher.base.os_errors import reason, refused
 
 ENVIRONMENT_VARIABLE = "Q8A8_PATCH_CACHE"
 # the first folder of every cache_dir(...), and what is kept there
-KINDS = {
+PARTS = {
     "audit": "what 'audit' has judged",
     "builds": "build folders of 'build' without --build-dir",
     "downloads": "source packages of llama.cpp",
@@ -75,48 +75,48 @@ def _require_ours(root: Path, hint: str) -> None:
 
 @dataclass(frozen=True)
 class Part:
-    """One folder of the cache: its kind, what is in it, and how many bytes of the disk it takes."""
+    """One folder of the cache: its name, what is in it, and how many bytes of the disk it takes."""
 
-    kind: str
+    name: str
     what: str
     bytes: int
 
     def document(self) -> dict[str, Any]:
         """The JSON form."""
-        return asdict(self)
+        return {"kind": self.name, "what": self.what, "bytes": self.bytes}
 
 
 def parts() -> list[Part]:
     """What there is in the cache, in the order of names. Raises as :func:`cache_dir` does."""
     root = cache_dir()
     there = {place.name for place in root.iterdir() if place.is_dir() and not place.is_symlink()}
-    return [Part(kind, what, _bytes(root / kind)) for kind, what in KINDS.items() if kind in there]
+    return [Part(name, what, _bytes(root / name)) for name, what in PARTS.items() if name in there]
 
 
 def others() -> int:
-    """Bytes of what lies in the cache besides :data:`KINDS`: ``ci/guard``'s environments, say. Left alone."""
+    """Bytes of what lies in the cache besides :data:`PARTS`: ``ci/guard``'s environments, say. Left alone."""
     root = cache_dir()
-    return sum(_bytes(place) for place in root.iterdir() if place.is_dir() and place.name not in KINDS)
+    return sum(_bytes(place) for place in root.iterdir() if place.is_dir() and place.name not in PARTS)
 
 
 def clean(kinds: Iterable[str] | None, *, dry_run: bool = False) -> list[Part]:
-    """Remove these parts, or all; say which were there. Nothing but :data:`KINDS` is touched.
+    """Remove these parts, or all; say which were there. Nothing but :data:`PARTS` is touched.
 
     A part leaves its name at once, so that one cut off is never taken for a whole one; its rest goes with the
-    next cleaning. Raises :class:`UsageError` for a kind that isn't one, or that can't be removed.
+    next cleaning. Raises :class:`UsageError` for a name that isn't one, or that can't be removed.
     """
-    wanted = set(KINDS if kinds is None else kinds)
-    unknown = sorted(wanted - set(KINDS))
+    wanted = set(PARTS if kinds is None else kinds)
+    unknown = sorted(wanted - set(PARTS))
     if unknown:
-        raise UsageError(f"{unknown[0]}: is no part of the cache", hint=f"one of {', '.join(KINDS)}")
+        raise UsageError(f"{unknown[0]}: is no part of the cache", hint=f"one of {', '.join(PARTS)}")
     root = cache_dir()
-    found = [part for part in parts() if part.kind in wanted]
+    found = [part for part in parts() if part.name in wanted]
     if dry_run:
         return found
     try:
         for part in found:
             going = Path(tempfile.mkdtemp(prefix=_GOING, dir=root))
-            (root / part.kind).rename(going / part.kind)
+            (root / part.name).rename(going / part.name)
         for place in root.glob(f"{_GOING}*"):
             shutil.rmtree(place)
     except OSError as why:

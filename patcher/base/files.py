@@ -47,7 +47,7 @@ def write_whole(path: Path, data: str | bytes) -> None:
     content = data.encode("utf-8") if isinstance(data, str) else data
     with Folder.open(path.parent) as folder:
         draft = f".{path.name[:100]}.{secrets.token_hex(16)}"
-        there = folder.look(path.name) if folder.kind(path.name) == stat.S_IFREG else None
+        there = folder.look(path.name) if folder.file_type(path.name) == stat.S_IFREG else None
         try:
             folder.create(draft, content, like=there)
             folder.rename(draft, path.name)
@@ -59,12 +59,12 @@ def write_whole(path: Path, data: str | bytes) -> None:
 
 
 @contextmanager
-def made_whole(path: Path, *, kind: type[PatcherError] = UsageError) -> Iterator[Path]:
+def made_whole(path: Path, *, failure: type[PatcherError] = UsageError) -> Iterator[Path]:
     """A draft beside ``path`` for whoever makes large files, or has a program make them.
 
     It takes the place of ``path`` where the block ends well, and is gone where it doesn't. Nobody can know
-    its name before, and it is there when the block begins, empty and ours. Raises ``kind`` where the system
-    refuses to write it.
+    its name before, and it is there when the block begins, empty and ours. Raises ``failure`` where the
+    system refuses to write it.
     """
     from patcher.base import partial_files
 
@@ -76,7 +76,7 @@ def made_whole(path: Path, *, kind: type[PatcherError] = UsageError) -> Iterator
             yield draft
             settle(draft, path)
         except OSError as why:
-            raise refused(path, why, kind=kind) from why
+            raise refused(path, why, failure=failure) from why
     finally:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
@@ -91,7 +91,7 @@ def settle(draft: Path, path: Path) -> None:
 
 
 def settle_parts(
-    drafts: Sequence[Path], paths: Sequence[Path], *, kind: type[PatcherError] = UsageError
+    drafts: Sequence[Path], paths: Sequence[Path], *, failure: type[PatcherError] = UsageError
 ) -> None:
     """Put ``drafts``, the parts of one thing, in the places of ``paths``, for good.
 
@@ -99,7 +99,7 @@ def settle_parts(
     anything else and the new one comes last, so that whatever cuts us off, nobody reads a mixture. What is
     cut off has no first part, which every reader says.
 
-    Raises OSError where nothing was changed, ``kind`` where there are only some of the parts.
+    Raises OSError where nothing was changed, ``failure`` where there are only some of the parts.
     """
     if len(paths) == 1:
         return settle(drafts[0], paths[0])
@@ -116,7 +116,7 @@ def settle_parts(
             drafts[0].replace(first)
             folder.sync()
         except OSError as why:
-            raise kind(
+            raise failure(
                 f"{first}: the model's parts are between two states ({reason(why)})",
                 hint=next_step(why) or "run the same command again",
             ) from why

@@ -23,7 +23,7 @@ _CLOEXEC = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | _CLOEXEC
 # what a type of file, as :mod:`stat` numbers it, is called
-KINDS = defaultdict(
+FILE_TYPES = defaultdict(
     lambda: "a device",
     {
         stat.S_IFREG: "a file", stat.S_IFDIR: "a folder", stat.S_IFLNK: "a symbolic link",
@@ -74,7 +74,7 @@ class Folder:
             with suppress(FileExistsError):
                 place, at = self._at(name)
                 os.mkdir(place, make, **at)  # noqa: PTH102 - by handle
-        found = self.kind(name)
+        found = self.file_type(name)
         if found is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.path / name))
         if found != stat.S_IFDIR:
@@ -111,7 +111,7 @@ class Folder:
             if opened is not None:
                 opened.close()
 
-    def kind(self, name: str) -> int | None:
+    def file_type(self, name: str) -> int | None:
         """The type of ``name`` as :mod:`stat` numbers it (``S_IFREG``, ``S_IFLNK``...); None: not there."""
         try:
             return stat.S_IFMT(self.look(name).st_mode)
@@ -138,7 +138,7 @@ class Folder:
 
     def handle(self, name: str, flags: int, mode: int = 0o600) -> int:
         """An open handle of the regular file ``name``; a pipe is refused at once instead of waited for."""
-        found = self.kind(name)
+        found = self.file_type(name)
         if found not in (None, stat.S_IFREG):
             raise self._strange(name, found or 0, "a file")
         place, at = self._at(name)
@@ -243,5 +243,5 @@ class Folder:
         if found == stat.S_IFLNK:
             return UsageError(f"{place}: is a symbolic link", hint="replace it by what it leads to")
         return UsageError(
-            f"{place}: looked for {wanted}, found {KINDS[found]}", hint="move it out of the way"
+            f"{place}: looked for {wanted}, found {FILE_TYPES[found]}", hint="move it out of the way"
         )

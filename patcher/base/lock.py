@@ -57,7 +57,7 @@ def hold(
         within = folder if folder is not None else Folder.open(place.parent)
         handle = within.handle(place.name, os.O_RDWR | os.O_CREAT)
     except OSError as why:
-        raise refused(place, why, kind=failure) from why
+        raise refused(place, why, failure=failure) from why
     try:
         _take(handle, place, seconds, failure)
         yield handle

@@ -38,10 +38,10 @@ def refused(
     why: OSError,
     *,
     what: str = "written",
-    kind: type[PatcherError] = UsageError,
+    failure: type[PatcherError] = UsageError,
     hint: str | None = None,
 ) -> PatcherError:
     """The error to raise where ``place`` can't be ``what`` (``written``, ``read``): one line, exit code of
-    ``kind``. ``hint`` stands where the system's reason has no next step of its own.
+    ``failure``. ``hint`` stands where the system's reason has no next step of its own.
     """
-    return kind(f"{place}: can't be {what} ({reason(why)})", hint=next_step(why) or hint)
+    return failure(f"{place}: can't be {what} ({reason(why)})", hint=next_step(why) or hint)

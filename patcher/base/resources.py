@@ -9,10 +9,10 @@ from patcher.base.errors import PatcherError
 
 
 @cache
-def resource_dir(kind: str) -> Path:
+def resource_dir(name: str) -> Path:
     """The folder ``templates`` or ``patches``."""
     package = Path(__file__).resolve().parents[1]
-    for folder in (package / "data" / kind, package.parent / kind):
+    for folder in (package / "data" / name, package.parent / name):
         if folder.is_dir():
             return folder
-    raise PatcherError(f"{kind}: not in this installation", hint="install q8a8-patch again")
+    raise PatcherError(f"{name}: not in this installation", hint="install q8a8-patch again")

@@ -33,14 +33,14 @@ class StageCache:
         self.found = 0
         self.made = 0
 
-    def key(self, kind: str, inputs: Inputs) -> str:
-        """The stage's name: kind and hash. ``inputs`` must be JSON-able."""
-        digest = hashing.of_values({"version": VERSION, "kind": kind, "inputs": dict(inputs)})
-        return f"{kind}-{digest[:32]}"
+    def key(self, stage: str, inputs: Inputs) -> str:
+        """The entry's name: the stage and a hash. ``inputs`` must be JSON-able."""
+        digest = hashing.of_values({"version": VERSION, "kind": stage, "inputs": dict(inputs)})
+        return f"{stage}-{digest[:32]}"
 
-    def get(self, kind: str, inputs: Inputs) -> dict[str, Any] | None:
+    def get(self, stage: str, inputs: Inputs) -> dict[str, Any] | None:
         """What the stage gave, or None where it hasn't run; a damaged file counts as not run."""
-        place = self.root / f"{self.key(kind, inputs)}.json"
+        place = self.root / f"{self.key(stage, inputs)}.json"
         try:
             document = json.loads(place.read_text(encoding="utf-8"))
             result = document["result"]
@@ -55,18 +55,18 @@ class StageCache:
             return None
         return result
 
-    def run(self, kind: str, inputs: Inputs, measure: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+    def run(self, stage: str, inputs: Inputs, measure: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
         """The stage's result: kept from before, or from ``measure`` now. Raises what that raises, and
         :class:`UsageError` where the disk is full."""
-        key = self.key(kind, inputs)
+        key = self.key(stage, inputs)
         with lock.hold(self.root / f"{key}.lock", seconds=LOCK_SECONDS):
-            there = self.get(kind, inputs)
+            there = self.get(stage, inputs)
             if there is not None:
                 self.found += 1
                 return there
             with disk_errors(self.root):
                 result = dict(measure())
-                document = {"kind": kind, "inputs": dict(inputs), "time": time.time(), "result": result}
+                document = {"kind": stage, "inputs": dict(inputs), "time": time.time(), "result": result}
                 write_whole(self.root / f"{key}.json", json.dumps(document, indent=1))
             self.made += 1
         return result
@@ -81,7 +81,7 @@ class disk_errors:  # noqa: N801 - a context manager, used like a function
     def __enter__(self) -> None:
         return None
 
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+    def __exit__(self, error_type: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             raise UsageError(
                 f"{error.filename or self._place}: no space left on the disk",

@@ -20,9 +20,9 @@ Placed = Callable[[Path, int], tuple[Path, str | None]]  # an absolute path, and
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The first error of a build. ``kind``: compile, link, cmake, memory, disk, target, or unknown."""
+    """The first error of a build. ``step``: compile, link, cmake, memory, disk, target, or unknown."""
 
-    kind: str
+    step: str
     message: str
     file: Path | None = None
     line: int | None = None
@@ -110,18 +110,18 @@ def _first(log: str, placed: Placed) -> Diagnosis:
     found = _COMPILE.search(log)
     if found and "undefined reference" not in found["message"]:
         return _placed("compile", found["message"].strip(), found["file"], int(found["line"]), placed)
-    for pattern, kind in ((_INTERNAL, "compile"),):
+    for pattern, step in ((_INTERNAL, "compile"),):
         found = pattern.search(log)
         if found:
             return Diagnosis(
-                kind, found["message"].strip(), hint="try another compiler: CXX=clang++ CC=clang"
+                step, found["message"].strip(), hint="try another compiler: CXX=clang++ CC=clang"
             )
     return _link(log, placed) or _cmake(log, placed) or _other(log)
 
 
-def _placed(kind: str, message: str, file: str, line: int, placed: Placed) -> Diagnosis:
+def _placed(step: str, message: str, file: str, line: int, placed: Placed) -> Diagnosis:
     path, edit = placed(Path(file), line)
-    return Diagnosis(kind, message, path, line, edit)
+    return Diagnosis(step, message, path, line, edit)
 
 
 def undefined_symbols(log: str) -> tuple[str, ...]:

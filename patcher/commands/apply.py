@@ -34,7 +34,7 @@ def command(
     only: tuple[str, ...],
     without: tuple[str, ...],
     with_fix: tuple[str, ...],
-    kind: str,
+    type_name: str,
     keep: tuple[str, ...],
     replaced: tuple[str, ...],
     everything: bool,
@@ -54,7 +54,7 @@ def command(
 
     work = transaction.tree_at(tree)
     chosen = selected(
-        work, only, without, with_fix, kind, keep=keep, replaced=replaced, everything=everything
+        work, only, without, with_fix, type_name, keep=keep, replaced=replaced, everything=everything
     )
     patchset = replace(numbered(chosen, work, adopt_id, renumber, output.reporter), updates=update)
     if commit and not dry_run:

@@ -38,7 +38,7 @@ tree_argument = click.argument(
 )
 
 
-def type_name(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+def shipped_type(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """The name of a type that ships as we write it, whatever its case: Q8_A8 is what ``quantize`` takes."""
     from patcher.engine.type_file import SHIPPED
 
@@ -50,11 +50,11 @@ def type_option(function: F) -> F:
     """``--type``: another type than the one that ships."""
     return click.option(
         "--type",
-        "kind",
+        "type_name",
         metavar="NAME|FILE",
         default="q8_a8",
         show_default=True,
-        callback=type_name,
+        callback=shipped_type,
         shell_complete=values.types,
         help="The type: the name of one that ships (Q8_A8), or the .toml file of your own.",
     )(function)
@@ -115,13 +115,13 @@ def selected(
     only: tuple[str, ...] = (),
     without: tuple[str, ...] = (),
     with_fix: tuple[str, ...] = (),
-    kind: str = "q8_a8",
+    type_name: str = "q8_a8",
     *,
     keep: tuple[str, ...] = (),
     replaced: tuple[str, ...] = (),
     everything: bool = False,
 ) -> PatchSet:
-    """The patch set of the type ``kind`` as ``tree`` remembers it, with what the command line says over it.
+    """The patch set of ``type_name`` as ``tree`` remembers it, with what the command line says over it.
 
     Without a tree nothing is remembered. Raises UsageError for an unknown id or fix, for what is wrong with
     the type's file, and with the tree's.
@@ -130,7 +130,7 @@ def selected(
     from patcher.engine.settled import chosen
 
     return chosen(
-        load(kind), tree, only=only, without=without, everything=everything, fixes=with_fix, keep=keep,
+        load(type_name), tree, only=only, without=without, everything=everything, fixes=with_fix, keep=keep,
         replaced=replaced,
     )  # fmt: skip
 
@@ -156,8 +156,8 @@ def numbered(patchset: PatchSet, tree: Tree, adopt_id: bool, renumber: bool, rep
     return numbering.renumber(patchset, tree, reporter) if renumber else patchset
 
 
-def offer_fixes(tree: Tree, request: BuildRequest, reporter: Reporter, kind: str = "q8_a8") -> None:
-    """Name the build fixes that this machine and compiler need and ``tree`` lacks, which carries ``kind``."""
+def offer_fixes(tree: Tree, request: BuildRequest, reporter: Reporter, type_name: str = "q8_a8") -> None:
+    """Name the build fixes that this machine and compiler need and ``tree``, with that type, lacks."""
     from patcher.build.toolchain import require_compiler
     from patcher.engine import build_fixes
     from patcher.engine.patchset import load
@@ -165,9 +165,9 @@ def offer_fixes(tree: Tree, request: BuildRequest, reporter: Reporter, kind: str
     if not build_fixes.is_native(request.cmake_args, cross=request.toolchain is not None):
         return
     chosen = re.findall(r"-D\s*CMAKE_CXX_COMPILER(?::\w+)?=(\S+)", " ".join(request.cmake_args))
-    for fix in build_fixes.wanted(tree, load(kind), chosen[-1] if chosen else require_compiler("CXX")):
+    for fix in build_fixes.wanted(tree, load(type_name), chosen[-1] if chosen else require_compiler("CXX")):
         reporter.warn(
-            f"{fix.title}, and programs built for this processor die of it; {fix.remedy_beside(kind)}"
+            f"{fix.title}, and programs built for this processor die of it; {fix.remedy_beside(type_name)}"
         )
 
 
@@ -179,8 +179,8 @@ def base_of(tree: Path) -> str | None:
     return (git.base(top) or git.head(top)) if top is not None else None
 
 
-def require_type(tree: Tree, kind: str, reporter: Reporter) -> None:
-    """Refuse a tree that lacks a part of the type ``kind``, for its programs would lack it, too.
+def require_type(tree: Tree, type_name: str, reporter: Reporter) -> None:
+    """Refuse a tree that lacks a part of the type ``type_name``, for its programs would lack it, too.
 
     Raises :class:`UsageError`.
     """
@@ -188,14 +188,14 @@ def require_type(tree: Tree, kind: str, reporter: Reporter) -> None:
     from patcher.engine.planning import make_plan
     from patcher.engine.settled import remembered
 
-    plan = make_plan(tree, remembered(load(kind), tree), reporter)
+    plan = make_plan(tree, remembered(load(type_name), tree), reporter)
     lacking = [edit.edit.id for edit in (*plan.conflicts, *plan.missing)]
     if lacking:
         few = ", ".join(lacking[:3]) + (", ..." if len(lacking) > 3 else "")
         raise UsageError(
             f"{tree.name}: looked for all edits of {plan.patchset.type.upper},"
             f" {len(lacking)} are missing ({few})",
-            hint=f"'q8a8-patch apply --type {kind}' first, or build without --type",
+            hint=f"'q8a8-patch apply --type {type_name}' first, or build without --type",
         )
 
 

@@ -18,7 +18,7 @@ from patcher.commands.arguments import tree_argument, type_option
 @click.option("--fail-on-new", is_flag=True, help="Exit code 1 where a site is neither handled nor waived.")
 @type_option
 @common_options
-def command(tree: Path, ref: str | None, fail_on_new: bool, kind: str, output: Output) -> int:
+def command(tree: Path, ref: str | None, fail_on_new: bool, type_name: str, output: Output) -> int:
     """Find every place that names the sibling type (Q8_0), and say whether the type is there too.
 
     Each is handled, waived with a reason (patches/waivers.toml), or NEW: upstream has added it, and
@@ -34,7 +34,7 @@ def command(tree: Path, ref: str | None, fail_on_new: bool, kind: str, output: O
 
     looked: ListedTree = CommitTree(tree, ref) if ref else tree_at(tree)
     require_tree(looked)
-    patchset = remembered(load(kind), looked)
+    patchset = remembered(load(type_name), looked)
     report = audit(looked, patchset, reporter=output.reporter)
 
     def text() -> str:
@@ -45,7 +45,7 @@ def command(tree: Path, ref: str | None, fail_on_new: bool, kind: str, output: O
             site = one.site
             mark = {"new": click.style("NEW", fg="red"), "waived": "waived", "handled": "handled"}[one.state]
             where = f" in {site.function}" if site.function else ""
-            lines.append(f"{mark:<8} {site.file}:{site.line}: {site.kind}{where}: {site.text[:100]}")
+            lines.append(f"{mark:<8} {site.file}:{site.line}: {site.construct}{where}: {site.text[:100]}")
             lines += [f"         {one.reason}"] if one.reason and output.verbose else []
         if output.verbose:
             lines += [f"unused waiver: {waiver.file}: {waiver.reason}" for waiver in report.unused]

@@ -11,16 +11,16 @@ import click
 from patcher.base.console import Output, common_options
 from patcher.base.errors import ExitCode
 from patcher.commands import values
-from patcher.commands.arguments import build_options, offer_fixes, require_type, tree_argument, type_name
+from patcher.commands.arguments import build_options, offer_fixes, require_type, shipped_type, tree_argument
 
 
 @click.command("build")
 @tree_argument
 @click.option(
     "--type",
-    "kind",
+    "type_name",
     metavar="NAME|FILE",
-    callback=type_name,
+    callback=shipped_type,
     shell_complete=values.types,
     help="Refuse a tree that lacks a part of this type: one that ships (Q8_A8) or your own .toml file.",
 )
@@ -33,7 +33,7 @@ from patcher.commands.arguments import build_options, offer_fixes, require_type,
 @common_options
 def command(
     tree: Path,
-    kind: str | None,
+    type_name: str | None,
     build_dir: Path | None,
     targets: tuple[str, ...],
     jobs: int | None,
@@ -57,8 +57,8 @@ def command(
 
     work = tree_at(tree)
     root = work.root
-    if kind is not None:
-        require_type(work, kind, output.reporter)
+    if type_name is not None:
+        require_type(work, type_name, output.reporter)
     request = BuildRequest(
         root,
         build_dir or default_build_dir(root),
@@ -70,7 +70,7 @@ def command(
         toolchain,
         build_type,
     )
-    offer_fixes(work, request, output.reporter, kind or "q8_a8")
+    offer_fixes(work, request, output.reporter, type_name or "q8_a8")
     done = build(request, reporter=output.reporter, explain=partial(explain, root))
     said = (
         f"{done.bin_dir}: {', '.join(done.targets)} built in {done.seconds:.0f} s"

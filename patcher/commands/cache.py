@@ -32,7 +32,7 @@ def size_command(output: Output) -> None:
     total = sum(part.bytes for part in parts) + others
 
     def text() -> str:
-        rows = [f"{part.kind:<11} {number(part.bytes, 'bytes'):>9}  {part.what}" for part in parts]
+        rows = [f"{part.name:<11} {number(part.bytes, 'bytes'):>9}  {part.what}" for part in parts]
         if others:
             rows.append(f"{'':<11} {number(others, 'bytes'):>9}  of no command: 'clean' leaves it alone")
         rows.append(f"{'all':<11} {number(total, 'bytes'):>9}  {root}")
@@ -66,17 +66,17 @@ def clean_command(kinds: tuple[str, ...], everything: bool, dry_run: bool, outpu
     if everything == bool(kinds):
         raise UsageError(
             "cache clean: looked for the parts to remove, or --all",
-            hint=f"name some of {', '.join(cache.KINDS)}; 'q8a8-patch cache size' shows how large they are",
+            hint=f"name some of {', '.join(cache.PARTS)}; 'q8a8-patch cache size' shows how large they are",
         )
     gone = cache.clean(None if everything else kinds, dry_run=dry_run)
     freed = sum(part.bytes for part in gone)
-    names = ", ".join(part.kind for part in gone) or "nothing was there"
+    names = ", ".join(part.name for part in gone) or "nothing was there"
     output.emit(
         {
             "cache": str(cache.cache_dir()),
             "dry_run": dry_run,
             "freed_bytes": freed,
-            "removed": [part.kind for part in gone],
+            "removed": [part.name for part in gone],
         },
         f"{number(freed, 'bytes')} {'would be freed' if dry_run else 'freed'}: {names}",
     )

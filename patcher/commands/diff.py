@@ -29,7 +29,7 @@ def command(
     only: tuple[str, ...],
     without: tuple[str, ...],
     with_fix: tuple[str, ...],
-    kind: str,
+    type_name: str,
     keep: tuple[str, ...],
     replaced: tuple[str, ...],
     everything: bool,
@@ -47,7 +47,7 @@ def command(
 
     work = transaction.tree_at(tree)
     chosen = selected(
-        work, only, without, with_fix, kind, keep=keep, replaced=replaced, everything=everything
+        work, only, without, with_fix, type_name, keep=keep, replaced=replaced, everything=everything
     )
     patchset = numbered(chosen, work, adopt_id, renumber, output.reporter)
     plan = transaction.observed(work, patchset, output.reporter)

@@ -41,11 +41,12 @@ def command(
     bisect: bool,
     picture: Path | None,
     jobs: int | None,
-    kind: str,
+    type_name: str,
     output: Output,
 ) -> int:
     """Plan the type on many revisions of REPO, without a checkout, and say since when it breaks and why.
 
+    REPO is a clone of llama.cpp, or the folder of a project's copy of it: then its own history is judged.
     Exit code 1 where the newest revision refuses an edit. What was judged is kept: an interrupted run
     goes on where it stopped. Example: q8a8-patch drift ./llama.cpp --refs b8390..HEAD --bisect
     """
@@ -58,7 +59,7 @@ def command(
         require_place(picture)
     if git.find_toplevel(repo) is None and not (repo / "objects").is_dir():
         raise UsageError(f"{repo}: looked for a git repository, found none")
-    patchset = load(kind)
+    patchset = load(type_name)
     found = drift(repo, patchset, refs=refs, since=since, bisect=bisect, jobs=jobs, reporter=output.reporter)
     if picture is not None:
         from patcher.drift.picture import svg

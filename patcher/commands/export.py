@@ -30,7 +30,7 @@ def command(
     only: tuple[str, ...],
     without: tuple[str, ...],
     with_fix: tuple[str, ...],
-    kind: str,
+    type_name: str,
     ref: str | None,
     folder: Path,
     output: Output,
@@ -48,7 +48,7 @@ def command(
     top = git.find_toplevel(tree)
     if top is None:
         raise UsageError(f"{tree}: looked for a git checkout, found none", hint="'fetch' makes one")
-    patchset = selected(WorkTree(tree), only, without, with_fix, kind)
+    patchset = selected(WorkTree(tree), only, without, with_fix, type_name)
     prefix = git.prefix(top, tree)
     plan, patches = export.export(
         top, ref or git.base(top) or "HEAD", patchset, folder, prefix=prefix, reporter=output.reporter

@@ -56,10 +56,10 @@ def retag_command(
         raise UsageError(
             f"{file}: looked for where to write, found nothing", hint="-o FILE, --in-place or --dry-run"
         )
-    kind = load().type
+    quant_type = load().type
     done = retag(
         file,
-        kind,
+        quant_type,
         destination=file if in_place else output_file,
         from_id=from_id,
         dry_run=dry_run,
@@ -69,7 +69,7 @@ def retag_command(
 
     def text() -> str:
         if not done.tensors:
-            return f"{file}: no tensor of {kind.upper} under another number, nothing to do"
+            return f"{file}: no tensor of {quant_type.upper} under another number, nothing to do"
         where = ", ".join(map(str, done.written)) or f"{file}, dry run"
         lines = [f"{where}: {len(done.tensors)} tensors from {done.from_id} to {done.to_id}"]
         if done.file_type:

@@ -109,7 +109,7 @@ def check_command(
     source: str,
     ref: str | None,
     targets: tuple[str, ...],
-    kind: str,
+    type_name: str,
     fail_on: str,
     expect: str,
     static: bool,
@@ -144,7 +144,7 @@ def check_command(
         source, ref, work, targets or TARGETS, static, keep_going, expect, fail_on, jobs, cmake_args,
         launcher, merges, merge_waivers,
     )  # fmt: skip
-    done = check(request, reporter=output.reporter, patchset=load(kind))
+    done = check(request, reporter=output.reporter, patchset=load(type_name))
     if sarif is not None:
         write_wanted(sarif, outputs.sarif(done) + "\n")
     if gitlab is not None:
@@ -203,7 +203,7 @@ def check_command(
 @common_options
 def watch_command(
     upstream: str | None,
-    kind: str,
+    type_name: str,
     refs: tuple[str, ...],
     days: int,
     issue: str,
@@ -216,20 +216,27 @@ def watch_command(
     """Plan the type on upstream's newest; where it refuses an edit, find the commit and keep one issue.
 
     The issue is opened once, updated while something changes, and closed when every edit fits again.
-    Exit code 1 where the newest refuses an edit.
+    Exit code 1 where the newest refuses an edit. Run in a tree that carries the type, it judges the edits
+    that the tree's .q8a8-patch.toml has settled on.
 
     Example: q8a8-patch guard watch --issue github
     """
     from patcher.base.cache import cache_dir
     from patcher.base.files import require_place
+    from patcher.engine.layout import tree_around
     from patcher.engine.patchset import load
+    from patcher.engine.settled import remembered
+    from patcher.engine.tree import WorkTree
     from patcher.guard import watch
     from patcher.guard.issue import body_of, keep, marker_of, title_of
     from patcher.guard.trackers import tracker
 
     if summary is not None:
         require_place(summary)
-    patchset = load(kind)
+    patchset = load(type_name)
+    here = tree_around(Path.cwd())
+    if here is not None:  # edits that this tree does without are not watched for it
+        patchset = remembered(patchset, WorkTree(here))
     # what it lacks is said before the work
     where = tracker(issue, os.environ, marker_of(patchset)) if issue != "none" else None
     done = watch(

@@ -40,7 +40,7 @@ def command(
     go_on: bool,
     abort: bool,
     dry_run: bool,
-    kind: str,
+    type_name: str,
     output: Output,
 ) -> int:
     """Move TREE to another release of llama.cpp, with the type and your own commits.
@@ -63,7 +63,7 @@ def command(
     if ref is not None and tree is None and (go_on or abort or Path(ref).is_dir()):
         tree, ref = Path(ref), None  # the only argument is the tree
     work = transaction.tree_at(found_tree(click.get_current_context(), command.params[1], tree))
-    patchset = load(kind)
+    patchset = load(type_name)
     if abort:
         return _abort(work, patchset, output)
     if ref is None and not go_on:

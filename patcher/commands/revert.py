@@ -9,7 +9,7 @@ import click
 
 from patcher.base.console import Output, common_options
 from patcher.commands import values
-from patcher.commands.arguments import tree_argument, type_name
+from patcher.commands.arguments import shipped_type, tree_argument
 
 if TYPE_CHECKING:
     from patcher.engine.tree import WorkTree
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 @tree_argument
 @click.option(
     "--type",
-    "kind",
+    "type_name",
     metavar="NAME|FILE",
-    callback=type_name,
+    callback=shipped_type,
     shell_complete=values.types,
     help="Only this type, of several: the newest first. [default: every type]",
 )
 @common_options
-def command(tree: Path, kind: str | None, output: Output) -> None:
+def command(tree: Path, type_name: str | None, output: Output) -> None:
     """Undo every apply that TREE's record knows, to the byte.
 
     What you changed elsewhere in the same files stays; where you changed our lines, nothing is
@@ -38,7 +38,7 @@ def command(tree: Path, kind: str | None, output: Output) -> None:
 
     work = WorkTree(tree)  # any project that 'verify-symbols --fix' wrote into; the record says what it is
     # the name is enough: the file that a type came from may be gone
-    name = load(kind).type.name if kind is not None and Path(kind).is_file() else kind
+    name = load(type_name).type.name if type_name is not None and Path(type_name).is_file() else type_name
     done = transaction.revert(work, name, reporter=output.reporter)
     left = _left(work, done.types)
     for kind_left, many in left.items():

@@ -39,7 +39,7 @@ def command(
     source: str | None,
     ref: str | None,
     work: Path,
-    kind: str,
+    type_name: str,
     targets: tuple[str, ...],
     jobs: int | None,
     cmake_args: tuple[str, ...],
@@ -67,7 +67,7 @@ def command(
     from patcher.symbols.report import text as findings_text
 
     reporter = output.reporter
-    chosen = load(kind)
+    chosen = load(type_name)
     needs = forecast(work, jobs, cross=toolchain is not None)
     if needs is not None:
         reporter.note(f"needs     {needs.text()}")
@@ -128,11 +128,11 @@ def command(
     return ExitCode.FINDINGS if bad else ExitCode.OK
 
 
-def _next(built: Built, kind: str, work: Path, bad: bool) -> str:
+def _next(built: Built, type_name: str, work: Path, bad: bool) -> str:
     """The command to type now."""
     if bad:
         return f"q8a8-patch verify-symbols {shown(built.bin_dir)} --prove"
     if "llama-quantize" not in built.targets:
         return f"{shown(built.bin_dir / built.targets[0])} --help"
     where = "" if work == DEFAULT_WORK else f" --work {work}"
-    return f"q8a8-patch quantize MODEL-F16.gguf MODEL-{kind}.gguf {kind}{where}"
+    return f"q8a8-patch quantize MODEL-F16.gguf MODEL-{type_name}.gguf {type_name}{where}"

@@ -23,7 +23,7 @@ from patcher.commands.arguments import base_of, selected, tree_argument, type_op
 )
 @type_option
 @common_options
-def command(tree: Path, with_fix: tuple[str, ...], kind: str, output: Output) -> int:
+def command(tree: Path, with_fix: tuple[str, ...], type_name: str, output: Output) -> int:
     """Say what of the type is in TREE, what is missing and what contradicts it.
 
     Exit code 3 where something contradicts. Example: q8a8-patch status ./llama.cpp
@@ -31,7 +31,7 @@ def command(tree: Path, with_fix: tuple[str, ...], kind: str, output: Output) ->
     from patcher.engine import plan_report, transaction
 
     work = transaction.tree_at(tree)
-    plan = transaction.observed(work, selected(work, with_fix=with_fix, kind=kind), output.reporter)
+    plan = transaction.observed(work, selected(work, with_fix=with_fix, type_name=type_name), output.reporter)
     output.emit(
         lambda: plan_report.plan_document(plan, base=base_of(work.root)),
         lambda: plan_report.plan_text(plan, verbose=bool(output.verbose)),

@@ -29,9 +29,9 @@ def command(file: Path | None, schema: bool, output: Output) -> None:
         output.emit(type_schema.schema(), type_schema.text().rstrip("\n"))
         return
     patchset = load(file) if file is not None else load()
-    kind = patchset.type
-    document: dict[str, Any] = asdict(kind) | {
-        "bits_per_weight": kind.bits_per_weight,
+    quant_type = patchset.type
+    document: dict[str, Any] = asdict(quant_type) | {
+        "bits_per_weight": quant_type.bits_per_weight,
         "edits": [
             {
                 "id": edit.id,
@@ -49,10 +49,12 @@ def command(file: Path | None, schema: bool, output: Output) -> None:
         own = [edit for edit in patchset.edits if edit.own]
         edits, groups = len(patchset.edits), len(patchset.groups)
         lines = [
-            f"{kind.upper}: {kind.description}, {kind.bits_per_weight:.2f} bits per weight",
-            f"  block        {kind.block_size} weights in {kind.type_size} bytes, {kind.qk}",
-            f"  numbers      GGML_TYPE {kind.id}, LLAMA_FTYPE {kind.ftype}, GGML_FTYPE {kind.ggml_ftype}",
-            f"  activations  {kind.activations.upper()}",
+            f"{quant_type.upper}: {quant_type.description}, {quant_type.bits_per_weight:.2f} bits per weight",
+            f"  block        {quant_type.block_size} weights in {quant_type.type_size} bytes,"
+            f" {quant_type.qk}",
+            f"  numbers      GGML_TYPE {quant_type.id}, LLAMA_FTYPE {quant_type.ftype},"
+            f" GGML_FTYPE {quant_type.ggml_ftype}",
+            f"  activations  {quant_type.activations.upper()}",
             f"  edits        {edits} in {groups} groups, {len(own)} with its own text",
         ]
         return "\n".join([*lines, *(f"    {edit.id:<24} {edit.template}" for edit in own)])

@@ -30,7 +30,7 @@ def edits(context: click.Context, parameter: click.Parameter, begun: str) -> Ite
     from patcher.engine.patchset import load
 
     try:
-        patchset = load(context.params.get("kind") or "q8_a8")
+        patchset = load(context.params.get("type_name") or "q8_a8")
     except PatcherError:  # the type's file isn't right: nothing can be offered, and the command says why
         return []
     groups = [(group.id, group.subject) for group in patchset.groups]
@@ -70,9 +70,9 @@ def releases(context: click.Context, parameter: click.Parameter, begun: str) -> 
 
 def cache_parts(context: click.Context, parameter: click.Parameter, begun: str) -> Items:
     """Parts of the cache."""
-    from patcher.base.cache import KINDS
+    from patcher.base.cache import PARTS
 
-    return _begun(KINDS.items(), begun)
+    return _begun(PARTS.items(), begun)
 
 
 def jobs(context: click.Context, parameter: click.Parameter, begun: str) -> Items:

@@ -12,7 +12,7 @@ from patcher.base.progress import SILENT, Reporter
 from patcher.symbols.report import text
 
 
-class Request(NamedTuple):
+class VerificationRequest(NamedTuple):
     """The options, by their names."""
 
     paths: tuple[Path, ...]
@@ -35,7 +35,7 @@ class Request(NamedTuple):
     as_tree: bool = False
 
 
-class Outcome(NamedTuple):
+class Answer(NamedTuple):
     """The exit code, and what to print: a document for programs, or text."""
 
     code: int
@@ -43,12 +43,12 @@ class Outcome(NamedTuple):
     shown: Callable[[], str]
 
 
-def proven(folder: Path, reporter: Reporter) -> symbols.Report:
+def proven(folder: Path, reporter: Reporter) -> symbols.SymbolReport:
     """What was built, checked by both readers: what ``run`` and ``build`` end with."""
     return symbols.check([folder], demands=symbols.Demands(second_reader=True), reporter=reporter)
 
 
-def verify(request: Request, *, verbose: bool = False, reporter: Reporter = SILENT) -> Outcome:
+def verify(request: VerificationRequest, *, verbose: bool = False, reporter: Reporter = SILENT) -> Answer:
     """Check, repair and compare as asked. Raises what the library raises."""
     if not request.paths:
         raise UsageError("PATHS: looked for files or folders, found none", hint="name a build's bin folder")
@@ -71,20 +71,20 @@ def verify(request: Request, *, verbose: bool = False, reporter: Reporter = SILE
             )
         baseline.write_baseline(request.write_baseline, report)
         reporter.note(f"{len(report.findings)} findings written to {request.write_baseline}")
-        return Outcome(ExitCode.OK, report.document, str)
+        return Answer(ExitCode.OK, report.document, str)
     if request.baseline is not None:
         from patcher.symbols import baseline
 
         report = baseline.without_known(report, request.baseline)
     code = ExitCode.FINDINGS if report.fails(request.fail_on) else ExitCode.OK
     if request.form in ("text", "json"):
-        return Outcome(code, report.document, lambda: text(report, verbose=verbose))
+        return Answer(code, report.document, lambda: text(report, verbose=verbose))
     from patcher.symbols.formats import FORMATS
 
-    return Outcome(code, report.document, lambda: FORMATS[request.form](report))
+    return Answer(code, report.document, lambda: FORMATS[request.form](report))
 
 
-def _tree(request: Request) -> Outcome:
+def _tree(request: VerificationRequest) -> Answer:
     from patcher.symbols import trees
 
     if request.form not in ("text", "json") or request.emulate not in (None, "loader"):
@@ -93,10 +93,10 @@ def _tree(request: Request) -> Outcome:
         )
     found = trees.trees(request.paths, options=_options(request), hosts=request.host)
     code = ExitCode.FINDINGS if any(node.broken for node in found) else ExitCode.OK
-    return Outcome(code, lambda: {"trees": [node.document() for node in found]}, lambda: trees.text(found))
+    return Answer(code, lambda: {"trees": [node.document() for node in found]}, lambda: trees.text(found))
 
 
-def _options(request: Request) -> symbols.SearchOptions:
+def _options(request: VerificationRequest) -> symbols.SearchOptions:
     options = symbols.SearchOptions.from_environment(request.library_path, request.sysroot)
     if request.assume_library:
         from patcher.symbols.assumed import assumed
@@ -105,7 +105,7 @@ def _options(request: Request) -> symbols.SearchOptions:
     return options
 
 
-def _checked(request: Request, reporter: Reporter) -> symbols.Report:
+def _checked(request: VerificationRequest, reporter: Reporter) -> symbols.SymbolReport:
     ignores = symbols.Ignores.of(request.ignore)
     if request.ignore_file is not None:
         ignores.read(request.ignore_file)
@@ -138,7 +138,9 @@ def _checked(request: Request, reporter: Reporter) -> symbols.Report:
     )
 
 
-def _repaired(request: Request, report: symbols.Report, reporter: Reporter) -> symbols.Report:
+def _repaired(
+    request: VerificationRequest, report: symbols.SymbolReport, reporter: Reporter
+) -> symbols.SymbolReport:
     """The report with the fixes that were found, which are written if that was asked for."""
     from patcher.symbols import repair
 

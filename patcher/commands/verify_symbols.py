@@ -145,11 +145,11 @@ def command(
       q8a8-patch verify-symbols --explain hidden-definition
     """
     gc.disable()  # nothing here makes circles, and looking for them takes a tenth of the time
-    from patcher.commands.verification import Request, verify
+    from patcher.commands.verification import VerificationRequest, verify
 
     if explain is not None:
         return _explain(explain, output)
-    request = Request(
+    request = VerificationRequest(
         paths, form, library_path, sysroot, host, emulate, ignore, ignore_file, baseline, write_baseline,
         fail_on, prove, fix, assume_library, must_export, at_most, second_reader,
         as_tree,

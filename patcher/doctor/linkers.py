@@ -33,11 +33,11 @@ def _in_use(compiler: str) -> Examination:
     if not spoken:
         return Examination("linker in use", Health.OK, "doesn't say")
     first = spoken.splitlines()[0]
-    blind = blindness(_kind(first), first)
+    blind = blindness(_family(first), first)
     return Examination("linker in use", Health.WARNING if blind else Health.OK, first, blind)
 
 
-def _kind(first: str) -> str:
+def _family(first: str) -> str:
     """The linker's name by the first line that it says."""
     for word, name in (("mold", "mold"), ("LLD", "ld.lld"), ("gold", "ld.gold")):
         if word in first:

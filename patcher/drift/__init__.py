@@ -18,7 +18,8 @@ from patcher.engine.planning import no_neighbour
 from patcher.engine.settled import remembered
 from patcher.engine.tree import CommitTree, WorkTree
 from patcher.git.history import Commit, blobs, commit, commits
-from patcher.git.repository import find_toplevel
+from patcher.git.repository import prefix
+from patcher.git.shadow import git_folder
 
 __all__ = ["Cause", "Drift", "Revision", "drift"]
 
@@ -111,6 +112,8 @@ def drift(
 ) -> Drift:
     """Plan ``patchset`` on revisions of ``repo``; no file is checked out, nothing is written there.
 
+    ``repo`` is a repository of llama.cpp, or the folder of another project's that carries a copy.
+
     ``refs`` are refs, judged one by one, or ranges A..B, judged commit by commit along the first
     parents; HEAD's history where there are none. With ``bisect`` only as many commits are judged as it
     takes to find the first that breaks each edit that the newest refuses.
@@ -121,25 +124,41 @@ def drift(
     from before the type's time.
     """
     refs = tuple(refs)
-    patchset = _as_here(repo, patchset, refs, reporter)
-    row = _row(repo, patchset, refs, since)
+    place = _Place.of(repo)
+    patchset = _as_here(place, patchset, refs, reporter)
+    row = _row(place, patchset, refs, since)
     if not row:
         raise UsageError(f"{repo}: looked for commits, found none in what was asked for")
     if bisect:
-        return _bisected(repo, patchset, row, jobs, reporter)
+        return _bisected(place, patchset, row, jobs, reporter)
     keys = [key for _, _, there in row for key in _keys(there, patchset)]
-    said = judge_all(repo, patchset, keys, jobs=jobs, reporter=reporter)
+    said = judge_all(place.top, patchset, keys, jobs=jobs, reporter=reporter)
     revisions = tuple(_revision(ref, one, there, patchset, said) for ref, one, there in row)
-    causes = _causes(repo, patchset, row, revisions)
+    causes = _causes(place, patchset, row, revisions)
     return Drift(str(repo), revisions, causes, len(set(keys)))
 
 
-def _as_here(repo: Path, patchset: PatchSet, refs: tuple[str, ...], reporter: Reporter) -> PatchSet:
-    """The patch set with what ``repo`` remembers of it, for the layout of the newest revision."""
-    newest = CommitTree(repo, refs[-1].rpartition("..")[2] or "HEAD" if refs else "HEAD")
-    require_tree(newest)
-    top = find_toplevel(repo)
-    keeper = WorkTree(top) if top is not None else newest
+@dataclass(frozen=True)
+class _Place:
+    """The tree in its repository: ``top`` is what git is asked, ``below`` (``a/b/``) where it lies there."""
+
+    top: Path
+    below: str
+
+    @classmethod
+    def of(cls, folder: Path) -> _Place:
+        found = git_folder(folder)
+        top = found[0] if found is not None else None  # a bare repository has none
+        return cls(folder, "") if top is None else cls(top, prefix(top, folder))
+
+
+def _as_here(place: _Place, patchset: PatchSet, refs: tuple[str, ...], reporter: Reporter) -> PatchSet:
+    """The patch set with what the tree remembers of it, for the layout of the newest revision."""
+    newest = CommitTree(place.top, refs[-1].rpartition("..")[2] or "HEAD" if refs else "HEAD", place.below)
+    here = place.top / place.below
+    beside = bool(place.below) or (here / ".git").exists()
+    require_tree(newest, beside=here if beside else None)
+    keeper = WorkTree(here) if beside else newest
     made = fitted(remembered(patchset, keeper), newest)
     needed = [edit for edit in made.edits if edit.unneeded is None]
     if made.fitted:
@@ -157,32 +176,39 @@ def paths_of(patchset: PatchSet) -> set[str]:
     return {path for edit in patchset.edits for path in edit.files} | beside
 
 
-def _row(repo: Path, patchset: PatchSet, refs: tuple[str, ...], since: str | None) -> Row:
+def _row(place: _Place, patchset: PatchSet, refs: tuple[str, ...], since: str | None) -> Row:
     paths = paths_of(patchset)
     row: Row = []
     for ref in refs or ("HEAD",):
         base, dots, tip = ref.partition("..")
         if refs and not dots:
-            one = commit(repo, ref)
-            row.append((ref, one, blobs(repo, one.id, paths)))
+            one = commit(place.top, ref)
+            row.append((ref, one, blobs(place.top, one.id, paths, place.below)))
             continue
         history = commits(
-            repo, tip or (ref if not dots else "HEAD"), paths, base=base if dots else None, since=since
+            place.top,
+            tip or (ref if not dots else "HEAD"),
+            paths,
+            base=base if dots else None,
+            since=since,
+            below=place.below,
         )
         if history:
-            row += _walked(repo, history, paths)
+            row += _walked(place, history, paths)
     return row
 
 
-def _walked(repo: Path, history: list[Commit], paths: set[str]) -> Row:
+def _walked(place: _Place, history: list[Commit], paths: set[str]) -> Row:
     """The files of each commit of a row: those of the first, then what each changed."""
-    there = blobs(repo, history[0].id, paths)
+    there = blobs(place.top, history[0].id, paths, place.below)
     row: Row = [(history[0].id[:12], history[0], there)]
     for one in history[1:]:
         if one.changes:
             merged: dict[str, str | None] = {**there, **one.changes}
             there = {path: blob for path, blob in merged.items() if blob is not None}
         row.append((one.id[:12], one, there))  # commits that touch nothing share one dict
+    if place.below:  # before the copy was there, nothing could be refused
+        row = [known for known in row if known[2]]
     return row
 
 
@@ -222,7 +248,9 @@ def _verdict(edit: Edit, there: dict[str, str], said: dict[Key, Verdicts]) -> Co
     return Conflict(edit.id, path, detail) if state == CONFLICT else None
 
 
-def _causes(repo: Path, patchset: PatchSet, row: Row, revisions: tuple[Revision, ...]) -> tuple[Cause, ...]:
+def _causes(
+    place: _Place, patchset: PatchSet, row: Row, revisions: tuple[Revision, ...]
+) -> tuple[Cause, ...]:
     """For each edit that the newest refuses: the commit since which it is refused, if the row holds it."""
     causes = []
     for conflict in revisions[-1].conflicts:
@@ -232,19 +260,20 @@ def _causes(repo: Path, patchset: PatchSet, row: Row, revisions: tuple[Revision,
         if first:
             causes.append(
                 find_cause(
-                    repo,
+                    place.top,
                     patchset,
                     conflict.edit,
                     conflict.detail,
                     row[first][1],
                     row[first - 1][2],
                     row[first][2],
+                    place.below,
                 )
             )
     return tuple(causes)
 
 
-def _bisected(repo: Path, patchset: PatchSet, row: Row, jobs: int | None, reporter: Reporter) -> Drift:
+def _bisected(place: _Place, patchset: PatchSet, row: Row, jobs: int | None, reporter: Reporter) -> Drift:
     """Judge the ends, then halve: for each refused edit, along the commits that touched its files."""
     judged: dict[int, Revision] = {}
     seen: set[Key] = set()
@@ -254,7 +283,7 @@ def _bisected(repo: Path, patchset: PatchSet, row: Row, jobs: int | None, report
             ref, chosen, there = row[position]
             keys = _keys(there, patchset)
             seen.update(keys)
-            said = judge_all(repo, patchset, keys, jobs=jobs)
+            said = judge_all(place.top, patchset, keys, jobs=jobs)
             judged[position] = _revision(ref, chosen, there, patchset, said)
         return judged[position]
 
@@ -273,9 +302,9 @@ def _bisected(repo: Path, patchset: PatchSet, row: Row, jobs: int | None, report
             if found is not None:
                 good, bad = found
                 what = (conflict.edit, conflict.detail, row[bad][1], row[good][2], row[bad][2])
-                causes.append(find_cause(repo, patchset, *what))
+                causes.append(find_cause(place.top, patchset, *what, place.below))
     # the newest that takes all of them lies before the first commit that breaks any
     if newest.conflicts:
         near(lambda position: bool(at(position).conflicts), len(row) - 1, changed)
     revisions = tuple(judged[position] for position in sorted(judged))
-    return Drift(str(repo), revisions, tuple(causes), len(seen))
+    return Drift(str(place.top / place.below), revisions, tuple(causes), len(seen))

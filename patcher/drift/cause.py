@@ -46,8 +46,12 @@ def find_cause(
     commit: Commit,
     before: dict[str, str],
     after: dict[str, str],
+    below: str = "",
 ) -> Cause:
-    """``commit`` is the first that refuses ``edit_id``; ``before`` and ``after`` are its files' blobs."""
+    """``commit`` is the first that refuses ``edit_id``; ``before`` and ``after`` are its files' blobs.
+
+    ``below`` is where the tree lies in the repository (``a/b/``).
+    """
     edit = next(edit for edit in patchset.edits if edit.id == edit_id)
     path = next((path for path in edit.files if path in before), edit.files[0])
     if path in before and path not in after:
@@ -58,7 +62,7 @@ def find_cause(
         for word in re.findall(r"[A-Za-z_]\w{3,}", " ".join(value) if isinstance(value, list) else str(value))
     }
     words |= set(re.findall(r"\w{4,}", detail))
-    found = hunks(repo, commit.id, path)
+    found = hunks(repo, commit.id, path, below)
     best = max(found, key=lambda hunk: _weight(hunk, words), default="")
     shown = "\n".join(best.splitlines()[:MOST_LINES])
     return Cause(edit_id, path, commit.id, commit.subject, commit.date, detail, shown)

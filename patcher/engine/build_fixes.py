@@ -91,9 +91,9 @@ class BuildFix:
         """What to do, for people, where the type that ships is carried."""
         return self.remedy_beside(SHIPPED[0])
 
-    def remedy_beside(self, kind: str) -> str:
-        """What to do, for people who carry the type ``kind``: a name, or its file."""
-        chosen = "" if kind in SHIPPED else f" --type {kind}"
+    def remedy_beside(self, type_name: str) -> str:
+        """What to do, for people who carry the type ``type_name``: a name, or its file."""
+        chosen = "" if type_name in SHIPPED else f" --type {type_name}"
         return (
             f"'q8a8-patch apply{chosen} --with-fix {self.name}' and build again,"
             f" or build with {self.workaround}"

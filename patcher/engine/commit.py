@@ -78,26 +78,32 @@ def message(patchset: PatchSet) -> bytes:
     """The message of the commit that puts the type in: the user is its author, a trailer names the tool."""
     from patcher import __version__
 
-    kind = patchset.type
+    quant_type = patchset.type
     groups = [f"- {group.subject}" for group in patchset.groups]
-    lines = [f"add the {kind.upper} type", "", *groups, "", f"{TRAILER}: {kind.name} {__version__}"]
+    lines = [
+        f"add the {quant_type.upper} type",
+        "",
+        *groups,
+        "",
+        f"{TRAILER}: {quant_type.name} {__version__}",
+    ]
     return ("\n".join(lines) + "\n").encode()
 
 
-def is_ours(message: bytes, kind: str) -> bool:
-    """Whether a commit of that message put the type ``kind`` in."""
-    start = f"{TRAILER}: {kind} ".encode()
+def is_ours(message: bytes, type_name: str) -> bool:
+    """Whether a commit of that message put the type ``type_name`` in."""
+    start = f"{TRAILER}: {type_name} ".encode()
     return any(line.startswith(start) for line in message.splitlines())
 
 
-def _ours_since(tree: WorkTree, top: Path, head: str, prefix: str, kind: str) -> list[str]:
-    """The files that differ from the commit ``head`` by what we wrote of the type ``kind``, no more."""
+def _ours_since(tree: WorkTree, top: Path, head: str, prefix: str, type_name: str) -> list[str]:
+    """The files that differ from the commit ``head`` by what we wrote of the type ``type_name``, no more."""
     from patcher import git
 
     written: dict[str, list[tuple[str, Entry]]] = {}
     for record in Journal(tree).applied:
         for entry in record.entries:
-            written.setdefault(entry.path, []).append((record.kind, entry))
+            written.setdefault(entry.path, []).append((record.type_name, entry))
     ours = []
     for path, entries in written.items():
         if digest(tree.read(path)) != entries[-1][1].after:
@@ -107,6 +113,6 @@ def _ours_since(tree: WorkTree, top: Path, head: str, prefix: str, kind: str) ->
         first = next((n for n, (_, entry) in enumerate(entries) if entry.before == committed), None)
         steps = entries[first:] if first is not None else []
         unbroken = all(one.after == other.before for (_, one), (_, other) in pairwise(steps))
-        if steps and unbroken and all(name == kind for name, _ in steps):
+        if steps and unbroken and all(name == type_name for name, _ in steps):
             ours.append(path)
     return ours

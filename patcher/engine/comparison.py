@@ -28,7 +28,7 @@ _PY_COMMENT = re.compile(rb"(?m)^[ \t]*#[^\n]*|[ \t]#[^\n\"']*$")
 
 
 @dataclass(frozen=True)
-class Difference:
+class Deviation:
     """One place that says something else than ours would."""
 
     there: Existing
@@ -72,7 +72,7 @@ def _function(text: bytes, name: str) -> bytes | None:
 
 def differences(
     tree: Tree, patchset: PatchSet, edit: Edit, source: Source, located: Located
-) -> list[Difference]:
+) -> list[Deviation]:
     """How what is there under our name differs from ours, place by place."""
     if edit.kind == "case" and not edit.anchor.get("arm"):
         return [_other_arm(source, there) for there in located.existing if _has_other_arm(source, there)]
@@ -87,23 +87,23 @@ def differences(
         return []
     ours = part_of(edit, patchset.render(edit, tree, {}))
     python = source.path.endswith(".py")
-    found: list[Difference] = []
+    found: list[Deviation] = []
     for there in located.existing:
         theirs = tokens(source.data[there.start : there.end], python=python)
         said = _difference_of(patchset, edit, ours, theirs)
         if said is not None:
             line = source.line_number(there.start)
             detail, hard = said
-            found.append(Difference(there, line, f"{there.owner} in line {line}, {detail}", hard))
+            found.append(Deviation(there, line, f"{there.owner} in line {line}, {detail}", hard))
     return found
 
 
-def _lacking(rendered: str, source: Source, located: Located) -> Iterator[Difference]:
+def _lacking(rendered: str, source: Source, located: Located) -> Iterator[Deviation]:
     """The arguments of ours that the file's list has lost."""
     words = set(code_of(source).decode("utf-8", "replace").replace(")", " ").split())
     lost = [word for word in rendered.split() if word not in words]
     for there in located.existing[:1] if lost else ():
-        yield Difference(
+        yield Deviation(
             there, source.line_number(there.start), f"{there.owner} without {', '.join(lost)}", True
         )
 
@@ -111,7 +111,7 @@ def _lacking(rendered: str, source: Source, located: Located) -> Iterator[Differ
 _ROOM = 400  # bytes around what tells that a statement is there
 
 
-def _other_statements(rendered: str, source: Source, located: Located) -> Iterator[Difference]:
+def _other_statements(rendered: str, source: Source, located: Located) -> Iterator[Deviation]:
     """Statements of ours of which the pattern is there, and not all the rest."""
     ours = tokens(rendered.encode())
     for there in located.existing:
@@ -120,12 +120,12 @@ def _other_statements(rendered: str, source: Source, located: Located) -> Iterat
         if ours not in tokens(around):
             line = source.line_number(there.start)
             detail = f"{there.owner} in line {line}, in another form than '{' '.join(ours.split()[:8])} ...'"
-            yield Difference(there, line, detail, False)
+            yield Deviation(there, line, detail, False)
 
 
 def _other_conditions(
     tree: Tree, patchset: PatchSet, edit: Edit, source: Source, located: Located
-) -> Iterator[Difference]:
+) -> Iterator[Deviation]:
     """Conditions that name our type beside what the edit hangs on, and ask something else of it."""
     for there in located.existing:
         if there.values is None:
@@ -136,7 +136,7 @@ def _other_conditions(
             line = source.line_number(there.start)
             begins = theirs.find(tokens(str(there.values["expr"]).encode("utf-8", "surrogateescape")))
             said = unlike(ours, theirs[max(0, begins) :])
-            yield Difference(there, line, f"{there.owner} in line {line}, {said}", False)
+            yield Deviation(there, line, f"{there.owner} in line {line}, {said}", False)
 
 
 def _has_other_arm(source: Source, there: Existing) -> bool:
@@ -145,11 +145,11 @@ def _has_other_arm(source: Source, there: Existing) -> bool:
     )
 
 
-def _other_arm(source: Source, there: Existing) -> Difference:
+def _other_arm(source: Source, there: Existing) -> Deviation:
     line = source.line_number(there.start)
     ours, theirs = _statements(source, there.twin or (0, 0)), _statements(source, (there.start, there.end))
     detail = f"{there.owner} in line {line}, with an arm of its own, {unlike(ours, theirs)}"
-    return Difference(there, line, detail, True)
+    return Deviation(there, line, detail, True)
 
 
 def _statements(source: Source, span: tuple[int, int]) -> str:

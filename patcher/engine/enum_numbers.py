@@ -25,7 +25,7 @@ _PAIRS = (
 
 
 @dataclass(frozen=True)
-class _Member:
+class _NumberedMember:
     name: str
     value: int
     file: str
@@ -37,7 +37,7 @@ def clashes(tree: Tree, patchset: PatchSet) -> Iterator[Foreign]:
     """Every number that is two types', and every type that has two numbers, in the enums that edits go to."""
     enums = {enum: list(members) for enum, members in _enums(tree, patchset)}
     for enum, members in enums.items():
-        first: dict[int, _Member] = {}
+        first: dict[int, _NumberedMember] = {}
         for one in members:
             other = first.setdefault(one.value, one)
             if other is one or other.name == one.name or (other.conditional and one.conditional):
@@ -53,7 +53,7 @@ def clashes(tree: Tree, patchset: PatchSet) -> Iterator[Foreign]:
                 yield Foreign(twin.file, twin.line, "number", python_enum, twin.name, said)
 
 
-def _enums(tree: Tree, patchset: PatchSet) -> Iterator[tuple[str, Iterator[_Member]]]:
+def _enums(tree: Tree, patchset: PatchSet) -> Iterator[tuple[str, Iterator[_NumberedMember]]]:
     seen = set()
     for edit in patchset.edits:
         kind = ANCHORS.get(edit.kind)
@@ -67,14 +67,14 @@ def _enums(tree: Tree, patchset: PatchSet) -> Iterator[tuple[str, Iterator[_Memb
         yield enum, _members(Source(path, tree.read(path) or b""), enum, kind.language)
 
 
-def _members(source: Source, enum: str, language: Language) -> Iterator[_Member]:
+def _members(source: Source, enum: str, language: Language) -> Iterator[_NumberedMember]:
     try:
         if language is Language.PYTHON:
             for name, value, offset in member_lines(Module(source, [f"class {enum}"]), enum):
-                yield _Member(name, value, source.path, source.line_number(offset), False)
+                yield _NumberedMember(name, value, source.path, source.line_number(offset), False)
             return
         for name, value, offset, conditional in members_of(source, enum):
             if not name.endswith("_COUNT"):
-                yield _Member(name, value, source.path, source.line_number(offset), conditional)
+                yield _NumberedMember(name, value, source.path, source.line_number(offset), conditional)
     except AnchorError:
         return  # the edit that goes there says what is wrong

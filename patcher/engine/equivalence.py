@@ -144,11 +144,11 @@ def _fields(text: str, name: str) -> list[tuple[str, str, str]]:
 
 
 def _renamed(text: str, patchset: PatchSet, fields: Mapping[str, str]) -> str:
-    kind = patchset.type
-    digits = re.search(r"\d\w*", kind.sibling.upper())
-    text = re.sub(rf"\bQK{digits.group() if digits else ''}\b", kind.qk, text)
-    text = re.sub(rf"(?<![A-Za-z0-9]){kind.sibling}(?![A-Za-z0-9])", kind.name, text)
-    text = re.sub(kind.sibling.upper(), kind.upper, text)
+    quant_type = patchset.type
+    digits = re.search(r"\d\w*", quant_type.sibling.upper())
+    text = re.sub(rf"\bQK{digits.group() if digits else ''}\b", quant_type.qk, text)
+    text = re.sub(rf"(?<![A-Za-z0-9]){quant_type.sibling}(?![A-Za-z0-9])", quant_type.name, text)
+    text = re.sub(quant_type.sibling.upper(), quant_type.upper, text)
     return re.sub(r"(?<=\. )(\w+)\b", lambda word: fields.get(word[1], word[1]), text)
 
 

@@ -76,9 +76,10 @@ def export(
     folder = folder.resolve()
     try:
         _require_ours(folder, folder)
-        tip = series(repo, tree.commit, plan, prefix)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".q8a8-patch-", dir=folder.parent) as draft:
+        draft_folder = tempfile.TemporaryDirectory(prefix=".q8a8-patch-", dir=folder.parent)
+        with git.objects_aside(repo), draft_folder as draft:
+            tip = series(repo, tree.commit, plan, prefix)
             made = git.format_patches(repo, tree.commit, tip, Path(draft) / "series")
             _exchange(folder, Path(draft))
     except OSError as why:
@@ -109,7 +110,7 @@ def _require_ours(place: Path, name: Path) -> None:
         with Folder.open(place) as folder:
             for entry in folder.names():
                 head = b""
-                if folder.kind(entry) == stat.S_IFREG and entry.endswith(".patch"):
+                if folder.file_type(entry) == stat.S_IFREG and entry.endswith(".patch"):
                     head = folder.read(entry, _HEAD) or b""
                 if _OURS.match(head) is None:
                     raise UsageError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, cast
 
@@ -34,7 +34,7 @@ class Foreign:
 
     file: str
     line: int
-    kind: str  # definition, declaration, case, comparison, entry, call, name
+    construct: str  # definition, declaration, case, comparison, entry, call, name
     owner: str  # the function, enum or table that it lies in
     name: str
     consequence: str
@@ -44,7 +44,15 @@ class Foreign:
 
     def document(self) -> dict[str, Any]:
         """The JSON form."""
-        return {key: value for key, value in asdict(self).items() if key not in ("start", "end")}
+        return {
+            "file": self.file,
+            "line": self.line,
+            "kind": self.construct,
+            "owner": self.owner,
+            "name": self.name,
+            "consequence": self.consequence,
+            "edit": self.edit,
+        }
 
 
 def files(tree: Tree, patchset: PatchSet) -> Iterator[tuple[str, bytes]]:
@@ -164,19 +172,21 @@ def _c_places(
     for hit in hits:
         node = syntax.at(hit.start(), hit.end())
         name, line = hit[0].decode(), source.line_number(hit.start())
-        kind, owner = _kind(syntax, node, name), syntax.owner(node)
-        if kind in ("call", "field"):
+        construct, owner = _construct(syntax, node, name), syntax.owner(node)
+        if construct in ("call", "field"):
             calls.setdefault(name, set()).add(owner or source.path)
-        inside = kind != "definition" and (patchset.type.name in owner or patchset.type.upper in owner)
+        inside = construct != "definition" and (patchset.type.name in owner or patchset.type.upper in owner)
         # one line for each place; that a function merely names the type is said once
-        key = (kind if kind in ("call", "field", "name") else line, owner)
+        key = (construct if construct in ("call", "field", "name") else line, owner)
         if inside or key in seen or (line, owner) in seen:
             continue
         seen |= {key, (line, owner)}
-        yield Foreign(source.path, line, kind, owner, name, _consequence(source, kind, owner, name, patchset))
+        yield Foreign(
+            source.path, line, construct, owner, name, _consequence(source, construct, owner, name, patchset)
+        )
 
 
-_KINDS = {
+_CONSTRUCTS = {
     "case_statement": "case",
     "binary_expression": "comparison",
     "subscript_designator": "entry",
@@ -186,7 +196,7 @@ _KINDS = {
 }
 
 
-def _kind(syntax: Syntax, node: Node, name: str) -> str:
+def _construct(syntax: Syntax, node: Node, name: str) -> str:
     at: Node | None = node
     while at is not None:
         if at.type == "function_declarator":
@@ -195,27 +205,27 @@ def _kind(syntax: Syntax, node: Node, name: str) -> str:
                 return "definition" if whole.type == "function_definition" else "declaration"
         if at.type == "type_definition":
             return "definition"
-        if at.type in _KINDS:
-            return _KINDS[at.type]
+        if at.type in _CONSTRUCTS:
+            return _CONSTRUCTS[at.type]
         if at.type in ("compound_statement", "translation_unit"):
             break
         at = at.parent
     return "name"
 
 
-def _consequence(source: Source, kind: str, owner: str, name: str, patchset: PatchSet) -> str:
+def _consequence(source: Source, construct: str, owner: str, name: str, patchset: PatchSet) -> str:
     upper, place = patchset.type.upper, source.path
-    if kind == "definition":
+    if construct == "definition":
         return "a function of another hand's"
-    if kind == "declaration":
+    if construct == "declaration":
         return "declares what another hand has written"
-    if kind == "entry":
+    if construct == "entry":
         return f"an entry of {owner} that no edit goes to"
     backend = re.match(r"(?:ggml/)?src/ggml-(\w+)/", place)
     where = f"{owner or place}"
     if backend and backend[1] != "cpu":
         return f"the {backend[1]} backend takes {upper} here; ours doesn't go to this place, nor was it tried"
-    if kind in ("comparison", "case") and "src/ggml-cpu/" in place:
+    if construct in ("comparison", "case") and "src/ggml-cpu/" in place:
         own_way = f"{where} treats {upper} in a way of its own"
         if any(edit.id == "load-as-sibling" for edit in patchset.edits):
             sibling = patchset.type.sibling.upper()
@@ -223,14 +233,14 @@ def _consequence(source: Source, kind: str, owner: str, name: str, patchset: Pat
                 f"{own_way}: weights that llama loads are {sibling} by then; other {upper} tensors pass here"
             )
         return f"{own_way}: every product of {upper} passes here"
-    if kind in ("comparison", "case"):
+    if construct in ("comparison", "case"):
         return f"{where} treats {upper} in a way of its own, which no edit knows"
     return "names the type; no edit goes here"
 
 
 def _with_callers(one: Foreign, calls: Mapping[str, set[str]]) -> Foreign:
-    if one.kind != "definition" or one.edit is not None:
+    if one.construct != "definition" or one.edit is not None:
         return one
     by = sorted(calls.get(one.name, ()))
     used = f"called by {', '.join(by[:3])}" if by else "nothing that stays calls it"
-    return Foreign(one.file, one.line, one.kind, one.owner, one.name, f"{one.consequence}: {used}")
+    return Foreign(one.file, one.line, one.construct, one.owner, one.name, f"{one.consequence}: {used}")

@@ -97,7 +97,7 @@ class Journal:
     def strangers(self) -> list[Path]:
         """Records that this user's q8a8-patch did not make. They are not believed, and not touched."""
         found = []
-        if self._state is not None and self._state.kind("pending") is not None and self.pending is None:
+        if self._state is not None and self._state.file_type("pending") is not None and self.pending is None:
             found.append(self._state.path / "pending")
         folder = self._applied()
         if folder is not None:
@@ -107,12 +107,12 @@ class Journal:
         return found
 
     def _applied(self) -> Folder | None:
-        if self._state is None or self._state.kind("applied") is None:
+        if self._state is None or self._state.file_type("applied") is None:
             return None
         return self._state.enter("applied")
 
     def _read(self, folder: Folder | None, name: str) -> Record | None:
-        if folder is None or folder.kind(name) is None:
+        if folder is None or folder.file_type(name) is None:
             return None
         try:
             return records.read(folder.enter(name), name)
@@ -149,7 +149,7 @@ class Journal:
 
     def refuse_strange_pending(self) -> None:
         """Raise :class:`UsageError` where the tree is between two states of somebody else's making."""
-        if self.state.kind("pending") is not None and self.pending is None:
+        if self.state.file_type("pending") is not None and self.pending is None:
             raise UsageError(
                 f"{self.state.path / 'pending'}: is of a run that was cut off, and not of this user's",
                 hint="look at the tree, put right what is half done (git can), then remove that folder",
@@ -195,7 +195,7 @@ class Journal:
         """Remove what is over: of ours, by name and seal, and only what we put there."""
         for name in self.state.names():
             found = _LEFT.fullmatch(name)
-            if found is None or self.state.kind(name) != stat.S_IFDIR:
+            if found is None or self.state.file_type(name) != stat.S_IFDIR:
                 continue
             if found[1] == "done":
                 record = self._read(self.state, name)
@@ -208,7 +208,7 @@ class Journal:
 
     def _discard(self, within: Folder, name: str) -> None:
         """Remove a record's folder, the record last: until then it can be read for what else is to go."""
-        if within.kind(name) is None:
+        if within.file_type(name) is None:
             return
         with within.enter(name) as folder:
             for part in sorted(folder.names(), key=lambda part: part == records.FILE):
@@ -233,7 +233,7 @@ def require_free(journal: Journal, changes: Sequence[tuple[Entry, bytes | None]]
     for entry, _ in changes:
         try:
             with journal.root.parent_of(entry.path) as (folder, name):
-                found = folder.kind(name)
+                found = folder.file_type(name)
         except FileNotFoundError:
             continue
         if found not in (None, stat.S_IFREG):

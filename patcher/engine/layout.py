@@ -63,15 +63,18 @@ def _fitted(edit: Edit, strip: str) -> Edit:
     return replace(edit, files=tuple(path.removeprefix(strip) for path in edit.files), anchor=anchor)
 
 
-def require_tree(tree: Tree) -> None:
+def require_tree(tree: Tree, *, beside: Path | None = None) -> None:
     """Raise :class:`UsageError` where ``tree`` carries no ggml, naming a folder below it that does, and
-    :class:`ConflictError` where its CPU backend is from before it had a folder of its own."""
+    :class:`ConflictError` where its CPU backend is from before it had a folder of its own.
+
+    ``beside`` is the folder to look in where ``tree`` is none of the disk (a commit's).
+    """
 
     def has(path: str) -> bool:
         return tree.read(path) is not None
 
     if not carries_ggml(has):
-        root = getattr(tree, "root", None)
+        root = getattr(tree, "root", beside)
         raise UsageError(
             f"{tree.name}: looked for {HEADER} and {LLAMA}, found none",
             hint=_elsewhere(root) if isinstance(root, Path) else _TOP,

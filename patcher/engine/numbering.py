@@ -104,12 +104,12 @@ def with_numbers(patchset: PatchSet, values: Mapping[str, int]) -> PatchSet:
             edits.append(replace(edit, anchor={**edit.anchor, "value": values[_FACTS[enum]]}))
         else:
             edits.append(edit)
-    kind = patchset.type
+    quant_type = patchset.type
     numbered = replace(
-        kind,
-        id=values.get("id", kind.id),
-        ftype=values.get("ftype", kind.ftype),
-        ggml_ftype=values.get("ggml_ftype", kind.ggml_ftype),
+        quant_type,
+        id=values.get("id", quant_type.id),
+        ftype=values.get("ftype", quant_type.ftype),
+        ggml_ftype=values.get("ggml_ftype", quant_type.ggml_ftype),
     )
     return replace(patchset, type=numbered, edits=tuple(edits))
 

@@ -122,12 +122,12 @@ class Plan:
         raise ConflictError(f"{self.tree}: {count}", hint=self._ways_out(others), details=lines)
 
     def _ways_out(self, conflicts: list[EditPlan]) -> str:
-        kind, ways = self.patchset.type, []
+        quant_type, ways = self.patchset.type, []
         if len(conflicts) < len(self.conflicts):
             ways.append("take upstream's side of the merge, then apply: the type's own lines come back")
-        if any(f", not {kind.id}" in edit.detail for edit in conflicts):
+        if any(f", not {quant_type.id}" in edit.detail for edit in conflicts):
             ways.append("--renumber moves the number to the reserved one, --adopt-id keeps theirs")
-            ways.append(f"where {kind.upper} is a type of upstream's own, neither will do")
+            ways.append(f"where {quant_type.upper} is a type of upstream's own, neither will do")
         names = [edit.edit.id for edit in conflicts if edit.choosable]
         if names:
             ways.append(

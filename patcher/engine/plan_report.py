@@ -63,7 +63,7 @@ def plan_text(plan: Plan, *, verbose: bool = False) -> str:
     if plan.foreign:
         lines.append("by another hand:")
         lines += [
-            f"  {place.file}:{place.line}: {place.kind} of {place.name}\n{'':15}{place.consequence}"
+            f"  {place.file}:{place.line}: {place.construct} of {place.name}\n{'':15}{place.consequence}"
             for place in plan.foreign
         ]
     return "\n".join([*lines, summary(plan)])

@@ -21,7 +21,7 @@ def decided(patchset: PatchSet, plan: Plan, reporter: Reporter = SILENT) -> Choi
     Each of those is warned of: the type goes in, and what stands there is said to be somebody's.
     """
     for place in plan.foreign:
-        if place.kind == "number":
+        if place.construct == "number":
             reporter.warn(f"{place.file}: line {place.line}: {place.name}: {place.consequence}")
     names = []
     for edit in plan.differing:
@@ -62,9 +62,9 @@ def _file(tree: Tree, text: bytes | None) -> FilePlan | None:
     return FilePlan(PLACE, before or b"", ((EDIT, cut),), before is None)
 
 
-def taken_out(tree: Tree, kinds: Iterable[str]) -> bytes | None:
-    """The tree's file, which was edited since, without the types ``kinds``; None where nothing is left."""
+def taken_out(tree: Tree, type_names: Iterable[str]) -> bytes | None:
+    """The tree's file, which was edited since, without those types; None where nothing is left."""
     record = tree_record.read(tree)
-    for kind in kinds:
-        record = record.with_type(kind, None)
+    for name in type_names:
+        record = record.with_type(name, None)
     return record.text()

@@ -54,7 +54,7 @@ class Entry:
 class Facts:
     """What a record says besides its files."""
 
-    kind: str = "q8_a8"  # the type whose edits were written
+    type_name: str = "q8_a8"  # the type whose edits were written
     token: str = ""  # names its drafts, and nobody can know it before
     folders: tuple[str, ...] = ()  # that it makes, outermost first
     undoes: tuple[str, ...] = ()  # the names of the records that it takes back
@@ -71,9 +71,9 @@ class Record:
     facts: Facts
 
     @property
-    def kind(self) -> str:
+    def type_name(self) -> str:
         """The type whose edits were written."""
-        return self.facts.kind
+        return self.facts.type_name
 
     def draft(self, number: int) -> str:
         """The name under which entry ``number`` is made beside its file."""
@@ -122,7 +122,7 @@ def write(folder: Folder, name: str, files: Sequence[tuple[Entry, bytes | None]]
     entries = tuple(entry for entry, _ in files)
     document = {
         "tool": facts.tool,
-        "type": facts.kind,
+        "type": facts.type_name,
         "token": facts.token,
         "folders": facts.folders,
         "undoes": facts.undoes,

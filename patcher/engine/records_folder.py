@@ -69,7 +69,7 @@ def _git_folder(top: Path) -> Path:
     """
     try:
         with Folder.open(top) as folder:
-            found = folder.kind(".git")
+            found = folder.file_type(".git")
             if found == stat.S_IFREG:
                 place = _named(top, folder.read(".git", _MAX) or b"")
             else:
@@ -100,7 +100,7 @@ def _belongs(folder: Folder, top: Path) -> bool:
     (``core.worktree`` does) at ``top``.
     """
     back = folder.read("gitdir", _MAX)
-    if back is not None and folder.kind("commondir") is not None:
+    if back is not None and folder.file_type("commondir") is not None:
         return (folder.path / os.fsdecode(back.strip())).resolve() == (top / ".git").resolve()
     settings = b"\n".join(folder.read(name, _MAX) or b"" for name in ("config", "config.worktree"))
     found = re.search(

@@ -155,7 +155,7 @@ def _boxed(home: Path, shipped: Path) -> Environment:
     from jinja2.exceptions import SecurityError
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    class Box(ImmutableSandboxedEnvironment):
+    class Sandbox(ImmutableSandboxedEnvironment):
         # 'x' * 10**9 and 9**9**9 would fill the memory before anything can be counted
         intercepted_binops = frozenset({"*", "**"})
 
@@ -172,7 +172,7 @@ def _boxed(home: Path, shipped: Path) -> Environment:
             raise TemplateNotFound(name, str(why)) from why
         return place.read_text(encoding="utf-8"), str(place), None
 
-    box = Box(loader=FunctionLoader(source), undefined=StrictUndefined, **_LOOK)
+    box = Sandbox(loader=FunctionLoader(source), undefined=StrictUndefined, **_LOOK)
     for name in ("lipsum", "cycler", "joiner", "namespace"):
         box.globals.pop(name, None)
     for name in ("center", "format", "indent", "wordwrap"):

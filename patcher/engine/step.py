@@ -39,7 +39,7 @@ class Change:
 def take(
     journal: Journal,
     changes: Sequence[Change],
-    kind: str,
+    type_name: str,
     *,
     undoes: Sequence[str] = (),
     folders: Sequence[str] = (),
@@ -47,8 +47,8 @@ def take(
 ) -> None:
     """Make every change. The journal's lock is held.
 
-    ``kind`` is the type whose edits are written or taken away, ``undoes`` names the records that this takes
-    back, ``folders`` those that such records made (they go where nothing is left in them).
+    ``type_name`` is the type whose edits are written or taken away, ``undoes`` names the records that this
+    takes back, ``folders`` those that such records made (they go where nothing is left in them).
     With ``forget`` nothing is kept to take this back with.
     Raises :class:`TreeChangedError` where a file changed since it was looked at, or can't be written; it says
     what the tree is then.
@@ -59,11 +59,11 @@ def take(
     with interrupt.held() as hold:
         require_free(journal, entries)
         made = [*folders, *(name for name in _missing(journal.root, changes) if name not in folders)]
-        facts = Facts(kind, new_token(), tuple(made), tuple(undoes), f"q8a8-patch {__version__}")
+        facts = Facts(type_name, new_token(), tuple(made), tuple(undoes), f"q8a8-patch {__version__}")
         try:
             record = journal.begin(entries, facts)
         except OSError as why:
-            raise refused(journal.place.path, why, kind=TreeChangedError) from why
+            raise refused(journal.place.path, why, failure=TreeChangedError) from why
         try:
             _carry_out(journal, record, changes, hold)
             if forget:
@@ -75,7 +75,7 @@ def take(
                 return  # it has happened: what could not be swept is, by the next command
             _take_back(journal, record, why)
             if isinstance(why, OSError):
-                raise refused(journal.place.path, why, kind=TreeChangedError) from why
+                raise refused(journal.place.path, why, failure=TreeChangedError) from why
             raise
 
 
@@ -87,7 +87,7 @@ def _carry_out(journal: Journal, record: Record, changes: Sequence[Change], hold
             place = change.path
             if change.after is not None:
                 with journal.root.parent_of(place, make=0o777) as (folder, name):
-                    like = folder.look(name) if folder.kind(name) is not None else None
+                    like = folder.look(name) if folder.file_type(name) is not None else None
                     if change.executable is not None:
                         mode = 0o777 if change.executable else 0o666
                         folder.create(record.draft(number), change.after, mode=mode)
@@ -108,7 +108,7 @@ def _carry_out(journal: Journal, record: Record, changes: Sequence[Change], hold
         if record.facts.undoes:
             _clear_folders(journal.root, record)
     except OSError as why:
-        raise refused(journal.tree.root / place, why, kind=TreeChangedError) from why
+        raise refused(journal.tree.root / place, why, failure=TreeChangedError) from why
 
 
 def _swap(root: Folder, record: Record, number: int, before: bytes | None, after: bytes | None) -> bool:
@@ -166,7 +166,7 @@ def recover(journal: Journal) -> str | None:
         try:
             written = undo(journal, record)
         except OSError as why:
-            raise refused(journal.tree.root, why, what="put back", kind=TreeChangedError) from why
+            raise refused(journal.tree.root, why, what="put back", failure=TreeChangedError) from why
     return f"an interrupted run was undone: {written} of {len(record.entries)} files had been written"
 
 
@@ -217,7 +217,7 @@ def _put_back(root: Folder, record: Record, number: int) -> None:
         if before is None:
             folder.remove(name)
         else:
-            like = folder.look(name) if folder.kind(name) is not None else None
+            like = folder.look(name) if folder.file_type(name) is not None else None
             folder.create(record.draft(number), before, like=like)
             folder.rename(record.draft(number), name)
         folder.sync()

@@ -112,7 +112,7 @@ def mark_ours(plan: Plan, journal: Journal) -> Plan:
     ours = {
         edit
         for record in journal.applied
-        if record.kind == plan.patchset.name
+        if record.type_name == plan.patchset.name
         for entry in record.entries
         for edit in entry.edits
     }
@@ -137,8 +137,8 @@ class Reverted:
     types: tuple[str, ...]  # whose edits were taken away, by name
 
 
-def revert(tree: WorkTree, kind: str | None = None, *, reporter: Reporter = SILENT) -> Reverted:
-    """Undo every recorded apply, or those of the type ``kind``, newest first, to the byte.
+def revert(tree: WorkTree, type_name: str | None = None, *, reporter: Reporter = SILENT) -> Reverted:
+    """Undo every recorded apply, or those of the type ``type_name``, newest first, to the byte.
 
     What the user has changed elsewhere in the same files survives. Raises :class:`TreeChangedError`,
     before anything is written, where a region that we wrote was edited since, or another type was
@@ -147,7 +147,7 @@ def revert(tree: WorkTree, kind: str | None = None, *, reporter: Reporter = SILE
     journal = Journal(tree)
     with journal.lock():
         heal(journal, reporter)
-        records = _of(kind, journal.applied, tree)
+        records = _of(type_name, journal.applied, tree)
         contents: dict[str, bytes | None] = {}
         edited: list[str] = []
         gone: list[str] = []
@@ -158,7 +158,7 @@ def revert(tree: WorkTree, kind: str | None = None, *, reporter: Reporter = SILE
                 if not meets:
                     contents[entry.path] = undone
                 elif entry.path == PLACE:
-                    contents[entry.path] = taken_out(tree, [one.kind for one in records])
+                    contents[entry.path] = taken_out(tree, [one.type_name for one in records])
                 elif is_gone(tree, entry, now, taken=entry.path in contents):
                     gone.append(entry.path)
                 elif (taken := _texts_out(now, entry, record.before(number))) is not None:
@@ -179,23 +179,23 @@ def revert(tree: WorkTree, kind: str | None = None, *, reporter: Reporter = SILE
         take(
             journal,
             changes,
-            records[-1].kind,
+            records[-1].type_name,
             undoes=[record.name for record in records],
             folders=list(dict.fromkeys(name for record in records for name in record.facts.folders)),
         )
-    return Reverted(tuple(contents), len(records), tuple(dict.fromkeys(one.kind for one in records)))
+    return Reverted(tuple(contents), len(records), tuple(dict.fromkeys(one.type_name for one in records)))
 
 
-def _of(kind: str | None, records: list[Record], tree: WorkTree) -> list[Record]:
-    """The records of the type ``kind`` (of every one where None), as far as they can be taken away now.
+def _of(type_name: str | None, records: list[Record], tree: WorkTree) -> list[Record]:
+    """The records of the type ``type_name`` (of every one where None), as far as they can be taken away now.
 
     Types stand side by side in the same places, and the number of types depends on all of them: one that
     was applied later goes first.
     """
-    mine = [record for record in records if kind in (None, record.kind)]
+    mine = [record for record in records if type_name in (None, record.type_name)]
     if not mine:
-        of = f" of {kind}" if kind is not None else ""
-        others = ", ".join(dict.fromkeys(record.kind for record in records))
+        of = f" of {type_name}" if type_name is not None else ""
+        others = ", ".join(dict.fromkeys(record.type_name for record in records))
         hint = f"there are of: {others}" if others else "patched elsewhere, or copied? go back with git"
         raise UsageError(f"{tree.root}: looked for a record of an apply{of}, found none", hint=hint)
     files = {entry.path for record in mine for entry in record.entries}
@@ -205,9 +205,9 @@ def _of(kind: str | None, records: list[Record], tree: WorkTree) -> list[Record]
     ]
     if later:
         shared = files & {entry.path for record in later for entry in record.entries}
-        names = ", ".join(dict.fromkeys(record.kind for record in later))
+        names = ", ".join(dict.fromkeys(record.type_name for record in later))
         raise TreeChangedError(
-            f"{tree.root}: {names} was applied after {kind}, to {len(shared)} of the same files",
+            f"{tree.root}: {names} was applied after {type_name}, to {len(shared)} of the same files",
             hint=f"revert {names} first, or every type at once (without --type); nothing was reverted",
         )
     return mine

@@ -203,8 +203,8 @@ def _type_record(table: Any, where: str) -> TypeRecord:
     )
 
 
-def _is_list_of(value: Any, kind: type) -> bool:
-    return isinstance(value, list) and all(isinstance(one, kind) for one in value)
+def _is_list_of(value: Any, element: type) -> bool:
+    return isinstance(value, list) and all(isinstance(one, element) for one in value)
 
 
 def _is_text(value: Any) -> bool:

@@ -113,8 +113,8 @@ def _shipped_table(text: str) -> Table:
 
 
 def _composed(table: Table, where: str, home: Path | None) -> TypeFile:
-    kind = QuantType.from_table(table.get("type", {}), where)
-    document = TypeFile(where, kind, home)
+    quant_type = QuantType.from_table(table.get("type", {}), where)
+    document = TypeFile(where, quant_type, home)
     for layer, name in _layers(table, where):
         _lay(document, layer, name, own=home is not None and layer is table)
     order = _ordered(document)
@@ -226,22 +226,22 @@ def _filled(value: Any, facts: Mapping[str, str | int], where: str, *, in_anchor
 
 def _check_numbers(document: TypeFile) -> None:
     """Refuse a name or a number that is upstream's or another type's: files in the wild carry them."""
-    kind, where = document.type, document.where
+    quant_type, where = document.type, document.where
     for name in SHIPPED:
         other = QuantType.from_table(parsed(resource_dir("patches") / f"{name}.toml", name)["type"], name)
         for fact in ("name", "upper", "id", "ftype", "ggml_ftype"):
-            found = getattr(kind, fact)
+            found = getattr(quant_type, fact)
             if found == getattr(other, fact):
                 raise UsageError(
                     f"{where}: type.{fact}: found {found}, which is {other.upper}'s; take another"
                 )
-    values = _ACTIVATIONS[kind.activations]
-    if kind.block_size % values:
-        allowed = f"a multiple of {values}, the block of its activations ({kind.activations})"
-        raise UsageError(f"{where}: type.block_size: found {kind.block_size}; allowed: {allowed}")
+    values = _ACTIVATIONS[quant_type.activations]
+    if quant_type.block_size % values:
+        allowed = f"a multiple of {values}, the block of its activations ({quant_type.activations})"
+        raise UsageError(f"{where}: type.block_size: found {quant_type.block_size}; allowed: {allowed}")
     for fact, taken in document.upstream_ids.items():
-        found = getattr(kind, fact)
-        mine = (kind.upper, kind.ftype_upper) if document.lifted is not None else ()
+        found = getattr(quant_type, fact)
+        mine = (quant_type.upper, quant_type.ftype_upper) if document.lifted is not None else ()
         if str(found) in taken and taken[str(found)] not in mine:
             raise UsageError(f"{where}: type.{fact}: found {found}, which is upstream's {taken[str(found)]}")
 

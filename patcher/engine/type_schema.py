@@ -67,8 +67,8 @@ def _said(why: Any, keys: list[str], place: Path) -> str:
         case "enum":
             allowed = ", ".join(map(str, definition["enum"]))
         case "type":
-            kinds = definition["type"]
-            allowed = kinds if isinstance(kinds, str) else " or ".join(kinds)
+            types = definition["type"]
+            allowed = types if isinstance(types, str) else " or ".join(types)
         case _:
             allowed = definition.get("x-allowed") or f"{why.rule} {_shown(why.rule_definition)}"
     line = _line(place.read_text(encoding="utf-8"), keys)
@@ -133,7 +133,7 @@ def check_anchor(edit: Mapping[str, Any], where: str) -> None:
 
 
 # annotations of the anchors' parameters -> what a file may give them
-_KINDS: dict[str, tuple[type, ...]] = {
+_PARAMETERS: dict[str, tuple[type, ...]] = {
     "str": (str,),
     "str | None": (str,),
     "int": (int,),
@@ -155,7 +155,7 @@ def _check_parameters(name: str, kind: str, anchor: Mapping[str, Any]) -> None:
         known = ", ".join(list(signature.parameters)[1:])
         raise UsageError(f"{name}: anchor {kind}: {why}; its parameters: {known}") from why
     for key, value in anchor.items():
-        allowed = _KINDS[str(signature.parameters[key].annotation)]
+        allowed = _PARAMETERS[str(signature.parameters[key].annotation)]
         if type(value) not in allowed:
             wanted = " or ".join(_CALLED[one] for one in allowed)
             raise UsageError(f"{name}: anchor.{key}: found {_shown(value)}; allowed: {wanted}")

@@ -116,14 +116,14 @@ def _series(rows: list[Row]) -> dict[str, Series]:
     found: dict[str, Series] = {}
     main: dict[str, Row] = {}
     for row in rows:
-        if row.kind == "pg":
+        if row.phase == "pg":
             continue  # one figure for both says nothing of either
-        first = main.setdefault(row.kind, row)
+        first = main.setdefault(row.phase, row)
         where = [f"d{row.depth}"] if row.depth != first.depth else []
         where += [f"t{row.threads}"] if row.threads != first.threads else []
         if (row.prompt, row.generate) != (first.prompt, first.generate):
             where.append(f"n{row.prompt or row.generate}")
-        key = row.kind + (f"@{','.join(where)}" if where else "")
+        key = row.phase + (f"@{','.join(where)}" if where else "")
         # never by its samples: those of two separate runs are no pairs
         series = Series((row.speed,), row.deviation or None)
         found.setdefault(key, series)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from patcher.git.commits import commit_files, init_with_commit, update_branch_commit
 from patcher.git.objects import read_blob
 from patcher.git.patches import format_patches, merge, merge_marked
-from patcher.git.process import run
+from patcher.git.process import objects_aside, run
 from patcher.git.releases import newest_of, newest_release_tag
 from patcher.git.remote import clone, mirror
 from patcher.git.repository import (
@@ -48,6 +48,7 @@ __all__ = [
     "mirror",
     "newest_of",
     "newest_release_tag",
+    "objects_aside",
     "prefix",
     "read_blob",
     "read_file",

@@ -17,7 +17,7 @@ _WHO = re.compile(rb"(?P<name>.*?) ?<(?P<email>[^<>\n]*)> (?P<date>\d+ [+-]\d{4}
 
 
 @dataclass(frozen=True)
-class Version:
+class FileVersion:
     """A file, a link or a submodule as a commit has it."""
 
     mode: str
@@ -88,7 +88,7 @@ def read_commit(repo: Path, commit: str) -> Written:
     return Written(resolve(repo, commit), tuple(parents), (who[0], who[1], who[2]), message)
 
 
-def changed(repo: Path, old: str, new: str) -> dict[str, tuple[Version | None, Version | None]]:
+def changed(repo: Path, old: str, new: str) -> dict[str, tuple[FileVersion | None, FileVersion | None]]:
     """Path -> what it was in the commit ``old`` and what it is in ``new``, where that differs."""
     out = run(
         repo, "diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-abbrev", "--no-ext-diff",
@@ -105,8 +105,8 @@ def changed(repo: Path, old: str, new: str) -> dict[str, tuple[Version | None, V
     return found
 
 
-def _version(mode: str, blob: str) -> Version | None:
-    return None if mode == "000000" else Version(mode, blob)
+def _version(mode: str, blob: str) -> FileVersion | None:
+    return None if mode == "000000" else FileVersion(mode, blob)
 
 
 def write_blob(repo: Path, data: bytes) -> str:
@@ -128,7 +128,7 @@ def write_commit(
     repo: Path,
     *,
     on: str,
-    changes: Mapping[str, Version | None],
+    changes: Mapping[str, FileVersion | None],
     message: bytes,
     parents: Sequence[str] | None = None,
     author: tuple[str, str, str] | None = None,
@@ -158,15 +158,15 @@ def write_commit(
     return line(repo, "commit-tree", tree, *options, env=who, stdin=message)
 
 
-def unmerged(repo: Path) -> dict[str, dict[int, Version]]:
+def unmerged(repo: Path) -> dict[str, dict[int, FileVersion]]:
     """Path from the top -> stage (1 base, 2 ours, 3 theirs) -> what it is there, of a merge not ended."""
-    found: dict[str, dict[int, Version]] = {}
+    found: dict[str, dict[int, FileVersion]] = {}
     for entry in run(repo, "ls-files", "-u", "-z", "--full-name").split(b"\0"):
         facts, _, path = entry.partition(b"\t")
         if path:
             mode, blob, stage = facts.decode("ascii").split(" ")
             name = path.decode("utf-8", "surrogateescape")
-            found.setdefault(name, {})[int(stage)] = Version(mode, blob)
+            found.setdefault(name, {})[int(stage)] = FileVersion(mode, blob)
     return found
 
 
@@ -201,7 +201,7 @@ def restore(repo: Path, commit: str) -> None:
     run(repo, "read-tree", "--reset", "-u", resolve(repo, commit))
 
 
-def stage(repo: Path, changes: Mapping[str, Version | None]) -> None:
+def stage(repo: Path, changes: Mapping[str, FileVersion | None]) -> None:
     """Put ``changes`` into the index (None deletes), as merged; the work tree stays."""
     lines = []
     for path, version in changes.items():
@@ -247,7 +247,7 @@ def require_branch_name(repo: Path, name: str) -> None:
 
 
 def stage_sides(
-    repo: Path, sides: Mapping[str, tuple[Version | None, Version | None, Version | None]]
+    repo: Path, sides: Mapping[str, tuple[FileVersion | None, FileVersion | None, FileVersion | None]]
 ) -> None:
     """Put three stages (base, ours, theirs) of each path into the index, as a merge that stopped does."""
     lines = []

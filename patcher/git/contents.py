@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from patcher.git import changes
-from patcher.git.changes import Version
+from patcher.git.changes import FileVersion
 from patcher.git.objects import read_blob
 from patcher.git.repository import entries, resolve
 
@@ -22,23 +22,23 @@ class Objects:
         self._made: dict[str, bytes] = {}
         self._algorithm = "sha1" if len(resolve(repo, "HEAD")) == 40 else "sha256"
 
-    def read(self, version: Version | None) -> bytes | None:
+    def read(self, version: FileVersion | None) -> bytes | None:
         """The bytes of ``version``; None for none."""
         if version is None:
             return None
         known = self._made.get(version.blob)
         return known if known is not None else read_blob(self.repo, version.blob)
 
-    def made(self, data: bytes | None, like: Version | None) -> Version | None:
+    def made(self, data: bytes | None, like: FileVersion | None) -> FileVersion | None:
         """The version that holds ``data``, with the mode of ``like``; it is in memory alone."""
         if data is None:
             return None
         digest = hashlib.new(self._algorithm, usedforsecurity=False)
         digest.update(b"blob %d\0" % len(data) + data)
         self._made.setdefault(digest.hexdigest(), data)
-        return Version(like.mode if like is not None else NEW_FILE_MODE, digest.hexdigest())
+        return FileVersion(like.mode if like is not None else NEW_FILE_MODE, digest.hexdigest())
 
-    def keep(self, versions: Mapping[str, Version | None]) -> None:
+    def keep(self, versions: Mapping[str, FileVersion | None]) -> None:
         """Write those of ``versions`` that were made here into the repository, as objects without a ref."""
         for version in versions.values():
             if version is not None and version.blob in self._made:
@@ -56,19 +56,19 @@ class Contents:
         self.commit = resolve(objects.repo, commit)
         self.prefix = prefix
         self._there = {
-            path: Version(mode, blob) for path, (mode, blob) in entries(objects.repo, self.commit).items()
+            path: FileVersion(mode, blob) for path, (mode, blob) in entries(objects.repo, self.commit).items()
         }
-        self.over: dict[str, Version | None] = {}
+        self.over: dict[str, FileVersion | None] = {}
 
     @property
     def name(self) -> str:
         return f"{self.objects.repo / self.prefix}@{self.commit[:12]}"
 
-    def version(self, path: str) -> Version | None:
+    def version(self, path: str) -> FileVersion | None:
         """What ``path`` is."""
         return self.over[path] if path in self.over else self._there.get(path)
 
-    def put(self, path: str, version: Version | None) -> None:
+    def put(self, path: str, version: FileVersion | None) -> None:
         """Let ``path`` be ``version``."""
         self.over[path] = version
 

@@ -31,16 +31,19 @@ def commits(
     *,
     base: str | None = None,
     since: str | None = None,
+    below: str = "",
 ) -> list[Commit]:
     """``base``..``tip`` along the first parents, oldest first; all up to ``tip`` without a base.
 
+    ``paths`` are seen from the folder ``below`` (``a/b/``) of the repository ``repo``, here and in
+    :func:`blobs` and :func:`hunks`.
     Raises :class:`UsageError` for a ref that names no commit.
     """
     last = resolve(repo, tip)
     wanted = f"{resolve(repo, base)}..{last}" if base else last
     options = ["--first-parent", "--reverse"] + ([f"--since={since}"] if since else [])
     out = run(repo, "log", *options, "--no-show-signature", "--format=%H%x00%cs%x00%s", wanted, "--")
-    touched = dict(_touched(repo, wanted, options, paths))
+    touched = dict(_touched(repo, wanted, options, paths, below))
     rows = []
     for line in out.decode("utf-8", "replace").splitlines():
         name, date, subject = line.split("\0", 2)
@@ -56,13 +59,13 @@ def commit(repo: Path, ref: str) -> Commit:
 
 
 def _touched(
-    repo: Path, wanted: str, options: list[str], paths: Iterable[str]
+    repo: Path, wanted: str, options: list[str], paths: Iterable[str], below: str
 ) -> Iterator[tuple[str, dict[str, str | None]]]:
     """Commit -> what it did to the paths, out of one walk through git's own index of changes."""
     chosen = sorted(paths)[:_MANY]
     log = run(
         repo, "log", *options, "--no-show-signature", "--raw", "--no-abbrev", "--no-renames", "-z", "-m",
-        "--root", "--format=%x01%H", wanted, "--", *(f":(literal){path}" for path in chosen),
+        "--root", "--format=%x01%H", wanted, "--", *(f":(literal){below}{path}" for path in chosen),
     )  # fmt: skip
     for block in log.split(b"\x01")[1:]:
         head, *rest = (field for field in (part.strip(b"\n") for part in block.split(b"\0")) if field)
@@ -70,13 +73,14 @@ def _touched(
         for facts, path in zip(rest[::2], rest[1::2], strict=False):
             _, mode, _, blob, _ = facts.decode("ascii").lstrip(":").split(" ")
             there = mode.startswith("100") and not _NONE.fullmatch(blob)
-            changes[path.decode("utf-8", "surrogateescape")] = blob if there else None
+            name = path.decode("utf-8", "surrogateescape").removeprefix(below)
+            changes[name] = blob if there else None
         yield head.decode("ascii"), changes
 
 
-def blobs(repo: Path, name: str, paths: Iterable[str]) -> dict[str, str]:
+def blobs(repo: Path, name: str, paths: Iterable[str], below: str = "") -> dict[str, str]:
     """The blob of each of ``paths`` that is a file in the commit ``name``."""
-    out = run(repo, "ls-tree", "-z", "--full-tree", name, "--", *sorted(paths))
+    out = run(repo, "ls-tree", "-z", "--full-tree", name, "--", *(below + path for path in sorted(paths)))
     found = {}
     for entry in out.split(b"\0"):
         if not entry:
@@ -84,15 +88,15 @@ def blobs(repo: Path, name: str, paths: Iterable[str]) -> dict[str, str]:
         facts, _, path = entry.partition(b"\t")
         mode, _, blob = facts.decode("ascii").split(" ")
         if mode.startswith("100"):
-            found[path.decode("utf-8", "surrogateescape")] = blob
+            found[path.decode("utf-8", "surrogateescape").removeprefix(below)] = blob
     return found
 
 
-def hunks(repo: Path, name: str, path: str) -> list[str]:
+def hunks(repo: Path, name: str, path: str, below: str = "") -> list[str]:
     """What the commit ``name`` did to ``path``, hunk by hunk, with a little context."""
     out = run(
         repo, "show", "--first-parent", "-m", "--no-color", "--no-ext-diff", "--no-textconv", "--no-renames",
-        "-U2", "--format=", name, "--", f":(literal){path}",
+        "-U2", "--format=", name, "--", f":(literal){below}{path}",
     )  # fmt: skip
     parts = re.split(r"^(?=@@ )", out.decode("utf-8", "replace"), flags=re.MULTILINE)
     return parts[1:]

@@ -6,7 +6,10 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from patcher.base import processes
@@ -46,12 +49,13 @@ ENVIRONMENT = {
     "LC_ALL": "C",
     "LANGUAGE": "C",
 }
-# Of git's variables, those that say where the user's settings lie and how the network is reached. The
-# others point git at another repository, index or identity, or make it run something: hooks and aliases
-# leave them behind.
+# Of git's variables, those that say where the user's settings lie, how the network is reached, and who
+# commits: a container often has no other identity. The others point git at another repository or index, or
+# make it run something: hooks and aliases leave them behind.
 _KEPT = (
     r"GIT_(?:CONFIG_(?:GLOBAL|SYSTEM|NOSYSTEM|COUNT|KEY_\d+|VALUE_\d+)|SSH(?:_COMMAND|_VARIANT)?|SSL_\w+"
-    r"|PROXY_\w+|HTTP_\w+|ALLOW_PROTOCOL|EXEC_PATH|ATTR_NOSYSTEM)|SSH_AUTH_SOCK|SSH_AGENT_PID|LD_LIBRARY_PATH"
+    r"|PROXY_\w+|HTTP_\w+|ALLOW_PROTOCOL|EXEC_PATH|ATTR_NOSYSTEM|(?:AUTHOR|COMMITTER)_(?:NAME|EMAIL))|EMAIL"
+    r"|SSH_AUTH_SOCK|SSH_AGENT_PID|LD_LIBRARY_PATH"
 )
 # Commands that want to know where the work tree is.
 _IN_THE_TREE = frozenset({"add", "checkout-index", "ls-files", "read-tree", "status", "update-index"})
@@ -59,6 +63,8 @@ _IN_THE_TREE = frozenset({"add", "checkout-index", "ls-files", "read-tree", "sta
 # nothing of it but hooks, which are overruled.
 _OF_HEAD = frozenset({"symbolic-ref", "update-ref"})
 _HEAD_SECONDS = 60.0  # what they read may include a pipe
+# Where new objects go, where that isn't the repository.
+_NEW_OBJECTS: ContextVar[Path | None] = ContextVar("new objects", default=None)
 
 
 def run(
@@ -126,6 +132,9 @@ def complete(
         if verb == "status":  # nested repositories are no part of what is looked at
             arguments = (verb, "--ignore-submodules=all", *arguments[1:])
         environment |= seen.environment(worktree=verb in _IN_THE_TREE)
+        aside = _NEW_OBJECTS.get()
+        if aside is not None:
+            environment["GIT_OBJECT_DIRECTORY"] = str(aside)
         timeout = timeout or LOCAL_SECONDS
         if verb in _OF_HEAD:
             environment["GIT_DIR"] = str(seen.real)
@@ -144,6 +153,22 @@ def complete(
     return done.code, done.out, done.err
 
 
+@contextmanager
+def objects_aside(repo: Path) -> Iterator[None]:
+    """Within, what git makes of ``repo`` is kept elsewhere and gone afterwards: it may be one that
+    can only be read. Raises :class:`UsageError` for what is no repository."""
+    objects = shadow(repo).folder / "objects"
+    with tempfile.TemporaryDirectory(prefix="q8a8-patch-") as folder:
+        info = Path(folder, "info")
+        info.mkdir()
+        (info / "alternates").write_text(f"{objects}\n", encoding="utf-8")
+        token = _NEW_OBJECTS.set(Path(folder))
+        try:
+            yield
+        finally:
+            _NEW_OBJECTS.reset(token)
+
+
 def _looks(arguments: tuple[str, ...]) -> bool:
     """Whether the command reads files of the work tree, and so its attributes and ignored names."""
     verb, *words = arguments
@@ -159,7 +184,7 @@ def program(failure: type[PatcherError] = UsageError) -> str:
 
 
 def environment_without_repository() -> dict[str, str]:
-    """What git is given, less what would lead it to another repository, index or identity."""
+    """What git is given, less what would lead it to another repository or index."""
     return networked(_KEPT, **ENVIRONMENT)
 
 

@@ -106,7 +106,7 @@ def small_text(place: Path) -> str:
     with os.fdopen(handle, "rb") as file:
         facts = os.fstat(file.fileno())
         if not stat.S_ISREG(facts.st_mode):
-            raise UsageError(f"{place}: looked for a file of git's, found {_kind(facts.st_mode)}")
+            raise UsageError(f"{place}: looked for a file of git's, found {_file_type(facts.st_mode)}")
         if facts.st_size > MAX_TEXT:
             raise UsageError(f"{place}: is larger than {MAX_TEXT >> 20} MB")
         return file.read(MAX_TEXT).decode("utf-8", "surrogateescape")
@@ -256,7 +256,7 @@ def _require_file(place: Path) -> None:
     except OSError:
         return  # it isn't there, or leads nowhere: git says so
     if not stat.S_ISREG(mode):
-        raise UsageError(f"{place}: looked for a file of git's, found {_kind(mode)}")
+        raise UsageError(f"{place}: looked for a file of git's, found {_file_type(mode)}")
 
 
 def _below(folder: Path) -> list[Path]:
@@ -286,7 +286,7 @@ def _require_sound(folder: Path) -> None:
             except OSError:
                 continue
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-            raise UsageError(f"{place}: looked for a file of git's, found {_kind(mode)}")
+            raise UsageError(f"{place}: looked for a file of git's, found {_file_type(mode)}")
 
 
 def require_readable_tree(top: Path) -> None:
@@ -303,7 +303,7 @@ def require_readable_tree(top: Path) -> None:
                 if stat.S_ISREG(mode) and entry.stat(follow_symlinks=False).st_size > MAX_TEXT:
                     raise UsageError(f"{entry.path}: is larger than {MAX_TEXT >> 20} MB")
                 if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode) and not stat.S_ISLNK(mode):
-                    raise UsageError(f"{entry.path}: looked for a file, found {_kind(mode)}")
+                    raise UsageError(f"{entry.path}: looked for a file, found {_file_type(mode)}")
             elif entry.name == ".git":
                 _require_nested(Path(entry.path))
             elif entry.is_dir(follow_symlinks=False):
@@ -320,6 +320,6 @@ def _require_nested(place: Path) -> None:
         _require_sound(place / "refs")
 
 
-def _kind(mode: int) -> str:
-    kinds = {stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket", stat.S_ISDIR: "a folder"}
-    return next((word for is_kind, word in kinds.items() if is_kind(mode)), "a device")
+def _file_type(mode: int) -> str:
+    words = {stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket", stat.S_ISDIR: "a folder"}
+    return next((word for is_one, word in words.items() if is_one(mode)), "a device")

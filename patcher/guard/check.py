@@ -168,10 +168,10 @@ def edit_problems(plan: Plan, *, carried: bool) -> Iterator[Problem]:
     lines = {file.path: file for file in plan.files}
     chosen = "" if plan.patchset.home is None else f" --type {Path(plan.patchset.source).name}"
     for place in plan.foreign:
-        if place.kind == "number":
+        if place.construct == "number":
             yield Problem("number-clash", f"{place.name}: {place.consequence}", place.file, place.line)
         elif place.edit is None and carried:
-            at = f"{place.kind} in {place.owner}" if place.owner else place.kind
+            at = f"{place.construct} in {place.owner}" if place.owner else place.construct
             said = f"{place.name} ({at}): {place.consequence}"
             yield Problem("by-another-hand", said, place.file, place.line)
     for edit in plan.edits:
@@ -226,7 +226,7 @@ def _edits(plan: Plan, carried: bool) -> str:
 def _unhandled(site: SiblingSite, patchset: PatchSet) -> Problem:
     where = f" in {site.function}" if site.function else ""
     message = (
-        f"{patchset.type.sibling.upper()} is named here ({site.kind}{where}), "
+        f"{patchset.type.sibling.upper()} is named here ({site.construct}{where}), "
         f"{patchset.type.upper} is not, and no waiver says why: {site.text[:120]}"
     )
     return Problem("unhandled-sibling", message, site.file, site.line)

@@ -9,8 +9,8 @@ import click
 from patcher.base.printable import markdown as inert
 from patcher.base.printable import readable
 from patcher.base.reports.annotations import Annotation, workflow_commands
-from patcher.base.reports.gitlab import Issue, code_quality
-from patcher.base.reports.sarif import Result, SarifRule, log
+from patcher.base.reports.gitlab import QualityIssue, code_quality
+from patcher.base.reports.sarif import SarifResult, SarifRule, log
 from patcher.guard.problem import OWN_RULES, Judgement, Problem
 from patcher.symbols.rules import RULES
 
@@ -64,7 +64,7 @@ def github(check: Judgement) -> str:
 def sarif(check: Judgement) -> str:
     """SARIF 2.1.0: one run, one result a problem."""
     results = [
-        Result(
+        SarifResult(
             one.rule,
             one.severity,
             one.text,
@@ -90,7 +90,7 @@ def _seen(check: Judgement, problem: Problem) -> str:
 def gitlab(check: Judgement) -> str:
     """GitLab's code quality report."""
     return code_quality(
-        Issue(one.rule, one.severity, one.text, _seen(check, one), one.fingerprint, one.line)
+        QualityIssue(one.rule, one.severity, one.text, _seen(check, one), one.fingerprint, one.line)
         for one in check.problems
     )
 

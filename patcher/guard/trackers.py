@@ -158,12 +158,12 @@ class GitLab:
         )
 
 
-def tracker(kind: str, environment: Mapping[str, str], marker: str = MARKER) -> Tracker:
+def tracker(service: str, environment: Mapping[str, str], marker: str = MARKER) -> Tracker:
     """The tracker that ``environment`` leads to, for the issue with ``marker``.
 
     Raises :class:`UsageError` for what the environment lacks.
     """
-    if kind == "github":
+    if service == "github":
         token = environment.get("GITHUB_TOKEN") or environment.get("GH_TOKEN") or ""
         _require({"GITHUB_TOKEN": token, "GITHUB_REPOSITORY": environment.get("GITHUB_REPOSITORY", "")})
         api = environment.get("GITHUB_API_URL") or "https://api.github.com"

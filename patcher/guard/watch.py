@@ -13,7 +13,7 @@ from patcher.base.errors import SourceError, UsageError
 from patcher.base.progress import SILENT, Reporter
 from patcher.drift import Drift, drift
 from patcher.engine.patchset import PatchSet, load
-from patcher.source import DEFAULT_URL, Kind, parse
+from patcher.source import DEFAULT_URL, SourceForm, parse
 
 DAYS = 30  # of history that is looked at first
 STEPS = 3  # each time four times as far back, where the cause lies further back still
@@ -55,12 +55,12 @@ def watch(
     """
     patchset = patchset or load()
     locator = parse(upstream or DEFAULT_URL)
-    if locator.kind is Kind.GIT_REPOSITORY:
+    if locator.form is SourceForm.GIT_REPOSITORY:
         found = drift(
             Path(locator.name), patchset, refs=tuple(refs), bisect=True, jobs=jobs, reporter=reporter
         )
         return Watched(locator.name, found, patchset, None)
-    if locator.kind not in (Kind.GIT_URL, Kind.BUNDLE):
+    if locator.form not in (SourceForm.GIT_URL, SourceForm.BUNDLE):
         raise UsageError(f"--upstream {upstream}: is no git repository", hint="name a URL, or a clone")
     mirror = work / "upstream.git"
     for step in range(STEPS):

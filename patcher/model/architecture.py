@@ -16,17 +16,17 @@ from patcher.base import toml
 from patcher.base.errors import PatcherError, UsageError
 from patcher.base.resources import resource_dir
 
-KINDS = ("norm", "value", "product")
+PRODUCERS = ("norm", "value", "product")
 PARTS = ("", "last-value-heads", "second-half")
 NEVER = ("attn_q", "attn_k")  # a rotary embedding or a norm stands behind them
 
 
 @dataclass(frozen=True)
 class FoldRule:
-    """One kind of fold, for every layer that has its tensors; see the table's head for the words."""
+    """A fold, for every layer that has its tensors; see the table's head for the words."""
 
     id: str
-    kind: str
+    producer_kind: str  # the table's ``kind``
     producer: str
     consumers: tuple[str, ...]
     part: str = ""
@@ -90,10 +90,10 @@ def _architecture(table: dict[str, Any], where: str) -> Architecture:
 
 
 def _rule(table: dict[str, Any], where: str, name: str) -> FoldRule:
-    rule = FoldRule(consumers=tuple(table.pop("consumers")), **table)
-    if rule.kind not in KINDS or rule.part not in PARTS:
+    rule = FoldRule(consumers=tuple(table.pop("consumers")), producer_kind=table.pop("kind"), **table)
+    if rule.producer_kind not in PRODUCERS or rule.part not in PARTS:
         raise PatcherError(
-            f"{where}: {name}: fold '{rule.id}': unknown kind '{rule.kind}' or part '{rule.part}'"
+            f"{where}: {name}: fold '{rule.id}': unknown kind '{rule.producer_kind}' or part '{rule.part}'"
         )
     if rule.producer in NEVER:
         raise PatcherError(

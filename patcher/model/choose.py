@@ -20,7 +20,7 @@ from patcher.model.alpha import (
 )
 from patcher.model.fold import HEAD, Fold
 from patcher.model.gguf import GgufError, TensorInfo
-from patcher.model.stats import Input, Stats
+from patcher.model.stats import InputStats, Stats
 from patcher.model.tensor_data import Array, decode, pieces
 
 SAMPLE_ROWS = 192  # rows of each weight that candidates are tried on
@@ -102,7 +102,7 @@ def seen_as(tensor: TensorInfo, stats: Stats) -> str:
     return "token_embd.weight" if tensor.name == HEAD and not stats.has(HEAD) else tensor.name
 
 
-def _activations(fold: Fold, seen: Input, stats: Stats) -> list[Channels]:
+def _activations(fold: Fold, seen: InputStats, stats: Stats) -> list[Channels]:
     """Magnitudes by expert, each [channels]."""
     maximum, mean, square = seen.max, seen.mean, seen.square
     if fold.experts == 1 and len(maximum) > 1:  # a shared input that only experts have seen

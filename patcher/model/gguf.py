@@ -93,15 +93,15 @@ class GgufFile:
             raise self._other(key, "the whole number of 32 bits")
         return found
 
-    def list_of(self, kind: type[_T], key: str) -> list[_T]:
+    def list_of(self, element: type[_T], key: str) -> list[_T]:
         """The array of numbers or strings at ``key``, empty where there is none.
 
         Whole numbers count as ``float``. Raises :class:`GgufError` where something else is there.
         """
         found = self.get(key, [])
-        allowed = (int, float) if kind is float else (kind,)
+        allowed = (int, float) if element is float else (element,)
         if not isinstance(found, list) or not all(type(one) in allowed for one in found):
-            raise self._other(key, f"an array of {'text' if kind is str else 'numbers'}")
+            raise self._other(key, f"an array of {'text' if element is str else 'numbers'}")
         return found
 
     def _other(self, key: str, wanted: str) -> GgufError:

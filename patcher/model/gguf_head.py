@@ -209,12 +209,12 @@ class Cursor:
             raise GgufError(f"{self.path}: {what} is {number}, which no version of GGUF knows") from why
 
     def value(self, key: str) -> Value:
-        kind = self.value_type(f"the type of '{key}'")
+        value_type = self.value_type(f"the type of '{key}'")
         start = self.position
         element = None
-        if kind is ValueType.STRING:
+        if value_type is ValueType.STRING:
             self.string(f"the value of '{key}'")
-        elif kind is ValueType.ARRAY:
+        elif value_type is ValueType.ARRAY:
             element = self.value_type(f"the element type of '{key}'")
             if element is ValueType.ARRAY:
                 raise GgufError(f"{self.path}: '{key}' is an array of arrays, which ggml doesn't read either")
@@ -228,8 +228,8 @@ class Cursor:
                 self._bound(key, length)
                 self.take(length, f"'{key}'")
         else:
-            self.take(struct.calcsize("=" + SCALARS[kind]), f"the value of '{key}'")
-        return Value(kind, self.data[start : self.position], self.order == ">", element)
+            self.take(struct.calcsize("=" + SCALARS[value_type]), f"the value of '{key}'")
+        return Value(value_type, self.data[start : self.position], self.order == ">", element)
 
     def _bound(self, key: str, length: int) -> None:
         if length > MAX_VALUE:
@@ -269,7 +269,7 @@ def head_of(cursor: Cursor, aligned: int | None = None) -> Head:
     infos = [_info(cursor) for _ in range(tensor_count)]
     start, size = padded(cursor.position, alignment), len(cursor.data)
     entries = tuple(
-        TensorEntry(name, dims, kind, at, start + offset) for name, dims, kind, at, offset in infos
+        TensorEntry(name, dims, number, at, start + offset) for name, dims, number, at, offset in infos
     )
     for entry in entries:
         if (entry.offset - start) % alignment:
@@ -308,5 +308,5 @@ def _info(cursor: Cursor) -> tuple[str, tuple[int, ...], int, int, int]:
         raise GgufError(f"{cursor.path}: tensor '{name}' has {rank} dimensions, allowed are 1 to {MAX_DIMS}")
     dims = tuple(cursor.number("Q", f"the shape of '{name}'") for _ in range(rank))
     at = cursor.position
-    kind = cursor.number("I", f"the type of '{name}'")
-    return name, dims, kind, at, cursor.number("Q", f"the offset of '{name}'")
+    number = cursor.number("I", f"the type of '{name}'")
+    return name, dims, number, at, cursor.number("Q", f"the offset of '{name}'")

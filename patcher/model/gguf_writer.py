@@ -34,13 +34,13 @@ class NewTensor:
     type: int
 
 
-def make_value(kind: ValueType, value: Any, *, big_endian: bool = False) -> Value:
+def make_value(value_type: ValueType, value: Any, *, big_endian: bool = False) -> Value:
     """Encode a scalar or a string."""
     order = ">" if big_endian else "<"
-    if kind is ValueType.STRING:
+    if value_type is ValueType.STRING:
         text = str(value).encode("utf-8")
-        return Value(kind, struct.pack(order + "Q", len(text)) + text, big_endian)
-    return Value(kind, struct.pack(order + SCALARS[kind], value), big_endian)
+        return Value(value_type, struct.pack(order + "Q", len(text)) + text, big_endian)
+    return Value(value_type, struct.pack(order + SCALARS[value_type], value), big_endian)
 
 
 def make_array(element: ValueType, values: Iterable[Any], *, big_endian: bool = False) -> Value:
@@ -88,19 +88,19 @@ class GgufWriter:
             self._file.write(head)
             self._file.truncate(self.size)  # a hole, not zeros; holes are padding or are filled below
         except OSError as why:
-            raise refused(path, why, kind=GgufError) from why
+            raise refused(path, why, failure=GgufError) from why
 
     def __enter__(self) -> GgufWriter:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+        self, error_type: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
             self._file.close()
         except OSError as why:  # what was still to be written; an error that is under way says more
             if value is None:
-                raise refused(self._file.name, why, kind=GgufError) from why
+                raise refused(self._file.name, why, failure=GgufError) from why
 
     def write(self, name: str, pieces: Iterable[bytes]) -> None:
         """Write a tensor's bytes, in order. Raises :class:`GgufError` where its shape wants more or fewer."""
@@ -117,7 +117,7 @@ class GgufWriter:
                 else:
                     self._file.write(piece)
         except OSError as why:
-            raise refused(self._path, why, kind=GgufError) from why
+            raise refused(self._path, why, failure=GgufError) from why
         if written != wanted:
             raise GgufError(f"{self._path}: {written} bytes for tensor '{name}', which takes {wanted}")
 
@@ -127,7 +127,7 @@ class GgufWriter:
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as why:
-            raise refused(self._path, why, kind=GgufError) from why
+            raise refused(self._path, why, failure=GgufError) from why
 
 
 def _opened(path: Path, flags: int) -> BinaryIO:

@@ -49,10 +49,10 @@ def parse(data: bytes, position: int) -> tuple[FoundTensor, int] | None:
     if _NAME.fullmatch(name) is None or not 1 <= rank <= MAX_DIMS or at + 8 * rank + 12 > len(data):
         return None
     dims = struct.unpack_from(f"<{rank}Q", data, at)
-    kind, offset = struct.unpack_from("<IQ", data, at + 8 * rank)
-    if kind >= 1 << 16 or not all(1 <= dim < 1 << 40 for dim in dims) or offset >= 1 << 50:
+    number, offset = struct.unpack_from("<IQ", data, at + 8 * rank)
+    if number >= 1 << 16 or not all(1 <= dim < 1 << 40 for dim in dims) or offset >= 1 << 50:
         return None
-    return FoundTensor(name.decode("ascii"), dims, kind, offset), at + 8 * rank + 12
+    return FoundTensor(name.decode("ascii"), dims, number, offset), at + 8 * rank + 12
 
 
 def _chain(data: bytes, position: int) -> tuple[list[FoundTensor], int]:

@@ -33,7 +33,7 @@ _PEAK = 64  # of a block's integers, whose scale is the largest weight over 127
 
 
 @dataclass(frozen=True)
-class Number:
+class FileNumber:
     """One number of a file, and the types that fit it."""
 
     number: int
@@ -69,7 +69,7 @@ class Identified:
     read: int
     architecture: str
     file_type: int | None
-    numbers: tuple[Number, ...]
+    numbers: tuple[FileNumber, ...]
     common: int  # tensors whose numbers mean the same everywhere
     trees: tuple[str, ...]
     retag: str  # safe, not needed, or why not
@@ -113,14 +113,16 @@ class _Tensor:
     span: int
 
 
-def identify(source: PartialRead, kind: QuantType) -> Identified:
+def identify(source: PartialRead, quant_type: QuantType) -> Identified:
     """Look at a file of which at most :data:`LIMIT` bytes are read.
 
     Raises :class:`UsageError` where it is no GGUF, or its tensors' descriptions can't be found.
     """
     architecture, file_type, alignment, tensors = _described(source)
     registry = number_registry.load()
-    ours = NumberedType(kind.id, kind.upper, kind.block_size, kind.type_size, (0,), (OURS,))
+    ours = NumberedType(
+        quant_type.id, quant_type.upper, quant_type.block_size, quant_type.type_size, (0,), (OURS,)
+    )
     by_number: dict[int, list[_Tensor]] = {}
     for tensor in tensors:
         by_number.setdefault(tensor.type, []).append(tensor)
@@ -128,13 +130,15 @@ def identify(source: PartialRead, kind: QuantType) -> Identified:
     for number, some in sorted(by_number.items()):
         if number < registry.first:
             continue
-        known = (*registry.of(number), *([ours] if number == kind.id else []))
+        known = (*registry.of(number), *([ours] if number == quant_type.id else []))
         fits = tuple(one for one in known if _fits(one, some, alignment))
-        numbers.append(Number(number, len(some), tuple(one for one in fits if _plausible(one, some, source))))
+        numbers.append(
+            FileNumber(number, len(some), tuple(one for one in fits if _plausible(one, some, source)))
+        )
     common = sum(len(some) for number, some in by_number.items() if number < registry.first)
     named = [{tree for one in number.fits for tree in one.trees} for number in numbers]
     trees = tuple(sorted(set.intersection(*named))) if named else ()
-    retag = _retag(numbers, by_number, kind, alignment, source)
+    retag = _retag(numbers, by_number, quant_type, alignment, source)
     return Identified(
         source.name,
         len(source),
@@ -240,21 +244,21 @@ def _plausible(one: NumberedType, tensors: Sequence[_Tensor], source: PartialRea
 
 
 def _retag(
-    numbers: Sequence[Number],
+    numbers: Sequence[FileNumber],
     by_number: dict[int, list[_Tensor]],
-    kind: QuantType,
+    quant_type: QuantType,
     alignment: int,
     source: PartialRead,
 ) -> str:
     """Whether ``gguf retag`` may put our number in."""
-    if any(one.number == kind.id and one.fits for one in numbers):
+    if any(one.number == quant_type.id and one.fits for one in numbers):
         return "not needed: its Q8_A8 tensors have the reserved number"
-    ours = NumberedType(kind.id, kind.upper, kind.block_size, kind.type_size, (0,))
+    ours = NumberedType(quant_type.id, quant_type.upper, quant_type.block_size, quant_type.type_size, (0,))
     for one in numbers:
         tensors = by_number[one.number]
         if not _fits(ours, tensors, alignment):
             continue
-        others = sorted({each.name for each in one.fits if each.name != kind.upper})
+        others = sorted({each.name for each in one.fits if each.name != quant_type.upper})
         if others:
             return f"not safe: {one.number} may be {' or '.join(others)}"
         blocks = [block for block in _blocks(ours, tensors, source) if any(block)]
@@ -266,6 +270,6 @@ def _retag(
             for block in blocks
         )
         if right >= _PLAUSIBLE * len(blocks):
-            return f"safe: {one.number} is {kind.upper} by size and scales"
-        return f"not safe: the blocks of {one.number} have another layout than {kind.upper}'s"
+            return f"safe: {one.number} is {quant_type.upper} by size and scales"
+        return f"not safe: the blocks of {one.number} have another layout than {quant_type.upper}'s"
     return "not needed: no tensor has the size of Q8_A8 under a number that isn't known"

@@ -45,7 +45,7 @@ class UnlikeError(BuildError):
 
 
 @dataclass
-class Compared:
+class ComparedTensors:
     """How many tensors and weights were looked at, and the types whose data nobody here can read."""
 
     tensors: int = 0
@@ -53,13 +53,13 @@ class Compared:
     unread: dict[str, int] = field(default_factory=dict)  # type -> tensors
 
 
-def compare(before: ModelFile, after: ModelFile, reporter: Reporter = SILENT) -> Compared:
+def compare(before: ModelFile, after: ModelFile, reporter: Reporter = SILENT) -> ComparedTensors:
     """Compare each tensor of ``after`` with that of ``before``.
 
     Raises :class:`UnlikeError` that names the first tensor that is another, and :class:`GgufError` where one
     can't be read. A tensor that ``before`` hasn't is left out.
     """
-    done = Compared()
+    done = ComparedTensors()
     with reporter.step("Comparing the data", total=len(after.tensors)) as step:
         for number, made in enumerate(after.tensors.values()):
             step.update(done=number, detail=made.name)
@@ -68,7 +68,7 @@ def compare(before: ModelFile, after: ModelFile, reporter: Reporter = SILENT) ->
                 continue
             if source.dims != made.dims:
                 raise UnlikeError(f"tensor '{made.name}' has the shape {made.dims}, had {source.dims}")
-            unread = [kind for kind in _kinds(source, made) if not is_readable(kind)]
+            unread = [name for name in _type_names(source, made) if not is_readable(name)]
             if unread and source.type != made.type:
                 done.unread[unread[0]] = done.unread.get(unread[0], 0) + 1
                 continue
@@ -77,8 +77,8 @@ def compare(before: ModelFile, after: ModelFile, reporter: Reporter = SILENT) ->
     return done
 
 
-def find_unfit(model: ModelFile, kind: str) -> str:
-    """What of ``model`` no quantization takes, or ``kind`` can't hold: tensor and value; else nothing.
+def find_unfit(model: ModelFile, type_name: str) -> str:
+    """What of ``model`` no quantization takes, or ``type_name`` can't hold: tensor and value; else nothing.
 
     Reads all of it, for the reason of a failure.
     """
@@ -95,12 +95,12 @@ def find_unfit(model: ModelFile, kind: str) -> str:
                 value = float(found.reshape(-1)[int(bad.argmax())])
                 return f"tensor '{tensor.name}' holds {value} at weight {at}: the model is damaged"
             top = float(np.abs(found).max(initial=0.0))
-            if kind == "F16" and len(tensor.dims) > 1 and top > HALF_MAX:
+            if type_name == "F16" and len(tensor.dims) > 1 and top > HALF_MAX:
                 return f"tensor '{tensor.name}' holds {top:.6g}, F16 ends at {HALF_MAX:.0f}"
     return ""
 
 
-def _kinds(*tensors: TensorInfo) -> list[str]:
+def _type_names(*tensors: TensorInfo) -> list[str]:
     return [tensor.type_name for tensor in tensors]
 
 
@@ -114,7 +114,9 @@ def _compare(source: TensorInfo, made: TensorInfo) -> int:
         if different.any():
             raise _unlike(made, "its bytes are not those of the model", int(picks[different.argmax()]) * unit)
         return len(picks) * unit
-    unit = UNIT if not count % UNIT else max(block_of(kind)[0] for kind in _kinds(source, made))
+    unit = (
+        UNIT if not count % UNIT else max(block_of(type_name)[0] for type_name in _type_names(source, made))
+    )
     picks = _picks(count // unit, BLOCKS)
     wanted, found = (_floats(tensor, unit, picks) for tensor in (source, made))
     _require_close(made, wanted, found, picks * unit)
@@ -145,7 +147,7 @@ def _floats(tensor: TensorInfo, unit: int, picks: Picks) -> Array:
 
 def _require_close(made: TensorInfo, wanted: Array, found: Array, at: Picks) -> None:
     """Raise :class:`UnlikeError` where ``found`` can't be ``wanted`` in the type of ``made``."""
-    kind = made.type_name
+    type_name = made.type_name
     lost = np.isfinite(wanted) & ~np.isfinite(found)
     if lost.any():
         unit, place = np.unravel_index(int(lost.argmax()), lost.shape)
@@ -153,38 +155,40 @@ def _require_close(made: TensorInfo, wanted: Array, found: Array, at: Picks) -> 
         if abs(value) <= HALF_MAX:
             raise _unlike(made, f"{float(found[unit, place])} stands for {value:.6g}", int(at[unit]))
         raise UnlikeError(
-            f"tensor '{made.name}' holds {value:.6g}, which is too large for {kind}",
+            f"tensor '{made.name}' holds {value:.6g}, which is too large for {type_name}",
             hint="use BF16 or F32, which hold it; 'evaluate' takes --baseline BF16"
-            if kind == "F16"
+            if type_name == "F16"
             else None,
         )
     wanted, found = np.nan_to_num(wanted), np.nan_to_num(found)
     error = np.abs(found - wanted)
-    if kind in _RELATIVE or kind in _STEPS:
-        if kind in _RELATIVE:
-            allowed = np.abs(wanted) * _RELATIVE[kind]
+    if type_name in _RELATIVE or type_name in _STEPS:
+        if type_name in _RELATIVE:
+            allowed = np.abs(wanted) * _RELATIVE[type_name]
         else:
-            block = block_of(kind)[0]
+            block = block_of(type_name)[0]
             top = np.abs(wanted).reshape(len(wanted), -1, block).max(-1, keepdims=True)
-            allowed = np.repeat(top * _STEPS[kind], block, -1).reshape(wanted.shape)
+            allowed = np.repeat(top * _STEPS[type_name], block, -1).reshape(wanted.shape)
         wrong = error > allowed + SLACK
         if wrong.any():
             unit, place = np.unravel_index(int(wrong.argmax()), wrong.shape)
             was, is_now = float(wanted[unit, place]), float(found[unit, place])
             raise _unlike(
-                made, f"{is_now:.6g} stands for {was:.6g}, further off than {kind} rounds", int(at[unit])
+                made, f"{is_now:.6g} stands for {was:.6g}, further off than {type_name} rounds", int(at[unit])
             )
         return
-    if kind not in _ENERGY:
+    if type_name not in _ENERGY:
         return
     energy, off = np.square(wanted).sum(1), np.square(error).sum(1)
     slack = wanted.shape[1] * SLACK**2
     far = off > _LIMIT_OF_A_UNIT**2 * energy + slack
     if far.any():
         raise _unlike(made, "its data are not those of the model", int(at[int(far.argmax())]))
-    if float(off.sum()) > _ENERGY[kind] ** 2 * float(energy.sum()) + len(wanted) * slack:
+    if float(off.sum()) > _ENERGY[type_name] ** 2 * float(energy.sum()) + len(wanted) * slack:
         share = float(np.sqrt(off.sum() / energy.sum()))
-        raise _unlike(made, f"its data are off by {share:.0%}, {kind} rounds to {_ENERGY[kind]:.0%}", 0)
+        raise _unlike(
+            made, f"its data are off by {share:.0%}, {type_name} rounds to {_ENERGY[type_name]:.0%}", 0
+        )
 
 
 def _unlike(made: TensorInfo, why: str, weight: int) -> UnlikeError:

@@ -197,7 +197,7 @@ def _said(part: GgufFile, is_head: bool) -> Mapping[str, Value]:
 class _Work:
     """Tensors rounded one after another; those beside each other share what is known of their input."""
 
-    def __init__(self, of: Material, wanted: Mapping[str, Inputs]) -> None:
+    def __init__(self, of: Material, wanted: Mapping[str, TensorInputs]) -> None:
         self._of, self._wanted = of, wanted
         self._last: tuple[object, list[Known | None]] | None = None
         self.errors: dict[str, _Error] = {}
@@ -223,7 +223,7 @@ class _Work:
 
 
 @dataclass(frozen=True)
-class Inputs:
+class TensorInputs:
     """What a tensor reads: ``key`` is the same for tensors that read the same."""
 
     key: object
@@ -264,7 +264,7 @@ def _folds(model: ModelFile, stats: Stats, reporter: Reporter) -> dict[str, tupl
     return {tensor.name: (fold, factors.get(fold)) for fold in found for tensor in fold.consumers}
 
 
-def inputs_of(made: TensorInfo, of: Material) -> Inputs | None:
+def inputs_of(made: TensorInfo, of: Material) -> TensorInputs | None:
     """What a tensor reads, or None where no rows of it were kept or it isn't to be rounded anew."""
     tensor, stats = of.model.tensors.get(made.name), of.stats
     if tensor is None:
@@ -292,7 +292,7 @@ def inputs_of(made: TensorInfo, of: Material) -> Inputs | None:
             raise UsageError(f"{seen.path}: looked for rows of '{owner}', found none", hint="calibrate again")
         return [np.concatenate(rows)] if together else rows
 
-    return Inputs((owner, together), load)
+    return TensorInputs((owner, together), load)
 
 
 def _twin(weight: str, stats: Stats) -> str | None:

@@ -88,20 +88,20 @@ def placed(path: Path) -> tuple[Placed, ...]:
     return tuple(found)
 
 
-def find_id(tensors: Sequence[Placed], kind: QuantType) -> int | None:
+def find_id(tensors: Sequence[Placed], quant_type: QuantType) -> int | None:
     """The number under which all tensors have our size, and none has that of the number's own type.
 
     Raises :class:`UsageError` where several could be meant.
     """
     by_number: dict[int, list[Placed]] = {}
     for one in tensors:
-        if one.entry.type != kind.id:
+        if one.entry.type != quant_type.id:
             by_number.setdefault(one.entry.type, []).append(one)
-    ours = [number for number, some in by_number.items() if not _doubt(some, number, kind)]
+    ours = [number for number, some in by_number.items() if not _doubt(some, number, quant_type)]
     if len(ours) > 1:
         numbers = ", ".join(map(str, sorted(ours)))
         raise UsageError(
-            f"{tensors[0].head.path}: the types {numbers} could each be {kind.upper}",
+            f"{tensors[0].head.path}: the types {numbers} could each be {quant_type.upper}",
             hint="name one with --from-id",
         )
     return ours[0] if ours else None
@@ -109,7 +109,7 @@ def find_id(tensors: Sequence[Placed], kind: QuantType) -> int | None:
 
 def retag(
     path: Path,
-    kind: QuantType,
+    quant_type: QuantType,
     *,
     destination: Path | None,
     from_id: int | None = None,
@@ -126,19 +126,24 @@ def retag(
     """
     tensors = placed(path)
     heads = tuple(dict.fromkeys(one.head.path for one in tensors))
-    number = from_id if from_id is not None else find_id(tensors, kind)
-    if number is None and not any(one.entry.type == kind.id for one in tensors):
+    number = from_id if from_id is not None else find_id(tensors, quant_type)
+    if number is None and not any(one.entry.type == quant_type.id for one in tensors):
         # nobody retags a file for nothing: one with upstream's own type of that number is told so
         number = next((one.entry.type for one in tensors if one.entry.type == BY_HAND), None)
-    chosen = [one for one in tensors if number not in (None, kind.id) and one.entry.type == number]
+    chosen = [one for one in tensors if number not in (None, quant_type.id) and one.entry.type == number]
     if chosen and number is not None:
-        _require_ours(chosen, number, kind)
+        _require_ours(chosen, number, quant_type)
     first = tensors[0].head if tensors else read_head(path)
     held = first.metadata.get(FILE_TYPE)
     file_type = None
-    if chosen and held is not None and held.type is ValueType.UINT32 and held.value & ~GUESSED != kind.ftype:
-        file_type = (int(held.value), kind.ftype | (held.value & GUESSED))
-    plan = Retagged(path, number, kind.id, tuple(one.entry.name for one in chosen), file_type)
+    if (
+        chosen
+        and held is not None
+        and held.type is ValueType.UINT32
+        and held.value & ~GUESSED != quant_type.ftype
+    ):
+        file_type = (int(held.value), quant_type.ftype | (held.value & GUESSED))
+    plan = Retagged(path, number, quant_type.id, tuple(one.entry.name for one in chosen), file_type)
     if dry_run or not chosen or destination is None:
         return plan
     in_place = destination.exists() and destination.samefile(path)
@@ -153,78 +158,78 @@ def retag(
         head = next(one.head for one in tensors if one.head.path == head_path)
         order = ">" if head.big_endian else "<"
         changes = {
-            one.entry.type_at: struct.pack(order + "I", kind.id)
+            one.entry.type_at: struct.pack(order + "I", quant_type.id)
             for one in chosen
             if one.head.path == head_path
         }
         if file_type is not None and head_path == first.path:
             changes[head.places[FILE_TYPE]] = struct.pack(order + "I", file_type[1])
         hashes |= _write(head, place, changes, reporter)
-    return Retagged(path, number, kind.id, plan.tensors, file_type, tuple(places), hashes)
+    return Retagged(path, number, quant_type.id, plan.tensors, file_type, tuple(places), hashes)
 
 
-def _doubt(tensors: Sequence[Placed], number: int, kind: QuantType) -> str:
+def _doubt(tensors: Sequence[Placed], number: int, quant_type: QuantType) -> str:
     """Why the tensors of ``number`` are not ours, or not for certain; empty where their sizes say so."""
     known = TENSOR_TYPES.get(number)
-    ours = (kind.block_size, kind.type_size)
+    ours = (quant_type.block_size, quant_type.type_size)
     for one in tensors:
         if one.fits(*ours):
             continue
-        size = one.entry.elements // kind.block_size * kind.type_size
+        size = one.entry.elements // quant_type.block_size * quant_type.type_size
         own = f"; {known[0]} has this size, so that is what it is" if known and one.fits(*known[1:]) else ""
         return (
             f"tensor '{one.entry.name}' of type {number} takes {one.span} bytes,"
-            f" {kind.upper} would take {size}{own}"
+            f" {quant_type.upper} would take {size}{own}"
         )
     if known and all(one.fits(*known[1:]) for one in tensors):
         if known[1:] == ours:
             return f"its tensors of type {number} are {known[0]}, whose blocks have the same size"
         return (
-            f"its tensors of type {number} fit {known[0]} and {kind.upper} alike, because of the padding to"
-            f" {tensors[0].head.alignment} bytes"
+            f"its tensors of type {number} fit {known[0]} and {quant_type.upper} alike, because of the"
+            f" padding to {tensors[0].head.alignment} bytes"
         )
-    hides = [one for one in tensors if one.head.alignment > kind.type_size]
-    if hides and not any(_ends_in_data(one, kind) for one in hides):
+    hides = [one for one in tensors if one.head.alignment > quant_type.type_size]
+    if hides and not any(_ends_in_data(one, quant_type) for one in hides):
         return f"how long its tensors of type {number} are can't be told from their padding"
     return ""
 
 
-def _ends_in_data(one: Placed, kind: QuantType) -> bool:
+def _ends_in_data(one: Placed, quant_type: QuantType) -> bool:
     """Whether the last block that our type would have holds anything."""
-    data = one.entry.elements // kind.block_size * kind.type_size
+    data = one.entry.elements // quant_type.block_size * quant_type.type_size
     with one.head.path.open("rb") as file:
-        file.seek(one.entry.offset + data - kind.type_size)
-        return any(file.read(kind.type_size))
+        file.seek(one.entry.offset + data - quant_type.type_size)
+        return any(file.read(quant_type.type_size))
 
 
-def _require_ours(chosen: Sequence[Placed], number: int, kind: QuantType) -> None:
-    doubt = _doubt(chosen, number, kind)
+def _require_ours(chosen: Sequence[Placed], number: int, quant_type: QuantType) -> None:
+    doubt = _doubt(chosen, number, quant_type)
     if doubt:
         raise UsageError(f"{chosen[0].head.path}: {doubt}", hint="nothing was written")
-    if not sum(_require_scales(one, kind) for one in chosen):
+    if not sum(_require_scales(one, quant_type) for one in chosen):
         raise UsageError(
             f"{chosen[0].head.path}: its {len(chosen)} tensors of type {number} hold nothing but zeros:"
-            f" whether they are {kind.upper} can't be told",
+            f" whether they are {quant_type.upper} can't be told",
             hint="nothing was written",
         )
 
 
-def _require_scales(one: Placed, kind: QuantType) -> int:
+def _require_scales(one: Placed, quant_type: QuantType) -> int:
     """A scale is the largest magnitude over 127: never negative, never infinite, never far from its block's
     integers. How many of the blocks looked at hold anything. Raises :class:`UsageError`."""
     entry, order = one.entry, ">" if one.head.big_endian else "<"
-    blocks = entry.elements // kind.block_size
+    blocks = entry.elements // quant_type.block_size
     looked, held, flat = 0, 0, 0
     with one.head.path.open("rb") as file:
         for number in range(0, blocks, max(1, blocks // SAMPLE)):
-            file.seek(entry.offset + number * kind.type_size)
-            raw = file.read(kind.type_size)
+            file.seek(entry.offset + number * quant_type.type_size)
+            raw = file.read(quant_type.type_size)
             (scale,) = struct.unpack_from(order + "e", raw)
-            peak = max(map(abs, struct.unpack_from(f"{kind.type_size - 2}b", raw, 2)))
+            peak = max(map(abs, struct.unpack_from(f"{quant_type.type_size - 2}b", raw, 2)))
             if not 0 <= scale < float("inf"):
                 raise UsageError(
                     f"{one.head.path}: tensor '{entry.name}', block {number}: the scale {scale} is none of"
-                    f" {kind.upper}'s",
+                    f" {quant_type.upper}'s",
                     hint="nothing was written",
                 )
             looked += 1
@@ -234,7 +239,7 @@ def _require_scales(one: Placed, kind: QuantType) -> int:
     if flat > looked // 4:
         raise UsageError(
             f"{one.head.path}: tensor '{entry.name}': {flat} of {looked} blocks have a scale that isn't their"
-            f" largest integer's: it is no {kind.upper}",
+            f" largest integer's: it is no {quant_type.upper}",
             hint="nothing was written",
         )
     return held

@@ -111,9 +111,9 @@ def rewrite(
                 writer.sync()
                 worklog.finish(finished)
     try:
-        settle_parts(drafts, paths, kind=GgufError)
+        settle_parts(drafts, paths, failure=GgufError)
     except OSError as why:
-        raise refused(paths[0], why, kind=GgufError) from why
+        raise refused(paths[0], why, failure=GgufError) from why
     return rounding
 
 

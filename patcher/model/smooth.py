@@ -107,7 +107,7 @@ def smooth(
 ) -> Smoothed:
     """Smooth the model at ``path`` and write it to ``out``.
 
-    ``only`` names kinds of folds (``attn``, ``value``, ...), none: all. ``head``: the output matrix too; it
+    ``only`` names rules (``attn``, ``value``, ...), none: all. ``head``: the output matrix too; it
     becomes a tensor of its own where it was the embeddings.
 
     Raises :class:`UsageError` for what can't be smoothed or must not be overwritten, before anything is
@@ -182,11 +182,11 @@ def undo(path: Path, out: Path, *, force: bool = False, reporter: Reporter = SIL
 
 
 def _selected(folds: tuple[Fold, ...], only: tuple[str, ...], path: Path) -> tuple[Fold, ...]:
-    kinds = {fold.kind_name for fold in folds}
-    unknown = sorted(set(only) - kinds)
+    rules = {fold.rule for fold in folds}
+    unknown = sorted(set(only) - rules)
     if unknown:
-        raise UsageError(f"{path}: has no fold '{unknown[0]}', only {', '.join(sorted(kinds))}")
-    return tuple(fold for fold in folds if not only or fold.kind_name in only)
+        raise UsageError(f"{path}: has no fold '{unknown[0]}', only {', '.join(sorted(rules))}")
+    return tuple(fold for fold in folds if not only or fold.rule in only)
 
 
 def _hash(path: Path) -> str:

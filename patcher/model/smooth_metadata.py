@@ -46,8 +46,8 @@ def added(
     """The file's metadata with ``smoothquant.*`` behind them."""
     big = file.big_endian
 
-    def scalar(kind: ValueType, value: object) -> Value:
-        return make_value(kind, value, big_endian=big)
+    def scalar(value_type: ValueType, value: object) -> Value:
+        return make_value(value_type, value, big_endian=big)
 
     factors = np.concatenate([choice.factors.reshape(-1) for choice in choices.values()]).tolist()
     alphas = [choice.alpha for choice in choices.values()]

@@ -31,7 +31,7 @@ PARTS = ("max", "mean", "square", "count")
 
 
 @dataclass(frozen=True)
-class Input:
+class InputStats:
     """What one product has seen. Arrays [experts, inputs], ``count`` [experts]."""
 
     max: Array
@@ -88,7 +88,7 @@ class Stats:
         """Whether rows of the product's input were sampled under its own name."""
         return f"{weight}.rows" in self.tensors
 
-    def input(self, weight: str) -> Input:
+    def input(self, weight: str) -> InputStats:
         """The statistics at the input of ``weight``. Raises :class:`GgufError` where they make no sense."""
         maximum, mean, square = (load(self._tensor(f"{weight}.{part}")) for part in PARTS[:3])
         count = load_integers(self._tensor(f"{weight}.count")).reshape(-1)
@@ -99,7 +99,7 @@ class Stats:
                 )
         if len(count) != len(maximum) or (count < 0).any() or (count > MOST_ROWS).any():
             raise GgufError(f"{self.path}: '{weight}.count' doesn't fit '{weight}.max'")
-        return Input(maximum, mean, square, count)
+        return InputStats(maximum, mean, square, count)
 
     def rows(self, weight: str) -> list[Array]:
         """Sampled rows [r, inputs] of each expert, in the order of their keys; empty where none were kept."""

@@ -47,7 +47,7 @@ class Moved:
 
 
 @dataclass(frozen=True)
-class _Course:
+class _Move:
     """What is to be done, all of it known before anything is."""
 
     objects: Objects
@@ -92,7 +92,7 @@ def move(
     stripped = _written_row(course)
     begun = MoveState(
         old=course.old, branch=course.branch, onto=onto, base=course.base, tip=course.base, rest=stripped,
-        carried=course.carried, kind=course.patchset.source, parents=list(course.parents or ()),
+        carried=course.carried, type_source=course.patchset.source, parents=list(course.parents or ()),
     )  # fmt: skip
     state.write(tree, begun)
     if course.carried == "uncommitted":
@@ -144,7 +144,7 @@ def _begun(tree: WorkTree) -> MoveState:
     return begun
 
 
-def _course(tree: WorkTree, ref: str, patchset: PatchSet, base: str | None, reporter: Reporter) -> _Course:
+def _course(tree: WorkTree, ref: str, patchset: PatchSet, base: str | None, reporter: Reporter) -> _Move:
     require_tree(tree)
     top = _top(tree)
     prefix = git.prefix(top, tree.root)
@@ -173,11 +173,11 @@ def _course(tree: WorkTree, ref: str, patchset: PatchSet, base: str | None, repo
         sum_ = stripped_changes(top, old_base, old, stripping)
         message = f"Merge {ref} into {(changes.branch(top) or old[:12]).removeprefix('refs/heads/')}\n"
         whole = Own(Written(old, (old_base,), changes.read_commit(top, old).author, message.encode()), sum_)
-        return _Course(
+        return _Move(
             objects, prefix, old, new_base, changes.branch(top), patchset, carried, (whole,), (old, new_base)
         )
     own = tuple(own_commits(top, row, stripping))
-    return _Course(objects, prefix, old, new_base, changes.branch(top), patchset, carried, own, None)
+    return _Move(objects, prefix, old, new_base, changes.branch(top), patchset, carried, own, None)
 
 
 def _top(tree: WorkTree) -> Path:
@@ -208,7 +208,7 @@ def _carried(
     tree: WorkTree, there: Contents, patchset: PatchSet, top: Path, prefix: str, reporter: Reporter
 ) -> str:
     """How the tree has the type. Raises :class:`TreeChangedError` for changes that aren't committed."""
-    records = [one for one in Journal(tree).applied if one.kind == patchset.name]
+    records = [one for one in Journal(tree).applied if one.type_name == patchset.name]
     written = {entry.path: entry.after for record in records for entry in record.entries}
     dirty = [path for path in git.is_dirty(top) if not _is_untracked(top, path)]
     loose = [path for path in git.is_dirty(top) if path.removeprefix(prefix) in written]
@@ -228,7 +228,7 @@ def _is_untracked(top: Path, path: str) -> bool:
     return path not in git.entries(top, git.resolve(top, "HEAD"))
 
 
-def _tried(tree: WorkTree, course: _Course, reporter: Reporter) -> Moved:
+def _tried(tree: WorkTree, course: _Move, reporter: Reporter) -> Moved:
     """The whole course in memory. Raises :class:`ConflictError` where the type can't be placed."""
     contents = Contents(course.objects, course.base, course.prefix)
     subjects = tuple(own.written.subject for own in course.own)
@@ -244,7 +244,7 @@ def _tried(tree: WorkTree, course: _Course, reporter: Reporter) -> Moved:
     return Moved(tree.root, course.old, course.base, None, subjects, plan, paths, stopped)
 
 
-def _written_row(course: _Course) -> list[tuple[str, str]]:
+def _written_row(course: _Move) -> list[tuple[str, str]]:
     """The user's commits without the type, as objects: (before, after) of each, in their order."""
     objects, row = course.objects, []
     for own in course.own:

@@ -17,7 +17,7 @@ from patcher.engine.patchset import PatchSet
 from patcher.engine.planning import make_plan
 from patcher.engine.tree import WorkTree
 from patcher.git import changes
-from patcher.git.changes import Version
+from patcher.git.changes import FileVersion
 from patcher.git.contents import Contents, Objects
 from patcher.move.stripping import Stripping
 
@@ -60,7 +60,7 @@ def settle(tree: WorkTree, patchset: PatchSet, *, reporter: Reporter = SILENT) -
     stripping = _stripping(
         objects, prefix, settled.remembered(patchset, Contents(objects, "HEAD", prefix)), base, sides
     )
-    done: dict[str, Version | None] = {}
+    done: dict[str, FileVersion | None] = {}
     for path, stages in sides.items():
         try:
             first, ours, theirs = (stripping.version(path, stages.get(number)) for number in (1, 2, 3))
@@ -96,7 +96,11 @@ def _base(top: Path, doing: str) -> str | None:
 
 
 def _stripping(
-    objects: Objects, prefix: str, patchset: PatchSet, base: str | None, sides: dict[str, dict[int, Version]]
+    objects: Objects,
+    prefix: str,
+    patchset: PatchSet,
+    base: str | None,
+    sides: dict[str, dict[int, FileVersion]],
 ) -> Stripping:
     """Pairs for what is unmerged: of the base that git names, else of HEAD with each file's base side."""
     if base is not None and not make_plan(Contents(objects, base, prefix), patchset).conflicts:
@@ -106,8 +110,8 @@ def _stripping(
 
 
 def _merged(
-    objects: Objects, base: Version | None, ours: Version | None, theirs: Version | None
-) -> tuple[Version | None, bool]:
+    objects: Objects, base: FileVersion | None, ours: FileVersion | None, theirs: FileVersion | None
+) -> tuple[FileVersion | None, bool]:
     if ours == theirs or theirs == base:
         return ours, True
     if ours == base:

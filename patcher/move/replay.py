@@ -8,11 +8,11 @@ from pathlib import Path
 
 from patcher import git
 from patcher.git import changes
-from patcher.git.changes import Version, Written
+from patcher.git.changes import FileVersion, Written
 from patcher.git.contents import Contents
 from patcher.move.stripping import Stripping
 
-Change = tuple[Version | None, Version | None]  # before, after
+Change = tuple[FileVersion | None, FileVersion | None]  # before, after
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Meeting:
     """A file that the commit and the new base both changed in the same lines."""
 
     path: str
-    now: Version | None
-    before: Version | None
-    after: Version | None
+    now: FileVersion | None
+    before: FileVersion | None
+    after: FileVersion | None
 
 
 def own_commits(repo: Path, commits: list[Written], stripping: Stripping) -> list[Own]:
@@ -70,8 +70,8 @@ def replay(contents: Contents, own: Own) -> list[Meeting]:
 
 
 def _merged(
-    contents: Contents, now: Version | None, before: Version | None, after: Version | None
-) -> Version | None:
+    contents: Contents, now: FileVersion | None, before: FileVersion | None, after: FileVersion | None
+) -> FileVersion | None:
     if now is None or before is None or after is None:
         return None  # added on both sides, or changed on one and removed on the other
     if not (now.is_file and before.is_file and after.is_file):
@@ -80,10 +80,10 @@ def _merged(
     mine, base, other = read(now), read(before), read(after)
     data = git.merge(mine or b"", base=base or b"", other=other or b"")
     mode = now.mode if before.mode == after.mode else after.mode
-    return contents.objects.made(data, Version(mode, now.blob))
+    return contents.objects.made(data, FileVersion(mode, now.blob))
 
 
-def marked(contents: Contents, meeting: Meeting, labels: tuple[str, str, str]) -> Version | None:
+def marked(contents: Contents, meeting: Meeting, labels: tuple[str, str, str]) -> FileVersion | None:
     """The file with both sides between marks, as git would leave it; a side that has none stays out."""
     read = contents.objects.read
     sides = [read(one) for one in (meeting.now, meeting.before, meeting.after)]

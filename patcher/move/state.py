@@ -27,7 +27,7 @@ class MoveState:
         tuple[str, str]
     ]  # the user's commits that are still to be done: (before, after), without the type
     carried: str  # how the old state had the type: "committed", "uncommitted" or ""
-    kind: str  # what patchset.load takes
+    type_source: str  # what patchset.load takes
     parents: list[str] = field(default_factory=list)  # of the one commit, where the result is a merge
     stopped: bool = False  # the first of ``rest`` lies in the index, for the user to settle
 
@@ -55,7 +55,7 @@ def read(tree: WorkTree) -> MoveState | None:
     if folder is None:
         return None
     with folder:
-        data = folder.read(FILE, _LARGEST) if folder.kind(FILE) is not None else None
+        data = folder.read(FILE, _LARGEST) if folder.file_type(FILE) is not None else None
     if data is None:
         return None
     said, _, body = data.partition(b"\n")
@@ -76,7 +76,7 @@ def write(tree: WorkTree, state: MoveState) -> None:
     assert folder is not None  # noqa: S101 - it was to be made
     with folder:
         draft = f"{FILE}.new"
-        if folder.kind(draft) is not None:
+        if folder.file_type(draft) is not None:
             folder.remove(draft)
         folder.create(draft, seal.seal(body).encode("ascii") + b"\n" + body, mode=0o600)
         folder.rename(draft, FILE)
@@ -88,6 +88,6 @@ def drop(tree: WorkTree) -> None:
     folder = records_folder.place_of(tree.root).open(make=False)
     if folder is not None:
         with folder:
-            if folder.kind(FILE) is not None:
+            if folder.file_type(FILE) is not None:
                 folder.remove(FILE)
             folder.sync()

@@ -16,7 +16,7 @@ from patcher.engine import tree_record
 from patcher.engine.patchset import PatchSet
 from patcher.engine.planning import make_plan
 from patcher.engine.tree_record import PLACE
-from patcher.git.changes import Version
+from patcher.git.changes import FileVersion
 from patcher.git.contents import Contents, Objects
 
 
@@ -31,7 +31,7 @@ class Stripping:
         patchset: PatchSet,
         base: str,
         ours: Iterable[tuple[str, str]] = (),
-        over: Mapping[str, Version | None] | None = None,
+        over: Mapping[str, FileVersion | None] | None = None,
     ) -> None:
         self._objects = objects
         self._prefix = prefix
@@ -56,7 +56,7 @@ class Stripping:
         """The files that the type goes into, from the top."""
         return {*self._computed, self._prefix + PLACE}
 
-    def version(self, path: str, version: Version | None) -> Version | None:
+    def version(self, path: str, version: FileVersion | None) -> FileVersion | None:
         """What ``path`` would be without the type, where it is ``version`` with it.
 
         Raises :class:`ConflictError` where ours and theirs can't be told apart any more.

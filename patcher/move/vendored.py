@@ -68,7 +68,7 @@ def move(
             journal = Journal(tree)
             with journal.lock():
                 transaction.heal(journal, reporter)
-                records = [one.name for one in journal.applied if one.kind == patchset.name]
+                records = [one.name for one in journal.applied if one.type_name == patchset.name]
                 changes = [
                     step.Change(path, tree.read(path), data, executable=_is_executable(before, after, path))
                     for path, data in changed.items()

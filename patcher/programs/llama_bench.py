@@ -50,7 +50,7 @@ class Row:
         return "+".join(parts) + (f"@d{self.depth}" if self.depth else "")
 
     @property
-    def kind(self) -> str:
+    def phase(self) -> str:
         """``pp`` for a prompt alone, ``tg`` for decoding alone, ``pg`` for both in one figure."""
         if self.prompt and self.generate:
             return "pg"

@@ -20,11 +20,11 @@ from patcher.model.gguf_format import DEFAULT_ALIGNMENT
 from patcher.model.gguf_head import read_head
 from patcher.model.gguf_header import Header
 from patcher.model.gguf_writer import make_value
-from patcher.model.likeness import Compared, UnlikeError, compare, find_unfit
+from patcher.model.likeness import ComparedTensors, UnlikeError, compare, find_unfit
 from patcher.model.model_file import ModelFile, open_model, part_path, require_our_order
 from patcher.programs.folder import Programs
 from patcher.programs.measured import ChildError
-from patcher.programs.quantized_types import Kept, complaint, expected_bytes, is_quantized, kept, matrices
+from patcher.programs.quantized_types import Fallback, complaint, expected_bytes, is_quantized, kept, matrices
 
 _STEP = re.compile(r"\[\s*(\d+)/\s*(\d+)\]")
 KEEP_SPLIT = "--keep-split"
@@ -42,7 +42,7 @@ class Quantized:
     header: Header
     source_bytes: int
     seconds: float
-    kept: tuple[Kept, ...] = ()
+    kept: tuple[Fallback, ...] = ()
 
     def notes(self) -> list[str]:
         """What didn't become what was asked for, one line each."""
@@ -96,7 +96,7 @@ def quantize(
     _require_known(programs, name)
     count = len(before.parts) if KEEP_SPLIT in arguments else 1
     places = require_free(destination, before.parts, count, force=force)
-    held = [kind for kind in before.weights_by_type() if is_quantized(kind)]
+    held = [type_name for type_name in before.weights_by_type() if is_quantized(type_name)]
     if held and not allow_requantize:
         raise UsageError(
             f"{source}: is quantized already ({', '.join(held)})",
@@ -206,22 +206,21 @@ def _checked(
         # releases so far lay tensors out for 32 bytes, and copy a general.alignment that says otherwise
         _set_alignment(draft)
         after, compared = _compared(model, before, draft, name, arguments, reporter)
-    for kind, count in compared.unread.items():
-        reporter.note(
-            f"{count} tensors of {kind}: only their sizes were compared, because {_why_unread(kind)}"
-        )
+    for type_name, count in compared.unread.items():
+        why = _why_unread(type_name)
+        reporter.note(f"{count} tensors of {type_name}: only their sizes were compared, because {why}")
     return after
 
 
-def _why_unread(kind: str) -> str:
-    if re.match(r"IQ[123]_", kind):
+def _why_unread(type_name: str) -> str:
+    if re.match(r"IQ[123]_", type_name):
         return "its numbers stand for entries of long tables, which only llama.cpp has"
     return "its layout isn't known here"
 
 
 def _compared(
     model: ModelFile, before: Header, draft: Path, name: str, arguments: Sequence[str], reporter: Reporter
-) -> tuple[Header, Compared]:
+) -> tuple[Header, ComparedTensors]:
     try:
         made = open_model(draft)
     except UsageError as why:

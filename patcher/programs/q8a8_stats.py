@@ -144,11 +144,11 @@ def merge(paths: Sequence[Path], output: Path, *, force: bool = False) -> Stats:
     tensors, data = [], {}
     for weight in weights:
         for part_name, array in merged_arrays(parts, weight).items():
-            kind = types.get(part_name, "F32")
+            type_name = types.get(part_name, "F32")
             name = f"{weight}.{part_name}"
-            tensors.append(NewTensor(name, tuple(reversed(array.shape)), TYPE_NUMBERS[kind]))
+            tensors.append(NewTensor(name, tuple(reversed(array.shape)), TYPE_NUMBERS[type_name]))
             data[name] = np.ascontiguousarray(
-                array, {"I64": "<i8", "F16": "<f2", "F32": "<f4"}[kind]
+                array, {"I64": "<i8", "F16": "<f2", "F32": "<f4"}[type_name]
             ).tobytes()
     with made_whole(output) as draft, GgufWriter(draft, metadata, tensors) as writer:
         for name, raw in data.items():

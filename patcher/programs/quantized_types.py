@@ -18,7 +18,7 @@ _LEAST_SHARE = 0.5  # of the layers' weights, that must have become what was ask
 
 
 @dataclass(frozen=True)
-class Kept:
+class Fallback:
     """Matrices that did not become what was asked for: their type, how many, and why."""
 
     type: str
@@ -31,18 +31,18 @@ class Kept:
         return f"{count} of {of} matrices {'is' if count == 1 else 'are'} {self.type}: {self.reason}"
 
 
-def is_quantized(kind: str) -> bool:
-    """Whether weights of ``kind`` have been rounded already: those of IQ4_NL are, I32 are no weights."""
-    return kind not in FLOATS and re.fullmatch(r"I\d+", kind) is None
+def is_quantized(held: str) -> bool:
+    """Whether weights of ``held`` have been rounded already: those of IQ4_NL are, I32 are no weights."""
+    return held not in FLOATS and re.fullmatch(r"I\d+", held) is None
 
 
-def belongs(kind: str, name: str) -> bool:
-    """Whether tensors of ``kind`` are what type ``name`` is made of: Q4_K_M is Q4_K with some Q6_K."""
-    if kind == name or name == "COPY":
+def belongs(held: str, name: str) -> bool:
+    """Whether tensors of ``held`` are what type ``name`` is made of: Q4_K_M is Q4_K with some Q6_K."""
+    if held == name or name == "COPY":
         return True
     if re.fullmatch(r"I?Q\d_(?:K|X+S|X?S|M|NL)(?:_\w+)?", name):
-        return kind not in FLOATS
-    return name.startswith(kind)
+        return held not in FLOATS
+    return name.startswith(held)
 
 
 def matrices(header: Header) -> list[Tensor]:
@@ -67,17 +67,17 @@ def complaint(after: Header, name: str, arguments: Sequence[str]) -> str:
     share: dict[str, int] = {}
     for tensor in found:
         share[tensor.type] = share.get(tensor.type, 0) + tensor.weights
-    kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(share.items(), key=lambda item: -item[1]))
+    kinds = ", ".join(f"{held} {count}" for held, count in sorted(share.items(), key=lambda item: -item[1]))
     return f"was asked for {name}, the weights are {kinds}"
 
 
-def kept(after: Header, name: str, arguments: Sequence[str]) -> tuple[Kept, ...]:
+def kept(after: Header, name: str, arguments: Sequence[str]) -> tuple[Fallback, ...]:
     """The matrices that are of another type than ``name``, by type and reason."""
     found: dict[tuple[str, str], list[str]] = {}
     for tensor in matrices(after):
         if not belongs(tensor.type, name):
             found.setdefault((tensor.type, _reason(tensor, name, arguments)), []).append(tensor.name)
-    return tuple(Kept(kind, tuple(names), reason) for (kind, reason), names in found.items())
+    return tuple(Fallback(held, tuple(names), reason) for (held, reason), names in found.items())
 
 
 def _reason(tensor: Tensor, name: str, arguments: Sequence[str]) -> str:

@@ -10,9 +10,10 @@ import json
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from patcher import git
 from patcher.base.errors import SourceError, UsageError
@@ -20,12 +21,12 @@ from patcher.base.files import write_whole
 from patcher.base.os_errors import refused
 from patcher.base.progress import SILENT, Reporter
 from patcher.source import archive, download
-from patcher.source.locator import DEFAULT_URL, Kind, Locator, parse
+from patcher.source.locator import DEFAULT_URL, Locator, SourceForm, parse
 
-__all__ = ["DEFAULT_URL", "Checkout", "Kind", "Locator", "fetch", "parse"]
+__all__ = ["DEFAULT_URL", "Checkout", "Locator", "SourceForm", "fetch", "parse"]
 
 MARKER = "q8a8-patch.json"  # in the checkout's .git
-ASKED = "asked"  # in the marker: the locator's kind, name and ref, which tell a source from another
+ASKED = "asked"  # in the marker: the locator's form, name and ref, which tell a source from another
 MESSAGE = "llama.cpp as it was fetched"
 
 
@@ -36,14 +37,35 @@ class Checkout:
     path: Path
     base: str
     locator: str
-    kind: str
+    form: str
     release: str | None = None
     sha256: str | None = None  # of the package that it came from
     notes: tuple[str, ...] = field(default=())
 
     def document(self) -> dict[str, object]:
         """The JSON form, and what the marker in the checkout holds."""
-        return {**asdict(self), "path": str(self.path), "notes": list(self.notes)}
+        return {
+            "path": str(self.path),
+            "base": self.base,
+            "locator": self.locator,
+            "kind": self.form,
+            "release": self.release,
+            "sha256": self.sha256,
+            "notes": list(self.notes),
+        }
+
+    @classmethod
+    def from_document(cls, path: Path, document: Mapping[str, Any]) -> Checkout:
+        """The checkout at ``path`` that ``document`` tells of. Raises KeyError where it lacks a fact."""
+        return cls(
+            path=path,
+            base=document["base"],
+            locator=document["locator"],
+            form=document["kind"],
+            release=document["release"],
+            sha256=document["sha256"],
+            notes=tuple(document["notes"]),
+        )
 
 
 def fetch(
@@ -56,12 +78,12 @@ def fetch(
     :class:`UsageError` where the destination is somebody else's.
     """
     destination = destination.resolve()
-    locator = parse(text, ref) if text else Locator(Kind.GIT_URL, DEFAULT_URL, ref, DEFAULT_URL)
+    locator = parse(text, ref) if text else Locator(SourceForm.GIT_URL, DEFAULT_URL, ref, DEFAULT_URL)
     there = _made_before(destination, locator)
     if there is not None:
         reporter.note(f"{destination}: is there already ({there.release or there.base[:12]})")
         return there
-    if locator.kind is Kind.DIRECTORY and destination.is_relative_to(locator.name):
+    if locator.form is SourceForm.DIRECTORY and destination.is_relative_to(locator.name):
         raise UsageError(f"{destination}: lies in the folder that it would be a copy of, {locator.name}")
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
@@ -74,14 +96,14 @@ def fetch(
         made = _get(locator, draft / "tree", reporter) if text else _default(draft, ref, reporter)
         _require_llama(made.path, made.locator)
         git.record_base(made.path, made.base)
-        checkout = Checkout(**{**asdict(made), "path": destination})
-        marker = {**checkout.document(), ASKED: [locator.kind.value, locator.name, locator.ref]}
+        checkout = replace(made, path=destination)
+        marker = {**checkout.document(), ASKED: [locator.form.value, locator.name, locator.ref]}
         write_whole(made.path / ".git" / MARKER, json.dumps(marker, indent=1))
         if destination.exists():
             destination.rmdir()  # it is empty: _made_before has looked
         made.path.replace(destination)
     except OSError as why:
-        raise refused(destination, why, what=f"filled from {locator.text}", kind=SourceError) from why
+        raise refused(destination, why, what=f"filled from {locator.text}", failure=SourceError) from why
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return checkout
@@ -97,11 +119,11 @@ def _made_before(destination: Path, locator: Locator) -> Checkout | None:
         raise UsageError(f"{destination}: is not empty, and not a checkout that fetch made", hint=hint)
     try:
         known = json.loads(marker.read_text(encoding="utf-8"))
-        kind, name, ref = known.pop(ASKED)
-        there = Checkout(**{**known, "path": destination, "notes": tuple(known["notes"])})
+        form, name, ref = known.pop(ASKED)
+        there = Checkout.from_document(destination, known)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as why:
         raise UsageError(f"{marker}: can't be read ({why!r})", hint=hint) from why
-    same = (kind, name) == (locator.kind.value, locator.name)
+    same = (form, name) == (locator.form.value, locator.name)
     if not same or locator.ref not in (None, ref, there.release, there.base):
         held = there.locator if ref is None or there.locator.endswith(ref) else f"{there.locator} at {ref}"
         wanted = locator.text if not same or locator.ref is None else f"{locator.name} at {locator.ref}"
@@ -112,9 +134,9 @@ def _made_before(destination: Path, locator: Locator) -> Checkout | None:
 def _default(draft: Path, ref: str | None, reporter: Reporter) -> Checkout:
     """Upstream's newest release, or the newest package that ships one."""
     attempts: list[Callable[[Path], Checkout]] = [
-        lambda place: _git_url(Locator(Kind.GIT_URL, DEFAULT_URL, ref, DEFAULT_URL), place, reporter),
-        lambda place: _npm(Locator(Kind.NPM, "node-llama-cpp", None, DEFAULT_URL), place, reporter),
-        lambda place: _pypi(Locator(Kind.PYPI, "llama-cpp-python", None, DEFAULT_URL), place, reporter),
+        lambda place: _git_url(Locator(SourceForm.GIT_URL, DEFAULT_URL, ref, DEFAULT_URL), place, reporter),
+        lambda place: _npm(Locator(SourceForm.NPM, "node-llama-cpp", None, DEFAULT_URL), place, reporter),
+        lambda place: _pypi(Locator(SourceForm.PYPI, "llama-cpp-python", None, DEFAULT_URL), place, reporter),
     ]
     failures: list[str] = []
     for number, attempt in enumerate(attempts[: 1 if ref else None]):
@@ -126,7 +148,7 @@ def _default(draft: Path, ref: str | None, reporter: Reporter) -> Checkout:
         if failures:
             said = f"{DEFAULT_URL} can't be reached, this is {made.notes[0]}"
             reporter.warn(f"{said} ({failures[0]})")
-            return Checkout(**{**asdict(made), "locator": made.notes[0], "notes": (*made.notes, said)})
+            return replace(made, locator=made.notes[0], notes=(*made.notes, said))
         return made
     raise SourceError(
         "no source of llama.cpp can be reached: " + "; ".join(failures), hint="name one with --source"
@@ -134,22 +156,22 @@ def _default(draft: Path, ref: str | None, reporter: Reporter) -> Checkout:
 
 
 def _get(locator: Locator, place: Path, reporter: Reporter) -> Checkout:
-    steps: dict[Kind, Callable[[Locator, Path, Reporter], Checkout]] = {
-        Kind.GIT_URL: _git_url,
-        Kind.GIT_REPOSITORY: _repository,
-        Kind.BUNDLE: _repository,
-        Kind.DIRECTORY: _directory,
-        Kind.ARCHIVE: _archive,
-        Kind.NPM: _npm,
-        Kind.PYPI: _pypi,
+    steps: dict[SourceForm, Callable[[Locator, Path, Reporter], Checkout]] = {
+        SourceForm.GIT_URL: _git_url,
+        SourceForm.GIT_REPOSITORY: _repository,
+        SourceForm.BUNDLE: _repository,
+        SourceForm.DIRECTORY: _directory,
+        SourceForm.ARCHIVE: _archive,
+        SourceForm.NPM: _npm,
+        SourceForm.PYPI: _pypi,
     }
-    return steps[locator.kind](locator, place, reporter)
+    return steps[locator.form](locator, place, reporter)
 
 
 def _made(
     locator: Locator, place: Path, commit: str, release: str | None, *notes: str, sha256: str | None = None
 ) -> Checkout:
-    return Checkout(place, commit, locator.text, locator.kind.value, release, sha256, notes)
+    return Checkout(place, commit, locator.text, locator.form.value, release, sha256, notes)
 
 
 def _git_url(locator: Locator, place: Path, reporter: Reporter) -> Checkout:
@@ -163,7 +185,7 @@ def _repository(locator: Locator, place: Path, reporter: Reporter) -> Checkout:
     git.clone(locator.name, place, locator.ref, reporter)
     notes = [locator.ref] if locator.ref else []
     if (
-        locator.kind is Kind.GIT_REPOSITORY
+        locator.form is SourceForm.GIT_REPOSITORY
         and (Path(locator.name) / ".git").exists()
         and git.is_dirty(Path(locator.name))
     ):
@@ -187,11 +209,11 @@ def _directory(locator: Locator, place: Path, reporter: Reporter) -> Checkout:
 
 def _left_out(folder: str, names: list[str]) -> set[str]:
     """Of a folder's names: what is no part of a tree, and what can't be copied (pipes, sockets, devices)."""
-    kinds = {name: (Path(folder) / name).lstat().st_mode for name in names}
+    modes = {name: (Path(folder) / name).lstat().st_mode for name in names}
     copied = (stat.S_ISREG, stat.S_ISDIR, stat.S_ISLNK)
     return {
         name
-        for name, mode in kinds.items()
+        for name, mode in modes.items()
         if name in (".git", ".q8a8-patch") or not any(is_kind(mode) for is_kind in copied)
     }
 

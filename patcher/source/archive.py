@@ -52,7 +52,7 @@ class Member:
     """One entry: where it goes, what it is, how to read it."""
 
     path: PurePosixPath
-    kind: str  # file, folder, link
+    file_type: str  # file, folder, link
     size: int
     mode: int
     target: str | None  # of a link
@@ -109,7 +109,7 @@ def _checked(
     # folder, where a part of the archive is wanted.
     for placed in ([(member, member.path) for member in members], chosen):
         top = _Node("folder")
-        links = [(member, place) for member, place in placed if member.kind == "link"]
+        links = [(member, place) for member, place in placed if member.file_type == "link"]
         for member, place in links:
             top.below(place.parts).target = member.target or ""
         steps = 0
@@ -129,7 +129,7 @@ def _checked(
 class _Node:
     """A place in the archive, and what is in it: by parts, so that a name costs its length."""
 
-    kind: str | None = None
+    file_type: str | None = None
     target: str | None = None
     inside: dict[str, _Node] = field(default_factory=dict)
 
@@ -145,13 +145,13 @@ def _put(top: _Node, member: Member) -> str | None:
     """Note what is at the member's place, or say why it can't be there."""
     node = top
     for part in member.path.parts:
-        if node.kind in ("file", "link"):
+        if node.file_type in ("file", "link"):
             return "lies below a file or a link"
-        node.kind = "folder"
+        node.file_type = "folder"
         node = node.inside.setdefault(part, _Node())
-    if node.kind is not None and (node.kind, member.kind) != ("folder", "folder"):
+    if node.file_type is not None and (node.file_type, member.file_type) != ("folder", "folder"):
         return "comes twice"
-    node.kind = member.kind
+    node.file_type = member.file_type
     return None
 
 
@@ -171,9 +171,9 @@ def _problem(member: Member) -> str | None:
         return "leads out of the archive"
     if any(character in text for text in (str(member.path), member.target or "") for character in "\\\0"):
         return "has a name that is not portable"
-    if member.kind not in ("file", "folder", "link"):
-        return f"is a {member.kind}"
-    if not member.path.parts and member.kind != "folder":
+    if member.file_type not in ("file", "folder", "link"):
+        return f"is a {member.file_type}"
+    if not member.path.parts and member.file_type != "folder":
         return "has no name"
     if member.size < 0:
         return f"has a size of {member.size}"
@@ -211,11 +211,11 @@ def _leads_out(link: PurePosixPath, top: _Node, most: int) -> tuple[bool, int]:
 
 def _write(archive: Path, member: Member, place: Path) -> int:
     try:
-        if member.kind == "folder":
+        if member.file_type == "folder":
             place.mkdir(parents=True, exist_ok=True)
             return 0
         place.parent.mkdir(parents=True, exist_ok=True)
-        if member.kind == "link":
+        if member.file_type == "link":
             place.symlink_to(member.target or "")
             return 1
         source = member.open()
@@ -296,18 +296,18 @@ def _begun(opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
 
 
 def _from_tar(opened: tarfile.TarFile, info: tarfile.TarInfo) -> Member:
-    kind, target = "special file", None
+    file_type, target = "special file", None
     info.pax_headers = {}  # a copy for each
     if info.isfile() and not info.issparse():
-        kind = "file"
+        file_type = "file"
     elif info.isdir():
-        kind = "folder"
+        file_type = "folder"
     elif info.issym():
-        kind, target = "link", info.linkname
+        file_type, target = "link", info.linkname
     elif info.islnk():
-        kind = "hard link"
+        file_type = "hard link"
     return Member(
-        PurePosixPath(info.name), kind, info.size, info.mode, target, lambda: opened.extractfile(info)
+        PurePosixPath(info.name), file_type, info.size, info.mode, target, lambda: opened.extractfile(info)
     )
 
 
@@ -319,8 +319,10 @@ def _from_zip(archive: Path, opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> 
     if stat.S_ISLNK(mode):
         if info.file_size > MAX_PATH:
             raise _refused(archive, member, f"is a link to a path of {info.file_size} bytes")
-        return replace(member, kind="link", target=_begun(opened, info).decode("utf-8", "surrogateescape"))
+        return replace(
+            member, file_type="link", target=_begun(opened, info).decode("utf-8", "surrogateescape")
+        )
     if mode and stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-        return replace(member, kind="special file")
+        return replace(member, file_type="special file")
     # not is_dir(), which some Pythons can't say of a member without a name
-    return replace(member, kind="folder") if info.filename.endswith("/") else member
+    return replace(member, file_type="folder") if info.filename.endswith("/") else member

@@ -119,7 +119,7 @@ def _run(command: list[str], what: str, seconds: float | None = None) -> str:
         # not where we are: npm takes settings from a .npmrc of the folder
         done = processes.run(command, folder=cache_dir(), env=environment, seconds=seconds)
     except processes.NotStartedError as why:
-        raise refused(f"{what}: {command[0]}", why.reason, what="run", kind=SourceError) from why
+        raise refused(f"{what}: {command[0]}", why.reason, what="run", failure=SourceError) from why
     except processes.ProcessError as why:
         raise SourceError(f"{what}: {client} {why.message}") from why
     if done.code != 0:

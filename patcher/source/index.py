@@ -163,8 +163,8 @@ def _listed(url: str, settings: PipSettings) -> list[File]:
         folder = page
     if folder is not None and not folder.is_file():
         raise SourceError(f"{folder}: looked for a package index, found none")
-    data, kind, url = read(url, settings)
-    if "json" in kind:
+    data, content_type, url = read(url, settings)
+    if "json" in content_type:
         found = list(_from_json(data, url))
     else:
         reader = _Page(url)
@@ -231,7 +231,7 @@ def without_password(url: str) -> str:
 
 
 def read(url: str, settings: PipSettings) -> tuple[bytes, str, str]:
-    """A page: its bytes, its kind, and where it was in the end."""
+    """A page: its bytes, its content type, and where it was in the end."""
     path = local_path(url)
     if path is not None:
         try:

@@ -13,7 +13,7 @@ from patcher.base.os_errors import reason
 DEFAULT_URL = "https://github.com/ggml-org/llama.cpp"
 
 
-class Kind(str, Enum):
+class SourceForm(str, Enum):
     """Where a source comes from. The values are part of the JSON contract."""
 
     GIT_URL = "git-url"
@@ -29,7 +29,7 @@ class Kind(str, Enum):
 class Locator:
     """A parsed source. ``name`` is a URL, a path or a package; ``ref`` a git ref or a version."""
 
-    kind: Kind
+    form: SourceForm
     name: str
     ref: str | None = None
     text: str = ""
@@ -38,8 +38,8 @@ class Locator:
 _URL = re.compile(r"(?:https?|ssh|git|file)://")
 _SCP = re.compile(r"[\w.-]+@[\w.-]+:(?!//)")
 _PACKAGE = {
-    Kind.PYPI: re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII),
-    Kind.NPM: re.compile(r"(?:@[a-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*", re.ASCII),
+    SourceForm.PYPI: re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII),
+    SourceForm.NPM: re.compile(r"(?:@[a-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*", re.ASCII),
 }
 _VERSION = re.compile(r"[0-9][\w.+!-]*", re.ASCII)
 _NPM_FILE = re.compile(r"\.(?:tgz|tar\.gz|tar)$", re.IGNORECASE)  # npm's own rule, for names and versions
@@ -57,26 +57,28 @@ def parse(text: str, ref: str | None = None) -> Locator:
     if ref is not None and (not ref or ref.startswith("-") or not ref.isprintable()):
         raise UsageError(f"--ref {ref!r}: not a ref")
     if text.startswith("pypi:"):
-        return _package(Kind.PYPI, text, text[5:], "==", ref)
+        return _package(SourceForm.PYPI, text, text[5:], "==", ref)
     if text.startswith("npm:"):
-        return _package(Kind.NPM, text, text[4:], "@", ref)
+        return _package(SourceForm.NPM, text, text[4:], "@", ref)
     if _URL.match(text) or _SCP.match(text):
         return _url(text, ref)
     return _path(text, ref)
 
 
-def _package(kind: Kind, text: str, spec: str, separator: str, ref: str | None) -> Locator:
+def _package(form: SourceForm, text: str, spec: str, separator: str, ref: str | None) -> Locator:
     name, found, own = spec.rpartition(separator) if separator in spec[1:] else (spec, "", "")
     version = own if found else ref
-    if not _PACKAGE[kind].fullmatch(name) or (version is not None and not _VERSION.fullmatch(version)):
-        example = "pypi:llama-cpp-python==0.3.36" if kind is Kind.PYPI else "npm:node-llama-cpp@3.22.1"
+    if not _PACKAGE[form].fullmatch(name) or (version is not None and not _VERSION.fullmatch(version)):
+        example = "pypi:llama-cpp-python==0.3.36" if form is SourceForm.PYPI else "npm:node-llama-cpp@3.22.1"
         raise UsageError(f"--source {text}: not a package and version", hint=f"write it like {example}")
-    if kind is Kind.NPM and (_NPM_FILE.search(version or "") or ("/" not in name and _NPM_FILE.search(name))):
+    if form is SourceForm.NPM and (
+        _NPM_FILE.search(version or "") or ("/" not in name and _NPM_FILE.search(name))
+    ):
         raise UsageError(
             f"--source {text}: ends like a file, and npm would take a file of that name for the package",
             hint="name the file itself by its path, without 'npm:'",
         )
-    return Locator(kind, name, version, text)
+    return Locator(form, name, version, text)
 
 
 def _url(text: str, ref: str | None) -> Locator:
@@ -87,11 +89,11 @@ def _url(text: str, ref: str | None) -> Locator:
     path = text.find(":" if scp else "/", start)
     at = text.rfind("@", path) if path >= 0 else -1
     if at < 0 or text[at - 1] == "/":
-        return Locator(Kind.GIT_URL, text, ref, text)
+        return Locator(SourceForm.GIT_URL, text, ref, text)
     name, own = text[:at], text[at + 1 :]
     if not own or own.startswith("-"):
         raise UsageError(f"--source {text}: looked for a ref behind the @, found none")
-    return Locator(Kind.GIT_URL, name, own, text)
+    return Locator(SourceForm.GIT_URL, name, own, text)
 
 
 def _path(text: str, ref: str | None) -> Locator:
@@ -112,22 +114,22 @@ def _existing(text: str, ref: str | None) -> Locator:
     if not path.exists():
         hint = "a path, a git URL, pypi:NAME==VERSION or npm:NAME@VERSION"
         raise SourceError(f"--source {text}: looked for a file or folder of that name, found none", hint=hint)
-    kind = _kind(path, text)
-    if ref is not None and kind in (Kind.DIRECTORY, Kind.ARCHIVE):
-        what = "a folder without git" if kind is Kind.DIRECTORY else "an archive"
+    form = _form_of(path, text)
+    if ref is not None and form in (SourceForm.DIRECTORY, SourceForm.ARCHIVE):
+        what = "a folder without git" if form is SourceForm.DIRECTORY else "an archive"
         raise UsageError(f"--source {text}: {what} has no refs, so {ref} can't be taken from it")
-    return Locator(kind, str(path.resolve()), ref, text)
+    return Locator(form, str(path.resolve()), ref, text)
 
 
-def _kind(path: Path, text: str) -> Kind:
+def _form_of(path: Path, text: str) -> SourceForm:
     if path.is_dir():
         bare = (path / "HEAD").is_file() and (path / "objects").is_dir()
-        return Kind.GIT_REPOSITORY if bare or (path / ".git").exists() else Kind.DIRECTORY
+        return SourceForm.GIT_REPOSITORY if bare or (path / ".git").exists() else SourceForm.DIRECTORY
     if not path.is_file():
         raise SourceError(f"--source {text}: is neither a file nor a folder")
     if path.name.endswith(_ARCHIVES):
-        return Kind.ARCHIVE
+        return SourceForm.ARCHIVE
     with path.open("rb") as file:
         if file.read(16).startswith((b"# v2 git bundle", b"# v3 git bundle")):
-            return Kind.BUNDLE
+            return SourceForm.BUNDLE
     raise SourceError(f"--source {text}: is neither a git bundle nor one of {', '.join(_ARCHIVES)}")

@@ -45,7 +45,7 @@ class _Info(tarfile.TarInfo):
         return -(-count // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
 
 
-class _Stream:
+class _TarStream:
     """What a tar file is read from; the last piece can be put back."""
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -82,7 +82,7 @@ class _Stream:
 @contextmanager
 def opened(archive: Path) -> Iterator[tarfile.TarFile]:
     """A tar file, packed or not. Raises what :mod:`tarfile` raises for what is none."""
-    with _unpacked(archive) as file, tarfile.TarFile(fileobj=_Stream(file), tarinfo=_Info) as found:  # type: ignore[arg-type]
+    with _unpacked(archive) as file, tarfile.TarFile(fileobj=_TarStream(file), tarinfo=_Info) as found:  # type: ignore[arg-type]
         yield found
 
 

@@ -8,9 +8,9 @@
 """
 
 from patcher.symbols.check import Demands, check
-from patcher.symbols.findings import Finding, Report
+from patcher.symbols.findings import SymbolFinding, SymbolReport
 from patcher.symbols.ignores import Ignores
 from patcher.symbols.rules import RULES, Rule
 from patcher.symbols.search import SearchOptions
 
-__all__ = ["RULES", "Demands", "Finding", "Ignores", "Report", "Rule", "SearchOptions", "check"]
+__all__ = ["RULES", "Demands", "Ignores", "Rule", "SearchOptions", "SymbolFinding", "SymbolReport", "check"]

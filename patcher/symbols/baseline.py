@@ -9,12 +9,12 @@ from pathlib import Path
 from patcher.base.errors import UsageError
 from patcher.base.files import write_wanted
 from patcher.base.printable import readable
-from patcher.symbols.findings import Report
+from patcher.symbols.findings import SymbolReport
 
 FORMAT = 1
 
 
-def write_baseline(path: Path, report: Report) -> None:
+def write_baseline(path: Path, report: SymbolReport) -> None:
     """Write the findings that are there now. Raises :class:`UsageError` where ``path`` can't be written."""
     counts = Counter(finding.fingerprint for finding in report.findings)
     entries = [
@@ -32,7 +32,7 @@ def write_baseline(path: Path, report: Report) -> None:
     write_wanted(path, text)
 
 
-def without_known(report: Report, path: Path) -> Report:
+def without_known(report: SymbolReport, path: Path) -> SymbolReport:
     """The report without what is in the baseline. Raises :class:`UsageError` for one that can't be read."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from patcher.base.progress import SILENT, Reporter
 from patcher.symbols import ages
 from patcher.symbols.elf import ElfObject
-from patcher.symbols.findings import Finding, Report, in_order
+from patcher.symbols.findings import SymbolFinding, SymbolReport, in_order
 from patcher.symbols.ignores import Ignores
 from patcher.symbols.inputs import gather, parts_of_a_link, roots_first
 from patcher.symbols.scope import Library, Scope
@@ -45,7 +45,7 @@ def check(
     ignore: Iterable[str] | Ignores = (),
     demands: Demands = NOTHING_MORE,
     reporter: Reporter = SILENT,
-) -> Report:
+) -> SymbolReport:
     """Check every ELF program and library at or below ``paths``.
 
     ``hosts`` are the programs that open the plugins, or ``GLOB=PROGRAM`` for those whose path is like that.
@@ -74,7 +74,7 @@ def check(
         verdicts.finish()
     findings = verdicts.findings
     for path, why in inputs.unreadable:
-        findings.add(Finding("unreadable-file", path.name, str(path), (path.name,), why))
+        findings.add(SymbolFinding("unreadable-file", path.name, str(path), (path.name,), why))
     readers = 1
     if demands.second_reader:
         from patcher.symbols.second import prove
@@ -99,7 +99,7 @@ def check(
             findings.add(one)
     ignores = ignore if isinstance(ignore, Ignores) else Ignores.of(ignore)
     kept = ignores.apply(findings)
-    return Report(
+    return SymbolReport(
         len(inputs.objects) + len(parts), verdicts.symbols, in_order(kept.findings), kept.ignored,
         readers=readers, needs=ages.oldest(inputs.objects), omitted=findings.omitted,
     )  # fmt: skip
@@ -114,5 +114,5 @@ def _openers(hosts: Iterable[Path | str], library: Library) -> list[tuple[Host, 
     return [(host, library.read(host.program)) for host in map(host_of, hosts)]
 
 
-def _of(item: ElfObject, rule: str, symbol: str, detail: str, advice: str | None = None) -> Finding:
-    return Finding(rule, symbol, str(item.path), (item.name,), detail, advice, (str(item.path),))
+def _of(item: ElfObject, rule: str, symbol: str, detail: str, advice: str | None = None) -> SymbolFinding:
+    return SymbolFinding(rule, symbol, str(item.path), (item.name,), detail, advice, (str(item.path),))

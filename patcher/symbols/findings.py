@@ -15,7 +15,7 @@ MOST = 20_000  # findings of one severity that are listed
 LONGEST = 16 << 20  # characters that all of them may have together
 
 
-class Finding(NamedTuple):
+class SymbolFinding(NamedTuple):
     """One thing that is wrong, or worth knowing, with one symbol of one object."""
 
     rule: str
@@ -87,7 +87,7 @@ class Collection:
     """
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, str, str], Finding] = {}
+        self._kept: dict[tuple[str, str, str], SymbolFinding] = {}
         self._count: Counter[str] = Counter()
         self._length: Counter[str] = Counter()
         self.omitted: Counter[str] = Counter()  # by severity
@@ -95,10 +95,10 @@ class Collection:
     def __contains__(self, key: tuple[str, str, str]) -> bool:
         return key in self._kept
 
-    def __iter__(self) -> Iterator[Finding]:
+    def __iter__(self) -> Iterator[SymbolFinding]:
         return iter(self._kept.values())
 
-    def add(self, finding: Finding) -> None:
+    def add(self, finding: SymbolFinding) -> None:
         """Keep it, unless it is known by rule, symbol and object, or there are too many of its severity."""
         key = (finding.rule, finding.symbol, finding.object)
         if key in self._kept:
@@ -114,7 +114,7 @@ class Collection:
         self._length[severity] = length
 
 
-class Report(NamedTuple):
+class SymbolReport(NamedTuple):
     """What was checked and what was found, most severe first. ``known`` findings are in the baseline.
 
     ``omitted`` says of each severity how many more there are at least than are listed: nobody looked which
@@ -123,7 +123,7 @@ class Report(NamedTuple):
 
     objects: int
     symbols: int
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[SymbolFinding, ...] = ()
     ignored: int = 0
     known: int = 0
     readers: int = 1  # how many read every file: 2 where pyelftools proved it as well
@@ -142,7 +142,7 @@ class Report(NamedTuple):
         said = ", ".join(f"{count} {one}{'s' * (count > 1)}" for count, one in counts if count)
         return f"{said} more, which are not listed" if said else ""
 
-    def at_least(self, severity: str) -> list[Finding]:
+    def at_least(self, severity: str) -> list[SymbolFinding]:
         """The findings of ``severity`` or worse."""
         worst = SEVERITIES.index(severity)
         return [finding for finding in self.findings if SEVERITIES.index(finding.severity) <= worst]
@@ -161,7 +161,7 @@ class Report(NamedTuple):
         }
 
 
-def in_order(findings: list[Finding]) -> tuple[Finding, ...]:
+def in_order(findings: list[SymbolFinding]) -> tuple[SymbolFinding, ...]:
     """Most severe first, then by rule, object and symbol."""
     return tuple(
         sorted(findings, key=lambda one: (SEVERITIES.index(one.severity), one.rule, one.object, one.symbol))

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from patcher.base.errors import UsageError
 from patcher.symbols.elf import ElfObject
-from patcher.symbols.findings import Finding
+from patcher.symbols.findings import SymbolFinding
 from patcher.symbols.search import Search
 
 MANY = 8  # names beyond which one cause is one finding, as for modules beyond one
@@ -48,7 +48,7 @@ def host_of(value: str | Path) -> Host:
     return Host(Path(program), pattern)
 
 
-class Family(NamedTuple):
+class HostFamily(NamedTuple):
     """A kind of host: what its names begin with, its program, and how plugins' paths tell its version."""
 
     title: str
@@ -59,39 +59,39 @@ class Family(NamedTuple):
 
 _ANY = r"(\d+(?:\.\d+)*)"
 FAMILIES = (
-    Family("Python", ("Py", "_Py"), ("/usr/bin/python{}", "/usr/local/bin/python{}"),
+    HostFamily("Python", ("Py", "_Py"), ("/usr/bin/python{}", "/usr/local/bin/python{}"),
            re.compile(rf"(?:cpython-|pypy)(3)(\d+)|python{_ANY}")),
-    Family("Perl", ("Perl_", "PL_"), ("/usr/bin/perl",), re.compile(rf"perl5?/{_ANY}")),
-    Family("Ruby", ("rb_", "ruby_"), ("/usr/bin/ruby{}", "/usr/bin/ruby"),
+    HostFamily("Perl", ("Perl_", "PL_"), ("/usr/bin/perl",), re.compile(rf"perl5?/{_ANY}")),
+    HostFamily("Ruby", ("rb_", "ruby_"), ("/usr/bin/ruby{}", "/usr/bin/ruby"),
            re.compile(rf"ruby/(?:\w+/)?{_ANY}")),
-    Family("Node.js", ("napi_", "node_module_register", "_ZN2v8", "_ZNK2v8", "_ZN4node"),
+    HostFamily("Node.js", ("napi_", "node_module_register", "_ZN2v8", "_ZNK2v8", "_ZN4node"),
            ("/usr/bin/node", "/usr/local/bin/node"), re.compile(r"node-v(\d+)")),
-    Family("PostgreSQL", ("palloc", "pfree", "errstart", "errfinish", "SPI_", "CurrentMemoryContext"),
+    HostFamily("PostgreSQL", ("palloc", "pfree", "errstart", "errfinish", "SPI_", "CurrentMemoryContext"),
            ("/usr/lib/postgresql/{}/bin/postgres", "/usr/bin/postgres"), re.compile(r"postgresql/?(\d+)")),
-    Family("PHP", ("zend_", "_zend_", "php_", "executor_globals", "_efree", "_emalloc"),
+    HostFamily("PHP", ("zend_", "_zend_", "php_", "executor_globals", "_efree", "_emalloc"),
            ("/usr/bin/php{}", "/usr/bin/php"), re.compile(rf"php/?{_ANY}/")),
-    Family("Lua", ("lua_", "luaL_"), ("/usr/bin/lua{}", "/usr/bin/lua"), re.compile(rf"lua/?{_ANY}")),
-    Family("R", ("R_", "Rf_"), ("/usr/lib/R/bin/exec/R",), re.compile(r"$^")),
-    Family("Tcl", ("Tcl_", "Tk_"), ("/usr/bin/tclsh{}", "/usr/bin/tclsh"), re.compile(rf"tcl/?{_ANY}")),
-    Family("Erlang", ("enif_",), ("/usr/lib/erlang/erts-{}/bin/beam.smp",), re.compile(rf"erts-{_ANY}")),
-    Family("Apache httpd", ("ap_",), ("/usr/sbin/apache2", "/usr/sbin/httpd"), re.compile(r"$^")),
-    Family("nginx", ("ngx_",), ("/usr/sbin/nginx",), re.compile(r"$^")),
-    Family("the X server", ("xf86", "LoaderSymbol"), ("/usr/lib/xorg/Xorg", "/usr/bin/Xorg"),
+    HostFamily("Lua", ("lua_", "luaL_"), ("/usr/bin/lua{}", "/usr/bin/lua"), re.compile(rf"lua/?{_ANY}")),
+    HostFamily("R", ("R_", "Rf_"), ("/usr/lib/R/bin/exec/R",), re.compile(r"$^")),
+    HostFamily("Tcl", ("Tcl_", "Tk_"), ("/usr/bin/tclsh{}", "/usr/bin/tclsh"), re.compile(rf"tcl/?{_ANY}")),
+    HostFamily("Erlang", ("enif_",), ("/usr/lib/erlang/erts-{}/bin/beam.smp",), re.compile(rf"erts-{_ANY}")),
+    HostFamily("Apache httpd", ("ap_",), ("/usr/sbin/apache2", "/usr/sbin/httpd"), re.compile(r"$^")),
+    HostFamily("nginx", ("ngx_",), ("/usr/sbin/nginx",), re.compile(r"$^")),
+    HostFamily("the X server", ("xf86", "LoaderSymbol"), ("/usr/lib/xorg/Xorg", "/usr/bin/Xorg"),
            re.compile(r"$^")),
 )  # fmt: skip
 
 
-def proposed(findings: list[Finding], given: list[ElfObject], search: Search) -> list[Finding]:
+def proposed(findings: list[SymbolFinding], given: list[ElfObject], search: Search) -> list[SymbolFinding]:
     """``findings`` with one for each host, where several modules or many names lack one."""
     programs = [item for item in given if item.executable and item.dynamic]
     libraries = {str(item.path) for item in given if not item.executable}
-    lacking: dict[str, list[Finding]] = {}
+    lacking: dict[str, list[SymbolFinding]] = {}
     for one in findings:
         root = one.paths[0] if one.paths else one.object
         if one.rule == "undefined-symbol" and root in libraries:
             lacking.setdefault(root, []).append(one)
     exporters = _exporters({one.symbol for every in lacking.values() for one in every}, programs)
-    groups: dict[tuple[str, str], list[Finding]] = {}
+    groups: dict[tuple[str, str], list[SymbolFinding]] = {}
     for root, every in lacking.items():
         host = _given_host(root, every, exporters)
         if host is not None:
@@ -102,7 +102,7 @@ def proposed(findings: list[Finding], given: list[ElfObject], search: Search) ->
             if known is not None:
                 groups.setdefault(known, []).extend(every)
     gone: set[int] = set()
-    told: list[Finding] = []
+    told: list[SymbolFinding] = []
     for (name, program), every in groups.items():
         modules = tuple(dict.fromkeys(one.paths[0] if one.paths else one.object for one in every))
         if len(modules) > 1 or len({one.symbol for one in every}) > MANY:
@@ -111,7 +111,7 @@ def proposed(findings: list[Finding], given: list[ElfObject], search: Search) ->
     return [one for one in findings if id(one) not in gone] + told
 
 
-def _one(name: str, program: str, modules: tuple[str, ...], every: list[Finding]) -> Finding:
+def _one(name: str, program: str, modules: tuple[str, ...], every: list[SymbolFinding]) -> SymbolFinding:
     names = dict.fromkeys(one.demangled for one in every)
     some = ", ".join(list(names)[:3]) + (" ..." if len(names) > 3 else "")
     files = "1 file lacks" if len(modules) == 1 else f"{len(modules)} files lack"
@@ -124,7 +124,9 @@ def _one(name: str, program: str, modules: tuple[str, ...], every: list[Finding]
         hint = f"say --host '{where}={there}'"
     first = modules[0]
     advice = f"{name} has such names: {hint}"
-    return Finding("host-not-named", name, first, (Path(first).name,), detail, advice, (first,), modules)
+    return SymbolFinding(
+        "host-not-named", name, first, (Path(first).name,), detail, advice, (first,), modules
+    )
 
 
 def _common(modules: tuple[str, ...]) -> str:
@@ -148,7 +150,7 @@ def _exporters(names: set[str], programs: Iterable[ElfObject]) -> dict[str, list
 
 
 def _given_host(
-    root: str, every: list[Finding], exporters: Mapping[str, list[ElfObject]]
+    root: str, every: list[SymbolFinding], exporters: Mapping[str, list[ElfObject]]
 ) -> ElfObject | None:
     """The given program that has the most of what a module lacks, half of it at least.
 
@@ -167,21 +169,21 @@ def _given_host(
     return max(ranks, key=lambda rank: rank[:-1])[-1] if ranks else None
 
 
-def _family(every: list[Finding]) -> Family | None:
+def _family(every: list[SymbolFinding]) -> HostFamily | None:
     """Whose names they are."""
     counts = {one: sum(finding.symbol.startswith(one.starts) for finding in every) for one in FAMILIES}
     family = max(FAMILIES, key=lambda one: counts[one])
     return family if counts[family] else None
 
 
-def _told_version(root: str, every: list[Finding]) -> str:
+def _told_version(root: str, every: list[SymbolFinding]) -> str:
     """The version of its host that a module's path tells; "" where it tells none."""
     family = _family(every)
     found = family.version.search(root) if family is not None else None
     return ".".join(part for part in found.groups() if part) if found else ""
 
 
-def _known_host(root: str, every: list[Finding], search: Search) -> tuple[str, str] | None:
+def _known_host(root: str, every: list[SymbolFinding], search: Search) -> tuple[str, str] | None:
     """A host that isn't given, by the names that are lacking: its title, and its program if it is there."""
     family, version = _family(every), _told_version(root, every)
     if family is None:

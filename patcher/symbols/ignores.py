@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from patcher.base.errors import UsageError
 from patcher.base.os_errors import reason
-from patcher.symbols.findings import Finding
+from patcher.symbols.findings import SymbolFinding
 from patcher.symbols.rules import RULES
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Ignore(NamedTuple):
     reason: str = ""
     expires: dt.date | None = None
 
-    def hides(self, finding: Finding) -> bool:
+    def hides(self, finding: SymbolFinding) -> bool:
         """Whether the finding is one that was meant."""
         from fnmatch import fnmatchcase
 
@@ -48,10 +48,10 @@ class Ignore(NamedTuple):
         )
 
 
-class Kept(NamedTuple):
+class Remaining(NamedTuple):
     """What is left of some findings, and how many were hidden."""
 
-    findings: list[Finding]
+    findings: list[SymbolFinding]
     ignored: int
 
 
@@ -95,9 +95,9 @@ class Ignores:
     def _valid(self, entry: Ignore) -> bool:
         return entry.expires is None or self.today is None or self.today <= entry.expires
 
-    def apply(self, findings: Iterable[Finding]) -> Kept:
+    def apply(self, findings: Iterable[SymbolFinding]) -> Remaining:
         """The findings that stay, with one more for each entry that has expired or hides nothing."""
-        kept: list[Finding] = []
+        kept: list[SymbolFinding] = []
         used: set[Ignore] = set()
         late: set[Ignore] = set()
         ignored = 0
@@ -114,12 +114,14 @@ class Ignores:
             place = entry.place.partition(",")[0]
             if entry in late:
                 detail = f"{entry.place} expired on {entry.expires}: {entry.reason}"
-                kept.append(Finding("expired-ignore", entry.symbol, place, (place,), detail))
+                kept.append(SymbolFinding("expired-ignore", entry.symbol, place, (place,), detail))
             elif entry not in used and self.report_unused:
                 kept.append(
-                    Finding("unused-ignore", entry.symbol, place, (place,), f"{entry.place} hides nothing")
+                    SymbolFinding(
+                        "unused-ignore", entry.symbol, place, (place,), f"{entry.place} hides nothing"
+                    )
                 )
-        return Kept(kept, ignored)
+        return Remaining(kept, ignored)
 
 
 def _entry(table: Any, place: str) -> Ignore:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from patcher.symbols.elf import ET_DYN, Abi, ElfObject, abi_of
 from patcher.symbols.elf.identity import head, identify
-from patcher.symbols.findings import Finding
+from patcher.symbols.findings import SymbolFinding
 from patcher.symbols.inputs import ARCHIVES
 from patcher.symbols.platforms import platform_of
 from patcher.symbols.relocatable import Unit, members
@@ -25,7 +25,7 @@ _CPP = (b"_Z", b"__gxx_personality")
 _COMPILERS = ("usr/lib/gcc", "usr/lib/gcc-cross", "usr/lib64/gcc")
 
 
-def lacking(parts: list[Path], libraries: list[ElfObject], library: Library) -> Iterator[Finding]:
+def lacking(parts: list[Path], libraries: list[ElfObject], library: Library) -> Iterator[SymbolFinding]:
     """What the link of ``parts`` (object files, archives) with ``libraries`` would lack.
 
     The C library and the compiler's own are added as the compiler adds them, libstdc++ where there is
@@ -40,7 +40,7 @@ def lacking(parts: list[Path], libraries: list[ElfObject], library: Library) -> 
     added, missing = _system(abi, library, cpp=any(name.startswith(_CPP) for name in names))
     if missing:
         detail = "a link adds it, and it isn't found: what it would define isn't known"
-        yield Finding("library-not-found", missing, str(parts[0]), (parts[0].name,), detail)
+        yield SymbolFinding("library-not-found", missing, str(parts[0]), (parts[0].name,), detail)
         return
     defined = {one.name for unit in units for one in unit.symbols if one.defined and not one.local}
     shared = [*libraries, *added]
@@ -59,7 +59,7 @@ def lacking(parts: list[Path], libraries: list[ElfObject], library: Library) -> 
             where = f"{Path(path).name}({member})" if member else Path(path).name
             detail = f"{where} uses it; none of these, nor what a compiler links by itself, defines it"
             symbol = name.decode("utf-8", "surrogateescape")
-            yield Finding("undefined-symbol", symbol, path, (where,), detail, None, (path,))
+            yield SymbolFinding("undefined-symbol", symbol, path, (where,), detail, None, (path,))
 
 
 def _abi(path: Path) -> Abi | None:

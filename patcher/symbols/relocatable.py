@@ -114,7 +114,7 @@ def _unit(
 def _lto_symbols(entries: bytes, only: Container[bytes] | None) -> Iterator[Symbol]:
     """GCC's table of an object for the linker's plugin (lto-plugin.c, parse_table_entry).
 
-    Name and comdat group, each with a zero behind it, kind, visibility, a size of 8 bytes and a slot of 4.
+    Name and comdat group, each with a zero behind it, definition, visibility, 8 bytes of size, 4 of slot.
     """
     at = 0
     while at < len(entries):
@@ -122,16 +122,16 @@ def _lto_symbols(entries: bytes, only: Container[bytes] | None) -> Iterator[Symb
         group = entries.index(b"\0", end + 1)
         if group + 15 > len(entries):
             raise ValueError("an entry is cut off")
-        kind, visibility = entries[group + 1], entries[group + 2]
+        definition, visibility = entries[group + 1], entries[group + 2]
         name = entries[at:end]
         if only is None or name in only:
             yield Symbol(
                 name,
-                defined=kind in _LTO_DEFINED,
-                weak=kind in _LTO_WEAK,
+                defined=definition in _LTO_DEFINED,
+                weak=definition in _LTO_WEAK,
                 local=False,
                 hidden=visibility in _LTO_HIDDEN,
-                common=kind == _LTO_COMMON,
+                common=definition == _LTO_COMMON,
                 tls=False,
             )
         at = group + 15
@@ -141,8 +141,8 @@ def _symbols(table: Columns, only: Container[bytes] | None) -> Iterator[Symbol]:
     names, strings, find = table.names, table.strings, table.strings.index
     for index, section in enumerate(table.sections):
         info, at = table.infos[index], names[index]
-        kind = info & 15
-        if not at or kind in (STT_SECTION, STT_FILE):
+        symbol_type = info & 15
+        if not at or symbol_type in (STT_SECTION, STT_FILE):
             continue
         name = strings[at : find(b"\0", at)]
         if only is not None and name not in only:
@@ -154,7 +154,7 @@ def _symbols(table: Columns, only: Container[bytes] | None) -> Iterator[Symbol]:
             local=info >> 4 == STB_LOCAL,
             hidden=table.others[index] & 3 in (STV_HIDDEN, STV_INTERNAL),
             common=section == SHN_COMMON,
-            tls=kind == STT_TLS,
+            tls=symbol_type == STT_TLS,
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from patcher.base.printable import readable
-from patcher.symbols.findings import Finding, Report
+from patcher.symbols.findings import SymbolFinding, SymbolReport
 from patcher.symbols.rules import Rule
 
 _BOLD, _GREEN, _PLAIN = "\x1b[1m", "\x1b[32m", "\x1b[0m"
@@ -14,7 +14,7 @@ MANY = 8  # symbols of one object beyond which they are one group
 SCREEN = 12  # groups that are shown unless somebody asks for all
 
 
-def text(report: Report, *, verbose: bool = False, color: bool = True) -> str:
+def text(report: SymbolReport, *, verbose: bool = False, color: bool = True) -> str:
     """A paragraph for each symbol that is missing, and one line that sums up.
 
     Notes and more than a screen of groups only when ``verbose``. Coloured, unless
@@ -33,10 +33,10 @@ def text(report: Report, *, verbose: bool = False, color: bool = True) -> str:
     return "\n".join([*paragraphs, summary(report)])
 
 
-def _groups(findings: list[Finding]) -> list[list[Finding]]:
+def _groups(findings: list[SymbolFinding]) -> list[list[SymbolFinding]]:
     """One group for a symbol that several objects lack, or for an object that lacks many."""
     lacking = Counter((finding.rule, finding.object) for finding in findings)
-    groups: dict[tuple[str, str, str], list[Finding]] = {}
+    groups: dict[tuple[str, str, str], list[SymbolFinding]] = {}
     for finding in findings:
         many = lacking[finding.rule, finding.object] > MANY
         key = (finding.rule, finding.object, "") if many else (finding.rule, "", finding.symbol)
@@ -44,7 +44,7 @@ def _groups(findings: list[Finding]) -> list[list[Finding]]:
     return list(groups.values())
 
 
-def _paragraph(group: list[Finding], color: bool) -> str:
+def _paragraph(group: list[SymbolFinding], color: bool) -> str:
     first = group[0]
     bold, green, plain = (_BOLD, _GREEN, _PLAIN) if color else ("", "", "")
     head = f"{_COLORS[first.severity] if color else ''}{bold}{first.severity}:{plain} {first.rule}:"
@@ -70,13 +70,13 @@ def _paragraph(group: list[Finding], color: bool) -> str:
     return "\n".join(lines)
 
 
-def counted(report: Report) -> str:
+def counted(report: SymbolReport) -> str:
     """``14 objects, 2720 references``."""
     numbers = {"object": report.objects, "reference": report.symbols}
     return ", ".join(f"{number} {name}{'s' * (number != 1)}" for name, number in numbers.items())
 
 
-def summary(report: Report) -> str:
+def summary(report: SymbolReport) -> str:
     """How much was checked, and what came of it."""
     counts = Counter(finding.severity for finding in report.findings)
     found = ", ".join(f"{counts[name]} {name}{'s' if counts[name] > 1 else ''}" for name in counts)

@@ -72,7 +72,7 @@ class Found(NamedTuple):
     place: str = ""  # the folder that it was found in, links unresolved
 
 
-class Step(NamedTuple):
+class SearchPlace(NamedTuple):
     """One place where a loader looks. ``owner`` has the RPATH or RUNPATH that names it."""
 
     how: str
@@ -123,9 +123,9 @@ class Search:
         loaders: tuple[ElfObject, ...],
         libc: str = GLIBC,
         places: Mapping[ElfObject, str] = _NO_PLACES,
-    ) -> list[Step]:
+    ) -> list[SearchPlace]:
         """Every place where :meth:`find` looks, in its order, up to the one that ends the search."""
-        steps: list[Step] = []
+        steps: list[SearchPlace] = []
         self._find(name, requester, self._askers(requester, loaders, libc, places), libc, steps)
         return steps
 
@@ -145,7 +145,7 @@ class Search:
         requester: ElfObject,
         askers: tuple[_Asker, ...],
         libc: str,
-        steps: list[Step] | None = None,
+        steps: list[SearchPlace] | None = None,
     ) -> Found | None:
         if "\0" in name or not name:
             return None
@@ -166,7 +166,7 @@ class Search:
                     if seen is not None:
                         return self._told(Found(seen[0], how, seen[1], _folder(path)), owner, path, steps)
                     if steps is not None:
-                        steps.append(Step(how, owner, path, self._passed(path, requester)))
+                        steps.append(SearchPlace(how, owner, path, self._passed(path, requester)))
             for folder in folders:
                 if steps is not None:
                     steps += self._passed_in(folder, name, requester, libc, how, owner)
@@ -177,20 +177,20 @@ class Search:
         return None
 
     @staticmethod
-    def _told(found: Found, owner: ElfObject | None, place: str, steps: list[Step] | None) -> Found:
+    def _told(found: Found, owner: ElfObject | None, place: str, steps: list[SearchPlace] | None) -> Found:
         if steps is not None:
-            steps.append(Step(found.how, owner, place, found.why or "taken"))
+            steps.append(SearchPlace(found.how, owner, place, found.why or "taken"))
         return found
 
     def _passed_in(
         self, folder: str, name: str, requester: ElfObject, libc: str, how: str, owner: ElfObject | None
-    ) -> list[Step]:
+    ) -> list[SearchPlace]:
         """The places in a folder that are looked at and have nothing for the requester."""
         passed = []
         for place in (*self._levels(folder, requester.abi), folder):
             if self._look(f"{place}/{name}", requester, libc) is not None:
                 break
-            passed.append(Step(how, owner, place, self._passed(f"{place}/{name}", requester)))
+            passed.append(SearchPlace(how, owner, place, self._passed(f"{place}/{name}", requester)))
         return passed
 
     def _passed(self, path: str, requester: ElfObject) -> str:

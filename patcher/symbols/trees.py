@@ -11,7 +11,7 @@ from patcher.symbols.elf import ElfObject
 from patcher.symbols.hosts import host_of
 from patcher.symbols.inputs import gather, roots_first
 from patcher.symbols.scope import Library, Scope
-from patcher.symbols.search import Search, SearchOptions, Step
+from patcher.symbols.search import Search, SearchOptions, SearchPlace
 
 _HOW = {
     "path": "named by its path", "library-path": "LD_LIBRARY_PATH", "cache": "ld.so.cache",
@@ -34,7 +34,7 @@ class Node(NamedTuple):
     owner: str | None = None
     place: str = ""
     why: str = ""
-    passed: tuple[Step, ...] = ()
+    passed: tuple[SearchPlace, ...] = ()
     searched: tuple[str, ...] = ()
     needs: tuple[Node, ...] = ()
 

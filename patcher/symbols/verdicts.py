@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from patcher.symbols.elf import ElfObject, Reference
 from patcher.symbols.elf.constants import DF_STATIC_TLS
-from patcher.symbols.findings import Collection, Finding
+from patcher.symbols.findings import Collection, SymbolFinding
 from patcher.symbols.inputs import Inputs
 from patcher.symbols.leaks import leaks
 from patcher.symbols.mismatches import tls_mismatches
@@ -185,7 +185,7 @@ class Verdicts:
         scopes = dict.fromkeys(scope for scope, _, _ in self._open)
         loaded = list(dict.fromkeys(item for scope in scopes for item in scope.objects))
         hints = Hints(self.inputs, {wanted.name for _, _, wanted in self._open}, self._search, loaded)
-        nowhere: dict[tuple[str, str], tuple[Finding, Scope, ElfObject, str]] = {}
+        nowhere: dict[tuple[str, str], tuple[SymbolFinding, Scope, ElfObject, str]] = {}
         for scope, item, wanted in self._open:
             key = (str(item.path), _symbol(wanted))
             if key in nowhere:
@@ -275,7 +275,7 @@ def _symbol(wanted: Reference) -> str:
 
 def _finding(
     scope: Scope, item: ElfObject, rule: str, symbol: str, detail: str, suggestion: str | None = None
-) -> Finding:
+) -> SymbolFinding:
     way = scope.way(item)
     names, places = tuple(one.name for one in way), tuple(str(one.path) for one in way)
-    return Finding(rule, symbol, str(item.path), names, detail, suggestion, places)
+    return SymbolFinding(rule, symbol, str(item.path), names, detail, suggestion, places)

@@ -51,8 +51,14 @@ def build(folder: Path) -> Path:
 
 
 def environment(shim: Path) -> dict[str, str]:
-    """What a process needs so that the shim stands before its calls."""
-    return {**os.environ, "LD_PRELOAD": str(shim)}
+    """What a process needs so that the shim stands before its calls, and somebody who commits."""
+    identity = {"AUTHOR_NAME": "a", "AUTHOR_EMAIL": "a@b", "COMMITTER_NAME": "a", "COMMITTER_EMAIL": "a@b"}
+    return {
+        **os.environ,
+        **{f"GIT_{name}": value for name, value in identity.items()},
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "LD_PRELOAD": str(shim),
+    }
 
 
 def count() -> None:

@@ -73,7 +73,7 @@ def test_a_compile_error_has_its_place_and_our_edit(project: Path) -> None:
     with pytest.raises(BuildFailedError) as caught:
         build(request(project), explain=lambda path, line: f"our edit at {path.name} {line}")
     diagnosis = caught.value.diagnosis
-    assert (diagnosis.kind, diagnosis.file, diagnosis.line) == ("compile", project / "part.cpp", 2)
+    assert (diagnosis.step, diagnosis.file, diagnosis.line) == ("compile", project / "part.cpp", 2)
     message = str(caught.value)
     assert f"{project}/part.cpp:2: " in message
     assert "our edit at part.cpp 2" in message
@@ -93,7 +93,7 @@ def test_an_undefined_symbol_in_a_shared_library_is_named(project: Path, linker:
     )
     args = tuple(f"-DCMAKE_{kind}_LINKER_FLAGS=-fuse-ld={linker}" for kind in ("EXE", "SHARED", "MODULE"))
     error = failure(project, cmake_args=args)
-    assert error.diagnosis.kind == "link"
+    assert error.diagnosis.step == "link"
     name = "bool get<bool>(std::string const&, bool&)"
     assert error.diagnosis.symbols == (name,)
     assert f"undefined reference to {name}" in str(error)
@@ -123,7 +123,7 @@ def test_a_cmake_error_has_its_place(project: Path) -> None:
         CMAKE + 'message(FATAL_ERROR "no  such\\n  thing")\n', encoding="utf-8"
     )
     diagnosis = failure(project).diagnosis
-    assert (diagnosis.kind, diagnosis.line) == ("cmake", 8)
+    assert (diagnosis.step, diagnosis.line) == ("cmake", 8)
     assert diagnosis.message == "no such thing"
     assert diagnosis.file is not None
     assert diagnosis.file.name == "CMakeLists.txt"
@@ -132,7 +132,7 @@ def test_a_cmake_error_has_its_place(project: Path) -> None:
 def test_an_unknown_target_is_named_with_its_neighbour(project: Path) -> None:
     with pytest.raises(BuildFailedError) as caught:
         build(BuildRequest(project, project.parent / "build", ("whol",), launcher="none"))
-    assert caught.value.diagnosis.kind == "target"
+    assert caught.value.diagnosis.step == "target"
     assert "whol: no such target; did you mean whole?" in str(caught.value)
 
 

@@ -199,7 +199,7 @@ def test_without_the_instantiations_the_strict_link_names_them(without: Path) ->
     with pytest.raises(BuildError) as caught:
         build(request)
     diagnosis = caught.value.diagnosis  # type: ignore[attr-defined]
-    assert diagnosis.kind == "link"
+    assert diagnosis.step == "link"
     assert set(diagnosis.symbols) == lacking(without.parent / "strict")
     assert len(diagnosis.symbols) >= 2
     assert "template bool llama_model_loader::get_key<" in str(caught.value)

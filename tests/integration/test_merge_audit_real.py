@@ -9,7 +9,7 @@ import pytest
 from patcher import git
 from patcher.engine import transaction
 from patcher.engine.patchset import load
-from patcher.git.changes import Version, write_blob, write_commit
+from patcher.git.changes import FileVersion, write_blob, write_commit
 from patcher.merge_audit import audit_commit
 from tests.conftest import git as run_git
 
@@ -21,11 +21,11 @@ def test_the_type_merged_with_a_change_of_upstream(tree: Path) -> None:
     base = git.resolve(tree, "HEAD")
     there = git.entries(tree, base)
 
-    def changed(path: str, old: str, new: str, on: str) -> dict[str, Version | None]:
+    def changed(path: str, old: str, new: str, on: str) -> dict[str, FileVersion | None]:
         mode, blob = git.entries(tree, on)[path]
         text = git.read_blob(tree, blob).decode("utf-8")
         assert text.count(old) >= 1, (path, old)
-        return {path: Version(mode, write_blob(tree, text.replace(old, new, 1).encode()))}
+        return {path: FileVersion(mode, write_blob(tree, text.replace(old, new, 1).encode()))}
 
     assert "ggml/src/ggml.c" in there
     removed = changed("ggml/src/ggml.c", "    GGML_ASSERT(ggml_is_contiguous(a));\n", "", base)

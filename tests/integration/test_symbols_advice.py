@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from patcher.symbols import Finding, SearchOptions, check
+from patcher.symbols import SearchOptions, SymbolFinding, check
 from tests.linking import Workshop, have
 
 pytestmark = [pytest.mark.compiler, pytest.mark.skipif(not have("gcc", "g++"), reason="needs gcc and g++")]
@@ -24,12 +24,14 @@ def opened(shop: Workshop, library: Path, host: str = "host") -> str:
     return shop.run(shop.folder / host, library, ok=False).stdout
 
 
-def advice(*paths: Path, hosts: tuple[Path, ...] = (), folders: tuple[Path, ...] = ()) -> dict[str, Finding]:
+def advice(
+    *paths: Path, hosts: tuple[Path, ...] = (), folders: tuple[Path, ...] = ()
+) -> dict[str, SymbolFinding]:
     report = check(paths, hosts=hosts, options=SearchOptions(folders))
     return {one.symbol: one for one in report.at_least("error")}
 
 
-def said(finding: Finding) -> str:
+def said(finding: SymbolFinding) -> str:
     return f"{finding.detail}; {finding.suggestion}"
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from patcher import cli
 from patcher.base.errors import UsageError
-from patcher.symbols import Report, SearchOptions, check
+from patcher.symbols import SearchOptions, SymbolReport, check
 from tests.elf_files import Elf
 from tests.integration.test_symbols_loading import OPENER, starts
 from tests.linking import Workshop, found, have
@@ -23,7 +23,7 @@ def shop(tmp_path: Path) -> Workshop:
     return Workshop(tmp_path)
 
 
-def verdict(*paths: Path, **options: object) -> Report:
+def verdict(*paths: Path, **options: object) -> SymbolReport:
     hosts = options.pop("hosts", ())
     return check(paths, options=SearchOptions(**options), hosts=hosts)  # type: ignore[arg-type]
 

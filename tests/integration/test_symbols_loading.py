@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from patcher.base.errors import UsageError
-from patcher.symbols import Report, SearchOptions, check
+from patcher.symbols import SearchOptions, SymbolReport, check
 from tests.elf_files import AARCH64, I386, Elf
 from tests.linking import Workshop, found, have
 
@@ -48,7 +48,7 @@ def errors(*paths: Path, **options: object) -> set[tuple[str, str]]:
     return {(one.rule, one.symbol) for one in verdict(*paths, **options).at_least("error")}
 
 
-def verdict(*paths: Path, **options: object) -> Report:
+def verdict(*paths: Path, **options: object) -> SymbolReport:
     hosts = options.pop("hosts", ())
     return check(paths, options=SearchOptions(**options), hosts=hosts)  # type: ignore[arg-type]
 

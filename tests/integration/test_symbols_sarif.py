@@ -14,7 +14,7 @@ import pytest
 from filelock import FileLock
 
 from patcher.base.cache import cache_dir
-from patcher.symbols import RULES, Finding, Report
+from patcher.symbols import RULES, SymbolFinding, SymbolReport
 from patcher.symbols.formats import sarif
 
 PACKAGE, MEMBER = "@microsoft/jest-sarif@1.0.0-beta.0", "package/lib/schemas/sarif-2.1.0-rtm.5.json"
@@ -48,10 +48,10 @@ def _fetch(place: Path) -> None:
     archive.unlink()
 
 
-def everything() -> Report:
+def everything() -> SymbolReport:
     """A finding of each rule, with all that a name may hold."""
     findings = [
-        Finding(rule, symbol, place, ("main", "liba.so"), "nowhere", "link it")
+        SymbolFinding(rule, symbol, place, ("main", "liba.so"), "nowhere", "link it")
         for rule in RULES
         for symbol, place in (
             ("_Z3fooi", "/x/lib a.so"),
@@ -59,11 +59,11 @@ def everything() -> Report:
             ("f@V1", f"/{NASTY}/c.so"),
         )
     ]
-    return Report(3, 40, tuple(findings))
+    return SymbolReport(3, 40, tuple(findings))
 
 
-@pytest.mark.parametrize("report", [everything(), Report(3, 40)], ids=["all rules", "clean"])
-def test_sarif_is_valid(schema: Any, report: Report) -> None:
+@pytest.mark.parametrize("report", [everything(), SymbolReport(3, 40)], ids=["all rules", "clean"])
+def test_sarif_is_valid(schema: Any, report: SymbolReport) -> None:
     jsonschema.Draft4Validator.check_schema(schema)
     problems = list(jsonschema.Draft4Validator(schema).iter_errors(json.loads(sarif(report))))
     assert not problems, problems[0].message

@@ -11,7 +11,7 @@ import pytest
 
 from patcher import cli
 from patcher.base.errors import UsageError
-from patcher.symbols import Demands, Report, SearchOptions, check
+from patcher.symbols import Demands, SearchOptions, SymbolReport, check
 from patcher.symbols.assumed import assumed
 from tests.elf_files import Elf
 from tests.integration.test_symbols_loading import OPENER, errors, starts
@@ -225,7 +225,7 @@ def test_the_oldest_system(shop: Workshop) -> None:
 
 
 def _ages(program: Path, limit: str) -> set[str]:
-    report: Report = check([program], options=SearchOptions(), demands=Demands(at_most=(limit,)))
+    report: SymbolReport = check([program], options=SearchOptions(), demands=Demands(at_most=(limit,)))
     return {one.symbol for one in report.findings if one.rule == "too-new"}
 
 

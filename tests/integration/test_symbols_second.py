@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from patcher import cli
-from patcher.symbols import Demands, Report, SearchOptions, check, scope, verdicts
+from patcher.symbols import Demands, SearchOptions, SymbolReport, check, scope, verdicts
 from patcher.symbols.elf import Reference, reader
 from patcher.symbols.elf.table import Columns
 from tests.linking import Workshop, found, have, without_sections
@@ -25,11 +25,11 @@ def shop(tmp_path: Path) -> Workshop:
     return Workshop(tmp_path)
 
 
-def proven(shop: Workshop, *paths: Path) -> Report:
+def proven(shop: Workshop, *paths: Path) -> SymbolReport:
     return check(paths, options=SearchOptions((shop.folder,)), demands=Demands(second_reader=True))
 
 
-def disagreements(report: Report) -> list[str]:
+def disagreements(report: SymbolReport) -> list[str]:
     return [f"{one.symbol}: {one.detail}" for one in report.findings if one.rule == "readers-disagree"]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from patcher import cli
-from patcher.audit import Audit, Waiver, audit
+from patcher.audit import Audit, SiteWaiver, audit
 from patcher.audit import waivers as waivers_module
 from patcher.audit.sites import sites
 from patcher.base.errors import PatcherError
@@ -20,11 +20,11 @@ KIND = PATCHSET.type
 
 
 def judged(path: str, text: str) -> list[tuple[str, str, bool]]:
-    return [(site.kind, site.function, site.handled) for site in sites(path, text.encode(), KIND)]
+    return [(site.construct, site.function, site.handled) for site in sites(path, text.encode(), KIND)]
 
 
 def new_sites(found: Audit) -> set[tuple[str, str, str]]:
-    return {(one.site.file, one.site.kind, one.site.function) for one in found.new}
+    return {(one.site.file, one.site.construct, one.site.function) for one in found.new}
 
 
 def test_nothing_is_new_in_a_tree_that_every_edit_fits(mini: Path) -> None:
@@ -134,7 +134,10 @@ def test_a_waiver_says_why_and_one_that_nothing_needs_is_told(mini: Path) -> Non
         other.read_text(encoding="utf-8") + "\nbool late(int t) { return t == GGML_TYPE_Q8_0; }\n",
         encoding="utf-8",
     )
-    rules = (Waiver("src/*", "for the test", function="late"), Waiver("src/*", "stale", function="gone"))
+    rules = (
+        SiteWaiver("src/*", "for the test", function="late"),
+        SiteWaiver("src/*", "stale", function="gone"),
+    )
     found = audit(WorkTree(mini), PATCHSET, waivers=rules)
     (one,) = [one for one in found.sites if one.state == "waived"]
     assert (one.site.function, one.reason) == ("late", "for the test")

@@ -20,7 +20,7 @@ from patcher.symbols.elf.image import Image
 from patcher.symbols.elf.objects import MAX_ALIKE, Exports
 from patcher.symbols.elf.reader import MAX_LOOKS, _Texts
 from patcher.symbols.elf.table import Columns
-from patcher.symbols.findings import Collection, Finding, Report, in_order
+from patcher.symbols.findings import Collection, SymbolFinding, SymbolReport, in_order
 from patcher.symbols.formats import FORMATS
 from patcher.symbols.instantiate import class_directive, directive, tidy
 from patcher.symbols.relocatable import members
@@ -165,24 +165,24 @@ def test_a_thin_archive_names_one_file_often(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def many(monkeypatch: pytest.MonkeyPatch) -> Report:
+def many(monkeypatch: pytest.MonkeyPatch) -> SymbolReport:
     """Twelve findings, of which five errors and one note are listed."""
     monkeypatch.setattr(limits, "MOST", 5)
     kept = Collection()
     for number in range(11):
-        kept.add(Finding("undefined-symbol", f"f{number}", "liba.so", ("liba.so",)))
-    kept.add(Finding("runpath-only", "libb.so", "liba.so", ("liba.so",)))
-    return Report(1, 12, in_order(list(kept)), omitted=kept.omitted)
+        kept.add(SymbolFinding("undefined-symbol", f"f{number}", "liba.so", ("liba.so",)))
+    kept.add(SymbolFinding("runpath-only", "libb.so", "liba.so", ("liba.so",)))
+    return SymbolReport(1, 12, in_order(list(kept)), omitted=kept.omitted)
 
 
-def test_what_is_not_listed_is_counted(many: Report) -> None:
+def test_what_is_not_listed_is_counted(many: SymbolReport) -> None:
     assert (len(many.findings), many.more) == (6, "6 errors more, which are not listed")
     assert many._replace(findings=()).fails("error")  # ignores and baselines hide what is listed only
     assert not many._replace(omitted={"note": 3}, findings=()).fails("warning")
 
 
 @pytest.mark.parametrize("form", ["text", *FORMATS])
-def test_every_format_says_how_many_more(form: str, many: Report) -> None:
+def test_every_format_says_how_many_more(form: str, many: SymbolReport) -> None:
     shown = text(many) if form == "text" else FORMATS[form](many)
     if form == "json":
         assert json.loads(shown)["omitted"] == 6
@@ -194,7 +194,7 @@ def test_texts_of_findings_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(limits, "LONGEST", 1000)
     kept = Collection()
     for number in range(5):
-        kept.add(Finding("undefined-symbol", f"{number}" * 400, "a", ("a",)))
+        kept.add(SymbolFinding("undefined-symbol", f"{number}" * 400, "a", ("a",)))
     assert (len(list(kept)), kept.omitted) == (2, {"error": 3})
 
 

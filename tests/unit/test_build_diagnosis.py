@@ -43,7 +43,7 @@ def test_undefined_symbols_of_each_linker(log: str, symbols: list[str]) -> None:
 
 def test_a_template_gets_the_line_that_would_define_it() -> None:
     found = diagnose(f"ld: a.o: undefined reference to `{LONG}'\n")
-    assert found.kind == "link"
+    assert found.step == "link"
     assert found.hint == f"instantiate it where the template is defined: template {NAME};"
 
 
@@ -68,7 +68,7 @@ def test_a_template_gets_the_line_that_would_define_it() -> None:
 )  # fmt: skip
 def test_each_kind_of_failure(log: str, kind: str, says: str) -> None:
     found = diagnose(log)
-    assert found.kind == kind
+    assert found.step == kind
     assert says in found.text()
     assert "\n" not in found.text()
 
@@ -86,4 +86,4 @@ def test_paths_are_those_of_the_build_folder() -> None:
 
 
 def test_a_warning_about_memory_is_no_want_of_memory() -> None:
-    assert diagnose("a.cpp:1:1: warning: may run out of memory\nb.cpp:2:1: error: no\n").kind == "compile"
+    assert diagnose("a.cpp:1:1: warning: may run out of memory\nb.cpp:2:1: error: no\n").step == "compile"

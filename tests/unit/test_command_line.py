@@ -186,7 +186,7 @@ def test_the_cache_is_measured_and_emptied(
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_bytes(b"x" * 5000)
     os.link(tmp_path / "downloads/a", tmp_path / "downloads/again")
-    sizes = {part.kind: part.bytes for part in cache.parts()}
+    sizes = {part.name: part.bytes for part in cache.parts()}
     assert set(sizes) == {"downloads", "logs"}
     assert 5000 <= sizes["downloads"] < 10000
     assert cli.run(["cache", "clean"]) == 2
@@ -207,7 +207,7 @@ def test_every_part_of_the_cache_has_a_name() -> None:
         for place in (Path(cli.__file__).parent).rglob("*.py")
         for name in re.findall(r"(?<!user_)cache_dir\(\s*\"([^\"]+)\"", place.read_text(encoding="utf-8"))
     }
-    assert asked == set(cache.KINDS)
+    assert asked == set(cache.PARTS)
 
 
 def test_the_old_spellings_of_evaluate_are_told_the_new(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -241,3 +242,31 @@ def test_ggml_without_llama_is_judged_by_what_goes_there(
     said = capsys.readouterr().err
     assert "from before November 2024" in said
     assert said.count("\n") == 1
+
+
+def test_a_copy_in_another_project_has_a_history_too(mini_repo: Path, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    copy = project / "vendor" / "llama.cpp"
+    project.mkdir()
+    (project / "README").write_text("ours\n")
+    git(project, "init", "-q")
+    git(project, "add", "-A")
+    git(project, "commit", "-qm", "a project")
+    shutil.copytree(mini_repo, copy, ignore=shutil.ignore_patterns(".git"))
+    git(project, "add", "-A")
+    git(project, "commit", "-qm", "with a copy")
+    good = git(project, "rev-parse", "HEAD")
+    header = copy / "include/llama.h"
+    header.write_text(header.read_text("utf-8").replace("enum llama_ftype {", "enum llama_kind {"), "utf-8")
+    git(project, "commit", "-qam", "updated")
+    bad = git(project, "rev-parse", "HEAD")
+    for bisect in (True, False):
+        found = drift(copy, load(), bisect=bisect)
+        assert {conflict.edit for conflict in found.revisions[-1].conflicts} == {"llama-ftype"}
+        assert [cause.commit for cause in found.causes] == [bad]
+        assert found.last_good is not None
+        assert found.last_good.commit == good
+        assert "-    enum llama_ftype {" in found.causes[0].hunk
+    with pytest.raises(UsageError) as refused:
+        drift(project, load())
+    assert "vendor/llama.cpp" in str(refused.value.hint)

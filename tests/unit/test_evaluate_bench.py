@@ -44,7 +44,7 @@ ITEMS = [item(), item(n_prompt=0, n_gen=128, n_depth=64, avg_ts=18.2)]
 )
 def test_json(text: str) -> None:
     rows = parse(text, "log")
-    assert [(row.test, row.kind, row.threads, row.speed) for row in rows] == [
+    assert [(row.test, row.phase, row.threads, row.speed) for row in rows] == [
         ("pp512", "pp", 2, 118.2),
         ("tg128@d64", "tg", 2, 18.2),
     ]
@@ -82,7 +82,7 @@ def test_csv() -> None:
 
 def test_table() -> None:
     rows = parse(TABLE, "log")
-    assert [(row.test, row.kind, row.speed, row.deviation) for row in rows] == [
+    assert [(row.test, row.phase, row.speed, row.deviation) for row in rows] == [
         ("pp512", "pp", 118.2, 0.55),
         ("tg128", "tg", 18.2, 0.07),
         ("tg128@d1024", "tg", 16.0, 0.1),

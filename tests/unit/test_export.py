@@ -37,6 +37,14 @@ def test_git_am_gives_what_apply_gives(mini_repo: Path, tmp_path: Path) -> None:
     assert applied == by_am
 
 
+def test_the_repository_is_only_read(mini_repo: Path, tmp_path: Path) -> None:
+    """It may lie on a disk that nobody can write to, and stray objects are nothing that export should leave."""
+    before = snapshot(mini_repo / ".git")
+    export.export(mini_repo, "HEAD", PATCHSET, tmp_path / "out")
+    assert snapshot(mini_repo / ".git") == before
+    assert len(list((tmp_path / "out").iterdir())) > 5
+
+
 def test_every_commit_of_the_series_stands_alone(mini_repo: Path, tmp_path: Path) -> None:
     _, patches = export.export(mini_repo, "HEAD", PATCHSET, tmp_path / "series")
     first = patches[0].read_text(encoding="utf-8")

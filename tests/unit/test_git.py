@@ -17,6 +17,7 @@ from patcher import git as patcher_git
 from patcher.base.errors import SourceError, UsageError
 from patcher.engine.records_folder import place_of
 from patcher.git import process, repository
+from patcher.git.changes import require_identity, write_commit
 from tests.conftest import git, snapshot
 
 AUTHOR = ("Somebody Else", "somebody@localhost")
@@ -612,3 +613,19 @@ def test_what_stops_git_before_it_looks_is_said_with_its_remedy(
     for look in (patcher_git.head, patcher_git.base):  # None would say that there is no commit
         with pytest.raises(UsageError, match="git: fatal: not a git repository"):
             look(repo)
+
+
+def test_an_identity_in_the_environment_is_one(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container often has no other."""
+    (tmp_path / "none").write_text("[user]\n\tuseConfigOnly = true\n")  # none made up of the machine's name
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "none"))
+    with pytest.raises(UsageError, match="doesn't know who commits"):
+        require_identity(repo)
+    for role in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{role}_NAME", f"The {role}")
+        monkeypatch.setenv(f"GIT_{role}_EMAIL", "who@localhost")
+    require_identity(repo)
+    made = write_commit(repo, on="HEAD", changes={}, message=b"one\n")
+    assert git(repo, "log", "-1", "--format=%an, %ce", made) == "The AUTHOR, who@localhost"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from patcher.base.errors import SourceError, UsageError
 from patcher.guard import Watched, watch
 from patcher.guard.issue import LABEL, MARKER, body_of, keep
 from patcher.guard.trackers import GitHub, GitLab, tracker
-from tests.conftest import git
+from tests.conftest import FIXTURES, git
 from tests.issue_server import TOKEN, Service, serving
 
 
@@ -185,6 +186,18 @@ def test_the_command(service: Service, upstream: Path, tmp_path: Path, monkeypat
     mended(upstream)
     assert cli.run(arguments) == 0
     assert "issue closed" in capsys.readouterr().out
+
+
+def test_what_the_tree_does_without_is_not_watched_for_it(
+    upstream: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = tmp_path / "ours"
+    shutil.copytree(FIXTURES / "mini", ours)
+    monkeypatch.chdir(ours)
+    arguments = ["guard", "watch", "--upstream", str(upstream), "--work", str(tmp_path / "work")]
+    assert cli.run(arguments) == 1
+    assert cli.run(["apply", "--without", "llama-ftype"]) == 0
+    assert cli.run(arguments) == 0
 
 
 def test_watched_says_what_it_is(upstream: Path, tmp_path: Path) -> None:

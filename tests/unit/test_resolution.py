@@ -241,7 +241,7 @@ def test_what_no_edit_knows_is_listed_with_its_consequence(applied: Path) -> Non
     ours = "int scaled(struct ggml_tensor * t) { return t->type == GGML_TYPE_Q8_A8; } // GGML_TYPE_Q8_A8\n"
     (applied / "ggml/src/ggml-cpu/mine.c").write_text(ours, encoding="utf-8")
     (found,) = status(applied).foreign
-    assert (found.line, found.kind, found.owner) == (1, "comparison", "scaled")
+    assert (found.line, found.construct, found.owner) == (1, "comparison", "scaled")
     assert "weights that llama loads are Q8_0 by then" in found.consequence
 
 
@@ -343,6 +343,6 @@ def test_one_number_of_two_types_whosever_they_are(
 ) -> None:
     assert not make_plan(WorkTree(mini), PATCHSET).foreign
     change(mini / path, old, new)
-    found = [one for one in make_plan(WorkTree(mini), PATCHSET).foreign if one.kind == "number"]
+    found = [one for one in make_plan(WorkTree(mini), PATCHSET).foreign if one.construct == "number"]
     assert says in found[0].consequence
     assert found[0].file == path

@@ -66,7 +66,7 @@ def check(made: source.Checkout, place: Path, files: dict[str, bytes]) -> None:
 def test_a_folder(mini: Path, place: Path) -> None:
     made = source.fetch(str(mini), place)
     check(made, place, snapshot(mini))
-    assert (made.kind, made.release, made.notes) == ("directory", None, (str(mini),))
+    assert (made.form, made.release, made.notes) == ("directory", None, (str(mini),))
     assert git(place, "show", "-s", "--format=%an %at %s") == "q8a8-patch 0 llama.cpp as it was fetched"
 
 
@@ -154,7 +154,7 @@ def test_a_repository(mini_repo: Path, place: Path) -> None:
     notes = Notes()
     made = source.fetch(str(mini_repo), place, reporter=notes)
     check(made, place, committed)
-    assert (made.kind, made.base, made.notes) == ("git-repository", git(mini_repo, "rev-parse", "HEAD"), ())
+    assert (made.form, made.base, made.notes) == ("git-repository", git(mini_repo, "rev-parse", "HEAD"), ())
     assert notes.warnings == []
 
 
@@ -191,7 +191,7 @@ def test_a_url(mini_repo: Path, place: Path) -> None:
     git(mini_repo, "commit", "-qm", "later", "--allow-empty")
     url = f"file://{mini_repo}"
     newest = source.fetch(url, place)
-    assert (newest.kind, newest.release, newest.notes) == ("git-url", "b100", (f"{url}@b100",))
+    assert (newest.form, newest.release, newest.notes) == ("git-url", "b100", (f"{url}@b100",))
     branch = source.fetch(f"{url}@main", place.with_name("b"))
     assert (branch.release, branch.base) == (None, git(mini_repo, "rev-parse", "main"))
     with pytest.raises(SourceError, match="git: fatal: Remote branch nope not found"):
@@ -203,7 +203,7 @@ def test_a_bundle(mini_repo: Path, place: Path, tmp_path: Path) -> None:
     git(mini_repo, "bundle", "create", "-q", str(tmp_path / "b.bundle"), "--all")
     made = source.fetch(str(tmp_path / "b.bundle"), place)
     check(made, place, snapshot(mini_repo))
-    assert (made.kind, made.base) == ("bundle", git(mini_repo, "rev-parse", "HEAD"))
+    assert (made.form, made.base) == ("bundle", git(mini_repo, "rev-parse", "HEAD"))
     assert source.fetch(f"{tmp_path}/b.bundle@v0.5.0", place.with_name("b")).release == "v0.5.0"
 
 
@@ -238,7 +238,7 @@ def test_an_archive(mini: Path, place: Path, tmp_path: Path, name: str, top: str
     archive = pack(mini, tmp_path / name, top)
     made = source.fetch(str(archive), place)
     check(made, place, expected)
-    assert made.kind == "archive"
+    assert made.form == "archive"
     (mini / ".git").unlink()
     assert made.base == source.fetch(str(mini), place.with_name("b")).base
 
@@ -298,7 +298,7 @@ def test_a_package_of_npm(
     notes = Notes()
     made = source.fetch("npm:node-llama-cpp@3.22.1", place, reporter=notes)
     check(made, place, snapshot(mini_repo))
-    assert (made.kind, made.release, made.sha256) == ("npm", release, "5ha")
+    assert (made.form, made.release, made.sha256) == ("npm", release, "5ha")
     assert made.notes == ("npm:node-llama-cpp@3.22.1", "3.22.1")
     assert bool(notes.warnings) == (release is None)
 
@@ -322,7 +322,7 @@ def test_a_package_of_pypi(mini: Path, place: Path, tmp_path: Path, monkeypatch:
     monkeypatch.setattr(source.download, "pypi", lambda *_: Download(package, "5ha", "0.3.1"))
     made = source.fetch("pypi:llama-cpp-python", place)
     check(made, place, snapshot(mini))
-    assert (made.kind, made.sha256, made.notes) == ("pypi", "5ha", ("pypi:llama-cpp-python==0.3.1", "0.3.1"))
+    assert (made.form, made.sha256, made.notes) == ("pypi", "5ha", ("pypi:llama-cpp-python==0.3.1", "0.3.1"))
 
 
 # the destination
@@ -451,7 +451,7 @@ def attempts(mini: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[
                     raise SourceError(f"{name} is out of reach")
                 shutil.copytree(mini, place, dirs_exist_ok=True)
                 commit = patcher_git.init_with_commit(place, "x")
-                return source.Checkout(place, commit, locator.text, locator.kind.value, None, None, (note,))
+                return source.Checkout(place, commit, locator.text, locator.form.value, None, None, (note,))
 
             return attempt
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from patcher.base.errors import SourceError, UsageError
-from patcher.source.locator import DEFAULT_URL, Kind, Locator, parse
+from patcher.source.locator import DEFAULT_URL, Locator, SourceForm, parse
 from tests.conftest import git
 
 QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -37,7 +37,7 @@ QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthC
     ],
 )
 def test_urls(text: str, name: str, ref: str | None) -> None:
-    assert parse(text) == Locator(Kind.GIT_URL, name, ref, text)
+    assert parse(text) == Locator(SourceForm.GIT_URL, name, ref, text)
 
 
 def test_a_ref_of_its_own_comes_before_the_option() -> None:
@@ -92,30 +92,30 @@ def test_npm_is_never_handed_a_file_s_name(text: str) -> None:
 
 
 def test_a_name_in_a_scope_may_end_so() -> None:
-    assert parse("npm:@b/a.tgz@1.0.0") == Locator(Kind.NPM, "@b/a.tgz", "1.0.0", "npm:@b/a.tgz@1.0.0")
+    assert parse("npm:@b/a.tgz@1.0.0") == Locator(SourceForm.NPM, "@b/a.tgz", "1.0.0", "npm:@b/a.tgz@1.0.0")
 
 
 def test_folders_and_repositories(mini: Path, mini_repo: Path, tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.mkdir()
-    assert parse(str(plain)) == Locator(Kind.DIRECTORY, str(plain), None, str(plain))
-    assert parse(str(mini_repo)) == Locator(Kind.GIT_REPOSITORY, str(mini_repo), None, str(mini_repo))
+    assert parse(str(plain)) == Locator(SourceForm.DIRECTORY, str(plain), None, str(plain))
+    assert parse(str(mini_repo)) == Locator(SourceForm.GIT_REPOSITORY, str(mini_repo), None, str(mini_repo))
     assert parse(f"{mini_repo}@main").ref == "main"
-    assert parse(str(mini_repo / "src")).kind is Kind.DIRECTORY
+    assert parse(str(mini_repo / "src")).form is SourceForm.DIRECTORY
     git(tmp_path, "clone", "-q", "--bare", str(mini_repo), "bare.git")
-    assert parse(str(tmp_path / "bare.git")).kind is Kind.GIT_REPOSITORY
+    assert parse(str(tmp_path / "bare.git")).form is SourceForm.GIT_REPOSITORY
     git(mini_repo, "worktree", "add", "-q", str(tmp_path / "other"))
-    assert parse(str(tmp_path / "other")).kind is Kind.GIT_REPOSITORY
+    assert parse(str(tmp_path / "other")).form is SourceForm.GIT_REPOSITORY
     git(mini_repo, "bundle", "create", "-q", str(tmp_path / "b.bundle"), "main")
     assert parse(f"{tmp_path}/b.bundle@main") == Locator(
-        Kind.BUNDLE, f"{tmp_path}/b.bundle", "main", f"{tmp_path}/b.bundle@main"
+        SourceForm.BUNDLE, f"{tmp_path}/b.bundle", "main", f"{tmp_path}/b.bundle@main"
     )
 
 
 @pytest.mark.parametrize("name", ["a.tar.gz", "a.tgz", "a.tar", "a.tar.xz", "a.tar.bz2", "a.zip"])
 def test_archives_by_name(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"anything")
-    assert parse(str(tmp_path / name)).kind is Kind.ARCHIVE
+    assert parse(str(tmp_path / name)).form is SourceForm.ARCHIVE
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_archives_by_name(tmp_path: Path, name: str) -> None:
 def test_odd_names_are_names(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / name).mkdir()
     assert parse(str(tmp_path / name)) == Locator(
-        Kind.DIRECTORY, str(tmp_path / name), None, str(tmp_path / name)
+        SourceForm.DIRECTORY, str(tmp_path / name), None, str(tmp_path / name)
     )
     monkeypatch.chdir(tmp_path)
     assert parse(name).name == str(tmp_path / name)
@@ -198,9 +198,9 @@ versions = st.from_regex(r"[0-9][A-Za-z0-9_.+!-]{0,12}", fullmatch=True)
 @given(name=names, scope=st.from_regex(r"[a-z0-9][a-z0-9_.-]{0,9}", fullmatch=True), version=versions)
 def test_packages_round_trip(name: str, scope: str, version: str) -> None:
     for kind, package, separator in (
-        (Kind.PYPI, name, "=="),
-        (Kind.NPM, name, "@"),
-        (Kind.NPM, f"@{scope}/{name}", "@"),
+        (SourceForm.PYPI, name, "=="),
+        (SourceForm.NPM, name, "@"),
+        (SourceForm.NPM, f"@{scope}/{name}", "@"),
     ):
         bare = f"{kind.value}:{package}"
         assert parse(bare) == Locator(kind, package, None, bare)
@@ -221,5 +221,5 @@ hosts = st.sampled_from(
 )
 def test_urls_round_trip(host: str, path: str, ref: str) -> None:
     url = host + path
-    assert parse(url) == Locator(Kind.GIT_URL, url, None, url)
-    assert parse(f"{url}@{ref}") == Locator(Kind.GIT_URL, url, ref, f"{url}@{ref}")
+    assert parse(url) == Locator(SourceForm.GIT_URL, url, None, url)
+    assert parse(f"{url}@{ref}") == Locator(SourceForm.GIT_URL, url, ref, f"{url}@{ref}")

@@ -11,7 +11,7 @@ from xml.etree import ElementTree as Tree
 import pytest
 
 from patcher.cli import run
-from patcher.symbols import Finding, Report
+from patcher.symbols import SymbolFinding, SymbolReport
 from patcher.symbols.baseline import without_known, write_baseline
 from patcher.symbols.formats import FORMATS, github, gitlab, junit, sarif
 from patcher.symbols.report import text
@@ -19,14 +19,14 @@ from patcher.symbols.rules import RULES
 from tests.elf_files import Elf
 
 NASTY = 'na%me,\n:\x1b[31m\udcff<&">'
-REPORT = Report(
+REPORT = SymbolReport(
     3,
     40,
     (
-        Finding("undefined-symbol", "_Z3fooi", "/x/liba.so", ("main", "liba.so"), "nowhere", "link it"),
-        Finding("undefined-symbol", NASTY, "/x/libb.so", ("libb.so",), "nowhere"),
-        Finding("underlinked", "bar", "/x/libb.so", ("libb.so",), "elsewhere"),
-        Finding("loader-ok", "baz", "/x/libb.so", ("libb.so",), "weak"),
+        SymbolFinding("undefined-symbol", "_Z3fooi", "/x/liba.so", ("main", "liba.so"), "nowhere", "link it"),
+        SymbolFinding("undefined-symbol", NASTY, "/x/libb.so", ("libb.so",), "nowhere"),
+        SymbolFinding("underlinked", "bar", "/x/libb.so", ("libb.so",), "elsewhere"),
+        SymbolFinding("loader-ok", "baz", "/x/libb.so", ("libb.so",), "weak"),
     ),
 )
 
@@ -54,7 +54,9 @@ def test_sarif_has_what_the_standard_requires() -> None:
 
 def test_sarif_paths_are_relative_to_where_we_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    report = Report(1, 1, (Finding("undefined-symbol", "x", str(tmp_path / "bin" / "a b.so"), ("a",)),))
+    report = SymbolReport(
+        1, 1, (SymbolFinding("undefined-symbol", "x", str(tmp_path / "bin" / "a b.so"), ("a",)),)
+    )
     result = json.loads(sarif(report))["runs"][0]["results"][0]
     assert result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "bin/a%20b.so"
 
@@ -67,7 +69,7 @@ def test_junit_counts_and_names() -> None:
     assert len(list(top.iter("failure"))) == 2
     for suite in top.iter("testsuite"):
         assert int(suite.get("tests") or 0) == len(suite.findall("testcase"))
-    clean = Tree.fromstring(junit(Report(3, 40)))  # noqa: S314 - our own text
+    clean = Tree.fromstring(junit(SymbolReport(3, 40)))  # noqa: S314 - our own text
     assert [case.get("name") for case in clean.iter("testcase")] == ["3 objects without a finding"]
 
 
@@ -77,7 +79,9 @@ def test_github_lines_are_escaped_and_few() -> None:
     assert lines[0] == "::error file=/x/liba.so,title=undefined-symbol::foo(int): nowhere; link it"
     assert "na%25me" in lines[1]
     assert "\x1b" not in lines[1]
-    many = Report(1, 1, tuple(Finding("underlinked", f"s{n}", "/x/a,b:c", ("a",)) for n in range(30)))
+    many = SymbolReport(
+        1, 1, tuple(SymbolFinding("underlinked", f"s{n}", "/x/a,b:c", ("a",)) for n in range(30))
+    )
     lines = github(many).split("\n")
     assert len(lines) == 10
     assert "and 21 more" in lines[-1]
@@ -85,7 +89,9 @@ def test_github_lines_are_escaped_and_few() -> None:
 
 
 def test_gitlab_fingerprints_are_unique() -> None:
-    twice = Report(1, 1, (REPORT.findings[0], Finding("undefined-symbol", "_Z3fooi", "/y/liba.so", ("a",))))
+    twice = SymbolReport(
+        1, 1, (REPORT.findings[0], SymbolFinding("undefined-symbol", "_Z3fooi", "/y/liba.so", ("a",)))
+    )
     issues: list[dict[str, Any]] = json.loads(gitlab(twice))
     assert len({issue["fingerprint"] for issue in issues}) == 2
     assert {issue["severity"] for issue in issues} == {"critical"}
@@ -100,27 +106,27 @@ def test_no_format_lets_control_characters_through(form: str) -> None:
 
 def test_text_groups_and_ends_in_a_summary() -> None:
     same = tuple(
-        Finding("undefined-symbol", "f", f"/x/lib{n}.so", (f"lib{n}.so",), "nowhere") for n in range(9)
+        SymbolFinding("undefined-symbol", "f", f"/x/lib{n}.so", (f"lib{n}.so",), "nowhere") for n in range(9)
     )
-    shown = text(Report(9, 9, same))
+    shown = text(SymbolReport(9, 9, same))
     assert shown.count("undefined-symbol") == 1
     assert "/x/lib0.so and 8 more" in shown
     assert shown.splitlines()[-1] == "9 objects, 9 references checked: 9 errors found"
     many = tuple(
-        Finding("undefined-symbol", f"f{n}", f"/x/{n % 8}.so", ("a.so",), "nowhere") for n in range(40)
+        SymbolFinding("undefined-symbol", f"f{n}", f"/x/{n % 8}.so", ("a.so",), "nowhere") for n in range(40)
     )
-    assert len(text(Report(9, 9, many)).splitlines()) < 45
-    assert "28 more findings" in text(Report(9, 9, many))
+    assert len(text(SymbolReport(9, 9, many)).splitlines()) < 45
+    assert "28 more findings" in text(SymbolReport(9, 9, many))
     assert "\x1b[31m\\udcff" not in text(REPORT)
     assert "\x1b" not in text(REPORT, color=False)
 
 
 def test_an_object_that_lacks_much_is_one_paragraph() -> None:
     plugin = tuple(
-        Finding("undefined-symbol", f"f{n}", "/x/p.so", ("p.so",), "nowhere", "link x" if n else None)
+        SymbolFinding("undefined-symbol", f"f{n}", "/x/p.so", ("p.so",), "nowhere", "link x" if n else None)
         for n in range(40)
     )
-    lines = text(Report(9, 9, plugin), color=False).splitlines()
+    lines = text(SymbolReport(9, 9, plugin), color=False).splitlines()
     assert lines[:4] == [
         "error: undefined-symbol: 40 symbols, f0, f1, f2 ...", "    in /x/p.so", "    nowhere",
         "    link x (39 of them)",
@@ -130,11 +136,13 @@ def test_an_object_that_lacks_much_is_one_paragraph() -> None:
 
 def test_a_baseline_leaves_what_is_new(tmp_path: Path) -> None:
     path = tmp_path / "base.json"
-    write_baseline(path, Report(1, 1, REPORT.findings[:1]))
+    write_baseline(path, SymbolReport(1, 1, REPORT.findings[:1]))
     new = without_known(REPORT, path)
     assert (new.known, new.findings) == (1, REPORT.findings[1:])
     # one more of the same kind, in another folder, is new too
-    twice = Report(1, 1, (REPORT.findings[0], Finding("undefined-symbol", "_Z3fooi", "/y/liba.so", ("a",))))
+    twice = SymbolReport(
+        1, 1, (REPORT.findings[0], SymbolFinding("undefined-symbol", "_Z3fooi", "/y/liba.so", ("a",)))
+    )
     assert len(without_known(twice, path).findings) == 1
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from patcher.base.errors import UsageError
-from patcher.symbols import Finding, Ignores
+from patcher.symbols import Ignores, SymbolFinding
 
 DAY = dt.date(2030, 6, 15)
 FINDINGS = [
-    Finding("undefined-symbol", "_Z3fooi", "/x/liba.so", ("liba.so",), "nowhere"),
-    Finding("undefined-symbol", "bar", "/x/libb.so.1", ("libb.so.1",), "nowhere"),
+    SymbolFinding("undefined-symbol", "_Z3fooi", "/x/liba.so", ("liba.so",), "nowhere"),
+    SymbolFinding("undefined-symbol", "bar", "/x/libb.so.1", ("libb.so.1",), "nowhere"),
 ]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from patcher.symbols import Finding, SearchOptions, check
+from patcher.symbols import SearchOptions, SymbolFinding, check
 from patcher.symbols.elf import DF_1_NODEFLIB, read
 from patcher.symbols.ldconfig import CACHE_MAGIC, Cache, read_conf, read_musl_path
 from patcher.symbols.scope import Library
@@ -29,7 +29,7 @@ def where(root: Path, **options: object) -> list[str]:
     return [str(item.path) for item in library.load(library.read(root)).objects]
 
 
-def broken(path: Path) -> list[Finding]:
+def broken(path: Path) -> list[SymbolFinding]:
     """The errors, but for the interpreter: nobody's machine has those that are named here."""
     return [one for one in check([path]).at_least("error") if one.rule != "interpreter-not-found"]
 

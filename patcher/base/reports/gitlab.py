@@ -13,7 +13,7 @@ _SEVERITIES = {"error": "critical", "warning": "minor", "note": "info"}
 
 
 @dataclass(frozen=True)
-class Issue:
+class QualityIssue:
     """One of them. The format wants a ``line``; what has none, a binary say, has its first."""
 
     rule: str
@@ -24,7 +24,7 @@ class Issue:
     line: int | None = None
 
 
-def code_quality(found: Iterable[Issue]) -> str:
+def code_quality(found: Iterable[QualityIssue]) -> str:
     """A list of issues. Fingerprints are unique: GitLab drops all but one of those that are alike."""
     seen: Counter[str] = Counter()
     issues = []

@@ -38,7 +38,7 @@ class SarifRule:
 
 
 @dataclass(frozen=True)
-class Result:
+class SarifResult:
     """One finding. ``fingerprint``: the name of its form, and itself; ``symbol``: its name, and in full."""
 
     rule: str
@@ -71,7 +71,7 @@ class Result:
         }
 
 
-def log(tool: str, rules: Sequence[SarifRule], results: Iterable[Result], note: str = "") -> str:
+def log(tool: str, rules: Sequence[SarifRule], results: Iterable[SarifResult], note: str = "") -> str:
     """The file's text. Rule ids and fingerprints stay the same from run to run; ``note`` is an error that the
     tool has to say of its run.
     """

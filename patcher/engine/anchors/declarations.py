@@ -34,8 +34,8 @@ _CONTAINERS = (
 )
 
 
-def _functions(syntax: Syntax, name: str, kind: str) -> list[Node]:
-    """Nodes of type ``kind`` that define or declare the function ``name``."""
+def _functions(syntax: Syntax, name: str, node_type: str) -> list[Node]:
+    """Nodes of type ``node_type`` that define or declare the function ``name``."""
     found: dict[int, Node] = {}
     for token in syntax.tokens(rf"\b{re.escape(name)}\s*\("):
         node = ancestor(
@@ -44,7 +44,7 @@ def _functions(syntax: Syntax, name: str, kind: str) -> list[Node]:
         if node is None or node.type != "function_declarator":
             continue
         whole = ancestor(node, "function_definition", "declaration")
-        if whole is not None and whole.type == kind and syntax.function_name(whole) == name:
+        if whole is not None and whole.type == node_type and syntax.function_name(whole) == name:
             found[whole.start_byte] = whole
     return list(found.values())
 
@@ -211,15 +211,15 @@ def instantiation(syntax: Syntax, *, function: str, types: Iterable[str], parame
         taken.setdefault(_SAME_TYPE.get(written, written), []).append(token)
     existing = tuple(
         Existing(
-            f"{name}<{kind}>",
-            taken[kind][0].start(),
-            taken[kind][0].end(),
-            twice(source, f"{name}<{kind}>", [token.start() for token in taken[kind]]),
+            f"{name}<{argument}>",
+            taken[argument][0].start(),
+            taken[argument][0].end(),
+            twice(source, f"{name}<{argument}>", [token.start() for token in taken[argument]]),
         )
-        for kind in types
-        if kind in taken
+        for argument in types
+        if argument in taken
     )
-    missing = [kind for kind in types if kind not in taken]
+    missing = [argument for argument in types if argument not in taken]
     if not missing:
         return Located(existing=existing)
     last = -1

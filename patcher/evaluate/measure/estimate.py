@@ -43,7 +43,7 @@ def taste(programs: Programs, model: Model, threads: int) -> Taste | None:
 
     def run() -> Taste:
         ran = programs.run("llama-bench", ["-m", model.path, *arguments])
-        rates = {row.kind: row.speed for row in llama_bench.parse(ran.out, "llama-bench")}
+        rates = {row.phase: row.speed for row in llama_bench.parse(ran.out, "llama-bench")}
         busy = 2 * _PROMPT / rates["pp"] + (_GENERATE + 1) / rates["tg"]  # each test is warmed up first
         return Taste(rates["pp"], rates["tg"], max(0.0, ran.seconds - busy))
 

@@ -96,7 +96,7 @@ def series(rounds: list[dict[str, Any]]) -> dict[str, Series]:
             row = row_of(item)
             main = row.threads if main is None else main
             where = [f"d{row.depth}"] * bool(row.depth) + [f"t{row.threads}"] * (row.threads != main)
-            key = row.kind + (f"@{','.join(where)}" if where else "")
+            key = row.phase + (f"@{','.join(where)}" if where else "")
             found.setdefault(key, []).append(row.speed)
             if key == "pp":
                 found.setdefault("ttft", []).append(row.prompt / row.speed * 1e3)

@@ -66,7 +66,7 @@ def judged(data: bytes) -> Start:
     if abi is None or len(data) < (64 if abi[0] == 64 else _SHORTEST):
         return Start(None, "its ELF header is cut off or of no known class")
     order = "<" if abi[1] else ">"
-    kind, machine, version = struct.unpack_from(order + "HHI", data, 16)
+    object_type, machine, version = struct.unpack_from(order + "HHI", data, 16)
     size = struct.unpack_from(order + "H", data, 54 if abi[0] == 64 else 42)[0]
     allowed = (*_OSABIS, *_ARM_OSABIS) if machine == EM_ARM else _OSABIS
     system = ""
@@ -74,8 +74,8 @@ def judged(data: bytes) -> Start:
         system = "its ELF version is not 1"
     elif data[7] not in allowed:
         system = f"its OS ABI is {data[7]}, not Linux's"
-    if kind not in (ET_DYN, ET_EXEC):
-        return Start(abi, f"it is {_TYPES.get(kind, 'no library')}", system)
+    if object_type not in (ET_DYN, ET_EXEC):
+        return Start(abi, f"it is {_TYPES.get(object_type, 'no library')}", system)
     if size != (56 if abi[0] == 64 else 32):
         return Start(abi, f"its program headers have {size} bytes each", system)
     return Start(abi, "", system)

@@ -78,8 +78,8 @@ def gnu_table(image: Image, tags: Mapping[int, list[int]], count: int) -> GnuHas
         return None
     swap = image.little != (sys.byteorder == "little")
 
-    def words(kind: str, at: int, size: int) -> array[int]:
-        values = array(kind, image.at(at, size))
+    def words(typecode: str, at: int, size: int) -> array[int]:
+        values = array(typecode, image.at(at, size))
         if swap:
             values.byteswap()
         return values

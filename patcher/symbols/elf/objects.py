@@ -69,12 +69,12 @@ _NOTHING, _DATA, _TLS = 0, 1, 2
 # glibc's do_lookup_x and musl's find_sym know these bindings and types, and pass over all others.
 _BINDINGS = (STB_GLOBAL, STB_WEAK, STB_GNU_UNIQUE)
 _TYPES = (STT_NOTYPE, STT_OBJECT, STT_FUNC, STT_COMMON, STT_TLS, STT_GNU_IFUNC)
-_KINDS = bytes(
+_ROLES = bytes(
     _NOTHING if info >> 4 not in _BINDINGS or info & 15 not in _TYPES
     else _TLS if info & 15 == STT_TLS else _DATA
     for info in range(256)
 )  # fmt: skip
-_IS_TLS = bytes(kind == _TLS for kind in _KINDS)
+_IS_TLS = bytes(role == _TLS for role in _ROLES)
 _VISIBLE = bytes(_NOTHING if other & 3 in (STV_HIDDEN, STV_INTERNAL) else 255 for other in range(256))
 
 
@@ -140,23 +140,23 @@ class Exports:
     @staticmethod
     def _counts(table: Columns, index: int) -> bool:
         """Whether a symbol is a definition that others may see, as glibc's do_lookup_x has it."""
-        kind = _KINDS[table.infos[index]] & _VISIBLE[table.others[index]]
+        role = _ROLES[table.infos[index]] & _VISIBLE[table.others[index]]
         section = table.sections[index]
         # a value of 0 defines nothing, but in TLS or absolute
-        return bool(section and kind and (table.values[index] or kind == _TLS or section == SHN_ABS))
+        return bool(section and role and (table.values[index] or role == _TLS or section == SHN_ABS))
 
     def _fill(self, table: Columns, versyms: Sequence[int] | None) -> None:
         names, strings, find = self._names, table.strings, table.strings.index
         # this loop is where the time goes: one look at a table for each symbol, no calls
-        kinds = table.infos.translate(_KINDS)
+        roles = table.infos.translate(_ROLES)
         if table.others.strip(b"\0"):
             shown = table.others.translate(_VISIBLE)
-            kinds = bytes(map(min, kinds, shown))
-        rows = zip(table.names, table.sections, kinds, table.values, versyms or repeat(1), strict=False)
-        for at, section, kind, value, number in rows:
-            if not section or not kind or not at:
+            roles = bytes(map(min, roles, shown))
+        rows = zip(table.names, table.sections, roles, table.values, versyms or repeat(1), strict=False)
+        for at, section, role, value, number in rows:
+            if not section or not role or not at:
                 continue
-            if not value and kind == _DATA and section != SHN_ABS:  # as in _counts
+            if not value and role == _DATA and section != SHN_ABS:  # as in _counts
                 continue
             name = strings[at : find(b"\0", at)]
             known = names.setdefault(name, number)

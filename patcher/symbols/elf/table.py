@@ -26,8 +26,8 @@ class Columns:
         raw = raw[: self.count * size]
         self.strings = strings
 
-        def column(kind: str, first: int, step: int) -> array[int]:
-            values = array(kind, raw)[first::step]
+        def column(typecode: str, first: int, step: int) -> array[int]:
+            values = array(typecode, raw)[first::step]
             if swap:
                 values.byteswap()
             return values

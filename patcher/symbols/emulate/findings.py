@@ -11,7 +11,7 @@ from patcher.symbols.emulate.commandline import LinkLine
 from patcher.symbols.emulate.commands import given_line, is_command, link_line, outputs
 from patcher.symbols.emulate.linkers import linker_named
 from patcher.symbols.emulate.refusals import Refusal, refusals
-from patcher.symbols.findings import Collection, Finding, Report, in_order
+from patcher.symbols.findings import Collection, SymbolFinding, SymbolReport, in_order
 from patcher.symbols.ignores import Ignores
 from patcher.symbols.inputs import gather
 from patcher.symbols.scope import Library
@@ -30,7 +30,7 @@ def emulate(
     hosts: Iterable[Path] = (),
     ignore: Iterable[str] | Ignores = (),
     reporter: Reporter = SILENT,
-) -> Report:
+) -> SymbolReport:
     """What the linker ``name`` (``bfd``, ``lld-19``; or ``loader``) says of each file at or below ``paths``.
 
     Each file's own link command is used, that of one that isn't there (its link failed), too; what CMake
@@ -76,7 +76,7 @@ def emulate(
             for refusal in refusals(line, linker, library):
                 findings.add(_finding(refusal, target, linker.name, fatal))
     kept = ignores.apply(findings)
-    return Report(
+    return SymbolReport(
         len(targets), loader.symbols, in_order(kept.findings), kept.ignored, omitted=findings.omitted
     )
 
@@ -92,7 +92,7 @@ def _of_links(
     options: SearchOptions | None,
     ignores: Ignores,
     reporter: Reporter,
-) -> Report:
+) -> SymbolReport:
     """The refusals of links whose outputs aren't there: the loader has no say in them."""
     linker = linker_named(name)
     library = Library(Search(options or SearchOptions.from_environment()))
@@ -104,16 +104,16 @@ def _of_links(
             for refusal in refusals(line, linker, library):
                 findings.add(_finding(refusal, output, linker.name, {refusal.symbol.partition("@")[0]}))
     kept = ignores.apply(findings)
-    return Report(len(lines), 0, in_order(kept.findings), kept.ignored, omitted=findings.omitted)
+    return SymbolReport(len(lines), 0, in_order(kept.findings), kept.ignored, omitted=findings.omitted)
 
 
-def _finding(refusal: Refusal, output: Path, linker: str, fatal: set[str]) -> Finding:
+def _finding(refusal: Refusal, output: Path, linker: str, fatal: set[str]) -> SymbolFinding:
     user = refusal.user or output
     chain = (output.name,) if user == output else (output.name, user.name)
     detail = f"{linker} refuses to link {output.name}: {refusal.why}"
     if not refusal.symbol:
-        return Finding("library-not-found", output.name, str(output), chain, detail)
+        return SymbolFinding("library-not-found", output.name, str(output), chain, detail)
     rule = "hidden-definition" if refusal.unexported else "undefined-symbol"
     if refusal.symbol.partition("@")[0] not in fatal and user.suffix != ".o":
         detail += "; the loader would accept it"
-    return Finding(rule, refusal.symbol, str(user), chain, detail)
+    return SymbolFinding(rule, refusal.symbol, str(user), chain, detail)

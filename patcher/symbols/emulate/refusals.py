@@ -13,7 +13,7 @@ from patcher.symbols.emulate.collect import Kept, collect
 from patcher.symbols.emulate.commandline import UNRESOLVED, LinkLine
 from patcher.symbols.emulate.linkers import Hardened, Libraries, Linker
 from patcher.symbols.emulate.operands import inputs
-from patcher.symbols.emulate.resolution import Key, Table, Wanted, asks, defines, linker_own
+from patcher.symbols.emulate.resolution import Key, Table, UndefinedName, asks, defines, linker_own
 from patcher.symbols.emulate.scripts import VersionScript, read_script
 from patcher.symbols.relocatable import exports_data
 from patcher.symbols.scope import Library
@@ -89,7 +89,7 @@ def _told(table: Table, told: Reported, name: str) -> bool:
     return told.objects
 
 
-def _hardened(table: Table, name: str, wanted: Wanted) -> bool:
+def _hardened(table: Table, name: str, wanted: UndefinedName) -> bool:
     """Whether weak references count as strong ones, for another's sake."""
     by = table.linker.hardened_by
     if by is Hardened.ALL:
@@ -291,7 +291,7 @@ def _in_libraries(
     return found
 
 
-def _asker(table: Table, wanted: Wanted, asked: set[ElfObject], *, there: bool) -> ElfObject | None:
+def _asker(table: Table, wanted: UndefinedName, asked: set[ElfObject], *, there: bool) -> ElfObject | None:
     """The library in whose name the linker complains; None where it doesn't.
 
     ``there``: it is defined, and not exported, so that no reference says how it is bound.

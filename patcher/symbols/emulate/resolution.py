@@ -65,7 +65,7 @@ class ObjectUse(NamedTuple):
 
 
 @dataclass
-class Wanted:
+class UndefinedName:
     """One undefined name; ``users`` in their order."""
 
     hard: bool = False  # any reference, of whatever file, is strong
@@ -80,7 +80,7 @@ class Table:
 
     linker: Linker
     line: LinkLine
-    wanted: dict[Key, Wanted] = field(default_factory=dict)
+    wanted: dict[Key, UndefinedName] = field(default_factory=dict)
     objects: dict[str, bool] = field(default_factory=dict)  # defined by objects -> visible to libraries
     by_library: dict[Key, ElfObject] = field(default_factory=dict)
     libraries: list[ElfObject] = field(default_factory=list)
@@ -272,7 +272,7 @@ class Table:
         return real if real != name and real in self.line.wrapped else name
 
     def _want(self, key: Key, weak: bool, path: Path, library: ElfObject | None) -> None:
-        wanted = self.wanted.setdefault(key, Wanted())
+        wanted = self.wanted.setdefault(key, UndefinedName())
         wanted.hard = wanted.hard or not weak
         for users in (wanted.users, *([] if weak else [wanted.strong_users])):
             if not users or users[-1][0] != path:

@@ -48,9 +48,9 @@ class VersionScript:
         A literal entry goes before one with wildcards, that before a bare ``*``, and ``global`` before
         ``local`` among equals.
         """
-        for kind in (_is_literal, _is_wild, _is_all):
+        for sort in (_is_literal, _is_wild, _is_all):
             for patterns, local in ((self.exported, False), (self.local, True)):
-                if any(pattern.matches(name) for pattern in patterns if kind(pattern)):
+                if any(pattern.matches(name) for pattern in patterns if sort(pattern)):
                     return local
         return False
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 
-from patcher.base.reports.gitlab import Issue, code_quality
-from patcher.symbols.findings import Report
+from patcher.base.reports.gitlab import QualityIssue, code_quality
+from patcher.symbols.findings import SymbolReport
 from patcher.symbols.formats.paths import relative
 
 
-def gitlab(report: Report) -> str:
+def gitlab(report: SymbolReport) -> str:
     """One issue a finding, and one that counts those that aren't listed."""
     issues = [
-        Issue(one.rule, one.severity, one.message, relative(one.object), one.fingerprint)
+        QualityIssue(one.rule, one.severity, one.message, relative(one.object), one.fingerprint)
         for one in report.findings
     ]
     if report.more:
         mark = hashlib.sha256(b"verify-symbols: not listed").hexdigest()
-        issues.append(Issue("verify-symbols", "error", report.more, ".", mark))
+        issues.append(QualityIssue("verify-symbols", "error", report.more, ".", mark))
     return code_quality(issues)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from xml.etree import ElementTree as Tree
 
 from patcher.base.printable import readable
-from patcher.symbols.findings import Finding, Report
+from patcher.symbols.findings import SymbolFinding, SymbolReport
 from patcher.symbols.formats.paths import relative
 
 
-def junit(report: Report) -> str:
+def junit(report: SymbolReport) -> str:
     """Errors are failures; warnings and notes are skipped tests. A clean report is one test that passed."""
-    by_object: dict[str, list[Finding]] = {}
+    by_object: dict[str, list[SymbolFinding]] = {}
     for finding in report.findings:
         by_object.setdefault(relative(finding.object), []).append(finding)
     failures = len(report.at_least("error")) + bool(report.more)

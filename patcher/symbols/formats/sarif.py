@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from patcher.base.reports.sarif import Result, SarifRule, log
-from patcher.symbols.findings import Report
+from patcher.base.reports.sarif import SarifResult, SarifRule, log
+from patcher.symbols.findings import SymbolReport
 from patcher.symbols.formats.paths import relative
 from patcher.symbols.rules import RULES
 
 
-def sarif(report: Report) -> str:
+def sarif(report: SymbolReport) -> str:
     """One run with one result per finding."""
     rules = [
         SarifRule(one.id, one.severity, one.summary, one.id.title().replace("-", ""), one.explanation)
         for one in RULES.values()
     ]
     results = [
-        Result(
+        SarifResult(
             one.rule,
             one.severity,
             one.message,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from patcher.base.errors import ConflictError, UsageError
 from patcher.base.progress import SILENT, Reporter
-from patcher.symbols.findings import Finding, Report
+from patcher.symbols.findings import SymbolFinding, SymbolReport
 from patcher.symbols.repair.batch import Batch, Candidate, splices
 from patcher.symbols.repair.database import Compilation, find_database, read_database
 from patcher.symbols.repair.declaration import parameter_names
@@ -66,7 +66,7 @@ class Repair:
         )
 
 
-def fixes(report: Report, *, proven: bool = False, reporter: Reporter = SILENT) -> list[Repair]:
+def fixes(report: SymbolReport, *, proven: bool = False, reporter: Reporter = SILENT) -> list[Repair]:
     """A fix for each undefined template member whose owner a ``compile_commands.json`` above tells.
 
     With ``proven`` every source is compiled with its lines in it. The build's objects have to be there.
@@ -99,11 +99,11 @@ def fixes(report: Report, *, proven: bool = False, reporter: Reporter = SILENT) 
     return list(found.values())
 
 
-def suggested(report: Report, made: Iterable[Repair]) -> Report:
+def suggested(report: SymbolReport, made: Iterable[Repair]) -> SymbolReport:
     """The report with the fixes as suggestions."""
     by_symbol = {fix.symbol: fix for fix in made}
 
-    def better(finding: Finding) -> Finding:
+    def better(finding: SymbolFinding) -> SymbolFinding:
         fix = by_symbol.get(finding.symbol) if finding.rule == "undefined-symbol" else None
         return finding._replace(suggestion=fix.text) if fix is not None else finding
 

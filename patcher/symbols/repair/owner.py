@@ -59,4 +59,4 @@ def _defining(wanted: Signature, database: list[Compilation]) -> Owner | None:
 def _same(there: Signature, wanted: Signature) -> bool:
     # a conversion is called after the type that it makes
     names = (bare(one.name).partition("::operator ")[0] for one in (there, wanted))
-    return next(names) == next(names) and there.is_class == wanted.is_class and there.kind == wanted.kind
+    return next(names) == next(names) and there.is_class == wanted.is_class and there.entity == wanted.entity

@@ -25,7 +25,7 @@ class Signature:
     parameters: tuple[str, ...]
     suffix: str = ""  # const and the like
     is_class: bool = False  # a member of a class template: the class is what can be instantiated
-    kind: str = "function"  # or constructor (conversion operators, too: what has no result), variable
+    entity: str = "function"  # or constructor (conversion operators, too: what has no result), variable
 
     @property
     def base(self) -> str:
@@ -45,7 +45,7 @@ class Signature:
         """
         if self.is_class:
             return [self.directive()]
-        if self.kind == "variable":
+        if self.entity == "variable":
             whole = f"{self.name}{self.arguments}"
             return [f"template decltype({whole}) {whole};"]
         given = ", ".join(f"std::declval<{_spelled(one)}>()" for one in self.parameters)
@@ -55,7 +55,7 @@ class Signature:
             const = "const " if self.suffix.startswith("const") else ""
             called.append(f"std::declval<{const}{scope}&>().{member}{self.arguments}({given})")
             called.append(f"std::declval<{const}{scope}&>().template {member}{self.arguments}({given})")
-        if self.kind != "function":
+        if self.entity != "function":
             return [self.directive(names)]
         asked = [replace(self, result=f"decltype({one})").directive(names) for one in called]
         if any(sign in self.result for sign in _COMPUTED):
@@ -68,9 +68,9 @@ class Signature:
             return f"template class {self.name}{self.arguments};"
         types = [_spelled(one) for one in self.parameters]
         if len(names) == len(types):
-            types = [_named(kind, name) for kind, name in zip(types, names, strict=True)]
+            types = [_named(spelled, name) for spelled, name in zip(types, names, strict=True)]
         tail = f" {self.suffix}" if self.suffix else ""
-        if self.kind == "constructor":
+        if self.entity == "constructor":
             return f"template {self.name}({', '.join(types)}){tail};"
         return f"template {_spelled(self.result)} {self.name}{self.arguments}({', '.join(types)}){tail};"
 
@@ -117,7 +117,7 @@ def _no_result(text: str) -> Signature | None:
         return None
     parameters = tuple(brackets.split(start + 1, end))
     suffix = text[end + 1 :].strip()
-    return Signature("", name, text[angle:start], parameters, suffix, kind="constructor")
+    return Signature("", name, text[angle:start], parameters, suffix, entity="constructor")
 
 
 def _variable(text: str) -> Signature | None:
@@ -127,7 +127,7 @@ def _variable(text: str) -> Signature | None:
     outside = "".join(text[at] for at in brackets.outside())
     if angle is None or text[-1:] != ">" or "(" in outside or " " in outside or text.startswith("std::"):
         return None
-    return Signature("", text[:angle], text[angle:], (), kind="variable")
+    return Signature("", text[:angle], text[angle:], (), entity="variable")
 
 
 def _function(text: str) -> Signature | None:
@@ -135,12 +135,12 @@ def _function(text: str) -> Signature | None:
     return Signature(*shape) if shape else None
 
 
-def _spelled(kind: str) -> str:
+def _spelled(written: str) -> str:
     """``T const&`` as people write it: ``const T &``."""
-    moved = _CONST.sub(r"const \1", kind)
+    moved = _CONST.sub(r"const \1", written)
     return re.sub(r"(?<=[\w>])([&*]+)$", r" \1", moved)
 
 
-def _named(kind: str, name: str) -> str:
+def _named(spelled: str, name: str) -> str:
     """A parameter's declaration. The name of a function pointer or an array would go inside: none then."""
-    return kind if not name or "(" in kind or "[" in kind else f"{kind} {name}"
+    return spelled if not name or "(" in spelled or "[" in spelled else f"{spelled} {name}"

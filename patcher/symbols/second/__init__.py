@@ -5,7 +5,7 @@ uses the other's parsing, its idea of which definition serves, or its verdicts: 
 them is wrong and nothing is proven.
 """
 
-from patcher.symbols.second.proof import Proof, differences, prove
-from patcher.symbols.second.reading import Reading, UnreadableError, reading
+from patcher.symbols.second.proof import Agreement, differences, prove
+from patcher.symbols.second.reading import ElfReading, UnreadableError, reading
 
-__all__ = ["Proof", "Reading", "UnreadableError", "differences", "prove", "reading"]
+__all__ = ["Agreement", "ElfReading", "UnreadableError", "differences", "prove", "reading"]

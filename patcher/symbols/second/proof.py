@@ -8,30 +8,32 @@ from pathlib import Path
 from typing import NamedTuple
 
 from patcher.symbols.elf import ElfObject
-from patcher.symbols.findings import Finding
+from patcher.symbols.findings import SymbolFinding
 from patcher.symbols.scope import Scope
 from patcher.symbols.search import GLIBC, MUSL
-from patcher.symbols.second.reading import Reading, UnreadableError, Wanted, reading
+from patcher.symbols.second.reading import ElfReading, UnreadableError, UsedSymbol, reading
 
 REPORT = "please report it to the project, with the file if it may be shown"
 _SOME = 3
 
 
-class Proof(NamedTuple):
+class Agreement(NamedTuple):
     """What the second reader says: files that it read, and where the first says otherwise."""
 
     objects: int
-    disagreements: tuple[Finding, ...]
+    disagreements: tuple[SymbolFinding, ...]
 
 
-def prove(scopes: Iterable[Scope], given: Iterable[ElfObject], lacking: Iterable[tuple[str, str]]) -> Proof:
+def prove(
+    scopes: Iterable[Scope], given: Iterable[ElfObject], lacking: Iterable[tuple[str, str]]
+) -> Agreement:
     """Read every file of the scopes again and ask the question again.
 
     ``given`` are the files whose readings are compared member by member, ``lacking`` file and symbol of all
     that the first reader says is lacking in those scopes.
     """
     second = _Second()
-    told: list[Finding] = []
+    told: list[SymbolFinding] = []
     for item in given:
         told += second.compared(item)
     scopes = list(scopes)
@@ -44,10 +46,10 @@ def prove(scopes: Iterable[Scope], given: Iterable[ElfObject], lacking: Iterable
         first, other = ("lacks", "has") if (path, symbol) in ours else ("has", "lacks")
         detail = f"the fast reader says that {Path(path).name} {first} it, pyelftools that it {other} it"
         told.append(_disagreement(path, symbol, detail))
-    return Proof(len(second.read), tuple(told))
+    return Agreement(len(second.read), tuple(told))
 
 
-def differences(item: ElfObject, theirs: Reading) -> Iterator[Finding]:
+def differences(item: ElfObject, theirs: ElfReading) -> Iterator[SymbolFinding]:
     """Where the fast reading of one file, and another's, differ."""
     path = str(item.path)
     for what, ours, other in (
@@ -58,24 +60,24 @@ def differences(item: ElfObject, theirs: Reading) -> Iterator[Finding]:
     ):  # fmt: skip
         if ours != other:
             yield _disagreement(path, what, f"{what}: the fast reader says {ours!r}, pyelftools {other!r}")
-    wanted = {Wanted(one.name, one.weak, one.version, one.file) for one in item.references}
+    wanted = {UsedSymbol(one.name, one.weak, one.version, one.file) for one in item.references}
     yield from _differing(path, "wants", wanted, set(theirs.references))
     exported = {(name, one.version, one.hidden) for name in item.exports for one in item.exports.of(name)}
     other_exports = {(name, *one) for name, every in theirs.definitions.items() for one in every}
     yield from _differing(path, "defines", exported, other_exports)
 
 
-def _disagreement(path: str, symbol: str, detail: str) -> Finding:
-    return Finding("readers-disagree", symbol, path, (Path(path).name,), detail, REPORT, (path,))
+def _disagreement(path: str, symbol: str, detail: str) -> SymbolFinding:
+    return SymbolFinding("readers-disagree", symbol, path, (Path(path).name,), detail, REPORT, (path,))
 
 
 class _Second:
     """Every file once, by pyelftools."""
 
     def __init__(self) -> None:
-        self.read: dict[ElfObject, Reading | None] = {}
+        self.read: dict[ElfObject, ElfReading | None] = {}
 
-    def of(self, item: ElfObject) -> Reading | None:
+    def of(self, item: ElfObject) -> ElfReading | None:
         if item not in self.read:
             try:
                 self.read[item] = reading(item.path)
@@ -83,7 +85,7 @@ class _Second:
                 self.read[item] = None
         return self.read[item]
 
-    def compared(self, item: ElfObject) -> Iterator[Finding]:
+    def compared(self, item: ElfObject) -> Iterator[SymbolFinding]:
         """Where the two readings of one file differ."""
         theirs = self.of(item)
         if theirs is None:
@@ -92,7 +94,7 @@ class _Second:
         else:
             yield from differences(item, theirs)
 
-    def lacking(self, scope: Scope) -> Iterator[tuple[ElfObject, Wanted]]:
+    def lacking(self, scope: Scope) -> Iterator[tuple[ElfObject, UsedSymbol]]:
         """What nothing that is loaded serves, as far as all that is needed is there."""
         chosen: Mapping[tuple[ElfObject, str], ElfObject] = scope.chosen
         defined: dict[str, list[tuple[ElfObject, str | None, bool]]] = {}
@@ -117,7 +119,7 @@ class _Second:
                     yield item, wanted
 
     def _gone(
-        self, scope: Scope, theirs: Reading, by_name: Mapping[str, ElfObject]
+        self, scope: Scope, theirs: ElfReading, by_name: Mapping[str, ElfObject]
     ) -> set[tuple[str | None, str | None]]:
         """Versions that the library that they are wanted from doesn't define any more."""
         gone: set[tuple[str | None, str | None]] = set()
@@ -153,7 +155,7 @@ class _Second:
 
     def _served(
         self,
-        wanted: Wanted,
+        wanted: UsedSymbol,
         definitions: Iterable[tuple[ElfObject, str | None, bool]],
         scope: Scope,
         by_name: Mapping[str, ElfObject],
@@ -165,7 +167,7 @@ class _Second:
 
     def _fits(
         self,
-        wanted: Wanted,
+        wanted: UsedSymbol,
         item: ElfObject,
         found: list[tuple[str | None, bool]],
         scope: Scope,
@@ -184,7 +186,7 @@ class _Second:
 
     def _lost(
         self,
-        wanted: Wanted,
+        wanted: UsedSymbol,
         defined: Mapping[str, list[tuple[ElfObject, str | None, bool]]],
         by_name: Mapping[str, ElfObject],
         scope: Scope,
@@ -201,7 +203,7 @@ class _Second:
 
 def _differing(
     path: str, what: str, ours: AbstractSet[object], theirs: AbstractSet[object]
-) -> Iterator[Finding]:
+) -> Iterator[SymbolFinding]:
     if ours == theirs:
         return
     some = ", ".join(repr(one) for one in sorted(ours ^ theirs, key=repr)[:_SOME])

@@ -37,7 +37,7 @@ class UnreadableError(Exception):
     """pyelftools makes nothing of a file."""
 
 
-class Wanted(NamedTuple):
+class UsedSymbol(NamedTuple):
     """A symbol that a file uses and doesn't define."""
 
     name: str
@@ -46,14 +46,14 @@ class Wanted(NamedTuple):
     file: str | None  # that the version is wanted from
 
 
-class Reading(NamedTuple):
+class ElfReading(NamedTuple):
     """What one file says. ``definitions``: name -> (version, whether it is no default one) of each."""
 
     soname: str | None
     needed: tuple[str, ...]
     rpath: tuple[str, ...]
     runpath: tuple[str, ...]
-    references: frozenset[Wanted]
+    references: frozenset[UsedSymbol]
     definitions: dict[str, frozenset[tuple[str | None, bool]]]
     versions: frozenset[str]  # that it defines
     wants: frozenset[tuple[str, str, bool]]  # file, version, whether a warning will do
@@ -78,16 +78,16 @@ class _Strings(StringTableSection):
         return self._data[start:end].decode("utf-8", "surrogateescape")
 
 
-def reading(path: Path) -> Reading:
+def reading(path: Path) -> ElfReading:
     """Read one file. Raises :class:`UnreadableError`."""
     try:
         data = path.read_bytes()
-        return _Reader(data).read()
+        return _ElfReader(data).read()
     except _BROKEN as why:
         raise UnreadableError(f"{type(why).__name__}: {why}") from why
 
 
-class _Reader:
+class _ElfReader:
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.file = ELFFile(io.BytesIO(data))
@@ -103,32 +103,32 @@ class _Reader:
             _Strings(data, self._offset("DT_STRTAB"), self.file) if "DT_STRTAB" in self.tags else None
         )
 
-    def read(self) -> Reading:
+    def read(self) -> ElfReading:
         strings = self.strings
         if strings is None or "DT_SYMTAB" not in self.tags:
-            return Reading(None, (), (), (), frozenset(), {}, frozenset(), frozenset(), False)
+            return ElfReading(None, (), (), (), frozenset(), {}, frozenset(), frozenset(), False)
         sonames = [strings.get_string(value) for value in self.tags.get("DT_SONAME", ())]
         needs, wants = self._needs(strings)
         own = self._own(strings)
-        references: set[Wanted] = set()
+        references: set[UsedSymbol] = set()
         definitions: dict[str, set[tuple[str | None, bool]]] = {}
         number = -1
         for number, symbol in enumerate(self._symbols(strings)):
             entry, name = symbol.entry, symbol.name
-            kind, binding = entry["st_info"]["type"], entry["st_info"]["bind"]
+            symbol_type, binding = entry["st_info"]["type"], entry["st_info"]["bind"]
             if not entry["st_name"] or binding == "STB_LOCAL":
                 continue
             raw = self._version(number)
             index, hidden = raw & 0x7FFF, bool(raw & 0x8000)
             section = entry["st_shndx"]
             if section == "SHN_UNDEF":
-                if kind in _NO_NAMES:
+                if symbol_type in _NO_NAMES:
                     continue
                 file, version = needs.get(index, (None, None)) if index != 1 else (None, None)
-                references.add(Wanted(name, binding == "STB_WEAK", version, file))
+                references.add(UsedSymbol(name, binding == "STB_WEAK", version, file))
             elif self._is_offered(entry):
                 definitions.setdefault(name, set()).add((own.get(index), hidden))
-        return Reading(
+        return ElfReading(
             sonames[-1] if sonames else None,
             tuple(strings.get_string(value) for value in self.tags.get("DT_NEEDED", ())),
             self._paths("DT_RPATH", strings),
@@ -144,10 +144,10 @@ class _Reader:
     @staticmethod
     def _is_offered(entry: Any) -> bool:
         """Whether others may bind to a definition: what elf/dl-lookup.c of glibc asks of it."""
-        kind = entry["st_info"]["type"]
-        if entry["st_info"]["bind"] not in _SHARED or kind not in _SERVING:
+        symbol_type = entry["st_info"]["type"]
+        if entry["st_info"]["bind"] not in _SHARED or symbol_type not in _SERVING:
             return False
-        there = entry["st_value"] or kind == "STT_TLS" or entry["st_shndx"] == "SHN_ABS"
+        there = entry["st_value"] or symbol_type == "STT_TLS" or entry["st_shndx"] == "SHN_ABS"
         return bool(there) and entry["st_other"]["visibility"] not in _CLOSED
 
     def _offset(self, tag: str) -> int:
