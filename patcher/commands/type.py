@@ -1,4 +1,4 @@
-"""``q8a8-patch type``."""
+"""``q8a8-patch type``: what is done with the file of a quantization type."""
 
 from __future__ import annotations
 
@@ -8,13 +8,40 @@ from typing import Any
 import click
 
 from patcher.base.console import Output, common_options
+from patcher.commands.family import HELP, Family, meant
+
+_HELP = ("-h", "--help")
+_SHOW = "show"
 
 
-@click.command("type")
+class _Type(Family):
+    """``type FILE`` is ``type show FILE``, and ``type`` alone shows the type that ships."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        flags = {name for item in self.get_params(ctx) for name in item.opts}
+        first = next((word for word in args if word not in flags), None)
+        known = [*self.commands, HELP]
+        asked = first in known or (first is None and bool(set(args) & set(_HELP)))
+        if not asked and not ctx.resilient_parsing:
+            if first is not None and not Path(first).exists() and meant(first, known):
+                return super().parse_args(ctx, args)  # which says what was meant
+            args = [_SHOW, *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group("type", cls=_Type)
+def command() -> None:
+    """Check the .toml file of your own quantization type; 'type FILE' is 'type show FILE'.
+
+    Example: q8a8-patch type my_type.toml
+    """
+
+
+@command.command(_SHOW)
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 @click.option("--schema", is_flag=True, help="Print the JSON schema of such a file, for editors.")
 @common_options
-def command(file: Path | None, schema: bool, output: Output) -> None:
+def show_command(file: Path | None, schema: bool, output: Output) -> None:
     """Check the .toml FILE of your own quantization type and say what it adds; without FILE, show Q8_A8's.
 
     What is wrong is one line: the place, what was found, what is allowed.

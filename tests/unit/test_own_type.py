@@ -161,6 +161,16 @@ def test_what_is_wrong_with_an_edit_is_one_line(own: Path, old: str, new: str, s
     assert "\n" not in str(caught.value)
 
 
+def test_a_file_alone_is_shown(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["type", str(own)], ["type", "show", str(own)], ["type", "--json", str(own)]):
+        assert cli.run(words) == 0
+        assert "Q6_X" in capsys.readouterr().out
+    assert cli.run(["type", "--schema"]) == 0
+    assert json.loads(capsys.readouterr().out)["title"]
+    assert cli.run(["type", "shw", str(own)]) == 2
+    assert "Did you mean 'show'?" in capsys.readouterr().err
+
+
 def test_no_file_is_one_line(tmp_path: Path, mini: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["apply", str(mini), "--type", str(tmp_path / "none.toml")]) == 2
     assert "looked for a type's file, found none; name a .toml file, or q8_a8" in capsys.readouterr().err
