@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from patcher.base.console import Output, common_options
+from patcher.commands import type_lift
 from patcher.commands.family import HELP, Family, meant
 
 _HELP = ("-h", "--help")
@@ -87,3 +88,6 @@ def show_command(file: Path | None, schema: bool, output: Output) -> None:
         return "\n".join([*lines, *(f"    {edit.id:<24} {edit.template}" for edit in own)])
 
     output.emit(document, text)
+
+
+command.add_command(type_lift.command)

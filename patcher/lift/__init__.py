@@ -9,87 +9,36 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from patcher.base.errors import ConflictError, UsageError
 from patcher.base.progress import SILENT, Reporter
 from patcher.base.resources import resource_dir
 from patcher.engine.patchset import PatchSet, load
-from patcher.engine.plan import Plan, State
+from patcher.engine.plan import State
 from patcher.engine.planning import make_plan
 from patcher.engine.tree import ListedTree
 from patcher.engine.type_file import parsed
-from patcher.lift import facts, places, remainder, texts, twins, writing
+from patcher.lift import assembly, facts, places, remainder, texts, twins, writing
+from patcher.lift.assembly import OWN, Lift, Origin, type_table
 from patcher.lift.facts import Facts
-from patcher.lift.places import Places
-from patcher.lift.remainder import Addition, Left
-from patcher.lift.texts import Text, Texts
+from patcher.lift.places import SetPlaces
+from patcher.lift.remainder import Left
+from patcher.lift.texts import Texts
 from patcher.lift.tree_index import TreeIndex
-from patcher.lift.twins import Twin
 
-__all__ = ["Facts", "Lift", "Origin", "lift", "types"]
+__all__ = ["Facts", "Lift", "Origin", "license_of", "lift", "types"]
 
 _STUB = "case-label.j2"  # what the draft's texts are before the tree's are known
-_OWN = ("block", "quantize-row-ref", "dequantize-row", "cpu-vec-dot", "py-quants")
-_GROUPS = (
-    (re.compile(r"ggml/src/ggml-cpu/"), "ggml-cpu"),
-    (re.compile(r"ggml/"), "ggml"),
-    (re.compile(r"(gguf-py/tests|tests)/"), "tests"),
-    (re.compile(r"(gguf-py|conversion)/|convert_"), "gguf-py"),
-)
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a type is lifted from: what people call the two trees, and the commits that they are."""
-
-    tree: str
-    base: str
-    commit: str | None = None
-    base_commit: str | None = None
-    license: str | None = None
-
-    def table(self) -> dict[str, str]:
-        """The [lifted] table."""
-        return {name: value for name, value in vars(self).items() if value is not None}
-
-
-@dataclass
-class Lift:
-    """A type that was lifted: its facts, the edits that carry it, what isn't carried."""
-
-    facts: Facts
-    origin: Origin
-    table: dict[str, Any]
-    templates: dict[str, str]  # path in the folder -> text
-    left: list[Left]
-    from_set: list[str]  # edits whose text the set has, the same as the tree's
-    own: list[str]  # edits with the tree's text
-    absent: dict[str, str]  # edits of the set that the tree doesn't have, and why
-    plan: Plan | None = None
-    place: Path | None = None
-    dropped: dict[str, str] = field(default_factory=dict)
-
-    def document(self) -> dict[str, Any]:
-        """The JSON form."""
-        return {
-            "type": self.facts.document(),
-            "lifted": self.origin.table(),
-            "file": str(self.place) if self.place is not None else None,
-            "from_set": self.from_set,
-            "own": self.own,
-            "absent": [{"edit": name, "reason": reason} for name, reason in self.absent.items()],
-            "not_lifted": [one.document() for one in self.left],
-            "placed": sum(one.state in (State.MISSING, State.PRESENT) for one in self.plan.edits)
-            if self.plan
-            else 0,
-        }
 
 
 def types(tree: ListedTree, base: ListedTree) -> list[Facts]:
-    """The types that ``tree`` has and ``base`` hasn't, by number. Raises :class:`UsageError` for no ggml tree."""
+    """The types that ``tree`` has and ``base`` hasn't, by number.
+
+    Raises :class:`UsageError` for a tree without ggml.
+    """
     ours, theirs = TreeIndex(tree), TreeIndex(base)
     new = facts.new_types(ours, theirs)
     return [
@@ -119,8 +68,8 @@ def lift(
 ) -> Lift:
     """Lift the type ``wanted`` and write it into ``folder``, which has to be new or empty.
 
-    Raises :class:`UsageError` for a type that isn't new in ``tree``, :class:`ConflictError` where a fact can't
-    be told or BASE has no place for what the type can't do without.
+    Raises :class:`UsageError` for a type that isn't new in ``tree``, :class:`ConflictError` where a fact
+    can't be told or BASE has no place for what the type can't do without.
     """
     writing.require_free(folder)
     paths = parsed(resource_dir("patches") / "sets" / "standard.toml", "patches/sets/standard.toml")["paths"]
@@ -140,9 +89,21 @@ def lift(
             accounted.setdefault(twin.path, []).append(twin.span)
         rest = remainder.of_tree(ours, theirs, kind, word, accounted)
         step.update(done=3, detail="the plan")
-        made = _made(ours, kind, origin, draft, found, needed, python, rest.added)
+        made = assembly.made(ours, kind, origin, draft, found, needed, python, rest.added)
         made.left += [*rest.left, *_other(ours, needed)]
         return _proved(made, base, folder)
+
+
+def license_of(tree: ListedTree) -> str | None:
+    """The first line of the tree's license, and its first line of copyright; None where it has none."""
+    for name in ("LICENSE", "LICENSE.txt", "LICENSE.md", "COPYING"):
+        data = tree.read(name)
+        if data is not None:
+            lines = [" ".join(line.split()) for line in data.decode("utf-8", "replace").split("\n")]
+            said = [line for line in lines if line]
+            holder = next((line for line in said if line.lower().startswith("copyright")), "")
+            return "; ".join(part for part in (said[0] if said else name, holder) if part)[:300]
+    return None
 
 
 def _word(tree: TreeIndex, kind: Facts) -> re.Pattern[str]:
@@ -152,29 +113,13 @@ def _word(tree: TreeIndex, kind: Facts) -> re.Pattern[str]:
     return facts.name_pattern(kind.name, kind.upper, longer + tuple(name.lower() for name in longer))
 
 
-def _type_table(kind: Facts) -> dict[str, Any]:
-    table: dict[str, Any] = {
-        "name": kind.name,
-        "upper": kind.upper,
-        "description": kind.description,
-        "id": kind.id,
-        "ftype": kind.ftype if kind.ftype is not None else kind.id,
-        "ggml_ftype": kind.ggml_ftype if kind.ggml_ftype is not None else kind.id,
-        "block_size": kind.block_size,
-        "type_size": kind.type_size,
-        "sibling": kind.sibling,
-        "activations": kind.activations,
-    }
-    return table | ({"ftype_upper": kind.ftype_upper} if kind.ftype_upper != kind.upper else {})
-
-
 def _draft(kind: Facts, origin: Origin) -> PatchSet:
     """The set's edits for the type's facts, with no text of its own yet: what is looked for in the tree."""
     table = {
         "extends": "own-layout",
         "lifted": origin.table(),
-        "type": _type_table(kind),
-        "templates": dict.fromkeys(_OWN, _STUB),
+        "type": type_table(kind),
+        "templates": dict.fromkeys(OWN, _STUB),
     }
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch) / "draft.toml"
@@ -184,7 +129,7 @@ def _draft(kind: Facts, origin: Origin) -> PatchSet:
     return replace(patchset, home=None, edits=tuple(replace(edit, own=False) for edit in patchset.edits))
 
 
-def _texts(tree: TreeIndex, base: TreeIndex, kind: Facts, draft: PatchSet, found: Places) -> Texts:
+def _texts(tree: TreeIndex, base: TreeIndex, kind: Facts, draft: PatchSet, found: SetPlaces) -> Texts:
     """The closure, from the type's definitions and from the texts of its places."""
     covered: set[tuple[str, str]] = set()
     also: list[tuple[str, str]] = []
@@ -196,14 +141,14 @@ def _texts(tree: TreeIndex, base: TreeIndex, kind: Facts, draft: PatchSet, found
                     covered.add((place.path, one.name))
         if place.edit.kind == "function":
             name = str(place.edit.anchor["ours"])
-            if place.edit.id not in _OWN and _is_the_sets(tree, draft, place):
+            if place.edit.id not in OWN and _is_the_sets(tree, draft, place):
                 covered.add((place.path, name))
         elif place.template is not None and not place.path.endswith(".py"):
             also.append((place.path, place.template))
     return texts.closure(tree, base, kind, also, covered)
 
 
-def _is_the_sets(tree: TreeIndex, draft: PatchSet, place: places.Place) -> bool:
+def _is_the_sets(tree: TreeIndex, draft: PatchSet, place: places.SetPlace) -> bool:
     from patcher.engine.comparison import part_of, same, tokens
 
     name = str(place.edit.anchor["ours"])
@@ -214,7 +159,7 @@ def _is_the_sets(tree: TreeIndex, draft: PatchSet, place: places.Place) -> bool:
     return same(ours, tokens(source.data[there[0].start : there[0].end]))
 
 
-def _accounted(found: Places, needed: Texts) -> dict[str, list[tuple[int, int]]]:
+def _accounted(found: SetPlaces, needed: Texts) -> dict[str, list[tuple[int, int]]]:
     spans: dict[str, list[tuple[int, int]]] = {}
     for place in found.there:
         spans.setdefault(place.path, []).extend(place.spans)
@@ -233,156 +178,33 @@ def _other(tree: TreeIndex, needed: Texts) -> list[Left]:
     return out
 
 
-def _group(path: str) -> str:
-    return next((name for pattern, name in _GROUPS if pattern.match(path)), "llama")
-
-
-def _made(
-    tree: TreeIndex,
-    kind: Facts,
-    origin: Origin,
-    draft: PatchSet,
-    found: Places,
-    needed: Texts,
-    python: list[Twin],
-    added: list[Addition],
-) -> Lift:
-    """The type's file as a table, and its templates."""
-    edits: dict[str, dict[str, Any]] = {}
-    named: dict[str, str] = {}
-    templates: dict[str, str] = {}
-    without = list(found.absent)
-    by_name = {(place.path, str(place.edit.anchor.get("ours"))): place for place in found.there}
-    known = {edit.id for edit in draft.edits}
-
-    def put(path: str, name: str, text: str) -> str:
-        place = f"{path}/{name}{writing.extension(path)}"
-        templates[place] = text
-        return place
-
-    fallbacks = {
-        str(one.anchor["ours"]): one.anchor for one in added if one.anchor["kind"] == "branch-define"
-    }
-    for text in needed.carried:
-        place = by_name.get((text.path, text.name))
-        if text.name in fallbacks and text.kind == "function":
-            behind = texts.forwarded(text.name, text.template, fallbacks[text.name]["apart"])
-            text = replace(text, template=text.template + behind)
-        if place is not None and place.edit.kind == "function":
-            name = place.edit.id
-            without.append(name)
-        else:
-            name = writing.unique({*known, *edits}, remainder.slug(_called(text)))
-        edits[name] = _text_edit(tree, text, name, place, put(text.path, name, text.template))
-    for place in found.there:
-        name = place.edit.id
-        if place.template is not None:
-            named[name] = put(place.path, name, place.template)
-        elif place.edit.kind == "item" or (name in _OWN and name not in edits and name not in found.absent):
-            found.absent[name] = "its text couldn't be told from the tree"
-            without.append(name)
-        if place.only and place.template is None:
-            edits[name] = _narrowed(place)
-    for twin in python:
-        name = writing.unique({*known, *edits}, remainder.slug(f"py-{twin.name}"))
-        edits[name] = {
-            "id": name, "group": _group(twin.path), "purpose": f"{twin.name}, which {twin.needed_by} names.",
-            "files": list(tree.candidates(twin.path)),
-            "anchor": {"kind": "py-definition", "name": twin.behind, "ours": twin.name},
-            "template": put(twin.path, name, twin.template), "unless_missing": "a release that has this elsewhere",
-        }  # fmt: skip
-    for one in added:
-        name = writing.unique({*known, *edits}, one.id)
-        edits[name] = {
-            "id": name, "group": _group(one.path), "purpose": one.purpose, "files": list(tree.candidates(one.path)),
-            "anchor": dict(one.anchor), "template": put(one.path, name, one.template),
-            "unless_missing": "a release that doesn't have this file yet",
-        }  # fmt: skip
-    table: dict[str, Any] = {
-        "extends": "own-layout",
-        "known_good": [origin.base],
-        "without": list(dict.fromkeys(without)),
-        "lifted": origin.table(),
-        "type": _type_table(kind),
-        "templates": named,
-        "edit": list(edits.values()),
-    }
-    same_as_set = [
-        place.edit.id for place in found.there if place.edit.id not in named and place.edit.id not in edits
-    ]
-    same_as_set = [name for name in same_as_set if name not in without]
-    absent = {name: why for name, why in found.absent.items() if name not in edits}
-    return Lift(kind, origin, table, templates, [], same_as_set, [*named, *edits], absent)
-
-
-def _called(text: Text) -> str:
-    """An id that says which of several files the definition is in."""
-    parts = PurePosixPath(text.path).parts
-    where = parts[parts.index("arch") + 1] + "-" if "arch" in parts else ""
-    return f"{where}{text.name}"
-
-
-def _text_edit(
-    tree: TreeIndex, text: Text, name: str, place: places.Place | None, template: str
-) -> dict[str, Any]:
-    said = (
-        f"{text.name}, which {text.needed_by} needs."
-        if text.needed_by
-        else f"{text.name}, as it is in the tree."
-    )
-    anchor: dict[str, Any] = {"kind": "definition", "names": list(text.behind), "ours": text.name}
-    if text.within:
-        anchor["within"] = text.within
-    edit: dict[str, Any] = {
-        "id": name,
-        "group": _group(text.path),
-        "purpose": said,
-        "files": list(tree.candidates(text.path)),
-    }
-    if place is not None:
-        edit |= {"purpose": place.edit.purpose}
-        names = [*text.behind, *(one for one in place.edit.anchor["names"] if one not in text.behind)]
-        anchor = {"kind": "definition", "names": names, "ours": text.name}
-        edit |= {"required": place.edit.required} if place.edit.required else {}
-    if "/arch/" in text.path:
-        edit["unless_missing"] = "a release that has no such architecture's file: the plain text is used"
-    return edit | {"anchor": anchor, "template": template}
-
-
-def _narrowed(place: places.Place) -> dict[str, Any]:
-    """The set's edit for the functions alone in which the tree does what the sibling does."""
-    edit = place.edit
-    return {
-        "id": edit.id, "group": edit.group, "purpose": edit.purpose, "files": list(edit.files),
-        "anchor": {"kind": edit.kind, **{**edit.anchor, "owners": [], "only": list(place.only)}}, "template": edit.template,
-    }  # fmt: skip
-
-
 def _proved(made: Lift, base: ListedTree, folder: Path) -> Lift:
-    """Write it, plan it on BASE, and take away what BASE has no place for; what can't be taken away is refused."""
+    """Write it, plan it on BASE, take away what BASE has no place for; refuse what can't be taken away."""
+    plan, bad = None, []
     for _ in range(3):
         with tempfile.TemporaryDirectory() as scratch:
             trial = Path(scratch) / "type"
             writing.write(trial, made.facts.name, "", _with_left(made), made.templates)
             plan = make_plan(base, load(trial))
         bad = [one for one in plan.edits if one.state in (State.CONFLICT, State.UNPLACED)]
-        if not bad:
+        if not bad or any(one.edit.required for one in bad):
             break
         for one in bad:
             _drop(made, one.edit.id, one.file, one.detail)
-    needed = [one for one in plan.conflicts]
-    if needed:
+    needed = [one for one in bad if one.edit.required]
+    if plan is None or needed:
         details = tuple(f"{one.edit.id}: {one.file}: {one.detail}" for one in needed)
         raise ConflictError(
             f"{made.origin.base}: {made.facts.upper} has no place here for {len(needed)} edits",
             details=details,
         )
     head = (
-        f"# {made.facts.upper}, lifted from {made.origin.tree} (over {made.origin.base}) by 'q8a8-patch type lift'.\n"
+        f"# {made.facts.upper}, lifted from {made.origin.tree} (over {made.origin.base})"
+        " by 'q8a8-patch type lift'.\n"
         f"#   q8a8-patch apply ./llama.cpp --type {folder.name}\n\n"
     )
     made.place = writing.write(folder, made.facts.name, head, _with_left(made), made.templates)
-    made.plan = make_plan(base, load(made.place))
+    made.plan = plan
     return made
 
 

@@ -51,7 +51,7 @@ class Facts:
 
     @property
     def word(self) -> re.Pattern[str]:
-        """The type's name in a name: quantize_row_q1_0, GGML_TYPE_Q1_0, block_q1_0; not TQ1_0 nor q1_0_g128."""
+        """The type's name in a name: quantize_row_q1_0, block_q1_0, GGML_TYPE_Q1_0; not TQ1_0."""
         return name_pattern(self.name, self.upper)
 
 
@@ -100,8 +100,8 @@ def read(tree: TreeIndex, upper: str) -> Facts:
     block = _first(r"\.type_size\s*=\s*sizeof\s*\(\s*(\w+)\s*\)", traits)
     if name is None or block is None:
         raise ConflictError(
-            f"{tree.name}: GGML_TYPE_{upper}: looked for its name and its block in type_traits ({_GGML_C}), found"
-            f" {'none' if not traits else 'an entry without them'}",
+            f"{tree.name}: GGML_TYPE_{upper}: looked for its name and its block in type_traits ({_GGML_C}),"
+            f" found {'none' if not traits else 'an entry without them'}",
             hint="a type without traits, or with a plain C type for its block, can't be lifted",
         )
     cpu = _entry(tree, _CPU_C, upper)

@@ -15,13 +15,13 @@ from patcher.lift.texts import verbatim
 from patcher.lift.tree_index import TreeIndex
 
 # kinds whose text is the type's own where it isn't the set's; at the others there is nothing to choose
-_TEXTS = ("table", "item", "declaration", "element", "py-entry", "py-definition")
+_TEXTS = ("table", "item", "declaration", "element", "statement", "py-entry", "py-definition")
 # guards against numbers between two types' that no type has: where the tree has none, BASE may need them
 GUARDS = ("unknown-in-files", "unknown-in-rows", "unknown-to-servers", "unknown-name")
 
 
 @dataclass
-class Place:
+class SetPlace:
     """One edit of a set in the tree: what stands there, and whether the set says the same."""
 
     edit: Edit
@@ -32,16 +32,16 @@ class Place:
 
 
 @dataclass
-class Places:
+class SetPlaces:
     """All edits of the set, as the tree has them."""
 
-    there: list[Place] = field(default_factory=list)
+    there: list[SetPlace] = field(default_factory=list)
     absent: dict[str, str] = field(default_factory=dict)  # edit -> why the type goes without it
 
 
-def of_set(tree: TreeIndex, patchset: PatchSet) -> Places:
+def of_set(tree: TreeIndex, patchset: PatchSet) -> SetPlaces:
     """Every edit of ``patchset`` looked for in the tree that has the type."""
-    found = Places()
+    found = SetPlaces()
     for edit in patchset.edits:
         path = next((name for name in edit.files if tree.source(name) is not None), None)
         source = tree.source(path) if path is not None else None
@@ -57,7 +57,7 @@ def of_set(tree: TreeIndex, patchset: PatchSet) -> Places:
             if edit.id not in GUARDS:
                 found.absent[edit.id] = f"{tree.name} doesn't have it in {path}"
             continue
-        place = Place(edit, path, [_lines(source, one) for one in located.existing])
+        place = SetPlace(edit, path, [_lines(source, one) for one in located.existing])
         _compare(tree, patchset, place, source, located.existing)
         found.there.append(place)
     return found
@@ -68,7 +68,7 @@ def _lines(source: Source, one: Existing) -> tuple[int, int]:
 
 
 def _compare(
-    tree: TreeIndex, patchset: PatchSet, place: Place, source: Source, existing: Iterable[Existing]
+    tree: TreeIndex, patchset: PatchSet, place: SetPlace, source: Source, existing: Iterable[Existing]
 ) -> None:
     """Give ``place`` the tree's text where the set's is another."""
     edit, (first, *others) = place.edit, list(existing)
@@ -87,14 +87,28 @@ def _compare(
         place.spans = [(start, end)]
         place.template = verbatim(source.text(start, end).replace("\r\n", "\n"))
         return
-    text, span = _arm_text(source, first) if is_arm else (_dedented(source, first.start, first.end), None)
-    if span is not None:
-        place.spans.append(span)
+    text, span = _text(source, edit, first)
+    place.spans.append(span)
     ours = part_of(edit, patchset.render(edit, tree.tree, {}))
     if same(ours, tokens(text.encode(), python=place.path.endswith(".py"))):
         return
     comma = "," if edit.kind in ("table", "element", "py-entry") and not text.endswith(",") else ""
     place.template = verbatim(text + comma) + "\n"
+
+
+def _text(source: Source, edit: Edit, one: Existing) -> tuple[str, tuple[int, int]]:
+    """The whole text of what the anchor found, and where it stands."""
+    start, end = one.start, one.end
+    if edit.kind == "case":
+        text, span = _arm_text(source, one)
+        return text, span or (start, end)
+    if edit.kind == "declaration":
+        start = source.line_start(start)  # decorations are blank to the parser
+    if edit.kind == "statement":
+        syntax = Syntax(source)
+        node = ancestor(syntax.at(start, end), str(edit.anchor.get("node_type", "if_statement")))
+        start, end = (node.start_byte, node.end_byte) if node is not None else (start, end)
+    return _dedented(source, start, end).strip(), (start, end)
 
 
 def _other_arm(source: Source, one: Existing) -> bool:

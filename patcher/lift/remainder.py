@@ -1,4 +1,4 @@
-"""What else names the type in the tree: an edit by analogy to its neighbour, or an entry of what is not lifted."""
+"""What else names the type in the tree: an edit by analogy to its neighbour, or listed as not lifted."""
 
 from __future__ import annotations
 
@@ -207,7 +207,9 @@ class _Scan:
         apart: list[str] = []
         for start, end in chain:
             if not any(start <= place.start() < end for place in places):
-                apart += re.findall(r"\b(?!defined\b)[A-Za-z_]\w+", self.source.line(start - 1))
+                apart += re.findall(
+                    r"\b(?!(?:defined|if|elif|ifdef|ifndef|else)\b)[A-Za-z_]\w+", self.source.line(start - 1)
+                )
         text = self.source.text(places[0].start(), places[0].end())
         family = re.sub(re.escape(self.kind.name), r"\\w+", name)
         beside = r"ggml_vec_dot_\w+_generic" if name.startswith("ggml_vec_dot_") else family
@@ -235,7 +237,8 @@ class _Scan:
         beside = next((one for one in reversed(before) if known.count(one) == 1), None)
         if beside is None:
             return None
-        text = self.source.text(node.start_byte, node.end_byte)
+        start = self.source.line_start(node.start_byte)  # decorations are blank to the parser
+        text = self.source.text(start, node.end_byte).strip()
         anchor = {"kind": "declaration", "name": beside, "ours": name}
         span = (self.source.line_start(node.start_byte), self.source.line_end(node.end_byte - 1))
         said = f"{name}, for other files."

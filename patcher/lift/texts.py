@@ -63,7 +63,7 @@ def own_definitions(tree: TreeIndex, base: TreeIndex, kind: Facts) -> Iterator[t
 
 
 def _is_fallback(tree: TreeIndex, path: str, one: Definition) -> bool:
-    """Whether it is no text, but one of the names that an architecture without a text gives to the plain one."""
+    """Whether it is no text, but a name that an architecture without one gives to the plain one."""
     source = tree.source(path)
     return source is not None and one.kind == "macro" and FALLBACK.match(source.line(one.start)) is not None
 
@@ -86,8 +86,8 @@ def closure(
         todo.append((path, one.name, ""))
     seen: set[tuple[str, str]] = set()
     for path, text in also:
-        source = Source(path, text.encode())
-        todo += _wanted(tree, base, found, path, source, 0, len(text.encode()), "an edit")
+        written = Source(path, text.encode())
+        todo += _wanted(tree, base, found, path, written, 0, len(written.data), "an edit")
     while todo:
         path, name, by = todo.pop(0)
         if (path, name) in seen:
@@ -112,10 +112,9 @@ def closure(
 def _wanted(
     tree: TreeIndex, base: TreeIndex, found: Texts, path: str, source: Source, start: int, end: int, by: str
 ) -> Iterator[tuple[str, str, str]]:
-    """The definitions that the bytes name and BASE lacks; what it has in another form is noted in ``found``."""
-    for word in words(source, start, end):
-        if word in RENAMED and base.home(path, word) is None:
-            word = RENAMED[word]
+    """The definitions that the bytes name and BASE lacks; those that it has otherwise go into ``found``."""
+    for said in words(source, start, end):
+        word = RENAMED[said] if said in RENAMED and base.home(path, said) is None else said
         home = tree.home(path, word)
         if home is None or word == by:
             continue
@@ -186,8 +185,8 @@ _PARAMETERS = re.compile(r"\(([^()]*)\)\s*\{")
 
 
 def forwarded(name: str, text: str, apart: list[str]) -> str:
-    """What follows the plain text ``name`` in releases that have no arch-fallback.h: the function itself, which
-    calls it, for the architectures without a text of their own. ``apart`` are macros of those with one."""
+    """What follows the plain text ``name`` in releases that have no arch-fallback.h: the function itself,
+    which calls it, for the architectures without a text of their own. ``apart`` are macros of the others."""
     found = _PARAMETERS.search(text)
     if found is None:
         return ""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from patcher.engine.anchors import AnchorError, Source
 from patcher.engine.anchors.definitions import with_comment
 from patcher.engine.anchors.python import Module
-from patcher.lift.places import Place
+from patcher.lift.places import SetPlace
 from patcher.lift.texts import verbatim
 from patcher.lift.tree_index import WORD, TreeIndex
 
@@ -27,7 +27,7 @@ class Twin:
     needed_by: str
 
 
-def of_places(tree: TreeIndex, base: TreeIndex, found: Iterable[Place]) -> list[Twin]:
+def of_places(tree: TreeIndex, base: TreeIndex, found: Iterable[SetPlace]) -> list[Twin]:
     """All that the texts of ``found`` need, each once, what is needed first before what needs it."""
     made: dict[tuple[str, str], Twin] = {}
     for place in found:
@@ -57,7 +57,7 @@ def _definitions(source: Source) -> _Nodes:
 
 def _add(
     made: dict[tuple[str, str], Twin],
-    place: Place,
+    place: SetPlace,
     source: Source,
     ours: _Nodes,
     theirs: _Nodes,

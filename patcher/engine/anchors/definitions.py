@@ -104,7 +104,7 @@ def _braced(code: bytes, header: int, start: int, end: int) -> Definition | None
 
 
 def with_comment(source: Source, start: int) -> int:
-    """Where the comment begins that stands directly above the line of ``start``; that line where none does."""
+    """Where the comment begins that stands directly above the line of ``start``; else that line."""
     at = source.line_start(start)
     while at > 0:
         above = source.line_start(at - 1)
