@@ -147,7 +147,7 @@ def test_nothing_that_names_the_type_is_passed_over(trees: Path, made: Lift) -> 
     fork, base = trees / "fork", trees / "made"
     listed = {(one.file, int(one.lines)) for one in made.left}
     seen = 0
-    for path in WorkTree(FIXTURES / "mini").files() + [FALLBACK, X86, "ggml/src/ggml-cuda/mmq.cu"]:
+    for path in [*WorkTree(FIXTURES / "mini").files(), FALLBACK, X86, "ggml/src/ggml-cuda/mmq.cu"]:
         there = (base / path).read_text(encoding="utf-8") if (base / path).is_file() else ""
         known = {" ".join(line.split()) for line in there.split("\n")}
         for number, line in enumerate((fork / path).read_text(encoding="utf-8").split("\n"), 1):
