@@ -31,8 +31,9 @@ from patcher.base.machine import cpu_name, processors
 from patcher.model import architecture
 from patcher.model.choose import Strength
 from patcher.model.fold import Fold, find_folds, scalings
+from patcher.model.material import material
 from patcher.model.model_file import open_model
-from patcher.model.refine import material, refine
+from patcher.model.refine import refine
 from patcher.model.rewrite import output_paths, rewrite
 from patcher.model.smooth import smooth
 from patcher.model.smooth_metadata import factors_of, removed

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from patcher.model.blockwise import quantized
-from patcher.model.refine import inputs_of, material
+from patcher.model.material import inputs_of, material
 from patcher.model.rounding import Known, compensated, values
 from patcher.model.tensor_data import Array, load
 

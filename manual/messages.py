@@ -60,7 +60,8 @@ def messages() -> list[Message]:
         area = _AREAS.get(place.relative_to(PACKAGE).parts[0])
         if area is not None:
             tree = ast.parse(place.read_text(encoding="utf-8"))
-            found |= {one for node in ast.walk(tree) for one in _message(node, kinds, area)}
+            known = kinds | _chosen_by_callers(tree, kinds)
+            found |= {one for node in ast.walk(tree) for one in _message(node, known, area)}
     order = list(dict.fromkeys(_AREAS.values()))
     return sorted(found, key=lambda one: (order.index(one.area), one.text.lower(), one))
 
@@ -86,6 +87,27 @@ def _kinds() -> dict[str, ExitCode]:
     }:
         known |= new
     return known
+
+
+def _chosen_by_callers(tree: ast.AST, kinds: dict[str, ExitCode]) -> dict[str, ExitCode]:
+    """Names that stand for a class of errors: arguments ``failure: type[PatcherError] = UsageError``, and
+    variables that are one class or another. The code is that of the class where nothing else is said."""
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.arguments):
+            plain = [*node.posonlyargs, *node.args]
+            defaults = [None] * (len(plain) - len(node.defaults)) + node.defaults + node.kw_defaults
+            for argument, default in zip([*plain, *node.kwonlyargs], defaults, strict=True):
+                annotation = argument.annotation
+                if annotation is not None and ast.unparse(annotation) == "type[PatcherError]":
+                    name = default.id if isinstance(default, ast.Name) else "UsageError"
+                    found[argument.arg] = kinds[name]
+        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.IfExp):
+            ways = (node.value.body, node.value.orelse)
+            if all(isinstance(way, ast.Name) and way.id in kinds for way in ways):
+                for target in node.targets:
+                    found[ast.unparse(target)] = kinds[ast.unparse(node.value.orelse)]
+    return found
 
 
 def _message(node: ast.AST, kinds: dict[str, ExitCode], area: str) -> Iterator[Message]:

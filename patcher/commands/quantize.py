@@ -71,8 +71,9 @@ def command(
     """
     from patcher.base.machine import processors
     from patcher.base.units import number
+    from patcher.model.material import material
     from patcher.model.model_file import open_model
-    from patcher.model.refine import Refined, material, refine, require_type
+    from patcher.model.refine import Refined, refine, require_type
     from patcher.programs.folder import Programs
     from patcher.programs.llama_quantize import KEEP_SPLIT, quantize, require_free
 

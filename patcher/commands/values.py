@@ -53,8 +53,10 @@ def rules(context: click.Context, parameter: click.Parameter, begun: str) -> Ite
 
 def linkers(context: click.Context, parameter: click.Parameter, begun: str) -> Items:
     """What ``--emulate`` takes."""
+    from patcher.symbols.emulate.linkers import FAMILIES
+
     said = "what this linker says"
-    return _begun([*((name, said) for name in ("bfd", "gold", "lld", "mold")), ("loader", "ld.so")], begun)
+    return _begun([*((name, said) for name in FAMILIES), ("loader", "ld.so")], begun)
 
 
 def releases(context: click.Context, parameter: click.Parameter, begun: str) -> Items:
@@ -88,6 +90,15 @@ def jobs(context: click.Context, parameter: click.Parameter, begun: str) -> Item
 
 
 def file_types(context: click.Context, parameter: click.Parameter, begun: str) -> Items:
-    """Types of models, as llama-quantize has them."""
-    names = ("Q8_A8", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "F16", "BF16", "F32")
+    """Types of models: those of the build's llama-quantize; without a build, those that ship."""
+    from patcher.engine.type_file import SHIPPED
+    from patcher.programs.folder import Programs
+    from patcher.programs.llama_quantize import known_types
+
+    work = context.params.get("work") or Path("q8a8-work")
+    try:
+        names = known_types(Programs(context.params.get("folder") or work / "build" / "bin"))
+    except PatcherError:  # the command says it
+        names = []
+    names = names or [name.upper() for name in SHIPPED]
     return _begun([(name if not begun[:1].islower() else name.lower(), "") for name in names], begun)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from patcher.engine.anchors import ANCHORS, AnchorError, Source
 from patcher.engine.anchors.enums import members_of
 from patcher.engine.anchors.kind import Language
-from patcher.engine.anchors.python import Module, member_lines
+from patcher.engine.anchors.python_module import Module, member_lines
 from patcher.engine.foreign import Foreign
 from patcher.engine.patchset import PatchSet
 from patcher.engine.tree import Tree

@@ -15,7 +15,8 @@ from pathlib import Path
 from patcher.base import processes
 from patcher.base.environment import networked
 from patcher.base.errors import PatcherError, UsageError
-from patcher.git.shadow import git_folder, require_readable_tree, shadow
+from patcher.git.shadow import git_folder, shadow
+from patcher.git.soundness import require_readable_tree
 
 LOCAL_SECONDS = 900.0  # for a command that reaches no network: what waits for longer waits for a trap
 MEMORY = 8 << 30  # bytes of address space: git maps packs

@@ -19,13 +19,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from patcher.base import processes, system
+from patcher.base import processes
 from patcher.base.environment import asked
 from patcher.base.errors import PatcherError, UsageError
 from patcher.base.os_errors import reason
-
-MAX_TEXT = 4 << 20  # bytes of a configuration, a list of ignored files or of attributes
-MAX_REFS = 500_000
+from patcher.git.soundness import _below, _mode, led_to, require_file, require_sound, small_text
 
 # What the repository's own configuration may say, and in which words.
 _BOOLEAN = r"true|false|yes|no|on|off|1|0"
@@ -76,40 +74,13 @@ def git_folder(path: Path) -> tuple[Path | None, Path] | None:
         if place.is_dir():
             return top, place
         if os.path.lexists(place):
-            return top, _led_to(place)
+            return top, led_to(place)
     return None
 
 
 def is_repository(folder: Path) -> bool:
     """Whether ``folder`` is itself a git folder."""
     return (folder / "HEAD").is_file() and (folder / "objects").is_dir()
-
-
-def _led_to(place: Path) -> Path:
-    """The git folder that the file ``.git`` of a worktree or a submodule names."""
-    text = small_text(place)
-    found = re.match(r"gitdir:\s*(.+)", text)
-    if found is None or "\0" in text:
-        raise UsageError(f"{place}: looked for 'gitdir:', found something else")
-    return (place.parent / found.group(1).strip()).resolve()
-
-
-def small_text(place: Path) -> str:
-    """A regular file's text. Raises :class:`UsageError` for a pipe, a device, or more than any such file has.
-
-    Nothing is waited for: whoever opens a pipe waits for a writer.
-    """
-    try:
-        handle = os.open(place, system.READ)
-    except OSError as why:
-        raise UsageError(f"{place}: can't be read ({os.strerror(why.errno or 0)})") from why
-    with os.fdopen(handle, "rb") as file:
-        facts = os.fstat(file.fileno())
-        if not stat.S_ISREG(facts.st_mode):
-            raise UsageError(f"{place}: looked for a file of git's, found {_file_type(facts.st_mode)}")
-        if facts.st_size > MAX_TEXT:
-            raise UsageError(f"{place}: is larger than {MAX_TEXT >> 20} MB")
-        return file.read(MAX_TEXT).decode("utf-8", "surrogateescape")
 
 
 _KNOWN: dict[tuple[object, ...], Shadow] = {}
@@ -162,12 +133,12 @@ def _made(top: Path | None, real: Path, common: Path) -> Shadow:
     if not is_repository(real) and not (os.path.lexists(real / "HEAD") and (common / "objects").is_dir()):
         raise UsageError(f"{real}: git: fatal: not a git repository: looked for HEAD and objects")
     for place in (real / "HEAD", real / "index"):
-        _require_file(place)
+        require_file(place)
     for name in ("shallow", "config", "packed-refs"):
-        _require_file(common / name)
-    _require_sound(common / "refs")
-    _require_sound(common / "objects" / "info")
-    _require_sound(common / "objects" / "pack")
+        require_file(common / name)
+    require_sound(common / "refs")
+    require_sound(common / "objects" / "info")
+    require_sound(common / "objects" / "pack")
     folder = Path(tempfile.mkdtemp(prefix="q8a8-patch-git-"))  # ours alone: 0700
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for name in _LINKED:
@@ -175,7 +146,7 @@ def _made(top: Path | None, real: Path, common: Path) -> Shadow:
             (folder / name).symlink_to(common / name)
     (folder / "shallow").symlink_to(common / "shallow")
     for index in real.glob("sharedindex.*"):
-        _require_file(index)
+        require_file(index)
         (folder / index.name).symlink_to(index)
     (folder / "info").mkdir()
     for name in ("exclude", "attributes", "sparse-checkout"):
@@ -241,85 +212,3 @@ def _link_logs(folder: Path, real: Path, common: Path) -> str:
     (folder / "logs" / "HEAD").symlink_to(head)
     (folder / "logs" / "refs").symlink_to(refs)
     return "true"
-
-
-def _mode(place: Path) -> int:
-    try:
-        return place.lstat().st_mode
-    except OSError:
-        return 0
-
-
-def _require_file(place: Path) -> None:
-    try:
-        mode = place.stat().st_mode
-    except OSError:
-        return  # it isn't there, or leads nowhere: git says so
-    if not stat.S_ISREG(mode):
-        raise UsageError(f"{place}: looked for a file of git's, found {_file_type(mode)}")
-
-
-def _below(folder: Path) -> list[Path]:
-    found: list[Path] = []
-    todo = [folder]
-    while todo:
-        try:
-            with os.scandir(todo.pop()) as entries:
-                for entry in entries:
-                    found.append(Path(entry.path))
-                    if entry.is_dir(follow_symlinks=False):
-                        todo.append(Path(entry.path))
-        except OSError:
-            continue
-        if len(found) > MAX_REFS:
-            raise UsageError(f"{folder}: holds more than {MAX_REFS} files")
-    return found
-
-
-def _require_sound(folder: Path) -> None:
-    """No pipe, socket or device, at which git would wait, and no end."""
-    for place in _below(folder):
-        mode = _mode(place)
-        if stat.S_ISLNK(mode):
-            try:
-                mode = place.stat().st_mode
-            except OSError:
-                continue
-        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-            raise UsageError(f"{place}: looked for a file of git's, found {_file_type(mode)}")
-
-
-def require_readable_tree(top: Path) -> None:
-    """Raise :class:`UsageError` for a ``.gitignore`` or ``.gitattributes`` that git would wait at."""
-    todo = [str(top)]
-    while todo:
-        try:
-            entries = list(os.scandir(todo.pop()))
-        except OSError:
-            continue
-        for entry in entries:
-            if entry.name in (".gitignore", ".gitattributes"):
-                mode = _mode(Path(entry.path))
-                if stat.S_ISREG(mode) and entry.stat(follow_symlinks=False).st_size > MAX_TEXT:
-                    raise UsageError(f"{entry.path}: is larger than {MAX_TEXT >> 20} MB")
-                if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode) and not stat.S_ISLNK(mode):
-                    raise UsageError(f"{entry.path}: looked for a file, found {_file_type(mode)}")
-            elif entry.name == ".git":
-                _require_nested(Path(entry.path))
-            elif entry.is_dir(follow_symlinks=False):
-                todo.append(entry.path)
-
-
-def _require_nested(place: Path) -> None:
-    """What git reads of a nested repository to learn that it is one, and what it has checked out."""
-    with suppress(UsageError):
-        place = place if place.is_dir() else _led_to(place)
-    if place.is_dir():
-        for name in ("HEAD", "config", "config.worktree", "commondir", "packed-refs"):
-            _require_file(place / name)
-        _require_sound(place / "refs")
-
-
-def _file_type(mode: int) -> str:
-    words = {stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket", stat.S_ISDIR: "a folder"}
-    return next((word for is_one, word in words.items() if is_one(mode)), "a device")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from patcher.engine.anchors import AnchorError, Source
 from patcher.engine.anchors.definitions import with_comment
-from patcher.engine.anchors.python import Module
+from patcher.engine.anchors.python_module import Module
 from patcher.lift.places import SetPlace
 from patcher.lift.texts import verbatim
 from patcher.lift.tree_index import WORD, TreeIndex

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from patcher.model.gguf_cursor import GgufError, Value
 from patcher.model.gguf_format import TENSOR_TYPES
-from patcher.model.gguf_head import GgufError, Head, TensorEntry, Value, read_head
+from patcher.model.gguf_head import Head, TensorEntry, read_head
 
 __all__ = ["GgufError", "GgufFile", "TensorInfo", "Value", "read"]
 

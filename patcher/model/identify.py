@@ -17,8 +17,9 @@ from typing import Any
 from patcher.base.errors import UsageError
 from patcher.engine.quant_type import QuantType
 from patcher.model import head_search, number_registry
+from patcher.model.gguf_cursor import Cursor
 from patcher.model.gguf_format import DEFAULT_ALIGNMENT, padded
-from patcher.model.gguf_head import Cursor, Head, head_of
+from patcher.model.gguf_head import Head, head_of
 from patcher.model.head_search import FoundTensor
 from patcher.model.number_registry import OURS, NumberedType
 from patcher.model.partial_read import PartialRead, SpentError

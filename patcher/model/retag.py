@@ -18,8 +18,9 @@ from patcher.base.errors import UsageError
 from patcher.base.files import made_whole
 from patcher.base.progress import SILENT, Reporter
 from patcher.engine.quant_type import QuantType
+from patcher.model.gguf_cursor import GgufError
 from patcher.model.gguf_format import TENSOR_TYPES, ValueType
-from patcher.model.gguf_head import GgufError, Head, TensorEntry, read_head
+from patcher.model.gguf_head import Head, TensorEntry, read_head
 from patcher.model.model_file import part_path, parts_of
 
 FILE_TYPE = "general.file_type"

@@ -11,25 +11,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from patcher import git
-from patcher.base.errors import PatcherError, TreeChangedError, UsageError
+from patcher.base.errors import PatcherError, UsageError
 from patcher.base.progress import SILENT, Reporter
 from patcher.engine import commit as committing
 from patcher.engine import settled, transaction
-from patcher.engine.journal import Journal
-from patcher.engine.layout import require_tree
 from patcher.engine.patchset import PatchSet
 from patcher.engine.plan import Plan
 from patcher.engine.planning import make_plan
 from patcher.engine.recording import decided, recorded
-from patcher.engine.records import digest
 from patcher.engine.tree import WorkTree
 from patcher.git import changes
-from patcher.git.changes import Written
 from patcher.git.contents import Contents, Objects
 from patcher.move import state
-from patcher.move.replay import Meeting, Own, marked, own_commits, replay, stripped_changes
+from patcher.move.course import Course, planned, top_of
+from patcher.move.replay import Meeting, Own, marked, replay
 from patcher.move.state import MoveState
-from patcher.move.stripping import Stripping
 
 
 @dataclass(frozen=True)
@@ -44,21 +40,6 @@ class Moved:
     plan: Plan | None = field(repr=False)  # of the type on the new base; None where it stopped before
     conflicts: tuple[str, ...] = ()  # files in which the user's commit and upstream meet
     stopped_at: str = ""  # the subject of that commit
-
-
-@dataclass(frozen=True)
-class _Move:
-    """What is to be done, all of it known before anything is."""
-
-    objects: Objects
-    prefix: str
-    old: str
-    base: str
-    branch: str | None
-    patchset: PatchSet
-    carried: str  # how the old state has the type: "committed", "uncommitted" or ""
-    own: tuple[Own, ...]
-    parents: tuple[str, ...] | None  # of the one commit that a merge ends in
 
 
 def move(
@@ -78,7 +59,7 @@ def move(
     then), :class:`TreeChangedError` where there are changes that aren't committed, :class:`UsageError` for
     refs. Where a commit of the user's own meets upstream's changes it stops, as :attr:`Moved.conflicts` says.
     """
-    course = _course(tree, ref, patchset, base, reporter)
+    course = planned(tree, ref, patchset, base, reporter)
     if onto is not None:
         _require_new_branch(course.objects.repo, onto)
     if dry_run:
@@ -108,7 +89,7 @@ def go_on(tree: WorkTree, patchset: PatchSet, *, reporter: Reporter = SILENT) ->
     """Go on with a move that stopped or was cut off. Raises :class:`UsageError` where there is none, and
     where files are still unmerged."""
     begun = _begun(tree)
-    top = _top(tree)
+    top = top_of(tree)
     patchset = settled.remembered(patchset, Contents(Objects(top), begun.old, git.prefix(top, tree.root)))
     left = sorted(changes.unmerged(top))
     if left:
@@ -128,7 +109,7 @@ def go_on(tree: WorkTree, patchset: PatchSet, *, reporter: Reporter = SILENT) ->
 def abort(tree: WorkTree, patchset: PatchSet, *, reporter: Reporter = SILENT) -> str:
     """Go back to where the move began; the commit. Raises :class:`UsageError` where there is none."""
     begun = _begun(tree)
-    top = _top(tree)
+    top = top_of(tree)
     changes.restore(top, begun.old)
     _settle(top, begun.branch, begun.old)
     if begun.carried == "uncommitted":
@@ -144,91 +125,7 @@ def _begun(tree: WorkTree) -> MoveState:
     return begun
 
 
-def _course(tree: WorkTree, ref: str, patchset: PatchSet, base: str | None, reporter: Reporter) -> _Move:
-    require_tree(tree)
-    top = _top(tree)
-    prefix = git.prefix(top, tree.root)
-    old = git.resolve(top, "HEAD")
-    doing = changes.operation(top)
-    if doing is not None or changes.unmerged(top):
-        raise UsageError(
-            f"{top}: a {doing or 'merge'} is in progress",
-            hint="'q8a8-patch move' without a release settles the type's own conflicts in it",
-        )
-    new_base = git.resolve(top, ref)
-    old_base = _old_base(top, old, new_base, base)
-    if old_base == new_base:
-        raise UsageError(f"{tree.root}: is on {ref} already")
-    objects = Objects(top)
-    there = Contents(objects, old, prefix)
-    patchset = settled.remembered(patchset, there)
-    row = changes.branch_commits(top, old_base, old)
-    ours = [(one.id, one.parents[0]) for one in row if committing.is_ours(one.message, patchset.name)]
-    carried = _carried(tree, there, patchset, top, prefix, reporter)
-    if carried != "committed":
-        ours = []
-    stripping = Stripping(objects, prefix, patchset, old_base, ours)
-    merges = [one for one in row if len(one.parents) > 1]
-    if merges:  # a row that holds merges can't be told again commit by commit: its sum is merged once more
-        sum_ = stripped_changes(top, old_base, old, stripping)
-        message = f"Merge {ref} into {(changes.branch(top) or old[:12]).removeprefix('refs/heads/')}\n"
-        whole = Own(Written(old, (old_base,), changes.read_commit(top, old).author, message.encode()), sum_)
-        return _Move(
-            objects, prefix, old, new_base, changes.branch(top), patchset, carried, (whole,), (old, new_base)
-        )
-    own = tuple(own_commits(top, row, stripping))
-    return _Move(objects, prefix, old, new_base, changes.branch(top), patchset, carried, own, None)
-
-
-def _top(tree: WorkTree) -> Path:
-    top = git.find_toplevel(tree.root)
-    if top is None or git.head(top) is None:
-        raise UsageError(
-            f"{tree.root}: looked for a git checkout with a commit, found none",
-            hint="for a copy without a history name both releases: --from OLD --source NEW",
-        )
-    return top
-
-
-def _old_base(top: Path, old: str, new: str, named: str | None) -> str:
-    """The commit that the branch grew from: named, shared with the new one, or recorded by fetch."""
-    if named is not None:
-        return git.resolve(top, named)
-    found = changes.merge_base(top, old, new) or git.base(top)
-    if found is None:
-        raise UsageError(
-            f"{top}: looked for the release that {old[:12]} grew from, found none: it has no commit in common"
-            f" with {new[:12]}",
-            hint="name it with --base",
-        )
-    return found
-
-
-def _carried(
-    tree: WorkTree, there: Contents, patchset: PatchSet, top: Path, prefix: str, reporter: Reporter
-) -> str:
-    """How the tree has the type. Raises :class:`TreeChangedError` for changes that aren't committed."""
-    records = [one for one in Journal(tree).applied if one.type_name == patchset.name]
-    written = {entry.path: entry.after for record in records for entry in record.entries}
-    dirty = [path for path in git.is_dirty(top) if not _is_untracked(top, path)]
-    loose = [path for path in git.is_dirty(top) if path.removeprefix(prefix) in written]
-    for path in dict.fromkeys((*dirty, *loose)):
-        below = path.removeprefix(prefix)
-        if not path.startswith(prefix) or digest(tree.read(below)) != written.get(below, "-"):
-            raise TreeChangedError(
-                f"{top}: {path} has changes that aren't committed", hint="commit or stash them, then move"
-            )
-    if loose:
-        return "uncommitted"
-    plan = make_plan(there, patchset, reporter)
-    return "committed" if len(plan.missing) < len(plan.edits) // 2 else ""
-
-
-def _is_untracked(top: Path, path: str) -> bool:
-    return path not in git.entries(top, git.resolve(top, "HEAD"))
-
-
-def _tried(tree: WorkTree, course: _Move, reporter: Reporter) -> Moved:
+def _tried(tree: WorkTree, course: Course, reporter: Reporter) -> Moved:
     """The whole course in memory. Raises :class:`ConflictError` where the type can't be placed."""
     contents = Contents(course.objects, course.base, course.prefix)
     subjects = tuple(own.written.subject for own in course.own)
@@ -244,7 +141,7 @@ def _tried(tree: WorkTree, course: _Move, reporter: Reporter) -> Moved:
     return Moved(tree.root, course.old, course.base, None, subjects, plan, paths, stopped)
 
 
-def _written_row(course: _Move) -> list[tuple[str, str]]:
+def _written_row(course: Course) -> list[tuple[str, str]]:
     """The user's commits without the type, as objects: (before, after) of each, in their order."""
     objects, row = course.objects, []
     for own in course.own:
@@ -268,7 +165,7 @@ def _written_row(course: _Move) -> list[tuple[str, str]]:
 
 def _go_on(tree: WorkTree, begun: MoveState, *, at: str, patchset: PatchSet, reporter: Reporter) -> Moved:
     """From the commit ``at``, which index and work tree are at, to the end or the next stop."""
-    top = _top(tree)
+    top = top_of(tree)
     prefix = git.prefix(top, tree.root)
     objects = Objects(top)
     tip, subjects = begun.tip, [changes.read_commit(top, new).subject for _, new in begun.rest]

@@ -2,61 +2,19 @@
 
 from __future__ import annotations
 
-import lzma
 import shutil
 import stat
-import struct
-import tarfile
-import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import IO
 
 from patcher.base.errors import SourceError
 from patcher.base.os_errors import reason
 from patcher.base.progress import SILENT, Reporter
-from patcher.source import tar_reader
+from patcher.source.members import BROKEN, MAX_PATH, Member, members_of, refusal, shown
 
-MAX_MEMBERS = 50_000
-MAX_BYTES = 2 << 30
-MAX_RATIO = 100  # bytes that come out of one; sources are packed to a fifth or an eighth
-SPARE = 64 << 20  # bytes that any archive may unpack to
-MAX_PATH = 4096  # bytes of a name and of a link's target, as PATH_MAX has it
-MAX_NAMES = 16 << 20  # of all of them together
 MAX_LINKS = 40  # followed one after the other, as Linux does
 MAX_STEPS = 1_000_000  # folders that all links together lead through
-MAX_DIRECTORY = 16 << 20  # bytes of a zip's directory, which is read whole
-
-# What the readers of the standard library raise for damaged files. RuntimeError: an encrypted or
-# unknown kind of member in a zip.
-_BROKEN = (
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    OSError,
-    ValueError,
-    RuntimeError,
-    MemoryError,  # a dictionary of any size, of LZMA
-    OverflowError,
-    struct.error,
-)
-
-
-@dataclass(frozen=True)
-class Member:
-    """One entry: where it goes, what it is, how to read it."""
-
-    path: PurePosixPath
-    file_type: str  # file, folder, link
-    size: int
-    mode: int
-    target: str | None  # of a link
-    open: Callable[[], IO[bytes] | None]
 
 
 def unpack(
@@ -72,7 +30,7 @@ def unpack(
     ``folder`` from where they are wanted), devices, pipes, two members of one name, too many members or
     bytes, and for a file that is cut off.
     """
-    with _members(archive) as members:
+    with members_of(archive) as members:
         chosen = _checked(archive, members, wanted)
         count = 0
         with reporter.step(f"Unpacking {archive.name}", total=len(chosen)) as step:
@@ -85,12 +43,8 @@ def unpack(
 
 def names(archive: Path) -> list[str]:
     """The path of every member, as it is written in the archive. Raises :class:`SourceError`."""
-    with _members(archive) as members:
+    with members_of(archive) as members:
         return [str(member.path) for member in members]
-
-
-def _refused(archive: Path, member: Member, problem: str) -> SourceError:
-    return SourceError(f"{archive}: member {_shown(str(member.path))} {problem}; nothing was unpacked")
 
 
 def _checked(
@@ -101,7 +55,7 @@ def _checked(
     for member in members:
         problem = _problem(member) or _put(seen, member)
         if problem is not None:
-            raise _refused(archive, member, problem)
+            raise refusal(archive, member, problem)
         place = wanted(member.path)
         if place is not None:
             chosen.append((member, place))
@@ -117,11 +71,11 @@ def _checked(
             out, taken = _leads_out(place, top, MAX_STEPS - steps)
             steps += taken
             if steps > MAX_STEPS:
-                raise _refused(
+                raise refusal(
                     archive, member, f"is a link, and all lead through more than {MAX_STEPS} folders"
                 )
             if out:
-                raise _refused(archive, member, f"is a link that leads out, to {_shown(member.target or '')}")
+                raise refusal(archive, member, f"is a link that leads out, to {shown(member.target or '')}")
     return chosen
 
 
@@ -153,10 +107,6 @@ def _put(top: _Node, member: Member) -> str | None:
         return "comes twice"
     node.file_type = member.file_type
     return None
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 200 else text[:200] + "...")
 
 
 def _problem(member: Member) -> str | None:
@@ -224,7 +174,7 @@ def _write(archive: Path, member: Member, place: Path) -> int:
         with source, place.open("xb") as out:
             shutil.copyfileobj(source, out, 1 << 20)
             written = out.tell()
-    except _BROKEN as why:
+    except BROKEN as why:
         raise SourceError(
             f"{archive}: member {str(member.path)!r} can't be unpacked ({reason(why)})"
         ) from why
@@ -233,96 +183,3 @@ def _write(archive: Path, member: Member, place: Path) -> int:
     # only whether it may be run: no setuid, no file that its owner can't read
     place.chmod(0o755 if member.mode & stat.S_IXUSR else 0o644)
     return 1
-
-
-@contextmanager
-def _members(archive: Path) -> Iterator[list[Member]]:
-    try:
-        if zipfile.is_zipfile(archive) and not tar_reader.is_tar(archive):
-            _check_directory(archive)
-            with zipfile.ZipFile(archive) as opened:
-                yield _limited(archive, (_from_zip(archive, opened, info) for info in opened.infolist()))
-        else:
-            with tar_reader.opened(archive) as opened_tar:
-                yield _limited(archive, (_from_tar(opened_tar, info) for info in opened_tar))
-    except _BROKEN as why:
-        reason = str(why).partition("\n")[0].rstrip(":")  # tarfile says in more lines what it has tried
-        raise SourceError(
-            f"{archive}: can't be read as an archive ({reason})", hint="download it again"
-        ) from why
-
-
-def _check_directory(archive: Path) -> None:
-    """Raise ``ValueError`` for a zip whose directory is longer than any that is meant to be unpacked.
-
-    Its length stands in the record at the file's end (or in another before that, in a zip of more than 4 GB),
-    and the standard library reads as much, and makes an object of each entry, before it gives us any.
-    """
-    with archive.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(max(0, size - (1 << 16) - 64))
-        tail = file.read()
-    if b"PK\x06\x07" in tail:
-        raise ValueError("it is written for more than 4 GB or 65,535 members")
-    at = tail.find(b"PK\x05\x06")
-    while at >= 0:
-        length = int.from_bytes(tail[at + 12 : at + 16], "little")
-        if length > MAX_DIRECTORY and len(tail) - at >= 22:
-            raise ValueError(f"its directory has {length} bytes, {MAX_DIRECTORY} at most are read")
-        at = tail.find(b"PK\x05\x06", at + 1)
-
-
-def _limited(archive: Path, members: Iterable[Member]) -> list[Member]:
-    """All members, while they are within the limits: the data of a bomb isn't even skipped."""
-    kept: list[Member] = []
-    most = min(MAX_BYTES, MAX_RATIO * archive.stat().st_size + SPARE)
-    size = names = 0
-    for member in members:
-        kept.append(member)
-        size += max(member.size, 0)
-        names += len(str(member.path)) + len(member.target or "")
-        if len(kept) > MAX_MEMBERS:
-            raise _refused(archive, member, f"is one more than the {MAX_MEMBERS} that an archive may have")
-        if size > most:
-            raise _refused(archive, member, f"brings the size above {most / (1 << 20):g} MB")
-        if names > MAX_NAMES:
-            raise _refused(archive, member, f"brings the names above {MAX_NAMES >> 20} MB")
-    return kept
-
-
-def _begun(opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
-    with opened.open(info) as file:
-        return file.read(MAX_PATH + 1)
-
-
-def _from_tar(opened: tarfile.TarFile, info: tarfile.TarInfo) -> Member:
-    file_type, target = "special file", None
-    info.pax_headers = {}  # a copy for each
-    if info.isfile() and not info.issparse():
-        file_type = "file"
-    elif info.isdir():
-        file_type = "folder"
-    elif info.issym():
-        file_type, target = "link", info.linkname
-    elif info.islnk():
-        file_type = "hard link"
-    return Member(
-        PurePosixPath(info.name), file_type, info.size, info.mode, target, lambda: opened.extractfile(info)
-    )
-
-
-def _from_zip(archive: Path, opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
-    mode = info.external_attr >> 16
-    # ZipFile cleans names up; the raw one is what has to be looked at
-    path = PurePosixPath(info.orig_filename)
-    member = Member(path, "file", info.file_size, mode, None, lambda: opened.open(info))
-    if stat.S_ISLNK(mode):
-        if info.file_size > MAX_PATH:
-            raise _refused(archive, member, f"is a link to a path of {info.file_size} bytes")
-        return replace(
-            member, file_type="link", target=_begun(opened, info).decode("utf-8", "surrogateescape")
-        )
-    if mode and stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-        return replace(member, file_type="special file")
-    # not is_dir(), which some Pythons can't say of a member without a name
-    return replace(member, file_type="folder") if info.filename.endswith("/") else member

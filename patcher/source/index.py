@@ -7,36 +7,21 @@ nothing of a package is run: the index is asked (the "simple" interface, as JSON
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import hashlib
 import json
-import netrc
 import re
-import ssl
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
-from urllib.error import HTTPError, URLError
-from urllib.parse import unquote, urldefrag, urljoin, urlsplit, urlunsplit
-from urllib.request import (
-    HTTPRedirectHandler,
-    HTTPSHandler,
-    OpenerDirector,
-    ProxyHandler,
-    Request,
-    build_opener,
-)
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
-from patcher import __version__
 from patcher.base.errors import SourceError
 from patcher.base.os_errors import reason
 from patcher.source.pip_settings import PipSettings
+from patcher.source.web import MAX_FILE, local_path, opened, read, without_password
 
-MAX_PAGE = 64 << 20  # bytes of an index's page
-MAX_FILE = 8 << 30
-_ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
 _SDISTS = (".tar.gz", ".zip", ".tar.bz2", ".tgz", ".tar.xz", ".tar")
 _HASHES = ("sha512", "sha384", "sha256")
 
@@ -212,38 +197,7 @@ class _Page(HTMLParser):
             self.files.append(File(name, url, hashes, "data-yanked" in values))
 
 
-# ---------------------------------------------------------------- the network
-
-
-def local_path(url: str) -> Path | None:
-    """The path that a ``file:`` URL, or a text that is no URL, names."""
-    parts = urlsplit(url)
-    if parts.scheme == "file":
-        return Path(unquote(parts.path))
-    return None if parts.scheme in ("http", "https") else Path(url).expanduser().absolute()
-
-
-def without_password(url: str) -> str:
-    """``url`` as it may be shown."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=host))
-
-
-def read(url: str, settings: PipSettings) -> tuple[bytes, str, str]:
-    """A page: its bytes, its content type, and where it was in the end."""
-    path = local_path(url)
-    if path is not None:
-        try:
-            data = path.read_bytes() if path.stat().st_size <= MAX_PAGE else b""
-        except OSError as why:
-            raise SourceError(f"{path}: can't be read ({reason(why)})") from why
-        return data, "json" if path.suffix == ".json" else "html", url
-    with _open(url, settings) as answer:
-        data = answer.read(MAX_PAGE + 1)
-        if len(data) > MAX_PAGE:
-            raise SourceError(f"{without_password(url)}: says more than {MAX_PAGE >> 20} MB")
-        return data, answer.headers.get_content_type(), answer.geturl()
+# ---------------------------------------------------------------- the file
 
 
 def save(file: File, place: Path, settings: PipSettings) -> None:
@@ -256,7 +210,7 @@ def save(file: File, place: Path, settings: PipSettings) -> None:
     path = local_path(file.url)
     with contextlib.ExitStack() as stack:
         try:
-            source = stack.enter_context(path.open("rb") if path is not None else _open(file.url, settings))
+            source = stack.enter_context(path.open("rb") if path is not None else opened(file.url, settings))
             size = 0
             with place.open("xb") as out:
                 while block := source.read(1 << 20):
@@ -270,60 +224,3 @@ def save(file: File, place: Path, settings: PipSettings) -> None:
     if name is not None and digest.hexdigest() != file.hashes[name].lower():
         said = f"the index says {name} {file.hashes[name][:16]}…, found {digest.hexdigest()[:16]}…"
         raise SourceError(f"{without_password(file.url)}: {said}")
-
-
-class _Redirects(HTTPRedirectHandler):
-    """A password for one host goes to no other, and no page leads to a file of this machine."""
-
-    def redirect_request(self, req, fp, code, msg, headers, newurl):  # type: ignore[no-untyped-def]
-        if urlsplit(newurl).scheme not in ("http", "https"):
-            raise HTTPError(newurl, code, "leads to no address of the web", headers, fp)
-        new = super().redirect_request(req, fp, code, msg, headers, newurl)
-        if new is not None and urlsplit(newurl).netloc != urlsplit(req.full_url).netloc:
-            new.remove_header("Authorization")
-        return new
-
-
-def _open(url: str, settings: PipSettings):  # type: ignore[no-untyped-def]
-    parts = urlsplit(url)
-    headers = {"Accept": _ACCEPT, "User-Agent": f"q8a8-patch/{__version__}"}
-    user, password = _login(url)
-    if user:
-        word = base64.b64encode(f"{user}:{password}".encode()).decode()
-        headers["Authorization"] = f"Basic {word}"
-    bare = without_password(url)
-    try:
-        return _opener(parts.hostname or "", parts.port, settings).open(
-            Request(bare, headers=headers),  # noqa: S310 - http or https: local_path has taken the others
-            timeout=settings.timeout,
-        )
-    except HTTPError as why:
-        hint = "name a user in pip's index-url, or in ~/.netrc" if why.code in (401, 403) else None
-        raise SourceError(f"{bare}: HTTP {why.code} {why.reason}", hint=hint) from why
-    except (URLError, OSError, ValueError) as why:
-        reason = getattr(why, "reason", why)
-        raise SourceError(f"{bare}: can't be reached ({reason})") from why
-
-
-def _login(url: str) -> tuple[str, str]:
-    parts = urlsplit(url)
-    if parts.username:
-        return unquote(parts.username), unquote(parts.password or "")
-    with contextlib.suppress(OSError, netrc.NetrcParseError, ValueError):
-        known = netrc.netrc().authenticators(parts.hostname or "")
-        if known is not None:
-            return known[0], known[2] or ""
-    return "", ""
-
-
-def _opener(host: str, port: int | None, settings: PipSettings) -> OpenerDirector:
-    context = ssl.create_default_context(cafile=settings.cert)
-    if settings.client_cert:
-        context.load_cert_chain(settings.client_cert)
-    if host in settings.trusted_hosts or f"{host}:{port}" in settings.trusted_hosts:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    handlers: list[object] = [HTTPSHandler(context=context), _Redirects()]
-    if settings.proxy:
-        handlers.append(ProxyHandler({"http": settings.proxy, "https": settings.proxy}))
-    return build_opener(*handlers)  # type: ignore[arg-type]

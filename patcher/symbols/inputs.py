@@ -59,9 +59,10 @@ def gather(paths: list[Path], library: Library) -> Inputs:
         else:
             raise UsageError(f"{path}: looked for an ELF file, found a device or a pipe")
     if not inputs.objects and not inputs.unreadable and not inputs.hints:
-        names, others = ", ".join(map(str, paths)), inputs.debug
+        names, debug = ", ".join(map(str, paths)), inputs.debug
+        found = f"{debug} of debug information alone" if debug else "none"
         raise UsageError(
-            f"{names}: looked for ELF programs or libraries, found {others or 'no'} other ELF files",
+            f"{names}: looked for ELF programs or libraries, found {found}",
             hint=_unpack(paths),
         )
     return inputs

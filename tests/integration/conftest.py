@@ -20,6 +20,7 @@ from patcher.base.cache import cache_dir
 from patcher.engine.patchset import load
 from patcher.engine.planning import make_plan
 from patcher.engine.tree import CommitTree
+from patcher.programs.q8a8_stats import TOOL
 from patcher.source import fetch
 from patcher.source.wheel import model_from_wheel
 from tests.conftest import FIXTURES, git
@@ -114,6 +115,14 @@ def _work(package: str) -> Work:
 def work() -> Work:
     """The newest release, patched, built, verified."""
     return _work(NEWEST)
+
+
+@pytest.fixture(scope="session")
+def tool(work: Work) -> Path:
+    """The calibration program, which ``run`` builds beside llama.cpp's own."""
+    place = work.bin / TOOL
+    assert place.is_file()
+    return place
 
 
 _EACH = [

@@ -17,7 +17,6 @@ from patcher.model.gguf import read
 from patcher.model.gguf_format import TENSOR_TYPES, TYPE_NUMBERS, ValueType
 from patcher.model.gguf_writer import GgufWriter, NewTensor, make_value
 from patcher.model.model_file import model_hash, open_model
-from patcher.programs.q8a8_stats import TOOL
 from tests.integration.conftest import Work, q8a8_patch
 from tests.tiny_models import write_gguf
 from tests.unit.test_model_gguf import split
@@ -90,13 +89,6 @@ def ran(*arguments: Any) -> subprocess.CompletedProcess[str]:
     done = q8a8_patch(*arguments)
     assert done.returncode == 0, done.stderr
     return done
-
-
-@pytest.fixture(scope="module")
-def tool(work: Work) -> Path:
-    """The calibration program, built into the shared build once."""
-    ran("build", work.tree, "--target", TOOL, "--build-dir", work.bin.parent)
-    return work.bin / TOOL
 
 
 def test_parts_give_what_the_whole_gives(

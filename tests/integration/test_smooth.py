@@ -14,19 +14,9 @@ from patcher.model.gguf import read
 from patcher.model.model_file import model_hash, open_model
 from patcher.model.stats import open_stats
 from patcher.model.tensor_data import load
-from patcher.programs.q8a8_stats import TOOL
 from tests.integration.conftest import Work, q8a8_patch
 
 pytestmark = [pytest.mark.llama, pytest.mark.network, pytest.mark.compiler, pytest.mark.slow]
-
-
-@pytest.fixture(scope="module")
-def tool(work: Work) -> Path:
-    """The calibration program, built into the shared build once."""
-    place = work.bin / TOOL
-    done = q8a8_patch("build", work.tree, "--target", TOOL, "--build-dir", work.bin.parent)
-    assert done.returncode == 0, done.stderr
-    return place
 
 
 @pytest.fixture(scope="module")

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-import shutil
 import sys
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
-from patcher.base.cache import cache_dir
-from patcher.engine.patchset import load
-from patcher.engine.planning import make_plan
-from patcher.engine.tree import CommitTree
 from tests.conftest import git
-from tests.integration.conftest import NEWEST, copy_of, stock_tree
+from tests.integration.conftest import NEWEST, copy_of, environment, stock_tree
 from tests.pages import blocks, walk
 from tests.programs import need
 
@@ -28,28 +21,24 @@ PROGRAMS = ("llama-quantize", "llama-perplexity", "llama-bench")
 @pytest.mark.llama
 @pytest.mark.slow
 @pytest.mark.compiler
-def test_by_hand(f16: Path, text: Path) -> None:
-    """In one place for each patch set, so that the compiler's cache knows the files of the last time."""
-    need("cmake", "make", "awk")
-    stock = stock_tree(NEWEST)
-    plan = make_plan(CommitTree(stock, "HEAD"), load())
-    key = hashlib.sha256(plan.diff().encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    home = cache_dir("tests", "by-hand")
-    folder = home / key
-    with FileLock(home / ".lock"):
-        for old in home.iterdir():
-            if old.is_dir():
-                shutil.rmtree(old)
-        folder.mkdir()
-        copy_of(stock, folder / "llama.cpp")
-        (folder / "model.gguf").symlink_to(f16)
-        (folder / "wikitext-2.txt").write_bytes(text.read_bytes())
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        assert sum(1 for _ in walk(PAGE, folder, os.environ | {"PATH": path})) == 6
-        said = (folder / "q8a8_bench.txt").read_text(encoding="utf-8")
-        assert re.search(r"\bQ8_A8\b.*\bpp512\b", said), said
-        assert not git(folder / "llama.cpp", "status", "--short", "--", "build")
-        shutil.rmtree(folder / "build")
+def test_by_hand(f16: Path, text: Path, tmp_path: Path) -> None:
+    """Next to nothing is compiled: what ``run`` has compiled for the other tests is in the compiler's cache, to
+    which one tree is like another where it lies beside its build, and both are written for Ninja.
+    """
+    need("cmake", "ninja", "awk")
+    copy_of(stock_tree(NEWEST), tmp_path / "llama.cpp")
+    (tmp_path / "model.gguf").symlink_to(f16)
+    (tmp_path / "wikitext-2.txt").write_bytes(text.read_bytes())
+    reader = environment(
+        PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        CMAKE_GENERATOR="Ninja",
+        CCACHE_BASEDIR=str(tmp_path),
+        CCACHE_NOHASHDIR="1",
+    )
+    assert sum(1 for _ in walk(PAGE, tmp_path, reader)) == 6
+    said = (tmp_path / "q8a8_bench.txt").read_text(encoding="utf-8")
+    assert re.search(r"\bQ8_A8\b.*\bpp512\b", said), said
+    assert not git(tmp_path / "llama.cpp", "status", "--short", "--", "build")
 
 
 def test_every_step_of_the_older_guide_has_its_command() -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from patcher.base.errors import SourceError
 from patcher.source import archive, tar_reader
+from patcher.source import members as archive_members
 
 Made = Callable[[Path], None]
 SECONDS = 5.0  # of the processor; what is refused takes a few tenths
@@ -104,8 +105,8 @@ def refused(place: Path, folder: Path) -> tuple[str, float, int]:
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_tar_that_stands_for_much(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive, "MAX_MEMBERS", 2000)  # the limits as they are take the test a minute
-    monkeypatch.setattr(archive, "MAX_NAMES", 1 << 20)
+    monkeypatch.setattr(archive_members, "MAX_MEMBERS", 2000)  # the limits as they are take the test a minute
+    monkeypatch.setattr(archive_members, "MAX_NAMES", 1 << 20)
     make, reason = BOMBS[name]
     make(tmp_path / "x.tar.gz")
     said, took, peak = refused(tmp_path / "x.tar.gz", tmp_path / "out")
@@ -126,7 +127,7 @@ def test_a_directory_of_any_length(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     place = tmp_path / "x.zip"
     zipped(place, 30)
     assert len(archive.names(place)) == 30
-    monkeypatch.setattr(archive, "MAX_DIRECTORY", 1000)
+    monkeypatch.setattr(archive_members, "MAX_DIRECTORY", 1000)
     assert "its directory has 1" in refused(place, tmp_path / "out")[0]
 
 

@@ -13,8 +13,9 @@ import pytest
 from patcher import cli
 from patcher.model.fold import Scaling
 from patcher.model.gguf import GgufError, TensorInfo, read
+from patcher.model.gguf_cursor import MAX_TENSORS
 from patcher.model.gguf_format import ValueType
-from patcher.model.gguf_head import MAX_TENSORS, read_head
+from patcher.model.gguf_head import read_head
 from patcher.model.gguf_writer import make_array, make_value
 from patcher.model.rewrite import _scaled, _Worst
 from patcher.model.stats import open_stats
@@ -44,7 +45,7 @@ def key(name: bytes, kind: int, rest: bytes) -> bytes:
 def test_a_sparse_file_takes_no_memory(
     data: bytes, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("patcher.model.gguf_head.MAX_VALUE", 1 << 20)
+    monkeypatch.setattr("patcher.model.gguf_cursor.MAX_VALUE", 1 << 20)
     path = tmp_path / "m.gguf"
     with path.open("wb") as file:
         file.write(data)

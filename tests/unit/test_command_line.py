@@ -168,6 +168,15 @@ def test_values_are_completed(line: list[str], wanted: str, offered: str) -> Non
     assert offered in [item.value for item in shell.get_completions(line, wanted)]
 
 
+def test_types_are_those_that_the_build_has(tmp_path: Path) -> None:
+    program = tmp_path / "llama-quantize"
+    program.write_text("#!/bin/sh\necho '  17  or  Q5_K_M  :  4.78G'\n", encoding="utf-8")
+    program.chmod(0o755)
+    shell = ShellComplete(cli.cli, {}, "q8a8-patch", "_Q8A8_PATCH_COMPLETE")
+    line = ["quantize", "--bin", str(tmp_path), "a.gguf", "b.gguf"]
+    assert [item.value for item in shell.get_completions(line, "Q")] == ["Q5_K_M"]
+
+
 def test_jobs_of_a_grid_and_releases_are_completed(
     tmp_path: Path, mini_repo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

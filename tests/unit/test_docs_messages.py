@@ -27,7 +27,7 @@ def listed() -> list[Message]:
         ["apply", "none"], ["fetch", "--source", "pypi:x"], ["build", "FILE"], ["status", "--type", "none.toml"],
         ["verify-symbols", "none"], ["gguf", "identify", "none.gguf"], ["evaluate", "compare", "a.json"],
         ["drift", "none"], ["quantize", "none.gguf", "out.gguf", "Q8_A8"], ["cache", "clean", "none"],
-        ["smooth", "-o", "out.gguf"], ["verify-symbols", "--explain", "none"], ["guard", "check", "--source", "."],
+        ["smooth", "-o", "out.gguf"], ["drift", "REPO"], ["verify-symbols", "--explain", "none"], ["guard", "check", "--source", "."],
     ],
     ids=" ".join,
 )  # fmt: skip
@@ -37,6 +37,7 @@ def test_what_is_printed_is_listed(
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     (tmp_path / "FILE").write_text("", encoding="utf-8")
+    (tmp_path / "REPO/objects").mkdir(parents=True)
     code = cli.run([*line, "-q"])
     assert code >= 2
     said = capsys.readouterr().err.removeprefix("error: ").rstrip("\n")

@@ -16,8 +16,9 @@ from patcher.model.choose import Strength
 from patcher.model.gguf import GgufError
 from patcher.model.gguf_format import TYPE_NUMBERS
 from patcher.model.gguf_writer import GgufWriter, NewTensor, tensors_like
+from patcher.model.material import LEAST_ROWS, Material, material
 from patcher.model.model_file import model_hash, open_model
-from patcher.model.refine import Material, material, refine
+from patcher.model.refine import refine
 from patcher.model.rewrite import copied
 from patcher.model.rounding import BLOCK_TYPE, nearest, values
 from patcher.model.smooth import smooth
@@ -127,7 +128,7 @@ def test_each_expert_is_rounded_with_the_tokens_it_saw(tmp_path: Path) -> None:
     read_by(forward, TOKENS)
     name = "blk.0.ffn_down_exps.weight"
     few = forward.inputs[name][1] = forward.inputs[name][1][:20]
-    assert len(few) < refine_module.LEAST_ROWS < len(forward.inputs[name][0])
+    assert len(few) < LEAST_ROWS < len(forward.inputs[name][0])
     stats = forward.write_stats(tmp_path / "stats", model_hash(open_model(source)), rows=500)
     path = quantized(source, tmp_path / "q.gguf")
     before = raw_bytes(open_model(path).tensors[name])

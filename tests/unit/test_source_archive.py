@@ -14,6 +14,7 @@ import pytest
 
 from patcher.base.errors import SourceError
 from patcher.source import archive
+from patcher.source import members as archive_members
 
 pytestmark = pytest.mark.filterwarnings("ignore:Duplicate name")  # zipfile, of a zip that is meant to be so
 
@@ -193,7 +194,7 @@ def test_no_archive_at_all(tmp_path: Path, data: bytes) -> None:
 
 
 def test_too_many_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive, "MAX_MEMBERS", 3)
+    monkeypatch.setattr(archive_members, "MAX_MEMBERS", 3)
     members = [(entry(f"m{number}"), b"x") for number in range(4)]
     assert archive.unpack(tar(tmp_path / "three.tar", *members[:3]), everything, tmp_path / "three") == 3
     for place in (
@@ -206,7 +207,7 @@ def test_too_many_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_too_many_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive, "MAX_BYTES", 1000)
+    monkeypatch.setattr(archive_members, "MAX_BYTES", 1000)
     for place in (
         tar(tmp_path / "a.tar.gz", (entry("one"), b"0" * 600), (entry("two"), b"0" * 600)),
         zipped(tmp_path / "a.zip", ("one", b"0" * 600, 0), ("two", b"0" * 600, 0)),
@@ -219,7 +220,7 @@ def test_too_many_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_the_data_of_a_bomb_is_not_even_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive, "MAX_BYTES", 1000)
+    monkeypatch.setattr(archive_members, "MAX_BYTES", 1000)
     info = entry("bomb")
     info.size = 1 << 40  # claimed: reading on to the next member would have to unpack it all
     (tmp_path / "a.tar.gz").write_bytes(gzip.compress(info.tobuf() + b"0" * 2048))

@@ -18,7 +18,7 @@ import pytest
 
 from patcher import cli
 from patcher.base.errors import SourceError
-from patcher.source import download, index
+from patcher.source import download, index, web
 from patcher.source.index import File, order, pick
 from patcher.source.pip_settings import PipSettings, pip_settings
 
@@ -197,6 +197,6 @@ def test_names_of_files() -> None:
     assert File("other-0.3.tar.gz", "").version("llama-cpp-python") is None
     assert File("a_b-1.0-py3-none-any.whl", "").version("a-b") == "1.0"
     assert File("a_b-1.0.exe", "").version("a-b") is None
-    assert index.without_password("https://me:x@host/simple/a/") == "https://host/simple/a/"
+    assert web.without_password("https://me:x@host/simple/a/") == "https://host/simple/a/"
     with pytest.raises(SourceError, match="PIP_NO_INDEX"):
         index.files("a", PipSettings("", no_index=True), wheels=False)

@@ -13,6 +13,7 @@ from typing import Any
 from patcher.engine.anchors import cases, cmake, declarations, definitions, enums, expressions, python
 from patcher.engine.anchors.focus import focused
 from patcher.engine.anchors.kind import AnchorKind, Language
+from patcher.engine.anchors.python_module import Module
 from patcher.engine.anchors.site import AnchorError, Existing, Located, Place, Site, Splice, splice
 from patcher.engine.anchors.source import Source
 from patcher.engine.anchors.syntax import Syntax
@@ -39,7 +40,7 @@ ANCHORS: Mapping[str, AnchorKind] = {
 }
 
 
-Parsed = Syntax | python.Module | Source
+Parsed = Syntax | Module | Source
 
 
 class ParsedFile:
@@ -73,6 +74,6 @@ class ParsedFile:
             return self.source  # a list of calls: its own scan is enough
         if language is Language.PYTHON:
             asked = [word for name, values in self._anchors for word in ANCHORS[name].words(values)]
-            return python.Module(self.source, asked if focus and asked else None)
+            return Module(self.source, asked if focus and asked else None)
         wants = [want for name, values in self._anchors for want in ANCHORS[name].bodies(values)]
         return Syntax(self.source, focused(self.source, wants) if focus else None)

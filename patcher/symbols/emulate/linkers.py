@@ -118,6 +118,7 @@ LINKERS = (
     Linker("mold", (2, 33), Libraries.ALL_KNOWN, **_MOLD, reports_unexported=True),
 )  # fmt: skip
 
+FAMILIES = tuple(dict.fromkeys(row.family for row in LINKERS))
 _PROGRAMS = {"bfd": "ld.bfd", "gold": "ld.gold", "lld": "ld.lld", "mold": "mold"}
 _VERSION = {
     "bfd": r"\) (\d+)\.(\d+)|ld (\d+)\.(\d+)",
@@ -136,8 +137,7 @@ def linker_named(text: str) -> Linker:
     family, dash, version = text.partition("-")
     rows = [row for row in LINKERS if row.family == family]
     if not rows:
-        known = ", ".join(dict.fromkeys(row.family for row in LINKERS))
-        raise UsageError(f"--emulate {text}: no such linker", hint=f"one of {known}, loader")
+        raise UsageError(f"--emulate {text}: no such linker", hint=f"one of {', '.join(FAMILIES)}, loader")
     if not dash:
         found = installed(family)
         return rows[-1] if found is None else _at(rows, found)

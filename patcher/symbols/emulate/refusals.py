@@ -12,8 +12,9 @@ from patcher.symbols.elf import ElfObject, UnreadableElfError
 from patcher.symbols.emulate.collect import Kept, collect
 from patcher.symbols.emulate.commandline import UNRESOLVED, LinkLine
 from patcher.symbols.emulate.linkers import Hardened, Libraries, Linker
+from patcher.symbols.emulate.names import Key, UndefinedName, defines, linker_own
 from patcher.symbols.emulate.operands import inputs
-from patcher.symbols.emulate.resolution import Key, Table, UndefinedName, asks, defines, linker_own
+from patcher.symbols.emulate.resolution import Table, asks
 from patcher.symbols.emulate.scripts import VersionScript, read_script
 from patcher.symbols.relocatable import exports_data
 from patcher.symbols.scope import Library

@@ -2,76 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from patcher.symbols.elf import ElfObject
-from patcher.symbols.elf.constants import VERSYM_HIDDEN
 from patcher.symbols.emulate.collect import sections
 from patcher.symbols.emulate.commandline import LinkLine
 from patcher.symbols.emulate.linkers import Libraries, Linker
+from patcher.symbols.emulate.names import OWN, Key, ObjectUse, UndefinedName, defines, linker_own
 from patcher.symbols.emulate.operands import Input
 from patcher.symbols.relocatable import Unit, weak_exports
-
-Key = tuple[str, str | None]  # a name, and the version that is wanted or defined
-
-# What every linker defines itself (GNU ld's scripts; lld's addReservedSymbols).
-OWN = frozenset(
-    [
-        "_GLOBAL_OFFSET_TABLE_",
-        "_DYNAMIC",
-        "__bss_start",
-        "__bss_start__",
-        "_edata",
-        "edata",
-        "_end",
-        "end",
-        "__end__",
-        "_etext",
-        "etext",
-        "__executable_start",
-        "__ehdr_start",
-        "_PROCEDURE_LINKAGE_TABLE_",
-        "__GNU_EH_FRAME_HDR",
-        "__preinit_array_start",
-        "__preinit_array_end",
-        "__init_array_start",
-        "__init_array_end",
-        "__fini_array_start",
-        "__fini_array_end",
-        "__rela_iplt_start",
-        "__rela_iplt_end",
-        "__rel_iplt_start",
-        "__rel_iplt_end",
-        "__dso_handle",
-        "_TLS_MODULE_BASE_",
-        "__global_pointer$",
-        "_SDA_BASE_",
-        "__data_start",
-        "data_start",
-    ]
-)
-
-
-class ObjectUse(NamedTuple):
-    """One object's reference: the number of its unit, and the name that it has there."""
-
-    unit: int
-    name: bytes
-    weak: bool
-    hidden: bool
-
-
-@dataclass
-class UndefinedName:
-    """One undefined name; ``users`` in their order."""
-
-    hard: bool = False  # any reference, of whatever file, is strong
-    objects: list[ObjectUse] = field(default_factory=list)
-    users: list[tuple[Path, ElfObject | None]] = field(default_factory=list)
-    strong_users: list[tuple[Path, ElfObject | None]] = field(default_factory=list)
 
 
 @dataclass
@@ -356,37 +296,6 @@ class Table:
         if version is None and name in self.objects:
             return True if self.objects[name] and name not in self.hidden else None
         return self.linker.asking_is_enough and name in self.line.asked_for
-
-
-def linker_own(name: str) -> bool:
-    """Whether linkers define ``name`` themselves."""
-    return name in OWN or name.startswith(("__start_", "__stop_"))
-
-
-class _Defines:
-    """The keys of one library's exports, made once: linkers match versions by their name alone."""
-
-    def __init__(self) -> None:
-        self._known: dict[ElfObject, frozenset[Key]] = {}
-
-    def __call__(self, library: ElfObject) -> frozenset[Key]:
-        if library not in self._known:
-            self._known[library] = frozenset(self._keys(library))
-        return self._known[library]
-
-    @staticmethod
-    def _keys(library: ElfObject) -> Iterable[Key]:
-        for raw, numbers in library.exports.names.items():
-            name = raw.decode("utf-8", "surrogateescape")
-            several = numbers if isinstance(numbers, tuple) else (numbers,)
-            for number, one in zip(several, library.exports.of(name), strict=True):
-                if not number & VERSYM_HIDDEN:
-                    yield (name, None)
-                if one.version is not None:
-                    yield (name, one.version)
-
-
-defines = _Defines()
 
 
 def asks(linker: Linker, table: Table) -> set[ElfObject]:
