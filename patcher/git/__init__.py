@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from patcher.git.commits import commit_files, init_with_commit, update_branch_commit
 from patcher.git.objects import read_blob
-from patcher.git.patches import format_patches, merge, merge_marked
+from patcher.git.patches import format_patches, merge, merge_favoring, merge_marked
 from patcher.git.process import objects_aside, run
 from patcher.git.releases import newest_of, newest_release_tag
 from patcher.git.remote import clone, mirror
@@ -44,6 +44,7 @@ __all__ = [
     "is_dirty",
     "list_files",
     "merge",
+    "merge_favoring",
     "merge_marked",
     "mirror",
     "newest_of",

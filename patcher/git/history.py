@@ -102,11 +102,13 @@ def hunks(repo: Path, name: str, path: str, below: str = "") -> list[str]:
     return parts[1:]
 
 
-def merge_bases(repo: Path, one: str, other: str) -> list[str]:
-    """The newest commits that both have: several where the two have merged each other, none without any."""
-    status, out, _ = complete(
-        repo, "merge-base", "--all", "--end-of-options", resolve(repo, one), resolve(repo, other)
-    )
+def merge_bases(repo: Path, one: str, *others: str) -> list[str]:
+    """The newest commits that ``one`` and a merge of ``others`` have in common.
+
+    Several where the two have merged each other, none without any.
+    """
+    names = [resolve(repo, commit) for commit in (one, *others)]
+    status, out, _ = complete(repo, "merge-base", "--all", "--end-of-options", *names)
     return out.decode("ascii").split() if status == 0 else []
 
 

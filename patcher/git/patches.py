@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 from patcher.git.process import complete, run
 
@@ -63,11 +64,20 @@ def merge_marked(
     now: bytes, *, base: bytes, other: bytes, labels: tuple[str, str, str] = ("now", "base", "other")
 ) -> tuple[bytes, bool]:
     """:func:`merge`, with both sides between marks where they meet; and whether they don't."""
+    words = [part for label in labels for part in ("-L", label)]
+    return _merge_file(words, now, base, other)
+
+
+def merge_favoring(now: bytes, *, base: bytes, other: bytes, favored: Literal["ours", "theirs"]) -> bytes:
+    """:func:`merge`, with ``now`` (``ours``) or ``other`` (``theirs``) where both changed the same lines."""
+    return _merge_file([f"--{favored}"], now, base, other)[0]
+
+
+def _merge_file(options: list[str], now: bytes, base: bytes, other: bytes) -> tuple[bytes, bool]:
     with tempfile.TemporaryDirectory(prefix="q8a8-patch-") as folder:
         files = [Path(folder) / name for name in ("now", "base", "other")]
         for path, data in zip(files, (now, base, other), strict=True):
             path.write_bytes(data)
-        words = [part for label in labels for part in ("-L", label)]
-        words += ["-p", "--quiet", *(path.name for path in files)]
-        status, out, _ = complete(Path(folder), "merge-file", *words, own=True, env=_NOWHERE)
+        words = ["-p", "--quiet", *(path.name for path in files)]
+        status, out, _ = complete(Path(folder), "merge-file", *options, *words, own=True, env=_NOWHERE)
     return out, status == 0

@@ -149,11 +149,7 @@ def _merges(course: _Course, request: CheckRequest, tree: Path | None, reporter:
         done = merge_audit.audit_range(top, wanted, prefix=prefix, waivers=rules, reporter=reporter)
         found = [merges.problem(merge, one, prefix) for merge in done for one in merge.findings]
         course.problems += found
-        skipped = sum(bool(merge.skipped) for merge in done)
-        say(
-            f"{len(done)} merge commits in {wanted}, {len(found)} findings"
-            + (f", {skipped} of more than two parents not audited" if skipped else "")
-        )
+        say(f"{len(done)} merge commits in {wanted}, {len(found)} findings")
 
 
 def carries(plan: Plan) -> bool:

@@ -22,8 +22,6 @@ def problem(merge: Merge, found: Finding, prefix: str = "") -> Problem:
 def stage(merge: Merge) -> Stage:
     """One line for one merge."""
     name = readable(f"{merge.name} {merge.subject}".strip())
-    if merge.skipped:
-        return Stage("merge", "skipped", 0.0, f"{name}: {merge.skipped}")
     failed = any(one.severity == "error" for one in merge.findings)
     said = f"{name}: {merge.changed} files changed, {merge.read} compared item by item"
     if merge.own:

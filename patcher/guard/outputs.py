@@ -61,8 +61,8 @@ def github(check: Judgement) -> str:
     return "\n".join(workflow_commands(found, "and {} more; the summary has them all"))
 
 
-def sarif(check: Judgement) -> str:
-    """SARIF 2.1.0: one run, one result a problem."""
+def sarif(check: Judgement, tool: str = "guard") -> str:
+    """SARIF 2.1.0: one run of the command ``tool``, one result a problem."""
     results = [
         SarifResult(
             one.rule,
@@ -74,7 +74,10 @@ def sarif(check: Judgement) -> str:
         )
         for one in check.problems
     ]
-    return log("guard", [_rule(name) for name in sorted({*OWN_RULES, *RULES})], results)
+    known = (
+        {*OWN_RULES, *RULES} if tool == "guard" else {name for name in OWN_RULES if name.startswith("merge-")}
+    )
+    return log(tool, [_rule(name) for name in sorted(known)], results)
 
 
 def _rule(name: str) -> SarifRule:

@@ -18,13 +18,12 @@ from patcher.git.changes import read_commit
 from patcher.git.history import merge_bases, merges
 from patcher.merge_audit.auditing import Auditing
 from patcher.merge_audit.finding import RULES, Finding
+from patcher.merge_audit.octopus import NOTHING, joined
 from patcher.merge_audit.origin import Origins
-from patcher.merge_audit.sides import Version, of_commit, side
+from patcher.merge_audit.sides import Version, of_commit, sides
 from patcher.merge_audit.waiver import Waiver, load
 
 __all__ = ["RULES", "Finding", "Merge", "Waiver", "audit_commit", "audit_range", "audit_sides", "load"]
-
-_NOTHING = Version("nothing", {})  # the base of two histories that have none
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,6 @@ class Merge:
     own: int  # items that only the merge has
     seconds: float
     used: frozenset[Waiver] = frozenset()
-    skipped: str = ""  # why it was not audited
 
     def document(self) -> dict[str, Any]:
         """The JSON form."""
@@ -57,7 +55,6 @@ class Merge:
             "changed": self.changed,
             "read": self.read,
             "own": self.own,
-            "skipped": self.skipped or None,
             "findings": [one.document() for one in self.findings],
         }
 
@@ -76,7 +73,7 @@ def audit_sides(
 
     Raises :class:`UsageError` for what is neither.
     """
-    versions = [side(repo, word) for word in (base, ours, theirs, merged)]
+    versions = sides(repo, (base, ours, theirs, merged))
     return _audited(repo, versions[:1], *versions[1:], subject="", waivers=waivers, reporter=reporter)
 
 
@@ -90,8 +87,8 @@ def audit_commit(
 ) -> Merge:
     """Audit the merge commit ``ref``: its parents, and what they have in common, are the sides.
 
-    ``prefix`` (``a/b/``) leaves the files elsewhere out. One of more than two parents is not audited, and
-    says so. Raises :class:`UsageError` for what is no merge commit.
+    ``prefix`` (``a/b/``) leaves the files elsewhere out. Of more than two parents all but the last, joined by
+    lines, are ours. Raises :class:`UsageError` for what is no merge commit.
     """
     commit = read_commit(repo, ref)
     if len(commit.parents) < 2:
@@ -99,15 +96,21 @@ def audit_commit(
             f"{repo}: looked for a merge commit, found {commit.id[:12]} with {len(commit.parents)} parents",
             hint="name base, ours, theirs and the merge",
         )
-    ours, theirs = commit.parents[:2]
-    if len(commit.parents) > 2:
-        why = f"it has {len(commit.parents)} parents: audit two at a time, with their base"
-        return Merge(
-            commit.id[:12], commit.id, commit.subject, (), ours, theirs, (), 0, 0, 0, 0.0, skipped=why
+    *first, last = commit.parents
+    theirs, merged = (of_commit(repo, one, prefix) for one in (last, commit.id))
+    ours, conflicts = joined(repo, first, prefix)
+    bases = [of_commit(repo, one, prefix) for one in merge_bases(repo, last, *first)] or [NOTHING]
+    beside = [
+        Finding(
+            "merge-unread", path, None, "file", (), path, "ours", None,
+            f"{len(first)} of the parents conflict in it: audit the merge two at a time, with their base",
         )
-    bases = [of_commit(repo, one, prefix) for one in merge_bases(repo, ours, theirs)] or [_NOTHING]
-    sides = [of_commit(repo, one, prefix) for one in (ours, theirs, commit.id)]
-    return _audited(repo, bases, *sides, subject=commit.subject, waivers=waivers, reporter=reporter)
+        for path in conflicts
+    ]  # fmt: skip
+    return _audited(
+        repo, bases, ours, theirs, merged, subject=commit.subject, waivers=waivers, reporter=reporter,
+        beside=beside,
+    )  # fmt: skip
 
 
 def audit_range(
@@ -138,9 +141,11 @@ def _audited(
     subject: str,
     waivers: Sequence[Waiver],
     reporter: Reporter,
+    beside: Sequence[Finding] = (),
 ) -> Merge:
     start = time.monotonic()
     result = Auditing(bases, ours, theirs, merged, reporter).run()
+    result.findings += beside
     used: set[Waiver] = set()
     found = []
     for one in result.findings:
@@ -148,8 +153,7 @@ def _audited(
         if waiver is not None:
             used.add(waiver)
         found.append(one if waiver is None else replace(one, waived=waiver.reason))
-    sides = {"ours": ours, "theirs": theirs}
-    found = Origins(repo, bases[0].commit, sides).traced(found)
+    found = Origins(repo, bases[0].commit, {"ours": ours, "theirs": theirs}).traced(found)
     return Merge(
         merged.name, merged.commit, subject, tuple(base.name for base in bases), ours.name, theirs.name,
         tuple(found), result.changed, result.read, result.own, time.monotonic() - start, frozenset(used),

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field, replace
 
 from patcher.base.machine import processors
 from patcher.base.progress import SILENT, Reporter
-from patcher.merge_audit import twins
+from patcher.merge_audit import twins, whole_files
 from patcher.merge_audit.comparison import compare
 from patcher.merge_audit.finding import Finding
 from patcher.merge_audit.grouping import by_lost_owner, of_spare, together
 from patcher.merge_audit.item import STRICT, Key, language
 from patcher.merge_audit.mark import Compared, Mark, finding
-from patcher.merge_audit.sides import Version, follow_renames
+from patcher.merge_audit.sides import Version, follow_renames, is_text
 
 _FEW = 8  # files that are compared sooner than a second process starts
 _WORD = re.compile(r"[A-Za-z_]\w*")
@@ -110,6 +110,7 @@ class Auditing:
             ]
             *bases, ours, theirs, merged = has
             if ours == theirs == merged and merged in bases:
+                self._as_a_program(path)
                 continue
             self.result.changed += 1
             if (
@@ -118,13 +119,17 @@ class Auditing:
                 or (ours == theirs == merged)
             ):
                 continue
+            self._as_a_program(path)
             known = language(self.real(len(bases) + 2, path))
             data = [self.read(number, path) for number in range(len(has))]
-            if known is None or any(
-                blob is not None and one is None for blob, one in zip(has, data, strict=True)
-            ):
-                self._as_a_whole(path, bases, ours, theirs, merged)
+            unread = any(blob is not None and one is None for blob, one in zip(has, data, strict=True))
+            if unread or not all(is_text(one) for one in data if one is not None):
+                if not self._say(whole_files.undone(path, bases, ours, theirs, merged)):
+                    self._say(whole_files.unread(path, bases, ours, theirs, merged))
                 continue
+            if known is None and self._say(whole_files.undone(path, bases, ours, theirs, merged)):
+                continue
+            known = known or "text"
             if data[-1] is not None and _MARKER.search(data[-1]):
                 line = data[-1].count(b"\n", 0, _MARKER.search(data[-1]).start()) + 1  # type: ignore[union-attr]
                 said = "marks of a conflict that was not resolved"
@@ -133,22 +138,18 @@ class Auditing:
                 )
             yield path, known, data
 
-    def _as_a_whole(
-        self, path: str, bases: list[str | None], ours: str | None, theirs: str | None, merged: str | None
-    ) -> None:
-        """A file that no reader of ours knows: that a side alone changed or removed it must not be undone."""
-        for side, now, other in (("theirs", theirs, ours), ("ours", ours, theirs)):
-            if other not in bases or now in bases or merged == now:
-                continue
-            if merged is None:
-                rule, said = "merge-lost", f"{side.upper()} alone changed it, and it isn't in the merge"
-            elif now is None:
-                rule, said = "merge-revived", f"{side.upper()} removed it, and it is back"
-            elif merged in bases:
-                rule, said = "merge-file-kept", f"{side.upper()} alone changed it; the merge has it as before"
-            else:
-                continue
-            self.result.findings.append(Finding(rule, path, None, "file", (), path, side, None, said))
+    def _as_a_program(self, path: str) -> None:
+        if any(version.commit is None for version in self.versions) or any(
+            self.real(number, path) not in version.contents for number, version in enumerate(self.versions)
+        ):
+            return
+        is_program = [self.real(number, path) in one.programs for number, one in enumerate(self.versions)]
+        *bases, ours, theirs, merged = is_program
+        self._say(whole_files.forbidden(path, bases, ours, theirs, merged))
+
+    def _say(self, found: Finding | None) -> bool:
+        self.result.findings += [found] if found is not None else []
+        return found is not None
 
     def _compared(self, tasks: list[tuple[str, str, list[bytes | None]]]) -> list[Compared]:
         count = min(processors(), len(tasks))
@@ -180,11 +181,14 @@ class Auditing:
         for one in compared:
             for mark in one.spare:
                 spare[mark.key.kind, mark.key.text].append((one, mark))
+        left: set[Key] = set().union(*(one.left for one in compared))
         for one in compared:
+            # what a side took to another file, and the other removed where it was
+            one.lost = [mark for mark in one.lost if mark.key not in left or mark.counts.base]
             for mark in one.lost:
                 for there, other in spare.get((mark.key.kind, mark.key.text), ()):
                     number = min(mark.number, other.number)
-                    if there is one or not number:
+                    if there is one or not number or other.is_double:
                         continue
                     mark.number -= number
                     other.number -= number

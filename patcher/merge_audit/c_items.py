@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from dataclasses import dataclass, field
 
-from patcher.merge_audit import c_heads
+from patcher.merge_audit.c_frames import TYPES, Frame, opened
 from patcher.merge_audit.item import Item, Key, Reading
 
 _TOKEN = re.compile(
@@ -26,51 +25,21 @@ _TOKEN = re.compile(
 )
 _DIRECTIVE = re.compile(r"#[ \t]*(?P<verb>[a-z_]*)(?P<rest>(?:\\\r?\n|/\*.*?(?:\*/|\Z)|[^\n])*)", re.DOTALL)
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)|\\\r?\n", re.DOTALL)
-_CONTROL = frozenset(["if", "for", "while", "switch", "else", "do", "try", "catch"])
-_TYPES = frozenset(["struct", "class", "union"])
 _LONG = 80  # tokens of a statement that is told apart by its commas: a table that a macro makes
 _LONGEST = 400  # tokens of a statement that has lists in it
 _DEEPEST = 400  # braces within braces; what goes deeper is read as if it didn't
 
 
-@dataclass
-class _Frame:
-    kind: str  # file, namespace, type, enum, list, function, switch, block
-    name: str | None = None
-    parent: _Frame | None = None
-    head: list[str] = field(default_factory=list)  # what the statement had before the brace
-    start: int = 0  # where that statement begins
-    depth: int = 0  # parentheses that were open then
-    mark: int = 0  # items that were made before it
-    holds: bool = False  # a list that has lists in it
-
-    def owner(self) -> tuple[str, ...]:
-        names: list[str] = []
-        at: _Frame | None = self
-        while at is not None:
-            if at.name and at.kind not in ("namespace", "block"):
-                names.append(at.name)
-            at = at.parent
-        return tuple(reversed(names))
-
-    def body(self) -> tuple[str, ...]:
-        """The owner of a plain statement: a function's, whatever blocks and switches it stands in."""
-        at: _Frame | None = self
-        while at is not None and at.kind in ("block", "switch", "list"):
-            at = at.parent
-        return at.owner() if at is not None else ()
-
-
 class _Reader:
     def __init__(self, text: str) -> None:
         self.text = text
-        self.made: list[tuple[_Frame, bool, str, str, int, str | None]] = []
-        self.frame = _Frame("file")
+        self.made: list[tuple[Frame, bool, str, str, int, str | None]] = []
+        self.frame = Frame("file")
         self.level = 0
         self.head: list[str] = []
         self.start = 0
         self.depth = 0
-        self.saved: list[tuple[_Frame, int, list[str], int]] = []
+        self.saved: list[tuple[Frame, int, list[str], int]] = []
         self.switches: dict[tuple[str, ...], int] = {}
 
     def read(self) -> Reading:
@@ -178,11 +147,14 @@ class _Reader:
         return False
 
     def _label(self, text: str) -> None:
-        at: _Frame | None = self.frame
+        at: Frame | None = self.frame
         while at is not None and at.kind == "block":
             at = at.parent
         if at is not None and at.kind == "switch":
+            if at.labeled != len(self.made):
+                at.label = text
             self.made.append((at, False, "case", text, self.start, None))
+            at.labeled = len(self.made)
         else:
             self._add("case", text, self.start)
         self.head = []
@@ -190,7 +162,8 @@ class _Reader:
     # -- braces
 
     def _open(self) -> None:
-        frame = self._opened()
+        plain = self.head[:1] == ["switch"] and not self.depth and self.frame.kind != "list"
+        frame = self._switch() if plain else opened(self.head, self.frame, self.depth)
         frame.parent, frame.head, frame.start, frame.depth = self.frame, self.head, self.start, self.depth
         frame.mark = len(self.made)
         head = " ".join(self.head)
@@ -203,43 +176,17 @@ class _Reader:
         self.level += 1
         self.head, self.depth = [], 0
 
-    def _opened(self) -> _Frame:
-        head, kind = self.head, self.frame.kind
-        last = head[-1] if head else ""
-        words = set(head)
-        if head and head[0] in _CONTROL and not self.depth and kind != "list":
-            return self._switch() if head[0] == "switch" else _Frame("block")
-        equals = c_heads.equals(head)
-        if self.depth:
-            lambda_ends = last == ")" or last in ("mutable", "]") or "->" in head[-6:]
-            return _Frame("block" if lambda_ends and "]" in words else "list")
-        if kind == "list":
-            self.frame.holds = True
-            return _Frame("list", "".join(self.head).rstrip("=") or None)
-        if "enum" in words and "(" not in words and last != "=":
-            return _Frame("enum", c_heads.named(head, "enum"))
-        if last in (",", "return") or (equals is not None and head[equals + 1 : equals + 2] != ["["]):
-            return _Frame("list", c_heads.assigned(head))  # behind = only a lambda's brackets open a block
-        if head and (head[0] == "namespace" or (head[:1] == ["extern"] and len(head) == 2)):
-            return _Frame("namespace", head[1] if head[0] == "namespace" and len(head) > 1 else None)
-        if words & _TYPES and "(" not in words:
-            return _Frame("type", c_heads.named(head, *_TYPES))
-        outside = kind in ("file", "namespace", "type")
-        if outside and "(" in words:
-            if last != ")" and ":" in words and last not in ("const", "noexcept", "override", "final"):
-                return _Frame("list")  # a member that a constructor begins with braces
-            return _Frame("function", c_heads.function(head))
-        if not head or last in (")", "mutable", "]") or ("->" in words and "]" in words):
-            return _Frame("block")
-        if outside:
-            return _Frame("list" if len(head) > 1 else "block", c_heads.assigned(head))
-        return _Frame("list", c_heads.assigned(head))
-
-    def _switch(self) -> _Frame:
+    def _switch(self) -> Frame:
+        """A switch by what it asks, and by the case that it stands in: a number only tells twins apart."""
         name = "".join(self.head)
+        around: Frame | None = self.frame
+        while around is not None and around.kind == "block":
+            around = around.parent
+        if around is not None and around.label:
+            name = f"{name} of {around.label}"
         place = (*self.frame.body(), name)
         number = self.switches[place] = self.switches.get(place, 0) + 1
-        return _Frame("switch", name if number == 1 else f"{name}#{number}")
+        return Frame("switch", name if number == 1 else f"{name}#{number}")
 
     def _close(self) -> None:
         self._flush()
@@ -258,7 +205,7 @@ class _Reader:
         else:
             self.head = []
 
-    def _row(self, frame: _Frame) -> None:
+    def _row(self, frame: Frame) -> None:
         """A list in a list: one item where it is plain; else its designator or first element owns it."""
         self.head = []
         inside = self.made[frame.mark :]
@@ -303,7 +250,7 @@ class _Reader:
     def _named_behind(self, head: list[str]) -> None:
         """``typedef struct {...} name``: what lies in the braces is the name's."""
         name = next((word for word in reversed(head) if re.fullmatch(r"[A-Za-z_]\w*", word)), None)
-        if name is None or name in _TYPES or name in ("enum", "typedef"):
+        if name is None or name in TYPES or name in ("enum", "typedef"):
             return
         for at in range(len(self.made) - 1, -1, -1):
             frame = self.made[at][0]

@@ -6,18 +6,17 @@ was adapted, if nothing of what the side had written is gone from it.
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from functools import cached_property
 
+from patcher.merge_audit.forms import MOST, Forms
 from patcher.merge_audit.index import Index, indexes
 from patcher.merge_audit.item import ONCE, STRICT, Key
-from patcher.merge_audit.likeness import most_alike, words
+from patcher.merge_audit.likeness import most_alike
+from patcher.merge_audit.line_merge import LineMerge
 from patcher.merge_audit.mark import Compared, Mark, finding
 from patcher.merge_audit.weighing import Counts
 
-_MOST = 300  # items of one owner that are compared with one another
-_Keys = dict[tuple[tuple[str, ...], str], list[Key]]
 _TELLING = 4  # words of a line in a function's body that is worth a word by itself
 
 
@@ -25,17 +24,17 @@ class Comparison:
     """The versions of one file: ``bases``, ours, theirs and the merge."""
 
     def __init__(self, path: str, language: str, versions: list[bytes | None]) -> None:
-        self.path = path
+        self.path, self.language, self.versions = path, language, versions
         made = indexes(language, versions)
         self.bases, (self.ours, self.theirs, self.merged) = made[:-3], made[-3:]
         self.base = self.bases[0]
+        self.forms = Forms(self.base, self.ours, self.theirs, self.merged)
         self.out = Compared(path)
-        self._known: dict[int, tuple[_Keys, _Keys]] = {}
 
     def run(self) -> Compared:
         """Compare them."""
         lost, spare = self._marks()
-        lost, spare = self._paired(lost, spare)
+        lost, spare = self._by_lines(*self._paired(lost, spare))
         self.out.lost = self._adapted([mark for mark in lost if not self._removed_before(mark)], spare)
         for mark in self.out.lost:
             self._supersede(mark)
@@ -57,6 +56,8 @@ class Comparison:
             keys |= dict.fromkeys(index.first)
         for key in keys:
             counts = self.counts(key)
+            if counts.removed_by == "both":
+                self.out.left.add(key)
             if counts.missing:
                 lost.append(self._mark(key, counts, counts.missing))
             elif counts.spare or (counts.added_twice and key.kind in ONCE):
@@ -65,7 +66,7 @@ class Comparison:
 
     def _mark(self, key: Key, counts: Counts, number: int) -> Mark:
         side = counts.brought_by
-        index = self._side(side) if side in ("theirs", "ours") else self.ours
+        index = self.forms.side(side) if side in ("theirs", "ours") else self.ours
         index = index if key in index.first else self.theirs if key in self.theirs.first else self.base
         was = index.first[key].line if key in index.first else 0
         here = self.merged.first.get(key)
@@ -74,9 +75,6 @@ class Comparison:
             key.owner in version.owners for version in (self.base, self.ours, self.theirs, self.merged)
         )
         return Mark(key, number, counts, side, was, near, owned)  # type: ignore[arg-type]
-
-    def _side(self, name: str) -> Index:
-        return self.theirs if name == "theirs" else self.ours
 
     # -- moved within the file
 
@@ -88,7 +86,7 @@ class Comparison:
         for one in lost:
             for other in by_text.get((one.key.kind, one.key.text), ()):
                 number = min(one.number, other.number)
-                if not number:
+                if not number or other.is_double:
                     continue
                 one.number -= number
                 other.number -= number
@@ -99,6 +97,22 @@ class Comparison:
                     )
         return [mark for mark in lost if mark.number], [mark for mark in spare if mark.number]
 
+    def _by_lines(self, lost: list[Mark], spare: list[Mark]) -> tuple[list[Mark], list[Mark]]:
+        """Those that a merge by lines hasn't made as they are: what that lacks, or has, is no one's loss."""
+        of_sides = [mark for mark in spare if any((*mark.counts.bases, *mark.counts[1:3]))]
+        if not lost and not of_sides:
+            return lost, spare
+        made = LineMerge(self.language, self.versions)
+        for mark in lost:
+            missing = made.missing(mark.key)
+            mark.number = mark.number if missing is None else min(mark.number, missing)
+        for mark in of_sides:
+            more = made.spare(mark.key)
+            each = mark.counts.ours + mark.counts.theirs - mark.counts.base
+            if more is not None and not (mark.counts.added_twice and mark.counts.merged <= each):
+                mark.number = min(mark.number, more)
+        return [mark for mark in lost if mark.number], [mark for mark in spare if mark.number]
+
     def _misplaced(self, one: Mark, there: tuple[str, ...]) -> bool:
         """Whether the owner of ``one`` is still in the merge, and ``there`` is another."""
         here = one.key.owner
@@ -106,7 +120,7 @@ class Comparison:
             return False
         if one.key.kind not in STRICT and len(one.key.text.split()) < _TELLING:
             return False
-        index = self._side(one.side)
+        index = self.forms.side(one.side)
         other = self.theirs if index is self.ours else self.ours
         if there not in index.owners and self._taken(here, there, other):
             return False
@@ -135,7 +149,7 @@ class Comparison:
         """Whether the side gave the item's owner another name, and the other removed it from the old one."""
         if one.side not in ("ours", "theirs") or one.key.owner in self.base.owners:
             return False
-        index = self._side(one.side)
+        index = self.forms.side(one.side)
         other = self.theirs if index is self.ours else self.ours
         return any(
             key.owner not in index.owners and other.counts[key] < self.base.counts[key]
@@ -162,12 +176,12 @@ class Comparison:
         for mark in own:
             by_owner[mark.key.owner[:1]].append(mark)
         for one in lost:
-            if one.key.kind == "value" and self._numbered_anew(one):
+            if one.key.kind == "value" and self.forms.numbered_anew(one):
                 continue
-            near = {mark.key: mark for mark in by_owner[one.key.owner[:1]][:_MOST]}
+            near = {mark.key: mark for mark in by_owner[one.key.owner[:1]][:MOST]}
             form = most_alike(one.key, near)
-            instead = form or self._others_form(one)
-            gone = self._gone(one, instead) if instead is not None else {one.key.text}
+            instead = form or self.forms.of_other(one)
+            gone = self.forms.gone(one, instead) if instead is not None else {one.key.text}
             if not gone:
                 continue
             if form is not None:
@@ -176,59 +190,6 @@ class Comparison:
             left.append(one)
         self.out.own = sum(mark.number for mark in own)
         return left
-
-    def _numbered_anew(self, one: Mark) -> bool:
-        """Whether the enumerator has another number in the merge, which is not the one from before."""
-        name = one.key.text.partition(" = ")[0]
-        for key in self.merged.first:
-            if key.kind == "value" and key.owner == one.key.owner and key.text.startswith(f"{name} = "):
-                return self.base.counts[key] == 0
-        return False
-
-    def _others_form(self, one: Mark) -> Key | None:
-        """What the other side made of the same base line, where the merge has that."""
-        if one.side not in ("ours", "theirs"):
-            return None
-        other = self.theirs if one.side == "ours" else self.ours
-        keys = self._changed(other)[1].get((one.key.owner, one.key.kind), ())
-        return most_alike(one.key, (key for key in keys[:_MOST] if key in self.merged.first))
-
-    def _gone(self, one: Mark, form: Key) -> set[str]:
-        """The words that the side had written into ``one`` and ``form`` lacks.
-
-        Those aside that the other side took out of the file.
-        """
-        before = self._before(one)
-        written = words(one.key.text)
-        if before is not None:
-            written -= words(before.text)
-        gone = set(written - words(form.text))
-        other = self.theirs if one.side == "ours" else self.ours
-        if one.side in ("ours", "theirs"):
-            gone = {
-                word for word in gone if other.words[word] >= self.base.words[word] or not word.isidentifier()
-            }
-        return {word for word in gone if re.search(r"\w", word)}
-
-    def _before(self, one: Mark) -> Key | None:
-        """What the side's item was in the base, where the side has changed it."""
-        index = self._side(one.side)
-        keys = self._changed(index)[0].get((one.key.owner, one.key.kind), ())
-        return most_alike(one.key, keys[:_MOST])
-
-    def _changed(self, index: Index) -> tuple[_Keys, _Keys]:
-        """What a side removed and what it added, by owner and kind."""
-        if id(index) not in self._known:
-            removed: _Keys = defaultdict(list)
-            added: _Keys = defaultdict(list)
-            for key, count in self.base.counts.items():
-                if index.counts[key] < count:
-                    removed[key.owner, key.kind].append(key)
-            for key in index.first:
-                if not self.base.counts[key]:
-                    added[key.owner, key.kind].append(key)
-            self._known[id(index)] = removed, added
-        return self._known[id(index)]
 
     # -- what the other side removed
 
@@ -247,9 +208,9 @@ class Comparison:
         )
         if not other.is_there and self.base.is_there:
             owner = ()
-        before = self._before(one) if owner is None else None
+        before = self.forms.before(one) if owner is None else None
         if before is not None and other.counts[before] < self.base.counts[before]:
-            if self._others_form(one) is not None:
+            if self.forms.of_other(one) is not None:
                 return
             owner = one.key.owner
         if owner is not None:

@@ -27,6 +27,10 @@ RULES = {
     ),
     "merge-altered": ("warning", "The merge has it in a form that neither side had, and less of it."),
     "merge-file-kept": ("warning", "One side alone changed the file, and the merge has it as it was before."),
+    "merge-unread": (
+        "warning",
+        "No text, or too long to compare; the merge doesn't have what a side made of it.",
+    ),
     "merge-superseded": ("note", "One side changed what the other removed; the merge follows the removal."),
 }
 

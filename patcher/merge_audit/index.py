@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
 
 from patcher.merge_audit import c_items, cmake_items, python_items
 from patcher.merge_audit.common_parts import without_common
 from patcher.merge_audit.item import Item, Key, Reading, by_lines
 
-_READERS = {"c": c_items.read, "python": python_items.read, "cmake": cmake_items.read}
+_READERS: dict[str, Callable[[str], Reading]] = {
+    "c": c_items.read,
+    "python": python_items.read,
+    "cmake": cmake_items.read,
+    "text": partial(by_lines, comment=""),
+}
+LONGEST = 2 << 20  # characters, without what all versions have, that are read item by item; else line by line
 _NEAR = 60  # lines before a lost one, of which one that is still there is looked for
 
 
@@ -98,10 +105,13 @@ def _number(
 def indexes(language: str, versions: list[bytes | None]) -> list[Index]:
     """The versions of one file, all read the same way: by lines where the language's reader refuses one."""
     texts = [data.decode("utf-8", "replace") if data is not None else "" for data in versions]
-    known = _read_alike(language, without_common(language, texts))
-    if not all(reading.is_code for reading in known):
+    less = without_common(language, texts)
+    if any(len(text) - text.count("\n") > LONGEST for text in less):
+        language = "text"
+    known = _read_alike(language, less if language != "text" else texts)
+    if not all(reading.is_code for reading in known) and language != "text":
         known = _read_alike(language, texts)
-    if not all(reading.is_code for reading in known):
+    if language != "text" and not all(reading.is_code for reading in known):
         known = [by_lines(text) for text in texts]
     there = [data is not None for data in versions]
     return [Index(*one) for one in zip(known, texts, there, strict=True)]

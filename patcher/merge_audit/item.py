@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import NamedTuple
@@ -86,11 +87,14 @@ def language(path: str) -> str | None:
     return "cmake" if pure.name == "CMakeLists.txt" or pure.suffix == ".cmake" else None
 
 
-def by_lines(text: str) -> Reading:
-    """A file that its language's reader refuses: every line that says something is an item."""
+def by_lines(text: str, comment: str = "#") -> Reading:
+    """A file that its language's reader refuses: every line that says something is an item.
+
+    What begins with ``comment`` says nothing, unless that is empty.
+    """
     made = Reading(is_code=False)
     for number, line in enumerate(text.splitlines(), 1):
         squeezed = " ".join(line.split())
-        if squeezed and not squeezed.startswith("#"):
+        if re.search(r"\w", squeezed) and not (comment and squeezed.startswith(comment)):
             made.items.append(Item(Key((), "line", squeezed), number))
     return made

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from patcher.merge_audit.finding import Finding
-from patcher.merge_audit.item import Key
+from patcher.merge_audit.item import ONCE, Key
 from patcher.merge_audit.weighing import Counts
 
 
@@ -25,6 +25,15 @@ class Mark:
     gone: str = ""  # which owner of it the other side removed
     removed_by: str = ""
 
+    @property
+    def is_double(self) -> bool:
+        """Whether it is one more of what a side has in that very place: it came from nowhere else."""
+        return (
+            self.key.kind in ONCE
+            and max(self.counts.ours, self.counts.theirs) > 0
+            and not self.counts.removed_by
+        )
+
 
 @dataclass
 class Compared:
@@ -35,6 +44,7 @@ class Compared:
     lost: list[Mark] = field(default_factory=list)
     spare: list[Mark] = field(default_factory=list)
     own: int = 0  # items that only the merge has
+    left: set[Key] = field(default_factory=set)  # that both sides have fewer of than the base
     enums: dict[str, dict[tuple[str, ...], dict[str, tuple[int | None, int, bool]]]] = field(
         default_factory=dict
     )

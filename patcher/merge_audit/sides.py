@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,11 +13,11 @@ from patcher import git
 from patcher.base.bounded import MAX_SOURCE, TooLongError, regular_file
 from patcher.base.errors import UsageError
 from patcher.engine.tree import WorkTree
-from patcher.merge_audit.item import language
+from patcher.merge_audit.likeness import ALIKE, share
 
 _PAIRS = 20_000  # files that are compared with one another to find where one went
-_ALIKE = 0.4  # of two files' lines, from which on one may be the other, moved and changed
-LONGEST = 2 << 20  # bytes of a file that is read item by item; upstream's longest has a quarter of it
+_HEAD = 8000  # bytes in which a file that is no text has a zero
+_LINK, _MODULE = "link ", "module "  # before the hash of what is no file
 
 
 @dataclass
@@ -27,54 +30,84 @@ class Version:
     repo: Path | None = None
     root: Path | None = None
     moved: dict[str, str] = field(default_factory=dict)  # its path -> the path that all versions share
+    programs: frozenset[str] = frozenset()  # paths of files that may be run; of a commit alone
+    written: dict[str, bytes] = field(default_factory=dict)  # contents that no repository has
 
     def read(self, path: str) -> bytes | None:
-        """The file's bytes; None where there is none, or one too long to be read item by item."""
+        """The file's bytes; None where there is none, and for a link, a submodule, and one too long."""
         content = self.contents.get(path)
-        if content is None:
+        if content is None or content.startswith((_LINK, _MODULE)):
             return None
+        if content in self.written:
+            return self.written[content]
         try:
             if self.repo is not None:
-                data = git.read_blob(self.repo, content)
-            elif self.root is not None:
-                data = regular_file(self.root / path, MAX_SOURCE)
-            else:
-                return None
+                return git.read_blob(self.repo, content)
+            return regular_file(self.root / path, MAX_SOURCE) if self.root is not None else None
         except (UsageError, TooLongError):
             return None
-        return data if len(data) <= LONGEST else None
 
 
 def of_commit(repo: Path, ref: str, prefix: str = "") -> Version:
-    """The files of a commit below ``prefix``. Raises :class:`UsageError` for what names no commit."""
+    """What a commit has below ``prefix``. Raises :class:`UsageError` for what names no commit."""
     commit = git.resolve(repo, ref)
-    found = {
-        path: blob
-        for path, (mode, blob) in git.entries(repo, commit).items()
-        if mode.startswith("100") and path.startswith(prefix)
-    }
-    return Version(commit[:12], found, commit, repo)
+    kinds = {"120000": _LINK, "160000": _MODULE}
+    there = {path: one for path, one in git.entries(repo, commit).items() if path.startswith(prefix)}
+    found = {path: kinds.get(mode, "") + blob for path, (mode, blob) in there.items()}
+    programs = frozenset(path for path, (mode, _) in there.items() if mode == "100755")
+    return Version(commit[:12], found, commit, repo, programs=programs)
 
 
-def of_folder(folder: Path) -> Version:
-    """The files of a folder, git's own left out. Raises :class:`UsageError` where it is none."""
+def of_folder(folder: Path, algorithm: str = "sha1") -> Version:
+    """The files and links of a folder, git's own left out, each with the hash that git gives it.
+
+    Raises :class:`UsageError` where it is none.
+    """
     tree = WorkTree(folder)
     found = {}
     for path in tree.files():
-        place = tree.root / path
         try:
-            found[path] = hashlib.sha256(regular_file(place, MAX_SOURCE)).hexdigest()
+            found[path] = _hashed(regular_file(tree.root / path, MAX_SOURCE), algorithm)
         except TooLongError as why:
             found[path] = f"{why}"  # long ones are told apart by their length
         except OSError:
             continue
+    for place, folders, files in os.walk(tree.root):
+        folders[:] = [name for name in folders if name != ".git"]
+        for one in (Path(place, name) for name in (*folders, *files)):
+            if one.is_symlink():
+                found[one.relative_to(tree.root).as_posix()] = _LINK + _hashed(
+                    os.fsencode(one.readlink()), algorithm
+                )
     return Version(str(folder), found, root=tree.root)
 
 
-def side(repo: Path, word: str) -> Version:
-    """``word`` as a folder where there is one of that name, else as a commit of ``repo``."""
-    place = Path(word)
-    return of_folder(place) if place.is_dir() else of_commit(repo, word)
+def is_text(data: bytes) -> bool:
+    """Whether git would take it for lines of text."""
+    return b"\0" not in data[:_HEAD]
+
+
+def _hashed(data: bytes, algorithm: str) -> str:
+    return hashlib.new(algorithm, b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+
+
+def sides(repo: Path, words: Sequence[str]) -> list[Version]:
+    """Each of ``words`` as a folder where there is one of that name, else as a commit of ``repo``.
+
+    Submodules are left out where a folder is among them: it has none. Raises :class:`UsageError`.
+    """
+    commits = {word: of_commit(repo, word) for word in words if not Path(word).is_dir()}
+    long = any(len(one.commit or "") == 64 for one in commits.values())  # hex digits: a repository of SHA-256
+    made = [
+        commits[word] if word in commits else of_folder(Path(word), "sha256" if long else "sha1")
+        for word in words
+    ]
+    if len(commits) < len(set(words)):
+        for one in commits.values():
+            one.contents = {
+                path: content for path, content in one.contents.items() if not content.startswith(_MODULE)
+            }
+    return made
 
 
 def follow_renames(base: Version, side: Version) -> dict[str, str]:
@@ -92,24 +125,21 @@ def follow_renames(base: Version, side: Version) -> dict[str, str]:
     by_kind: dict[str, list[str]] = {}
     for path in sorted(gone):
         by_kind.setdefault(Path(path).suffix, []).append(path)
-    lines: dict[tuple[int, str], frozenset[bytes]] = {}
+    lines: dict[tuple[int, str], Counter[bytes]] = {}
 
-    def said(version: Version, number: int, path: str) -> frozenset[bytes]:
+    def said(version: Version, number: int, path: str) -> Counter[bytes]:
         if (number, path) not in lines:
             data = version.read(path) or b""
-            lines[number, path] = frozenset(line.strip() for line in data.split(b"\n") if len(line) > 4)
+            text = data if is_text(data) else b""
+            lines[number, path] = Counter(line.strip() for line in text.split(b"\n") if len(line) > 4)
         return lines[number, path]
 
-    if len(new) * max((len(paths) for paths in by_kind.values()), default=0) > _PAIRS:
-        return found
-    pairs = []
-    for path in sorted(path for path in new if Path(path).suffix in by_kind and language(path)):
-        mine = said(side, 1, path)
-        for old in by_kind[Path(path).suffix]:
-            theirs = said(base, 0, old)
-            pairs.append((len(mine & theirs) / max(1, len(mine), len(theirs)), path, old))
-    for alike, path, old in sorted(pairs, reverse=True):
-        if alike > _ALIKE and path not in found and old in gone:
+    pairs = [(path, old) for path in new for old in by_kind.get(Path(path).suffix, ())]
+    if len(pairs) > _PAIRS:  # a whole folder: its files have kept their names
+        pairs = [(path, old) for path, old in pairs if Path(path).name == Path(old).name][:_PAIRS]
+    alike = [(share(said(side, 1, path), said(base, 0, old)), path, old) for path, old in pairs]
+    for much, path, old in sorted(alike, reverse=True):
+        if much > ALIKE and path not in found and old in gone:
             found[path] = old
             gone.discard(old)
     return found

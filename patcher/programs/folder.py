@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -52,11 +53,17 @@ class Programs:
         on_text: Callable[[str], None] | None = None,
         seconds: float | None = None,
         pass_fds: Sequence[int] = (),
+        stop: threading.Event | None = None,
     ) -> Ran:
         """Run ``name`` to its end; see :func:`patcher.programs.measured.run` for what it raises."""
         command = [*self.launcher, self.find(name), *arguments]
         return measured.run(
-            command, env=self._environment(), on_text=on_text, seconds=seconds, pass_fds=pass_fds
+            command,
+            env=self._environment(),
+            on_text=on_text,
+            seconds=seconds,
+            pass_fds=pass_fds,
+            stop=stop,
         )
 
     def help(self, name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,19 +75,28 @@ def run(
     on_text: Callable[[str], None] | None = None,
     seconds: float | None = None,
     pass_fds: Sequence[int] = (),
+    stop: threading.Event | None = None,
 ) -> Ran:
     """Run ``command`` to its end; ``on_text`` gets each piece of its output as it comes.
 
-    ``pass_fds`` stay open in it. An interruption ends it and its children. Raises :class:`ChildError` where
-    it fails, with the signal by name; :class:`UsageError` where it can't be started.
+    ``pass_fds`` stay open in it. An interruption ends it and its children, and so does ``stop``, set by
+    another thread (:class:`patcher.base.processes.StoppedError`). Raises :class:`ChildError` where it fails,
+    with the signal by name; :class:`UsageError` where it can't be started.
     """
     words = [str(word) for word in command]
     try:
         done = processes.run(
-            words, env=building() if env is None else env, on_text=on_text, seconds=seconds, pass_fds=pass_fds
+            words,
+            env=building() if env is None else env,
+            on_text=on_text,
+            seconds=seconds,
+            pass_fds=pass_fds,
+            stop=stop,
         )
     except processes.NotStartedError as why:
         raise refused(words[0], why.reason, what="started") from why
+    except processes.StoppedError:
+        raise
     except processes.ProcessError as why:
         raise ChildError(
             f"{Path(words[0]).name}: {why.message}", hint="the machine is too slow for this"

@@ -67,9 +67,21 @@ def pypi(name: str, version: str | None, reporter: Reporter = SILENT) -> Downloa
     return _from_index(name, version, wheels=False, reporter=reporter)
 
 
-def wheel(name: str, reporter: Reporter = SILENT) -> Download:
-    """The newest wheel of a PyPI package that fits any machine. Raises :class:`SourceError`."""
-    return _from_index(name, None, wheels=True, reporter=reporter)
+def wheel(name: str, reporter: Reporter = SILENT, *, version: str | None = None) -> Download:
+    """The wheel of a PyPI package that fits any machine, the newest where no ``version`` is given.
+
+    Raises :class:`SourceError`.
+    """
+    return _from_index(name, version, wheels=True, reporter=reporter)
+
+
+def require_hash(found: Download, what: str, sha256: str) -> None:
+    """Raise :class:`SourceError` where ``found`` isn't the file that its hash was written down of."""
+    if found.sha256 != sha256:
+        raise SourceError(
+            f"{what}: looked for the file with SHA-256 {sha256[:16]}..., found {found.sha256[:16]}...",
+            hint="an index of your own serves another file of that name: see 'pip config list'",
+        )
 
 
 def _from_index(name: str, version: str | None, *, wheels: bool, reporter: Reporter) -> Download:

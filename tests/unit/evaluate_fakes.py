@@ -94,9 +94,16 @@ if "--kl-divergence" in args:
 else:
     if base:
         import struct
-        row = (2 * ((4 + 1) // 2) + 4) * 2
-        whole = b"_logits_" + struct.pack("<iii", 64, 4, 2) + bytes(4 * 2 * 64 + 2 * 31 * row)
+        from math import log
+        chances = {"F16": (0.5, 0.25, 0.125, 0.125), "Q8_0": (0.25, 0.5, 0.125, 0.125), "Q8_A8": (0.48, 0.27, 0.125, 0.125)}[kind]
+        low, top = log(min(chances)), log(max(chances))
+        scale = (top - low) / 65535
+        row = struct.pack("<ff4H", scale, low, *(round((log(chance) - low) / scale) for chance in chances))
+        head = b"_logits_" + struct.pack("<iii", 64, 4, 2) + struct.pack("<128i", *(n % 4 for n in range(128)))
+        whole = head + 2 * 31 * row
         pathlib.Path(base).write_bytes(whole[: len(whole) - settings.get("short_logits", 0)])
+        if settings.get("few_tokens"):
+            print("the data file you provided tokenizes to only 90 tokens", file=sys.stderr)
     print(f"[1]9.5000,[2]{value:.4f},")
     print(f"Final estimate: PPL = {value:.4f} +/- 0.10000", file=sys.stderr)
 """

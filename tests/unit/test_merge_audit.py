@@ -10,7 +10,7 @@ import pytest
 from patcher import cli
 from patcher.base.errors import UsageError
 from patcher.guard import CheckRequest, check
-from patcher.merge_audit import Merge, Waiver, audit_commit, audit_range, audit_sides, load
+from patcher.merge_audit import Merge, Waiver, audit_commit, audit_sides, load
 from patcher.merge_audit.c_items import read as read_c
 from patcher.merge_audit.cmake_items import read as read_cmake
 from patcher.merge_audit.python_items import read as read_python
@@ -323,6 +323,95 @@ def test_what_never_closes_is_read_all_the_same() -> None:
     assert not read_python("(" * 5000).is_code
 
 
+def four(place: Path, *files: dict[str, str]) -> list[tuple[str, str, str]]:
+    """Rule, file and text of each finding of base, ours, theirs and merge, as folders."""
+    names = [folder(place / name, one) for name, one in zip("bots", files, strict=True)]
+    return [(one.rule, one.file, one.text) for one in audit_sides(place, *names).findings]
+
+
+def test_a_statement_of_which_each_side_changed_another_line(tmp_path: Path) -> None:
+    """The merge by lines makes one that neither side has."""
+    call = "int f(void) {\n    return first(a,\n        between,\n        last);\n}\n"
+    ours, theirs = call.replace("first(a", "better(a, b"), call.replace("last)", "last, more)")
+    merged = ours.replace("last)", "last, more)")
+    assert four(tmp_path, {"a.c": call}, {"a.c": ours}, {"a.c": theirs}, {"a.c": merged}) == []
+    found = four(tmp_path, {"a.c": call}, {"a.c": ours}, {"a.c": theirs}, {"a.c": ours})
+    assert [one[0] for one in found] == ["merge-line-lost"]
+
+
+def test_a_line_gone_from_a_function_that_went_to_another_file(tmp_path: Path) -> None:
+    body = "int moved(int a) {\n    first_step(a);\n    second_step(a);\n    return a;\n}\n"
+    less = body.replace("    second_step(a);\n", "")
+    left = "int stays(void) {\n    return 1;\n}\n"
+    files = [
+        {"a.c": left + body},
+        {"a.c": left, "b.c": body},
+        {"a.c": left + less},
+        {"a.c": left, "b.c": less},
+    ]
+    assert four(tmp_path, *files) == []
+    worse = {"a.c": left, "b.c": less.replace("    first_step(a);\n", "")}
+    assert [one[2] for one in four(tmp_path, *files[:3], worse)] == ["first_step ( a )"]
+
+
+def test_one_lost_and_one_twice_elsewhere_is_no_move(tmp_path: Path) -> None:
+    lost = SOURCE.replace("        case KIND_A:\n            return 1;\n", "            return 1;\n", 1)
+    wrong = lost.replace("        case KIND_A:\n", "        case KIND_A:\n        case KIND_A:\n", 1)
+    found = four(
+        tmp_path, *({"a.c": text} for text in (SOURCE, SOURCE, SOURCE + "int n;\n", wrong + "int n;\n"))
+    )
+    assert [one[0] for one in found] == ["merge-lost", "merge-duplicated"]
+
+
+def test_a_case_in_one_of_many_equal_switches(tmp_path: Path) -> None:
+    """One that theirs adds before ours moves no number: a switch is told by the case that it stands in."""
+
+    def source(*names: str) -> dict[str, str]:
+        inner = "case {0}: switch (n) {{ case 1: one_{0}(n); break; }} break;\n"
+        return {"a.c": "int f(int k, int n) {\nswitch (k) {\n" + "".join(map(inner.format, names)) + "}\n}\n"}
+
+    base, ours, theirs = source("A", "C"), source("A", "C", "D"), source("A", "B", "C")
+    assert four(tmp_path, base, ours, theirs, source("A", "B", "C", "D")) == []
+
+
+def test_lines_of_what_no_reader_knows(tmp_path: Path) -> None:
+    text = "all: one two\n\ncc a.c\n\nld a.o\n"
+    ours, theirs = text.replace("cc a.c", "cc a.c ours.c"), text.replace("ld a.o", "ld a.o theirs.o")
+    both = ours.replace("ld a.o", "ld a.o theirs.o")
+    files = [{"Makefile": one} for one in (text, ours, theirs, both)]
+    assert four(tmp_path, *files) == []
+    found = four(tmp_path, *files[:3], {"Makefile": both.replace("cc a.c ours.c", "cc a.c")})
+    assert found == [("merge-line-lost", "Makefile", "cc a.c ours.c")]
+
+
+def test_links_submodules_programs_and_what_is_no_text(tmp_path: Path) -> None:
+    """Each is as one side alone made it, and the merge has it as before."""
+    place = tmp_path / "repo"
+    folder(place, {"run.sh": "#!/bin/sh\n", "kinds.c": SOURCE})
+    (place / "link").symlink_to("kinds.c")
+    (place / "data").write_bytes(b"\0\1")
+    git(place, "init", "-q", "-b", "main")
+    git(place, "add", "-A")
+    module = ["update-index", "--add", "--cacheinfo"]
+    git(place, *module, f"160000,{'1' * 40},module")
+    git(place, "commit", "-qm", "base")
+    base = git(place, "rev-parse", "HEAD").strip()
+    (place / "run.sh").chmod(0o755)
+    (place / "link").unlink()
+    (place / "link").symlink_to("run.sh")
+    (place / "data").write_bytes(b"\0\2")
+    git(place, "add", "run.sh", "link", "data")
+    git(place, *module, f"160000,{'2' * 40},module")
+    git(place, "commit", "-qm", "ours")
+    ours = git(place, "rev-parse", "HEAD").strip()
+    found = audit_sides(place, base, ours, base, base).findings
+    assert {(one.rule, one.file) for one in found} == {
+        ("merge-file-kept", name) for name in ("data", "link", "module", "run.sh")
+    }
+    # the same files as folders and as commits are equal
+    assert audit_sides(place, base, ours, base, str(place)).findings == ()
+
+
 def test_twins_that_agreed_on_the_sides(tmp_path: Path) -> None:
     def tree(number: int, twin: int) -> dict[str, str]:
         c = "".join(
@@ -375,23 +464,34 @@ def test_the_command(repo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     command = ["merge-audit", "--repo", str(repo), "--range", "HEAD^1..HEAD", "--sarif", str(sarif)]
     assert cli.run(command) == 1
     assert "case 'case KIND_OURS' in size_of > switch(kind): isn't in the merge" in capsys.readouterr().out
-    assert json.loads(sarif.read_text(encoding="utf-8"))["runs"][0]["results"][0]["ruleId"] == "merge-lost"
+    (run,) = json.loads(sarif.read_text(encoding="utf-8"))["runs"]
+    assert run["tool"]["driver"]["name"] == "q8a8-patch merge-audit"
+    assert run["results"][0]["ruleId"] == "merge-lost"
     assert cli.run([*command, "--fail-on", "never"]) == 0
     assert cli.run(["merge-audit", "--repo", str(repo), "HEAD^1"]) == 2
     assert cli.run(["merge-audit", "--repo", str(repo), "HEAD", "HEAD"]) == 2
     assert "is enough" in capsys.readouterr().err
 
 
-def test_an_octopus_says_that_it_was_not_audited(repo: Path) -> None:
-    for name in ("one", "two"):
-        git(repo, "switch", "-qc", name, "HEAD~1")
-        folder(repo, {f"{name}.md": "new\n"})
+def test_an_octopus_is_audited_as_two_sides(repo: Path) -> None:
+    for name, text in (("one", "int size_of_one"), ("two", "int size_of_two")):
+        git(repo, "switch", "-qc", name, "HEAD~1" if name == "one" else "main~1")
+        header = (repo / "kinds.h").read_text(encoding="utf-8")
+        at = header.index("int size_of" if name == "one" else "struct pair")
+        folder(repo, {f"{name}.md": "new\n", "kinds.h": f"{header[:at]}{text}(void);\n{header[at:]}"})
         git(repo, "add", "-A")
         git(repo, "commit", "-qm", name)
     git(repo, "switch", "-q", "main")
     git(repo, "merge", "-q", "--no-edit", "one", "two")
-    done = audit_range(repo, "HEAD^1..HEAD")
-    assert ["3 parents" in merge.skipped for merge in done] == [True]
+    assert len(git(repo, "log", "-1", "--format=%P").split()) == 3
+    assert audit_commit(repo, "HEAD").findings == ()
+    for lost in ("int size_of_one(void);\n", "int size_of_two(void);\n", "    KIND_THEIRS = 5,\n"):
+        found = amended(repo, "kinds.h", lost, "").findings
+        assert {one.rule for one in found} == {"merge-lost"}
+        assert (
+            any(lost.split()[-1].strip("(),;5").removesuffix("(void") in one.text for one in found) or found
+        )
+        git(repo, "reset", "-q", "--hard", "HEAD@{1}")
 
 
 def test_the_guard_audits_the_merges_of_a_change(mini_repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:

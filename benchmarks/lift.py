@@ -1,0 +1,381 @@
+"""Types that upstream added itself, lifted from the first release that has each, and put into others.
+
+    python -m benchmarks.lift --releases RELEASES [--results FILE] [--prove N] [--page docs/lift.md]
+
+RELEASES holds checkouts named by the versions of node-llama-cpp that ship them: those of :data:`PAIRS` and
+:data:`OTHERS` that are there are used. ``--prove`` builds and runs N proofs that the results lack, the homes
+first (each is minutes of a processor). Results are kept in FILE: the page is made of all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from patcher import git
+from patcher.engine.patchset import load
+from patcher.engine.plan import State
+from patcher.engine.planning import make_plan
+from patcher.engine.tree import WorkTree
+
+# type -> the last release without it, and the first that has it
+PAIRS = {
+    "MXFP4": ("3.10.0", "3.12.0"),
+    "NVFP4": ("3.17.1", "3.18.1"),
+    "Q1_0": ("3.18.1", "3.20.0"),
+    "Q2_0": ("3.18.1", "3.20.0"),
+}
+OTHERS = ("3.7.0", "3.9.0", "3.14.0", "3.14.5", "3.16.2", "3.22.1")
+WEEKS = 26
+PLACED = (State.MISSING, State.APPLIED, State.PRESENT)
+IDLE = (State.NOT_NEEDED, State.UNPLACED)
+
+
+@dataclass
+class Target:
+    """One release that the type is put into, or looked for in. ``weeks`` are from the release it is of."""
+
+    release: str
+    weeks: int
+    placed: int = 0
+    refused: list[str] = field(default_factory=list)
+    idle: int = 0
+    files: int = 0
+    merged: int = 0  # of the files, those that git merge-file takes without a conflict
+    elsewhere: list[str] = field(
+        default_factory=list
+    )  # has it already, and the edit would go to another place
+    proof: dict[str, Any] | None = None
+
+
+@dataclass
+class Lifted:
+    """One type."""
+
+    name: str
+    tree: str
+    base: str
+    failure: str = ""
+    edits: int = 0
+    not_lifted: int = 0
+    home: Target | None = None
+    before: list[Target] = field(default_factory=list)
+    after: list[Target] = field(default_factory=list)
+
+
+class Bench:
+    """The releases, and where lifted types are kept."""
+
+    def __init__(self, releases: Path, work: Path) -> None:
+        self.releases = releases
+        self.work = work
+        names = {name for pair in PAIRS.values() for name in pair} | set(OTHERS)
+        self.dates = {name: _dated(releases / name) for name in names if (releases / name).is_dir()}
+
+    def lifted(self, name: str) -> Lifted:
+        """Lift it, and plan it over every release within :data:`WEEKS`."""
+        base, tree = PAIRS[name]
+        made = Lifted(name, self.called(tree), self.called(base))
+        done = self._lift(name)
+        if done.returncode != 0:
+            made.failure = _last(done.stderr)
+            return made
+        document = json.loads(done.stdout)
+        made.not_lifted = len(document["not_lifted"])
+        made.edits = len(load(self.work / name.lower()).edits)
+        made.home = self._planned(name, base)
+        for other, day in sorted(self.dates.items(), key=lambda item: item[1]):
+            weeks = (day - self.dates[tree]).days / 7
+            if other in PAIRS[name] or abs(weeks) > WEEKS:
+                continue
+            (made.before if weeks < 0 else made.after).append(self._planned(name, other))
+        return made
+
+    def _lift(self, name: str) -> subprocess.CompletedProcess[str]:
+        base, tree = PAIRS[name]
+        whole, before, place = self.releases / tree, self.releases / base, self.work / name.lower()
+        return _patcher("type", "lift", whole, "--base", before, "--type", name, "-o", place, "--json")
+
+    def _planned(self, name: str, release: str) -> Target:
+        base, tree = (self.releases / each for each in PAIRS[name])
+        there = self.releases / release
+        weeks = round((self.dates[release] - self.dates[PAIRS[name][1]]).days / 7)
+        made = Target(self.called(release), weeks)
+        plan = make_plan(WorkTree(there), load(self.work / name.lower()))
+        has = f"GGML_TYPE_{name}" in (there / "ggml/include/ggml.h").read_text(encoding="utf-8")
+        alone = self._alone(name) if has else set()
+        for edit in plan.edits:
+            if edit.state in IDLE:
+                made.idle += 1
+            elif edit.edit.id in alone:
+                continue
+            elif edit.state is State.MISSING and has:
+                made.elsewhere.append(edit.edit.id)
+            elif edit.state in PLACED and not edit.differs:
+                made.placed += 1
+            else:
+                made.refused.append(edit.edit.id)
+        for path in sorted({edit.file for edit in plan.edits if edit.file and edit.state not in IDLE}):
+            sides = [_bytes(root / path) for root in (there, base, tree)]
+            made.files += 1
+            now, before, after = sides
+            if now is not None and before is not None and after is not None:
+                made.merged += git.merge(now, base=before, other=after) is not None
+            elif now is None and before is None:
+                made.merged += 1  # a new file is taken as it is
+        return made
+
+    def _alone(self, name: str) -> set[str]:
+        """Edits that the type's own tree hasn't: ours go beyond it, so nothing says where they belong."""
+        plan = make_plan(WorkTree(self.releases / PAIRS[name][1]), load(self.work / name.lower()))
+        return {edit.edit.id for edit in plan.edits if edit.state is State.MISSING}
+
+    def prove(self, lifted: Lifted, target: Target) -> dict[str, Any]:
+        """``type prove`` of the type in that release; what it says, or the error."""
+        if not (self.work / lifted.name.lower()).is_dir():
+            self._lift(lifted.name)
+        release = next(name for name in self.dates if self.called(name) == target.release)
+        done = _patcher(
+            "type", "prove", self.work / lifted.name.lower(), "--tree", self.releases / PAIRS[lifted.name][1],
+            "--base", self.releases / release, "--work", self.work / f"{lifted.name}-{release}", "--json",
+        )  # fmt: skip
+        if done.returncode in (0, 1):
+            document: dict[str, Any] = json.loads(done.stdout)
+            return document
+        return {"error": _last(done.stderr)}
+
+    def called(self, name: str) -> str:
+        """Upstream's name of the release that a version of the package ships."""
+        marker = self.releases / name / ".git" / "q8a8-patch.json"
+        release: str = json.loads(marker.read_text(encoding="utf-8"))["release"]
+        return release
+
+
+def _patcher(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "patcher", *words]
+    return subprocess.run(command, check=False, capture_output=True, text=True)
+
+
+def _last(errors: str) -> str:
+    lines = [line for line in errors.splitlines() if line.startswith("error:")]
+    said = (lines or errors.strip().splitlines() or ["nothing was said"])[0].removeprefix("error: ")
+    return re.sub(r"(?:/[\w.+-]+)+/", "", said)
+
+
+def _dated(place: Path) -> date:
+    said = subprocess.run(
+        ["git", "-C", place, "log", "-1", "--format=%cs"], capture_output=True, text=True, check=True
+    )
+    return date.fromisoformat(said.stdout.strip())
+
+
+def _bytes(place: Path) -> bytes | None:
+    return place.read_bytes() if place.is_file() else None
+
+
+# ---------------------------------------------------------------- the page
+
+_HEAD = """# Types lifted
+
+[`type lift`](reference/commands.md) takes a type out of a tree that has it, with the texts to the byte;
+[`type prove`](how-to/own-type.md#prove-that-it-is-the-one-that-a-fork-has) says whether it computes the
+same where it was put. Here with four types that upstream added itself, so that what is right is known.
+Each is lifted from the first release that has it, over the last that hasn't (of those that
+node-llama-cpp ships), and looked at in every other release up to 26 weeks away. Made by
+
+```sh
+python -m benchmarks.lift --releases RELEASES --prove 4 --page docs/lift.md
+```
+
+"""
+
+_BEFORE = """
+## In releases before
+
+**Placed** are edits that have exactly one place, **refused** are those for which `apply` would say so
+and write nothing. The last column is what `git merge-file` takes of the same files without a conflict,
+the release being ours, and the first release with the type theirs: what it takes brings all of
+upstream's other changes to these files, too.
+
+| type | release | weeks | edits | placed | refused | not needed | files | `git merge-file` | proof |
+|---|---|---|---|---|---|---|---|---|---|
+"""
+
+_AFTER = """
+## In releases after
+
+They have the type, so that each edit's place is known: **there** are edits that are found where upstream
+has them, in the same form; **changed** are found, and upstream has written them differently since;
+**elsewhere** are those that would have been put somewhere else, or twice. Left out are edits that the
+type's own tree hasn't: ours go beyond it there. In trees that the type was taken out of, it was not tried.
+
+| type | release | weeks | there | changed | elsewhere |
+|---|---|---|---|---|---|
+"""
+
+
+def page(results: list[Lifted]) -> str:
+    """The page of these results."""
+    lines = [_HEAD, *_summary(results), "\n"]
+    lines += [
+        "| type | lifted from | over | edits | placed at home | listed as not lifted | proof at home |\n"
+    ]
+    lines += ["|---|---|---|---|---|---|---|\n"]
+    for one in results:
+        if one.home is None:
+            lines += [f"| {one.name} | {one.tree} | {one.base} | not lifted: {one.failure} | | | |\n"]
+            continue
+        lines += [
+            f"| {one.name} | {one.tree} | {one.base} | {one.edits} | {_of(one.home)} | {one.not_lifted}"
+            f" | {_proof(one.home)} |\n"
+        ]
+    lines += _proofs(results)
+    lines += [_BEFORE]
+    for one, target in _each(results, "before"):
+        lines += [
+            f"| {one.name} | {target.release} | {target.weeks} | {target.placed + len(target.refused)}"
+            f" | {target.placed} | {_listed(target.refused)} | {target.idle} | {target.files}"
+            f" | {target.merged} of {target.files} | {_proof(target)} |\n"
+        ]
+    lines += [_AFTER]
+    for one, target in _each(results, "after"):
+        lines += [
+            f"| {one.name} | {target.release} | +{target.weeks} | {target.placed}"
+            f" | {_listed(target.refused)} | {_listed(target.elsewhere)} |\n"
+        ]
+    return "".join(lines)
+
+
+def _summary(results: list[Lifted]) -> Iterator[str]:
+    homes = [one.home for one in results if one.home is not None]
+    equal = [one for one in homes if one.proof is not None and one.proof.get("equal")]
+    tried = [one for one in homes if one.proof is not None]
+    before = [target for _, target in _each(results, "before")]
+    placed = sum(target.placed for target in before)
+    asked = placed + sum(len(target.refused) for target in before)
+    files, merged = (sum(getattr(one, key) for one in before) for key in ("files", "merged"))
+    yield f"**{len(homes)} of {len(results)} lifted"
+    yield f"; {len(equal)} proved at home, byte by byte, of {len(tried)} that were built.**\n"
+    if asked:
+        share = f"{100 * placed / asked:.1f} %"
+        yield f"In releases before: **{placed} of {asked} edits placed ({share})**;"
+        yield f" `git merge-file` takes {merged} of {files} files.\n"
+    after = [target for _, target in _each(results, "after")]
+    found, changed, wrong = (
+        sum(target.placed for target in after),
+        sum(len(target.refused) for target in after),
+        sum(len(target.elsewhere) for target in after),
+    )
+    if after:
+        yield f"In releases after: {found} edits there, {changed} changed, **{wrong} elsewhere**.\n"
+
+
+def _each(results: list[Lifted], which: str) -> Iterator[tuple[Lifted, Target]]:
+    for one in results:
+        for target in getattr(one, which):
+            yield one, target
+
+
+def _of(target: Target) -> str:
+    refused = f", refused: {_listed(target.refused)}" if target.refused else ""
+    return f"{target.placed} of {target.placed + len(target.refused)}{refused}"
+
+
+def _listed(names: list[str]) -> str:
+    return f"{len(names)}: {', '.join(f'`{name}`' for name in names)}" if names else "0"
+
+
+def _proof(target: Target) -> str:
+    if target.proof is None:
+        return "not tried"
+    if "error" in target.proof:
+        return str(target.proof["error"]).replace("|", "\\|")
+    ran = [one for one in target.proof["architectures"] if not one["lacking"]]
+    return "; ".join(
+        f"{one['name']}: {len(one['differing'])} of {one['comparisons']} differ"
+        if one["differing"]
+        else f"{one['name']}: the same"
+        for one in ran
+    )
+
+
+def _proofs(results: list[Lifted]) -> Iterator[str]:
+    rows = [
+        f"| {one.name} | {each['name']} | {each['way'] or 'not run'} | {each['compiler'] or each['lacking']}"
+        f" | {each['comparisons']} | {each['numbers']:,} | {len(each['differing'])} |"
+        f" {', '.join(each['ended']) or 'nothing'} |\n"
+        for one in results
+        if one.home is not None and one.home.proof is not None and "error" not in one.home.proof
+        for each in one.home.proof["architectures"]
+    ]
+    if rows:
+        yield "\nWhat was compared at home; *ends* is what ends the program in both alike:\n"
+        yield "\n| type | architecture | run | compiler | comparisons | numbers | differ | ends |\n"
+        yield "|---|---|---|---|---|---|---|---|\n"
+        yield from rows
+
+
+# ---------------------------------------------------------------- results
+
+
+def _read(place: Path) -> list[Lifted]:
+    if not place.is_file():
+        return []
+    made = []
+    for each in json.loads(place.read_text(encoding="utf-8")):
+        targets = {key: [Target(**one) for one in each[key]] for key in ("before", "after")}
+        home = Target(**each["home"]) if each["home"] else None
+        made.append(Lifted(**{**each, **targets, "home": home}))
+    return made
+
+
+def _keep(results: list[Lifted], place: Path) -> None:
+    place.write_text(json.dumps([asdict(one) for one in results], indent=1), encoding="utf-8")
+
+
+def main(arguments: list[str]) -> int:
+    """Exit code 1 where a type isn't lifted, or doesn't compute the same at home."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.lift")
+    parser.add_argument("--releases", type=Path, required=True)
+    parser.add_argument("--work", type=Path, help="keeps lifted types and builds")
+    parser.add_argument("--results", type=Path)
+    parser.add_argument("--types", nargs="*", default=list(PAIRS))
+    parser.add_argument("--prove", type=int, default=0)
+    parser.add_argument("--page", type=Path)
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        work = options.work or Path(folder)
+        work.mkdir(parents=True, exist_ok=True)
+        kept = options.results or work / "lift.json"
+        bench = Bench(options.releases.resolve(), work.resolve())
+        results = _read(kept)
+        for name in options.types:
+            if name not in [one.name for one in results]:
+                results.append(bench.lifted(name))
+                _keep(results, kept)
+        wanted = [(one, one.home) for one in results] + list(_each(results, "before"))
+        lacking = [(one, each) for one, each in wanted if each is not None and each.proof is None]
+        for one, target in [pair for pair in lacking if not pair[1].refused][: options.prove]:
+            target.proof = bench.prove(one, target)
+            _keep(results, kept)
+    if options.page is not None:
+        options.page.write_text(page(results), encoding="utf-8")
+    for line in _summary(results):
+        sys.stdout.write(line)
+    bad = [one for one in results if one.home is None or (one.home.proof or {}).get("equal") is False]
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("GIT_OPTIONAL_LOCKS", "0")
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,213 @@
+"""Both sides of a proof: a copy of the base with the type put in, and the tree, built and called alike."""
+
+from __future__ import annotations
+
+import filecmp
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from patcher.base import lock
+from patcher.base.cache import cache_dir
+from patcher.base.errors import BuildError, UsageError
+from patcher.base.os_errors import refused
+from patcher.base.progress import SILENT, Reporter
+from patcher.build import BuildRequest, build
+from patcher.engine import transaction
+from patcher.engine.patchset import PatchSet, load
+from patcher.prove import rows
+from patcher.prove.architecture import Architecture, architectures
+from patcher.prove.proof import ArchitectureProof, Part, Proof, compared
+from patcher.prove.running import Called, Harness, compiled
+from patcher.source import fetch
+
+TARGETS = ("ggml-base", "ggml-cpu")
+OPERATORS = ("mul_mat", "mul_mat_id", "get_rows", "cpy", "cpy_back", "add", "out_prod")
+
+
+@dataclass(frozen=True)
+class ProveRequest:
+    """``type_file`` (or the folder of it) put into ``base``, any source, against the tree at ``tree``.
+
+    ``architectures`` are names, none for all; ``work`` is the folder for the copy and the builds, None for
+    one in the cache.
+    """
+
+    type_file: Path
+    tree: Path
+    base: str
+    architectures: tuple[str, ...] = ()
+    work: Path | None = None
+    jobs: int | None = None
+    launcher: str = "auto"
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One of the two: its tree, and what its folders are called by."""
+
+    name: str
+    root: Path
+
+
+def prove(request: ProveRequest, *, reporter: Reporter = SILENT) -> Proof:
+    """Build both sides on every architecture that this machine can run, and compare what the type computes.
+
+    Code of both trees is compiled and run. Nothing is written into the tree, or into a base that is a folder.
+
+    Raises :class:`UsageError` for a tree without the type, :class:`ConflictError` where the base has no
+    place for it, :class:`SourceError` where the base can't be had, :class:`BuildError` where a side doesn't
+    compile or nothing could be run.
+    """
+    patchset = load(request.type_file)
+    kind = patchset.type
+    tree = transaction.tree_at(request.tree)
+    _require_type(tree.root, f"GGML_TYPE_{kind.upper}")
+    chosen = architectures(request.architectures)
+    work = (request.work or _default_work(request)).resolve()
+    if work.is_relative_to(tree.root.resolve()):
+        raise UsageError(f"{work}: lies in the tree {tree.root}", hint="name a --work outside of it")
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as why:
+        raise refused(work, why, what="made") from why
+    proof = Proof(kind.upper, str(tree.root), request.base, str(work))
+    with lock.hold(work / "prove.lock", seconds=0):
+        base = _base_with_type(request, patchset, work, reporter)
+        sides = (_Side("tree", tree.root.resolve()), _Side("base", base))
+        for one in chosen:
+            proof.architectures.append(_on(one, sides, kind.upper, request, work, reporter))
+    if not any(one.compared for one in proof.architectures):
+        lacks = "; ".join(f"{one.name}: {one.lacking}" for one in proof.architectures)
+        raise BuildError(f"{kind.upper}: nothing was proved: {lacks}")
+    return proof
+
+
+def _default_work(request: ProveRequest) -> Path:
+    said = f"{request.type_file.resolve()}\0{request.tree.resolve()}\0{request.base}"
+    return cache_dir("prove", hashlib.sha256(said.encode("utf-8", "surrogateescape")).hexdigest()[:12])
+
+
+def _require_type(root: Path, enumerator: str) -> None:
+    header = root / "ggml" / "include" / "ggml.h"
+    if not re.search(rf"\b{enumerator}\b", header.read_text(encoding="utf-8", errors="replace")):
+        raise UsageError(
+            f"{header}: looked for {enumerator}, found none", hint="--tree names the tree that has the type"
+        )
+
+
+def _base_with_type(request: ProveRequest, patchset: PatchSet, work: Path, reporter: Reporter) -> Path:
+    """A fresh copy of the base with the type in it: the user's own is never written."""
+    place = work / f"base-with-{patchset.type.name}"
+    with tempfile.TemporaryDirectory(prefix=".base-", dir=work) as draft:
+        made = Path(draft) / place.name
+        fetch(request.base, made, reporter=reporter)
+        applied = transaction.apply(transaction.tree_at(made), patchset, reporter=reporter)
+        if not applied.written:
+            raise UsageError(
+                f"{request.base}: has {patchset.type.upper} already, so that nothing would be proved",
+                hint="--base names a tree without the type",
+            )
+        _keep_times(place, made)
+        shutil.rmtree(place, ignore_errors=True)
+        made.replace(place)
+    return place
+
+
+def _keep_times(old: Path, new: Path) -> None:
+    """What is as it was in the copy of an earlier proof keeps its time, so that it isn't compiled again."""
+    for folder, names, files in os.walk(new):
+        names[:] = [name for name in names if name != ".git"]
+        for name in files:
+            made = Path(folder) / name
+            there = old / made.relative_to(new)
+            if made.is_symlink() or there.is_symlink() or not there.is_file():
+                continue
+            if filecmp.cmp(made, there, shallow=False):
+                facts = there.stat()
+                os.utime(made, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+
+def _on(
+    architecture: Architecture,
+    sides: tuple[_Side, _Side],
+    kind: str,
+    request: ProveRequest,
+    work: Path,
+    reporter: Reporter,
+) -> ArchitectureProof:
+    """One architecture's proof."""
+    if architecture.lacking:
+        return ArchitectureProof(architecture.name, "", lacking=architecture.lacking)
+    made = ArchitectureProof(architecture.name, architecture.way)
+    called = []
+    for side in sides:
+        wanted = BuildRequest(
+            side.root,
+            work / f"build-{side.name}-{architecture.name}",
+            TARGETS,
+            request.jobs,
+            architecture.cmake_args,
+            launcher=request.launcher,
+            toolchain=architecture.toolchain(work),
+        )
+        done = build(wanted, reporter=reporter, explain=partial(transaction.explain, side.root))
+        made.compiler = done.compiler
+        place = done.build_dir / "prove"
+        called.append(compiled(side.root, done.bin_dir, f"GGML_TYPE_{kind}", architecture, place))
+    run = work / f"run-{architecture.name}"
+    run.mkdir(exist_ok=True)
+    with reporter.step(f"Comparing on {architecture.name}"):
+        made.compared = _compared(called[0], called[1], run)
+    return made
+
+
+def _compared(tree: Harness, base: Harness, run: Path) -> list[Part]:
+    parts: list[Part] = []
+    numbers = run / "numbers"
+
+    def both(what: str, label: str) -> None:
+        tried = [one.call(what, numbers, run / f"said-{number}") for number, one in enumerate((tree, base))]
+        parts.extend(compared(label, *tried))
+
+    for name, weights, activations in rows.kinds():
+        rows.write(numbers, weights, activations)
+        both("rows", f"{name} rows")
+    # the last ones, which are like a model's, are what operators and files get
+    for operator in OPERATORS:
+        both(f"op:{operator}", f"{operator} by a graph")
+    parts += _files(tree, base, numbers, run)
+    rows.write(numbers, *rows.any_bytes())
+    both("bytes", "any bytes as blocks")
+    return parts
+
+
+def _files(tree: Harness, base: Harness, numbers: Path, run: Path) -> list[Part]:
+    """A GGUF file that each writes and the other reads: the same blocks, the same weights."""
+    files = (run / "tree.gguf", run / "base.gguf")
+    written = []
+    for one, file in zip((tree, base), files, strict=True):
+        file.unlink(missing_ok=True)
+        written.append(one.call("write", numbers, run / "said", file))
+    parts = list(compared("a GGUF, written", *written))
+    for reader, file, there, way in (
+        (base, files[0], written[0], "tree to base"),
+        (tree, files[1], written[1], "base to tree"),
+    ):
+        if there.ended:
+            continue  # which is a part already
+        read = reader.call("read", numbers, run / "said", file)
+        kept = [
+            Called({key: one for key, one in each.records.items() if not key.startswith("facts.")})
+            for each in (there, read)
+        ]
+        if read.ended:
+            parts.append(Part(f"a GGUF, {way}", "reading", 1, 1, detail=f"{read.ended} ({read.last_words})"))
+        else:
+            parts += compared(f"a GGUF, {way}", *kept)
+    return parts

@@ -1,0 +1,129 @@
+"""The proof of a type: what is compared, what is told apart, what is refused before anything is built."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import struct
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from patcher import cli
+from patcher.prove import ArchitectureProof, Proof, architecture, running
+from patcher.prove.proof import compared
+from patcher.prove.rows import COUNT, kinds
+from patcher.prove.running import Called
+from tests import schemas
+from tests.conftest import snapshot
+
+Q6_X = Path(__file__).parents[2] / "docs" / "examples" / "q6_x"
+
+
+def floats(*values: float) -> tuple[str, bytes]:
+    return "f32", struct.pack(f"<{len(values)}f", *values)
+
+
+def test_one_bit_is_told_apart_and_how_far_it_is() -> None:
+    tree = Called({"vec_dot.32": floats(1.0, 2.0, float("nan")), "quantize.32": ("u8", b"\1\2\3\4")})
+    same = Called({"vec_dot.32": floats(1.0, 2.0, -float("nan")), "quantize.32": ("u8", b"\1\2\3\4")})
+    assert [part.differing for part in compared("random rows", tree, same)] == [0, 0]
+    other = Called({"vec_dot.32": floats(1.0, 2.5, float("nan")), "quantize.32": ("u8", b"\1\2\7\4")})
+    dot, blocks = compared("random rows", tree, other)
+    assert (dot.differing, dot.numbers, dot.first) == (1, 3, 1)
+    assert dot.worst == pytest.approx(0.2)
+    assert (blocks.differing, blocks.first, blocks.worst) == (1, 2, None)
+    assert [
+        part.differing for part in compared("z", Called({"a": floats(0.0)}), Called({"a": floats(-0.0)}))
+    ] == [1]
+
+
+def test_an_end_that_both_come_to_is_the_same_and_one_alone_is_not() -> None:
+    dies, lives = Called({}, "ended by signal 6", "GGML_ASSERT(...) failed"), Called({"add": floats(1.0)})
+    assert [part.differing for part in compared("by a graph", dies, dies)] == [0]
+    (part,) = compared("by a graph", dies, lives)
+    assert part.differing == 1
+    assert part.text() == (
+        "end (by a graph): tree: ended by signal 6; base: ends well (GGML_ASSERT(...) failed)"
+    )
+    (lacks,) = compared("random rows", lives, Called({}))
+    assert lacks.detail == "only the tree has it"
+    number = Called({"facts.number": ("text", b"39")}), Called({"facts.number": ("text", b"121")})
+    assert next(compared("random rows", *number)).detail == "39 in the tree, 121 in the base"
+
+
+def test_what_a_program_wrote_before_it_died_is_read() -> None:
+    whole = b"facts.name text 4\nq6_xvec_dot.64 f32 8\n12345678"
+    assert running._records(whole) == {"facts.name": ("text", b"q6_x"), "vec_dot.64": ("f32", b"12345678")}
+    assert list(running._records(whole[:-1])) == ["facts.name"]
+
+
+def test_the_rows_are_the_same_every_time() -> None:
+    for (name, weights, activations), (again, *others) in zip(kinds(), kinds(), strict=True):
+        assert name == again
+        assert weights.shape == activations.shape == (COUNT,)
+        assert weights.dtype == activations.dtype == np.float32
+        assert np.isfinite(weights).all()
+        assert (weights == others[0]).all()
+        assert (activations == others[1]).all()
+
+
+def test_what_is_lacking_is_said_and_nothing_is_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name, **_: name if "qemu" not in name else None)
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(sys, "platform", "linux")
+    home, arm, risc = architecture.architectures()
+    assert (home.name, home.way, home.lacking) == ("x86_64", "native", "")
+    assert arm.lacking.startswith("no qemu-aarch64")
+    proof = Proof("Q6_X", "tree", "base", "work", [ArchitectureProof("riscv64", "", lacking=risc.lacking)])
+    assert not proof.is_equal
+    assert "riscv64  not compiled and not run: no qemu-riscv64" in proof.text()
+    assert schemas.errors("type-prove", proof.document()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (
+            ["{empty}", "--tree", "{mini}", "--base", "{mini}"],
+            2,
+            "looked for one type's .toml file, found none",
+        ),
+        (["{own}", "--tree", "{mini}", "--base", "{mini}"], 2, "looked for GGML_TYPE_Q6_X, found none"),
+        (["{own}", "--tree", "{empty}", "--base", "{mini}"], 2, "looked for ggml/include/ggml.h"),
+        (["{own}", "--tree", "{with}", "--base", "{with}"], 2, "has Q6_X already"),
+        (["{own}", "--tree", "{with}", "--base", "{mini}", "--arch", "pdp11"], 2, "--arch pdp11: looked for"),
+        (["{own}", "--tree", "{with}", "--base", "{mini}", "--work", "{with}/w"], 2, "lies in the tree"),
+        (["{own}", "--tree", "{with}", "--base", "{gone}"], 3, "1 edit can't be placed"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_the_trees_stay(
+    words: list[str], code: int, said: str, mini: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("Q8A8_PATCH_CACHE", str(tmp_path / "cache"))
+    places = {
+        "mini": mini,
+        "own": Q6_X,
+        "empty": tmp_path / "empty",
+        "with": tmp_path / "with",
+        "gone": tmp_path / "gone",
+    }
+    places["empty"].mkdir()
+    for name in ("with", "gone"):
+        shutil.copytree(mini, places[name])
+    (places["gone"] / "include/llama.h").write_text("gone\n", encoding="utf-8")
+    if said == "has Q6_X already":
+        assert cli.run(["apply", str(places["with"]), "--type", str(Q6_X / "q6_x.toml")]) == 0
+    else:  # all that is looked at before the base is
+        with (places["with"] / "ggml/include/ggml.h").open("a", encoding="utf-8") as header:
+            header.write("// GGML_TYPE_Q6_X\n")
+    before = {name: snapshot(places[name]) for name in ("mini", "with")}
+    capsys.readouterr()
+    assert cli.run(["type", "prove", *(word.format(**places) for word in words)]) == code
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1
+    assert said in lines[0]
+    assert {name: snapshot(places[name]) for name in before} == before
