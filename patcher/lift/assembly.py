@@ -147,7 +147,7 @@ def made(
             "anchor": {"kind": "py-definition", "name": twin.behind, "ours": twin.name},
             "template": put(twin.path, name, twin.template),
             "unless_missing": "a release that has this elsewhere",
-        }  # fmt: skip
+        } | ({"when": twin.when} if twin.when else {})  # fmt: skip
     for one in added:
         name = writing.unique({*known, *edits}, one.id)
         edits[name] = {

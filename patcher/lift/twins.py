@@ -25,6 +25,7 @@ class Twin:
     behind: str
     template: str
     needed_by: str
+    when: str | None = None  # a pattern without which the file has no place for what needs it
 
 
 def of_places(tree: TreeIndex, base: TreeIndex, found: Iterable[SetPlace]) -> list[Twin]:
@@ -76,4 +77,6 @@ def _add(
         end = source.starts[(node.end_lineno or node.lineno) - 1] + (node.end_col_offset or 0)
         body = source.text(start, end).replace("\r\n", "\n")
         _add(made, place, source, ours, theirs, body.partition("\n")[2], word)
-        made[place.path, word] = Twin(place.path, word, (start, end), before[-1], verbatim(body) + "\n", by)
+        made[place.path, word] = Twin(
+            place.path, word, (start, end), before[-1], verbatim(body) + "\n", by, place.edit.when
+        )
