@@ -51,7 +51,7 @@ from patcher.base.errors import ExitCode, UsageError
     help="The compiler cache: ccache, sccache, none, or auto.",
 )
 @common_options
-def prove_command(
+def command(
     folder: Path,
     tree: Path,
     base: str,
