@@ -152,7 +152,7 @@ def test_the_whole_way_on_libraries_of_a_pocket_size(
         (
             ["{empty}", "--tree", "{mini}", "--base", "{mini}"],
             2,
-            "looked for one type's .toml file, found none",
+            "looked for one .toml file in the folder, found none",
         ),
         (["{own}", "--tree", "{mini}", "--base", "{mini}"], 2, "looked for GGML_TYPE_Q6_X, found none"),
         (["{own}", "--tree", "{empty}", "--base", "{mini}"], 2, "looked for ggml/include/ggml.h"),
