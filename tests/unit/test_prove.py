@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from patcher import cli
-from patcher.prove import ArchitectureProof, Proof, architecture, running
+from patcher.prove import ArchitectureProof, Part, Proof, architecture, running
 from patcher.prove.proof import compared
 from patcher.prove.rows import COUNT, kinds
 from patcher.prove.running import Called
@@ -82,6 +82,11 @@ def test_what_is_lacking_is_said_and_nothing_is_claimed(monkeypatch: pytest.Monk
     assert not proof.is_equal
     assert "riscv64  not proved: no qemu-riscv64" in proof.text()
     assert schemas.errors("type-prove", proof.document()) == []
+    # a program that ends alike in both has computed nothing
+    ended = ArchitectureProof("x86_64", "native", compared=[Part("random rows", "end", 1, 0)])
+    assert not Proof("Q6_X", "tree", "base", "work", [ended]).is_equal
+    ended.compared.append(Part("any bytes as blocks", "dequantize.64", 4096, 0))
+    assert Proof("Q6_X", "tree", "base", "work", [ended]).is_equal
 
 
 @pytest.fixture
