@@ -38,7 +38,7 @@ from patcher.model.gguf_head import read_head
 from patcher.model.stats import open_stats
 from patcher.source import archive
 from patcher.symbols.emulate.scripts import read_script
-from patcher.symbols.instantiate import class_directive, directive, tidy
+from patcher.symbols.instantiate import class_instance, directive, tidy
 from patcher.symbols.ldconfig import Cache
 from patcher.symbols.relocatable import members, weak_exports
 from tests.elf_files import Elf
@@ -236,7 +236,7 @@ def _name_seeds() -> list[bytes]:
 
 def _name(path: Path, data: bytes) -> None:
     text = data.decode("latin-1")
-    tidy(text), directive(text), class_directive(text)
+    directive(text), class_instance(tidy(text))
 
 
 @cache

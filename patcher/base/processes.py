@@ -2,6 +2,7 @@
 
 A program and all that it starts form a group. Whatever makes us leave (an error, Ctrl-C, a closed terminal,
 a cancelled job), the group is ended first, politely and then for good.
+Each function here keeps a part of that one promise, so that they stay in one module.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.option("--type", "wanted", metavar="NAME", help="The type. [default: list the types that there are]")
 @click.option("-o", "--output", "folder", type=click.Path(path_type=Path), help="The new folder to write.")
 @common_options
-def command(tree: Path, base: str, wanted: str | None, folder: Path | None, output: Output) -> None:
+def lift_command(tree: Path, base: str, wanted: str | None, folder: Path | None, output: Output) -> None:
     """Lift a quantization type out of TREE, a fork or a release, into a type's file of its own.
 
     What names the type in TREE and isn't in its base is carried, or listed as not lifted, with its lines and

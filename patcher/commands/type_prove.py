@@ -51,7 +51,7 @@ from patcher.base.errors import ExitCode
     help="The compiler cache: ccache, sccache, none, or auto.",
 )
 @common_options
-def command(
+def prove_command(
     folder: Path,
     tree: Path,
     base: str,

@@ -155,7 +155,7 @@ def made(
             "files": list(tree.candidates(one.path)),
             "anchor": dict(one.anchor), "template": put(one.path, name, one.template),
             "unless_missing": "a release that doesn't have this file yet",
-        }  # fmt: skip
+        } | ({"when": one.when} if one.when else {})  # fmt: skip
     table: dict[str, Any] = {
         "extends": "own-layout",
         "known_good": [origin.base],

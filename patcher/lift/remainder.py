@@ -36,6 +36,7 @@ class Addition:
     template: str
     lines: tuple[int, int]
     purpose: str
+    when: str | None = None  # a pattern without which the file has no place for it
 
 
 @dataclass(frozen=True)
@@ -242,9 +243,11 @@ class _Scan:
         anchor = {"kind": "declaration", "name": beside, "ours": name}
         span = (self.source.line_start(node.start_byte), self.source.line_end(node.end_byte - 1))
         said = f"{name}, for other files."
-        return Addition(
-            slug(f"{name}-declaration"), self.path, anchor, verbatim(text) + "\n", self._span(node), said
-        ), span
+        when = (
+            rf"\b{beside}\s*\(" if name.endswith("_generic") else None
+        )  # older releases have one text alone
+        number = slug(f"{name}-declaration")
+        return Addition(number, self.path, anchor, verbatim(text) + "\n", self._span(node), said, when), span
 
     def _span(self, node: Node) -> tuple[int, int]:
         return self._at(node.start_byte), self._at(node.end_byte - 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from patcher.engine.anchors import Source
 from patcher.engine.anchors.definitions import Definition, conditions_of, with_comment
@@ -106,7 +106,30 @@ def closure(
         if (path, name) not in covered:
             found.carried.append(text_of(tree, base, path, there, by))
     found.carried.sort(key=lambda text: (text.path, text.spans[0]))
+    found.carried = _behind_what_they_use(tree, base, found.carried)
     return found
+
+
+def _behind_what_they_use(tree: TreeIndex, base: TreeIndex, carried: list[Text]) -> list[Text]:
+    """The texts, each with those neighbours alone that BASE has behind all that the text uses.
+
+    BASE may have a helper further down than the tree does: in C, what comes before it doesn't know it.
+    """
+    least: dict[tuple[str, str], int] = {}
+    out: list[Text] = []
+    for text in carried:
+        source = tree.source(text.path)
+        places = {one.name: one.start for one in base.definitions(text.path) if one.kind != "declaration"}
+        used = [name for span in text.spans for name in words(source, *span)] if source is not None else []
+        after = max(
+            (max(places.get(name, -1), least.get((text.path, name), -1)) for name in used), default=-1
+        )
+        kept = [name for name in text.behind if places.get(name, -1) >= after]
+        if not kept and after >= 0:
+            kept = [name for name, place in places.items() if place == after]
+        least[text.path, text.name] = after
+        out.append(replace(text, behind=tuple(kept or text.behind)))
+    return out
 
 
 def _wanted(

@@ -73,7 +73,7 @@ def move(
     stripped = _written_row(course)
     begun = MoveState(
         old=course.old, branch=course.branch, onto=onto, base=course.base, tip=course.base, rest=stripped,
-        carried=course.carried, type_source=course.patchset.source, parents=list(course.parents or ()),
+        carried=course.carried, parents=list(course.parents or ()),
     )  # fmt: skip
     state.write(tree, begun)
     if course.carried == "uncommitted":

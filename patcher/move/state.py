@@ -27,7 +27,6 @@ class MoveState:
         tuple[str, str]
     ]  # the user's commits that are still to be done: (before, after), without the type
     carried: str  # how the old state had the type: "committed", "uncommitted" or ""
-    type_source: str  # what patchset.load takes
     parents: list[str] = field(default_factory=list)  # of the one commit, where the result is a merge
     stopped: bool = False  # the first of ``rest`` lies in the index, for the user to settle
 

@@ -193,6 +193,6 @@ def _known_host(root: str, every: list[SymbolFinding], search: Search) -> tuple[
         if "{}" in pattern and not version:
             continue
         program = pattern.format(version)
-        if search.rooted(program).is_file():
-            return name, str(search.rooted(program))
+        if search.places.rooted(program).is_file():
+            return name, str(search.places.rooted(program))
     return name, ""

@@ -38,15 +38,15 @@ def gather(paths: list[Path], library: Library) -> Inputs:
     file or no sound one; the same below a folder is a finding. A folder without any is an error too.
     """
     search = library.search
-    if search.root is not None:
-        paths = [Path(search.inside(os.path.normpath(path.absolute()))) for path in paths]
+    if search.places.root is not None:
+        paths = [Path(search.places.inside(os.path.normpath(path.absolute()))) for path in paths]
     inputs = Inputs([path.resolve() for path in paths if path.is_dir()])
     seen: set[tuple[int, int]] = set()
     for path in paths:
         if not path.exists():
             raise UsageError(f"{path}: looked for ELF files, found nothing of that name")
         if path.is_dir():
-            for file in _below(path, inputs, library.search.inside):
+            for file in _below(path, inputs, library.search.places.inside):
                 _take(file, library, inputs, seen, named=False)
         elif path.is_file():
             before = len(inputs.hints)

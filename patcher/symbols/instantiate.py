@@ -43,16 +43,6 @@ def directive(demangled: str) -> str | None:
     return f"template {text};"
 
 
-def class_directive(demangled: str) -> str | None:
-    """The explicit instantiation of the class template that a member belongs to; None where it is no such.
-
-    A member that is no template itself has no return type in its mangled name: only the class can be
-    instantiated. What is in ``std`` is the standard library's to define.
-    """
-    shape = class_instance(tidy(demangled))
-    return f"template class {shape[0]}{shape[1]};" if shape else None
-
-
 def function_instance(text: str) -> Instance | None:
     """The parts of a tidy name of a template function's instance; None for any other name.
 

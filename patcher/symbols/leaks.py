@@ -33,14 +33,14 @@ def leaks(item: ElfObject, search: Search, checked: Iterable[Path]) -> Iterator[
             detail = f"{item.name} searches {entry or 'an empty path'}, {_FROM}: {_ONE_FOLDER}; use $ORIGIN"
             yield entry or "(empty)", detail
     entries = tuple(entry for entry in paths if entry.startswith("/"))
-    for entry, folder in zip(entries, search.expand(entries, item), strict=True):
+    for entry, folder in zip(entries, search.places.expand(entries, item), strict=True):
         real = os.path.realpath(folder) if "\0" not in folder else folder
         why = leak(entry, real, str(item.path.parent), folders)
         if why is not None:
             yield entry, f"{item.name} searches {entry}: {why}"
     for name in item.needed:
         if name.startswith("/"):
-            why = leak(name, os.path.realpath(search.rooted(name)), str(item.path.parent), folders)
+            why = leak(name, os.path.realpath(search.places.rooted(name)), str(item.path.parent), folders)
             if why is not None:
                 yield name, f"{item.name} needs {name} at this very place: {why}"
         elif "/" in name:

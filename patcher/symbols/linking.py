@@ -127,7 +127,7 @@ def _in_archives(names: set[bytes], abi: Abi, library: Library) -> set[bytes]:
     """Which of them the compiler's own archives define: libgcc.a, and the C library's static part."""
     if not names:
         return set()
-    root, multiarch = library.search.rooted("/"), platform_of(abi).multiarch
+    root, multiarch = library.search.places.rooted("/"), platform_of(abi).multiarch
     places = [path for top in _COMPILERS for path in sorted(root.glob(f"{top}/*/*/libgcc.a"))]
     folders = (f"usr/lib/{multiarch}", f"usr/{multiarch}/lib", "usr/lib64", "usr/lib")
     places += [root / folder / "libc_nonshared.a" for folder in folders]

@@ -83,7 +83,7 @@ class Library:
         text = str(path)
         known = self._by_path.get(text)
         if known is None:
-            real = os.path.realpath(self.search.inside(text))
+            real = os.path.realpath(self.search.places.inside(text))
             known = self._by_real.get(real)
             if known is None:
                 known = self._by_real[real] = read(Path(real))

@@ -16,14 +16,14 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from patcher.base.errors import UsageError
-from patcher.symbols.elf import DF_1_NODEFLIB, Abi, ElfObject, Start, refusal, start_of
+from patcher.symbols.elf import DF_1_NODEFLIB, ElfObject, start_of
 from patcher.symbols.ldconfig import Cache, read_conf, read_file, read_musl_path
+from patcher.symbols.places import Places
 from patcher.symbols.platforms import platform_of, runs_here
-from patcher.symbols.rooted import Root
 
 GLIBC, MUSL, BIONIC = "glibc", "musl", "bionic"
+_EARLY = (MUSL, BIONIC)  # whose loaders stop at the first file of a name, whatever it is
 
-_TOKENS = ("ORIGIN", "LIB", "PLATFORM")
 _NO_PLACES: Mapping[ElfObject, str] = {}
 _NOTHING: Mapping[str, Path | None] = MappingProxyType({})
 
@@ -89,12 +89,8 @@ class Search:
 
     def __init__(self, options: SearchOptions | None = None) -> None:
         self.options = options or SearchOptions()
-        self.root = Root(str(self.options.sysroot)) if self.options.sysroot is not None else None
-        self._in_folder: dict[tuple[object, ...], tuple[str, str, str] | None] = {}
-        self._hwcaps: dict[tuple[object, ...], tuple[str, ...]] = {}
-        self._starts: dict[str, Start | None] = {}
+        self.places = Places(self.options.sysroot)
         self._asked: dict[tuple[object, ...], Found | None] = {}
-        self._expanded: dict[tuple[object, ...], list[str]] = {}
 
     def find(
         self,
@@ -153,8 +149,8 @@ class Search:
         if stands is not None:
             return self._told(Found(str(stands), "assumed"), None, str(stands), steps)
         if "/" in name:
-            path = self._rooted(name) if name.startswith("/") else name
-            seen = self._look(path, requester, libc)
+            path = self.places.placed(name) if name.startswith("/") else name
+            seen = self.places.look(path, requester, early=libc in _EARLY)
             if seen is None:
                 return None
             return self._told(Found(seen[0], "path", seen[1], _folder(path)), None, path, steps)
@@ -162,15 +158,15 @@ class Search:
         for how, owner, folders in order(askers):
             if how == "cache":
                 for path in self._cached(name, requester):
-                    seen = self._look(path, requester, libc)
+                    seen = self.places.look(path, requester, early=libc in _EARLY)
                     if seen is not None:
                         return self._told(Found(seen[0], how, seen[1], _folder(path)), owner, path, steps)
                     if steps is not None:
-                        steps.append(SearchPlace(how, owner, path, self._passed(path, requester)))
+                        steps.append(SearchPlace(how, owner, path, self.places.why_passed(path, requester)))
             for folder in folders:
                 if steps is not None:
                     steps += self._passed_in(folder, name, requester, libc, how, owner)
-                there = self._in(folder, name, requester, libc)
+                there = self.places.find(folder, name, requester, early=libc in _EARLY)
                 if there is not None:
                     found = Found(there[0], how, *there[1:])
                     return self._told(found, owner, found.place, steps)
@@ -187,17 +183,13 @@ class Search:
     ) -> list[SearchPlace]:
         """The places in a folder that are looked at and have nothing for the requester."""
         passed = []
-        for place in (*self._levels(folder, requester.abi), folder):
-            if self._look(f"{place}/{name}", requester, libc) is not None:
+        for place in (*self.places.levels(folder, requester.abi), folder):
+            if self.places.look(f"{place}/{name}", requester, early=libc in _EARLY) is not None:
                 break
-            passed.append(SearchPlace(how, owner, place, self._passed(f"{place}/{name}", requester)))
+            passed.append(
+                SearchPlace(how, owner, place, self.places.why_passed(f"{place}/{name}", requester))
+            )
         return passed
-
-    def _passed(self, path: str, requester: ElfObject) -> str:
-        start = self._starts.get(self.inside(path))
-        if start is None or start.abi is None:
-            return "may not be opened" if os.path.lexists(path) else "no such file"
-        return f"{start.abi[0]} bits" if start.abi[0] != requester.bits else "for another machine"
 
     def _glibc_order(self, askers: tuple[_Asker, ...]) -> Iterator[_Rule]:
         requester, place = askers[0]
@@ -205,9 +197,9 @@ class Search:
             # RPATH counts for all that an object leads to, unless the object has a RUNPATH itself
             for origin, there in askers:
                 if origin.rpath and not origin.runpath:
-                    yield "rpath", origin, self.expand(origin.rpath, origin, there)
+                    yield "rpath", origin, self.places.expand(origin.rpath, origin, there)
         yield "library-path", None, [str(folder) for folder in self.options.library_path]
-        yield "runpath", requester, self.expand(requester.runpath, requester, place)
+        yield "runpath", requester, self.places.expand(requester.runpath, requester, place)
         yield "cache", None, []
         if not requester.flags_1 & DF_1_NODEFLIB:
             yield "default", None, self.default_folders(requester)
@@ -216,89 +208,21 @@ class Search:
         yield "library-path", None, [str(folder) for folder in self.options.library_path]
         for origin, place in askers:
             how = "runpath" if origin.runpath else "rpath"
-            yield how, origin, self.expand(origin.runpath or origin.rpath, origin, place)
+            yield how, origin, self.places.expand(origin.runpath or origin.rpath, origin, place)
         arch = platform_of(askers[0].item.abi).musl
-        path = self.rooted(f"/etc/ld-musl-{arch}.path")
-        yield "default", None, [str(folder) for folder in read_musl_path(path, self.rooted)]
+        path = self.places.rooted(f"/etc/ld-musl-{arch}.path")
+        yield "default", None, [str(folder) for folder in read_musl_path(path, self.places.rooted)]
 
     def _bionic_order(self, askers: tuple[_Asker, ...]) -> Iterator[_Rule]:
         """Android's, without its namespaces: RPATH counts for nothing (linker.cpp, open_library)."""
         requester, place = askers[0]
         yield "library-path", None, [str(folder) for folder in self.options.library_path]
-        yield "runpath", requester, self.expand(requester.runpath, requester, place)
+        yield "runpath", requester, self.places.expand(requester.runpath, requester, place)
         below = "lib64" if requester.bits == 64 else "lib"
         tops = ("/system", "/odm", "/vendor", "/apex/com.android.runtime", "/apex/com.android.art")
         folders = [f"{top}/{below}" for top in tops]
         folders.insert(4, f"/apex/com.android.runtime/{below}/bionic")
-        yield "default", None, [self._rooted(folder) for folder in folders]
-
-    def expand(self, entries: tuple[str, ...], origin: ElfObject, place: str = "") -> list[str]:
-        """RPATH or RUNPATH entries as folders, ``$ORIGIN``, ``$LIB`` and ``$PLATFORM`` filled in."""
-        key = (entries, origin, place)
-        if key not in self._expanded:
-            names = platform_of(origin.abi)
-            below = f"lib/{names.multiarch}"
-            values = {
-                "ORIGIN": place or str(origin.path.parent),
-                "LIB": below if names.multiarch and self.rooted(f"/{below}").is_dir() else names.lib,
-                "PLATFORM": names.platform,
-            }
-            folders = []
-            for entry in entries:
-                text = _filled_in(entry, values)
-                own = "ORIGIN" in entry or not text.startswith("/")
-                folders.append((text or ".") if own else self._rooted(text))
-            self._expanded[key] = folders
-        return self._expanded[key]
-
-    def rooted(self, text: str) -> Path:
-        """An absolute path of the system that the files are for, on this one, its links followed there."""
-        return Path(self.inside(self._rooted(text)))
-
-    def _rooted(self, text: str) -> str:
-        return self.root.place(text) if self.root is not None else text
-
-    # strings, not paths, from here on: a big folder asks a hundred thousand times
-
-    def _in(self, folder: str, name: str, requester: ElfObject, libc: str) -> tuple[str, str, str] | None:
-        """The file of a name in a folder, why the loader stops at it, and in which of its folders it is."""
-        key = (folder, name, requester.abi, libc)
-        if key not in self._in_folder:
-            found = None
-            for place in (*self._levels(folder, requester.abi), folder):
-                seen = self._look(f"{place}/{name}", requester, libc)
-                if seen is not None:
-                    found = (*seen, place)
-                    break
-            self._in_folder[key] = found
-        return self._in_folder[key]
-
-    def _levels(self, folder: str, abi: Abi) -> tuple[str, ...]:
-        """The ``glibc-hwcaps`` folders in a folder, the best first."""
-        key = (folder, abi)
-        if key not in self._hwcaps:
-            inner = f"{folder}/glibc-hwcaps"
-            levels = platform_of(abi).hwcaps if os.path.isdir(self.inside(inner)) else ()  # noqa: PTH112
-            self._hwcaps[key] = tuple(f"{inner}/{level}" for level in levels)
-        return self._hwcaps[key]
-
-    def _look(self, path: str, requester: ElfObject, libc: str) -> tuple[str, str] | None:
-        """The file at ``path`` and why the loader stops at it, if it does; None for what it passes over."""
-        inside = self.inside(path)
-        if inside not in self._starts:
-            self._starts[inside] = start_of(inside)
-        start = self._starts[inside]
-        if start is None:
-            return None
-        why = refusal(start, requester.abi, first_counts=libc in (MUSL, BIONIC))
-        return None if why is None else (inside, why)
-
-    def inside(self, path: str) -> str:
-        """Where ``path`` leads without leaving the sysroot; itself where there is none."""
-        if self.root is None:
-            return path
-        real = self.root.inside(path)
-        return f"{path}/\0" if real is None else real  # a circle of links: no file has that name
+        yield "default", None, [self.places.placed(folder) for folder in folders]
 
     def interpreter_problem(self, item: ElfObject) -> str:
         """Why the kernel can't start a program with the interpreter that it names; "" where it can.
@@ -308,7 +232,7 @@ class Search:
         name = item.interpreter
         if name is None or (self.options.sysroot is None and not runs_here(item.abi)):
             return ""
-        start = start_of(self.inside(self._rooted(name) if name.startswith("/") else name))
+        start = start_of(self.places.inside(self.places.placed(name) if name.startswith("/") else name))
         if start is None:
             return "there is no such file"
         if start.abi is None:
@@ -320,20 +244,22 @@ class Search:
         names = platform_of(requester.abi)
         below = [f"lib/{names.multiarch}"] if names.multiarch else []
         below += [names.lib, *names.other_libs, "lib"]
-        own = [self._rooted(f"{top}/{name}") for name in dict.fromkeys(below) for top in ("", "/usr")]
+        own = [self.places.placed(f"{top}/{name}") for name in dict.fromkeys(below) for top in ("", "/usr")]
         return [*(() if self._cache else self._configured), *own]
 
     @cached_property
     def preload(self) -> tuple[str, ...]:
         """What is loaded into every program: LD_PRELOAD and ``/etc/ld.so.preload``."""
-        path = self.rooted("/etc/ld.so.preload")
+        path = self.places.rooted("/etc/ld.so.preload")
         text = read_file(path).decode("utf-8", "surrogateescape").replace(":", " ")
         lines = (line.partition("#")[0] for line in text.splitlines())
         return (*self.options.preload, *(name for line in lines for name in line.split()))
 
     @cached_property
     def _configured(self) -> list[str]:
-        return [str(folder) for folder in read_conf(self.rooted("/etc/ld.so.conf"), self.rooted)]
+        return [
+            str(folder) for folder in read_conf(self.places.rooted("/etc/ld.so.conf"), self.places.rooted)
+        ]
 
     def _cached(self, name: str, requester: ElfObject) -> Iterator[str]:
         for path in self._cache.get(name):
@@ -350,23 +276,3 @@ class Search:
 
 def _folder(path: str) -> str:
     return path.rpartition("/")[0] if "/" in path else "."
-
-
-def _filled_in(entry: str, values: Mapping[str, str]) -> str:
-    """``entry`` with ``$NAME`` and ``${NAME}`` replaced; other dollars stay (glibc's _dl_dst_substitute)."""
-    first, *parts = entry.split("$")
-    for part in parts:
-        for name in _TOKENS:
-            after = part[len(name) :]
-            if part.startswith(f"{{{name}}}"):
-                first += values[name] + part[len(name) + 2 :]
-            elif part.startswith(name) and not (
-                after[:1].isascii() and (after[:1].isalnum() or after[:1] == "_")
-            ):
-                first += values[name] + after
-            else:
-                continue
-            break
-        else:
-            first += f"${part}"
-    return first

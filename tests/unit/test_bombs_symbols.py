@@ -22,7 +22,7 @@ from patcher.symbols.elf.reader import MAX_LOOKS, _Texts
 from patcher.symbols.elf.table import Columns
 from patcher.symbols.findings import Collection, SymbolFinding, SymbolReport, in_order
 from patcher.symbols.formats import FORMATS
-from patcher.symbols.instantiate import class_directive, directive, tidy
+from patcher.symbols.instantiate import class_instance, directive, tidy
 from patcher.symbols.relocatable import members
 from patcher.symbols.report import text
 from tests.elf_files import Elf
@@ -89,7 +89,7 @@ def test_a_small_file_prints_little(tmp_path: Path, capsys: pytest.CaptureFixtur
 ])  # fmt: skip
 def test_names_are_read_in_one_walk(shape: Callable[[int], str]) -> None:
     def work(name: str) -> None:
-        tidy(name), directive(name), class_directive(name)
+        directive(name), class_instance(tidy(name))
 
     assert exponent(shape, work, 2000) < LINEAR
 

@@ -274,5 +274,5 @@ def test_an_ld_so_conf_that_leads_astray(line: str, tmp_path: Path) -> None:
     (root / "etc/out").symlink_to(outside)
     (root / "etc/ld.so.conf").write_text(f"/first\n{line}\n/last\n")
     search = Search(SearchOptions(sysroot=root))
-    folders = list(read_conf(search.rooted("/etc/ld.so.conf"), search.rooted))
+    folders = list(read_conf(search.places.rooted("/etc/ld.so.conf"), search.places.rooted))
     assert [str(folder.relative_to(root)) for folder in folders] == ["first", "last"]

@@ -36,7 +36,8 @@ _CHAIN = """#pragma once
 #define ggml_vec_dot_q8_0_q8_0_generic ggml_vec_dot_q8_0_q8_0
 #endif
 """
-_BEFORE = '#include "quants.h"\n\nvoid quantize_row_q8_0(int k) {\n    (void) k;\n}\n'
+_LATE = "static inline int late(int a) {\n    return a;\n}\n"
+_ROW = "void quantize_row_q8_0(int k) {\n    (void) k;\n}\n"
 _HELPERS = """static const float q6_levels[2] = { 0.5f, 2.0f };
 
 #if defined(__AVX2__)
@@ -53,7 +54,7 @@ static inline int q6_sum(int a) { return a + 1; }
 #endif
 
 void ggml_vec_dot_q6_x_q8_0(int n, float * GGML_RESTRICT s, size_t bs, const void * GGML_RESTRICT vx, size_t bx, const void * GGML_RESTRICT vy, size_t by, int nrc) {
-    *s = (float) q6_sum(n);
+    *s = (float) q6_sum(late(n));
 }
 """
 
@@ -73,7 +74,7 @@ def trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("lift")
     base, fork = root / "base", root / "fork"
     shutil.copytree(FIXTURES / "mini", base)
-    for path, text in ((FALLBACK, _CHAIN), (X86, _BEFORE)):
+    for path, text in ((FALLBACK, _CHAIN), (X86, f"{_ROW}\n{_LATE}")):
         (base / path).parent.mkdir(parents=True, exist_ok=True)
         (base / path).write_text(text, encoding="utf-8")
     shutil.copytree(base, fork)
@@ -84,7 +85,7 @@ def trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
     header = "ggml/src/ggml-cpu/quants.h"
     declared = next(line for line in (fork / header).read_text(encoding="utf-8").split("\n") if name in line)
     changed(fork, header, (declared, f"{declared}\n{declared.replace(name, name + '_generic')}"))
-    (fork / X86).write_text(_BEFORE + _KERNEL, encoding="utf-8")
+    (fork / X86).write_text(f"{_LATE}\n{_ROW}{_KERNEL}", encoding="utf-8")
     head = "void quantize_row_q6_x_ref("
     changed(
         fork, QUANTS, (head, _HELPERS + head), ("float extreme = 0.0f;", "float extreme = q6_half(0.0f);")
@@ -129,6 +130,10 @@ def test_the_texts_are_the_forks_to_the_byte(trees: Path, made: Lift) -> None:
         "defined(__AVX2__)",
     )
     assert (base / FALLBACK).read_bytes() == (fork / FALLBACK).read_bytes()
+    kernel = (base / X86).read_text(encoding="utf-8")
+    assert kernel.index("int late(") < kernel.index(
+        "void ggml_vec_dot_q6_x_q8_0("
+    )  # BASE has it further down
     assert made.facts.vec_dot == "ggml_vec_dot_q6_x_q8_0"
 
 

@@ -1,4 +1,7 @@
-"""Anchors in a ``switch``: a case beside its sibling's, in the same group."""
+"""Anchors in a ``switch``: a case beside its sibling's, in the same group.
+
+One module, however long: all of it answers where in one ``switch`` a label belongs.
+"""
 
 from __future__ import annotations
 

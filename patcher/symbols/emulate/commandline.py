@@ -1,4 +1,7 @@
-"""A linker's arguments (not a compiler driver's) as what matters to undefined symbols."""
+"""A linker's arguments (not a compiler driver's) as what matters to undefined symbols.
+
+A quarter of the module is the list of the options that have a value.
+"""
 
 from __future__ import annotations
 

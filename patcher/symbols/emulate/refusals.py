@@ -1,4 +1,7 @@
-"""What a linker refuses on one line: the symbols, who wants them, and why it minds."""
+"""What a linker refuses on one line: the symbols, who wants them, and why it minds.
+
+One module, however long: every check reads the same table, and they come in the order of the linker's own.
+"""
 
 from __future__ import annotations
 
