@@ -154,11 +154,11 @@ def test_nothing_that_names_the_type_is_passed_over(trees: Path, made: Lift) -> 
     seen = 0
     for path in [*WorkTree(FIXTURES / "mini").files(), FALLBACK, X86, "ggml/src/ggml-cuda/mmq.cu"]:
         there = (base / path).read_text(encoding="utf-8") if (base / path).is_file() else ""
-        known = {" ".join(line.split()) for line in there.split("\n")}
+        known = {" ".join(line.partition("//")[0].split()) for line in there.split("\n")}
         for number, line in enumerate((fork / path).read_text(encoding="utf-8").split("\n"), 1):
             if "q6_x" in line.lower() and (path, number) not in listed:
                 seen += 1
-                assert " ".join(line.split()) in known, (path, line)
+                assert " ".join(line.partition("//")[0].split()) in known, (path, line)
     assert seen > 60
 
 
