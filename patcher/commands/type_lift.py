@@ -25,7 +25,12 @@ if TYPE_CHECKING:
     metavar="SOURCE",
     help="What TREE grew from: a folder, a commit of TREE's repository, or a LOCATOR as fetch takes it.",
 )
-@click.option("--type", "wanted", metavar="NAME", help="The type. [default: list the types that there are]")
+@click.option(
+    "--type",
+    "wanted",
+    metavar="NAME",
+    help="The type to take out of TREE. [default: list the types that there are]",
+)
 @click.option("-o", "--output", "folder", type=click.Path(path_type=Path), help="The new folder to write.")
 @common_options
 def lift_command(tree: Path, base: str, wanted: str | None, folder: Path | None, output: Output) -> None:
