@@ -203,8 +203,9 @@ _BEFORE = """
 ## In releases before
 
 **Placed** are edits that have exactly one place, **refused** are those for which `apply` would say so
-and write nothing. The last column is what `git merge-file` takes of the same files without a conflict,
-the release being ours, and the first release with the type theirs: what it takes brings all of
+and write nothing. Whether what is placed is right, a proof says, and nothing else: where none was tried,
+nothing was compiled. The last column but one is what `git merge-file` takes of the same files without a
+conflict, the release being ours, and the first release with the type theirs: what it takes brings all of
 upstream's other changes to these files, too.
 
 | type | release | weeks | edits | placed | refused | not needed | files | `git merge-file` | proof |
