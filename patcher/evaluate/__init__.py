@@ -206,7 +206,7 @@ class _Evaluation:
                     result.notes += [found.note] if found.note else []
                     if found.divergence is not None:
                         result.kld, result.kld_error = found.divergence.mean, found.divergence.mean_error
-                        result.ppl_ratio = found.divergence.ratio
+                        result.ppl_ratio = llama_perplexity.ratio_of_pair(found, base)
                         result.ppl_ratio_error = found.divergence.ratio_error
                         result.same_top_percent = found.divergence.same_top
                     elif base is not None:

@@ -33,6 +33,7 @@ _KLD_CHUNK = re.compile(
 )
 _NO_ERROR = "Unexpected negative standard deviation"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_LAST_DIGIT = 1e-4  # of a perplexity as it is printed
 _MARKS = ("Final estimate", "perplexity:", "kl_divergence:", "Mean PPL(Q)", "KL divergence statistics")
 
 
@@ -182,6 +183,21 @@ def _announced(found: list[tuple[str, str]], source: str) -> tuple[int | None, i
         )
     chunks, context = found[0]
     return int(chunks), int(context) if context else None
+
+
+def ratio_of_pair(found: Perplexity, base: Perplexity | None) -> float | None:
+    """The ratio of two perplexities, as ``llama-perplexity`` gives it where that is what the two say.
+
+    Its own is over the baseline's logits in 16 bits, which cut off what is very improbable: on text that the
+    model knows little of, the ratio that it prints contradicts the two perplexities beside it.
+    """
+    if found.divergence is None:
+        return None
+    printed = found.divergence.ratio
+    if base is None:
+        return printed
+    exact = found.value / base.value
+    return printed if abs(exact - printed) <= 2 * _LAST_DIGIT / base.value else exact
 
 
 def paired_ratio(value: Perplexity, baseline: Perplexity) -> tuple[float, float] | None:

@@ -99,7 +99,7 @@ else:
         low, top = log(min(chances)), log(max(chances))
         scale = (top - low) / 65535
         row = struct.pack("<ff4H", scale, low, *(round((log(chance) - low) / scale) for chance in chances))
-        head = b"_logits_" + struct.pack("<iii", 64, 4, 2) + struct.pack("<128i", *(n % 4 for n in range(128)))
+        head = b"_logits_" + struct.pack("<iii", 64, 4, 2) + struct.pack("<128i", *((n + (kind == settings.get("other_tokens"))) % 4 for n in range(128)))
         whole = head + 2 * 31 * row
         pathlib.Path(base).write_bytes(whole[: len(whole) - settings.get("short_logits", 0)])
         if settings.get("few_tokens"):

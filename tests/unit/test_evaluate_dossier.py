@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import struct
 import tarfile
 import time
@@ -12,18 +13,22 @@ from dataclasses import replace
 from math import exp, log
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
+from benchmarks.dossier import write as write_page
 from patcher import cli
-from patcher.base import processes
+from patcher.base import processes, sandbox
 from patcher.base.errors import BuildError, SourceError, UsageError
 from patcher.evaluate import demo
 from patcher.evaluate.dossier import chat, estimates, lockstep, texts
 from patcher.evaluate.dossier.divergence import Tokens
 from patcher.evaluate.measure.models import Model
 from patcher.evaluate.measure.variant import Variant
+from patcher.evaluate.report import dossier_plots
+from patcher.evaluate.report.svg import Mark
 from patcher.model import gguf_header
 from patcher.programs.folder import Programs
 from patcher.programs.logits_stream import LogitStream
@@ -77,6 +82,10 @@ def test_a_type_that_dies_leaves_the_others(tmp_path: Path) -> None:
     found = lockstep.compare(reading(programs, tmp_path), models[0], models[1:], follow)
     assert "SIGSEGV" in str(found["Q8_0"])
     assert isinstance(found["Q8_A8"], Tokens)
+    programs = fake_programs(tmp_path / "other", other_tokens="Q8_A8")
+    found = lockstep.compare(reading(programs, tmp_path), models[0], models[1:], follow)
+    assert "Q8_A8: reads other tokens than the baseline" in str(found["Q8_A8"])
+    assert isinstance(found["Q8_0"], Tokens)
     programs = fake_programs(tmp_path / "base", die={"perplexity F16": "SIGILL"})
     with pytest.raises(BuildError, match="SIGILL"):
         lockstep.compare(reading(programs, tmp_path), models[0], models[1:], follow)
@@ -180,6 +189,20 @@ def test_chat_templates_run_in_a_sandbox() -> None:
     ):
         with pytest.raises(UsageError, match="chat template can't be used"):
             chat.rendered(found, hostile)
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        "{{ 'x' * 9999999999 }}",
+    ],
+    ids=["time", "memory"],
+)
+def test_chat_templates_have_an_end(hostile: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "SECONDS", 0.3)
+    with pytest.raises(UsageError, match=r"computes for more than 0\.3 s|takes more than \d+ MB"):
+        chat.rendered([["Hello", "Hi"]], hostile)
 
 
 def package(place: Path, **files: str) -> Path:
@@ -296,6 +319,59 @@ def test_bad_input_is_said_before_anything_is_made(
     assert cli.run(prepared) == 2
     assert "looked for a folder" in capsys.readouterr().err
     prepared[2] = str(tmp_path / "out")
-    prepared[prepared.index("--types") + 1] = "Q8_0,Q8_A8"
-    assert cli.run(prepared) == 2
+    at = prepared.index("--types") + 1
+    for types, said in (("Q8_0,Q8_A8", "looked for F16"), ("F16", "nothing to compare it with")):
+        prepared[at] = types
+        assert cli.run(prepared) == 2
+        assert said in capsys.readouterr().err
     assert calls(tmp_path / "bin") == []
+
+
+def test_no_type_is_better_in_both_than_those_on_the_line() -> None:
+    marks = [
+        Mark(str(n), x, None, None, "", n, y)
+        for n, (x, y) in enumerate([(1, 9), (2, 3), (3, 3), (4, 1), (2, 5)])
+    ]
+    assert [mark.label for mark in dossier_plots.front(marks, higher_is_better=False)] == ["0", "1", "3"]
+    assert [mark.label for mark in dossier_plots.front(marks, higher_is_better=True)] == ["3"]
+
+
+def test_the_page_and_the_pictures_need_nothing_else(
+    prepared: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hostile = tmp_path / "<script>.gguf"
+    write_gguf(hostile, "F16", name="<script>alert(1)</script>|`x`")
+    prepared[prepared.index("--model") + 1] = str(hostile)
+    assert cli.run([*prepared, "--model", str(hostile), "-q"]) == 0  # two of one name
+    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert not re.search(r'(?:src|href)="(?!data:)', page)
+    assert page.count("<svg") >= 4  # bytes, decode speed, and two texts
+    pictures = sorted(path.name for path in (tmp_path / "out").glob("*.svg"))
+    assert {f"script-alert-1-script-x{more}-kld-bytes.svg" for more in ("", "-2")} <= set(pictures)
+    for name in pictures:
+        root = ElementTree.fromstring((tmp_path / "out" / name).read_text(encoding="utf-8"))  # noqa: S314 - ours
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert float(root.attrib["viewBox"].split()[2]) == 340
+    text = (tmp_path / "out" / "dossier.md").read_text(encoding="utf-8")
+    assert "<script" not in text
+    linked = re.findall(r"!\[[^]]*\]\(([^)]+)\)", text)
+    assert linked
+    assert set(linked) <= set(pictures)
+
+
+def test_a_dossier_goes_into_the_docs_in_the_place_of_the_one_before(tmp_path: Path) -> None:
+    docs, made = tmp_path / "docs", tmp_path / "made"
+    for folder in (docs, made):
+        folder.mkdir()
+    (docs / "dossier.md").write_text("# Ours\n\nwords\n", encoding="utf-8")
+    for name in ("one.svg", "two.svg"):
+        (made / name).write_text("<svg/>", encoding="utf-8")
+        (made / "dossier.md").write_text(f"# Dossier\n\n## Model\n\n![x]({name})\n", encoding="utf-8")
+        assert write_page(made, docs) == [name]
+        text = (docs / "dossier.md").read_text(encoding="utf-8")
+        assert text.startswith("# Ours\n\nwords\n\n<!-- generated")
+        assert text.count("### Model") == 1
+        assert f"![x](pictures/dossier/{name})" in text
+        assert [path.name for path in (docs / "pictures" / "dossier").iterdir()] == [name]

@@ -14,7 +14,8 @@ from patcher import cli
 from patcher.base import units
 from patcher.base.errors import ExitCode, UsageError
 from patcher.evaluate import result
-from patcher.evaluate.judge import compare, thresholds, verdict_table
+from patcher.evaluate.judge import compare, noise, thresholds, verdict_table
+from patcher.evaluate.judge import metric as metrics
 from patcher.evaluate.judge.noise import Ratio, Series
 from patcher.evaluate.judge.thresholds import Verdict
 from patcher.evaluate.report import figures, outputs, plots, svg, svg_plane
@@ -23,6 +24,7 @@ from patcher.evaluate.report.markdown import answer, how, markdown
 from patcher.evaluate.report.svg import Mark
 from patcher.evaluate.report.terminal import differences, terminal
 from patcher.evaluate.result import Report
+from patcher.programs.llama_perplexity import Divergence, Perplexity, ratio_of_pair
 from tests.unit.evaluate_fakes import small_report
 
 EVIL = "<script>alert(1)</script>|\n`x`"
@@ -141,12 +143,12 @@ def test_markdown_and_terminal_have_every_figure() -> None:
             "532 B",
             "300 t/s",
             "17 t/s",
-            "10.050 ±0.100",
+            "10.050 ±0.196",
             "0.532x",
             "1.0050x",
             "yes",
             "noise",
-            "0.00100 ±0.00010",
+            "0.00100 ±0.00020",
             "at most 0.54x",
             "-47 %",
             "560 B",
@@ -169,8 +171,9 @@ def test_the_answer_is_a_row_a_promise_and_a_column_a_type() -> None:
     assert made[4].endswith("| not measured: **no** |")
     assert made[-1] == "Tiny, 2 chunks of 64 tokens of t.txt, a processor, by `q8a8-patch evaluate x.gguf`."
     assert verdict_table.summary(verdicts)[1] == (
-        "Q8_A8: yes to 1 of 6; no: ppl<=1.007 (1.0200x), pp>=1.41 (not measured), tg>=1.41 (not measured), "
-        "ttft<=0.54 (not measured), rss<=0.56 (not measured)"
+        "Q8_A8: yes to 1 of 6; no: perplexity at most 1.007x (1.0200x), prompt speed at least 1.41x (not measured), "
+        "decode speed at least 1.41x (not measured), time to first token at most 0.54x (not measured), "
+        "peak memory at most 0.56x (not measured)"
     )
 
 
@@ -355,3 +358,54 @@ def test_reports_are_shown_again(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert cli.run(many) == ExitCode.USAGE
     assert "three.json: looked for a document" in capsys.readouterr().err
     assert cli.run(["evaluate", "show", str(tmp_path / "path")]) == ExitCode.USAGE
+
+
+def test_names_stand_above_what_is_drawn_and_no_line_runs_through_them() -> None:
+    marks = [Mark("a-type-with-a-name-that-is-longer-than-a-phone-is-wide", 50, 40, 70, "50 t/s", 0)]
+    marks += [Mark("Q8_A8+smooth", 30, 20, 35, "30 t/s", 1)]
+    for picture in (
+        svg.bars(marks, name="x", reference=(45.0, "at least")),
+        svg.intervals(marks, name="x", unit="y", reference=0.0),
+        svg.intervals(marks, name="x", unit="y", logarithmic=True),
+    ):
+        words = re.findall(
+            r'class="(?:name|value)" x="([\d.]+)" y="([\d.]+)" text-anchor="(\w+)">([^<]+)<', picture
+        )
+        assert [word[3] for word in words][1::2] == ["50 t/s", "30 t/s"]
+        bands = [(float(y) - 10, float(y) + 3) for _, y, _, _ in words]
+        drawn = re.findall(r'<line class="\w+" x1="[\d.]+" y1="([\d.]+)" x2="[\d.]+" y2="([\d.]+)"', picture)
+        drawn += [(y, str(float(y) + 14)) for y in re.findall(r'<rect [^>]*? y="([\d.]+)"', picture)]
+        assert drawn
+        for top, bottom in drawn:
+            assert not any(float(top) < band[1] and float(bottom) > band[0] for band in bands), (top, bottom)
+        name, value = words[0], words[1]
+        assert name[3].endswith("\u2026")
+        assert len(name[3]) * 7.8 + len(value[3]) * 7.8 <= svg.WIDTH
+
+
+def test_a_crowd_of_points_has_a_legend() -> None:
+    crowd = [Mark(f"Q8_A8+smooth{n}", 50 + 0.1 * n, None, None, "", n, 1.0) for n in range(7)]
+    picture = svg_plane.points(crowd, name="x", horizontal="", vertical="", better="", logarithmic=True)
+    places = re.findall(r'class="name" x="([\d.]+)" y="([\d.]+)"', picture)
+    assert len(set(places)) == 7
+    assert picture.count("<circle") == 14  # a point each, and one before each name
+    height = float(re.findall(r'viewBox="0 0 340 ([\d.]+)"', picture)[0])
+    assert all(250 < float(y) < height for _, y in places)
+
+
+def test_an_interval_that_says_nothing_says_so() -> None:
+    wide = noise.of_series(Series((1.0, 2.0)), Series((1.0, 1.0)))
+    assert figures.ratio(wide) == "1.500x 2 rounds: no answer"
+    assert metrics.verdict(metrics.METRICS["tg"], wide) == "within noise"
+    near = noise.of_series(Series((2.0, 2.01)), Series((1.0, 1.0)))
+    assert figures.interval(near).startswith("[1.9")
+
+
+def test_two_perplexities_say_what_their_ratio_says() -> None:
+    divergence = Divergence(0.001, 0.0001, 0.0, 0.1, 0.01, 1.02, 0.001, 97.0, 0.1)
+    base = Perplexity(1000.0, 1.0, 2, 64, None)
+    clipped = Perplexity(1040.0, 1.0, 2, 64, divergence)
+    assert ratio_of_pair(clipped, base) == 1.04  # its own, 1.02, is over logits that were cut off
+    assert (
+        ratio_of_pair(Perplexity(1020.00009, 1.0, 2, 64, divergence), base) == 1.02
+    )  # digits that aren't printed

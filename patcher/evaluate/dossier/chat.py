@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from patcher.base import sandbox
 from patcher.base.errors import UsageError
 
 Conversation = list[str]  # what is said in turn; the user begins
@@ -34,7 +35,7 @@ def conversations(text: str) -> Iterator[Conversation]:
 def rendered(found: Sequence[Conversation], template: str | None) -> str:
     """All conversations, one after another, as ``template`` writes them, or plainly where there is none.
 
-    Raises :class:`UsageError` for a template that can't be used: it is anybody's, and runs in a sandbox.
+    Raises :class:`UsageError` for a template that can't be used: it is anybody's, and is rendered in a box.
     """
     if template is None:
         names = ("User", "Assistant")
@@ -47,12 +48,16 @@ def rendered(found: Sequence[Conversation], template: str | None) -> str:
 
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
     environment.globals["raise_exception"] = refuse
-    try:
+
+    def work() -> str:
         made = environment.from_string(template)
         return "".join(made.render(_values(turns)) for turns in found)
-    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as why:
+
+    try:
+        return sandbox.confined(work)
+    except sandbox.OverLimitError as why:
         raise UsageError(
-            f"the model's chat template can't be used ({type(why).__name__}: {why})",
+            f"the model's chat template can't be used ({why})",
             hint="its 'tokenizer.chat_template' wants something that a plain conversation doesn't have",
         ) from why
 

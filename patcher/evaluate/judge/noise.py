@@ -59,6 +59,7 @@ class Ratio:
     value: float
     low: float | None = None
     high: float | None = None
+    rounds: int = 0  # that the interval is of, where there were so few that it is Student's
 
     @property
     def within_noise(self) -> bool | None:
@@ -99,7 +100,7 @@ def _of_pairs(pairs: list[float]) -> Ratio:
     if count not in STUDENT or min(pairs) <= 0:
         return Ratio(middle, min(pairs), max(pairs))
     reach = STUDENT[count] * stdev(math.log(pair) for pair in pairs) / math.sqrt(count)
-    return Ratio(middle, middle * math.exp(-reach), middle * math.exp(reach))
+    return Ratio(middle, middle * math.exp(-reach), middle * math.exp(reach), count)
 
 
 def of_unpaired(value: Series, baseline: Series) -> Ratio:

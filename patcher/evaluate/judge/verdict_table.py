@@ -31,8 +31,7 @@ class Line:
     @property
     def asked(self) -> str:
         """The bound, relative to the baseline: ``at most 0.54x``."""
-        unit = "" if self.requirement.metric in ABSOLUTE else "x"
-        return f"{_RELATIONS[self.requirement.relation]} {self.requirement.bound:g}{unit}"
+        return _bound(self.requirement)
 
 
 def types(verdicts: Sequence[Verdict]) -> list[str]:
@@ -56,7 +55,7 @@ def lines(report: Report, verdicts: Sequence[Verdict]) -> list[Line]:
         }
         found.append(
             Line(
-                (metric.title if metric else ABSOLUTE[key]).capitalize().replace("kl ", "KL "),
+                _title(key).capitalize().replace("kl ", "KL "),
                 told.get(key, ""),
                 requirement,
                 figures.of_metric(metric, report.base) if metric else "-",
@@ -68,16 +67,30 @@ def lines(report: Report, verdicts: Sequence[Verdict]) -> list[Line]:
 
 
 def summary(verdicts: Sequence[Verdict]) -> list[str]:
-    """One sentence a type: ``Q8_A8: yes to 4 of 5; no: ppl<=1.007 (1.0072x, within noise)``."""
+    """One sentence a type: ``Q8_A8: yes to 4 of 5; no: perplexity at most 1.007x (1.0072x)``."""
     found = []
     for name in types(verdicts):
         mine = [verdict for verdict in verdicts if verdict.type == name]
         broken = [verdict for verdict in mine if not verdict.kept]
         text = f"{name}: yes to {len(mine) - len(broken)} of {len(mine)}"
         if broken:
-            text += "; no: " + ", ".join(f"{item.requirement} ({reason(item)})" for item in broken)
+            text += "; no: " + ", ".join(f"{words(item.requirement)} ({reason(item)})" for item in broken)
         found.append(text)
     return found
+
+
+def words(requirement: Requirement) -> str:
+    """A limit as people say it: ``prompt speed at least 1.41x``."""
+    return f"{_title(requirement.metric)} {_bound(requirement)}"
+
+
+def _title(key: str) -> str:
+    return ABSOLUTE[key] if key in ABSOLUTE else metrics.of(key).title
+
+
+def _bound(requirement: Requirement) -> str:
+    unit = "" if requirement.metric in ABSOLUTE else "x"
+    return f"{_RELATIONS[requirement.relation]} {requirement.bound:g}{unit}"
 
 
 def reason(verdict: Verdict) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from patcher.base import units
@@ -21,16 +22,16 @@ _RULES = (
 )
 
 
-def markdown(dossier: Dossier) -> str:
-    """All of it."""
+def markdown(dossier: Dossier, pictures: Sequence[Sequence[tuple[str, str]]]) -> str:
+    """All of it. ``pictures``: of each model, titles and files beside."""
     parts = ["# Dossier", "", closing(dossier), "", *(f"- {rule}" for rule in _RULES), ""]
     parts += [reading(), ""]
-    for model in dossier.models:
-        parts += [f"## {inert(model.name)}", "", *_model(dossier, model)]
+    for model, shown in zip(dossier.models, pictures, strict=True):
+        parts += [f"## {inert(model.name)}", "", *_model(dossier, model, shown)]
     parts += [
         "## Texts",
         "",
-        *texts(dossier),
+        *table(*texts(dossier)),
         "",
         "## Measured on",
         "",
@@ -42,17 +43,18 @@ def markdown(dossier: Dossier) -> str:
 def reading() -> str:
     """How figures are to be read, in a paragraph."""
     return (
-        "Every interval, in brackets or behind a ±, is of 95 %: blocks of about 64 tokens are drawn again"
+        "Every interval, in parentheses or behind a ±, is of 95 %: blocks of about 64 tokens are drawn again"
         " from the text. KL divergence (KLD) is in thousandths of a nat a token. A flip is a token whose most"
         f" likely successor is another than {BASELINE}'s. A percentile with fewer than {FEW} tokens beyond it"
-        " stands in parentheses: it is a guess."
+        " has a question mark: it is a guess."
     )
 
 
-def _model(dossier: Dossier, model: ModelResult) -> list[str]:
-    lines = [f"- {inert(note)}" for note in [*model.notes, *_failures(model)]]
+def _model(dossier: Dossier, model: ModelResult, pictures: Sequence[tuple[str, str]]) -> list[str]:
+    lines = [f"- {inert(note)}" for note in [*answers(dossier, model), *model.notes, *failures(model)]]
     lines += [""] if lines else []
     lines += ["### Files", "", *table(*files(model)), ""]
+    lines += [line for title, file in pictures for line in (f"![{inert(title)}]({file})", "")]
     lines += ["### KL divergence and flips", ""]
     for text in model.figures:
         lines += [f"**{text_title(model, text)}**", "", *table(*accuracy(dossier, model, text)), ""]
@@ -65,7 +67,8 @@ def _model(dossier: Dossier, model: ModelResult) -> list[str]:
     return lines
 
 
-def _failures(model: ModelResult) -> list[str]:
+def failures(model: ModelResult) -> list[str]:
+    """Types that are left out, one line each."""
     return [f"{label}: left out, {why}" for label, why in model.failures.items()]
 
 
@@ -119,7 +122,7 @@ def divergences(found: Figures) -> list[str]:
     shown = [plus_minus(found.mean.scaled(1e3), 2)]
     for share, one in ((0.01, found.p99), (0.001, found.p999)):
         text = spanned(one.scaled(1e3), 1)
-        shown.append(text if share * found.tokens >= FEW else f"({text})")
+        shown.append(text if share * found.tokens >= FEW else f"{text} ?")
     return shown
 
 
@@ -136,6 +139,25 @@ def goal(dossier: Dossier, model: ModelResult) -> tuple[list[str], list[list[str
             cells.append("-" if found is None else f"{spanned(found, 3)}: {verdict(found)}")
         rows.append(cells)
     return ["text", *smooth], rows
+
+
+def answers(dossier: Dossier, model: ModelResult) -> list[str]:
+    """One sentence a smoothed type: on how many texts it has at most half of the reference's divergence."""
+    found = []
+    for kind in (one for one in model.compared if one.endswith(SMOOTH)):
+        beside = {
+            text: types[kind].beside
+            for text, types in model.figures.items()
+            if text != ALL and kind in types and types[kind].beside is not None
+        }
+        if not beside:
+            continue
+        kept = [text for text, one in beside.items() if one is not None and one.value <= GOAL]
+        said = f"{kind}: at most half of {dossier.reference}'s KL divergence"
+        said += f" on {len(kept)} of {len(beside)} texts"
+        broken = [f"{text} ({spanned(one, 2)})" for text, one in beside.items() if one and text not in kept]
+        found.append(said + (f"; not on {', '.join(broken)}" if broken else ""))
+    return found
 
 
 def verdict(found: Estimate) -> str:
@@ -170,8 +192,8 @@ def speed(model: ModelResult) -> tuple[list[str], list[list[str]]]:
     return [*header, *(title for _, title, _ in keys)], rows
 
 
-def texts(dossier: Dossier) -> list[str]:
-    """What was read, with sources and licences."""
+def texts(dossier: Dossier) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of what was read, with sources and licences."""
     rows, seen = [], set()
     for model in dossier.models:
         for text in model.texts:
@@ -186,7 +208,7 @@ def texts(dossier: Dossier) -> list[str]:
             if tuple(row) not in seen:
                 rows.append(row)
             seen.add(tuple(row))
-    return table(["text", "what", "PyPI package", "licence", "tokens at once", "SHA-256 of the text"], rows)
+    return ["text", "what", "PyPI package", "licence", "tokens at once", "SHA-256 of the text"], rows
 
 
 def closing(dossier: Dossier) -> str:
@@ -247,10 +269,10 @@ def plus_minus(found: Estimate, places: int) -> str:
 
 
 def spanned(found: Estimate, places: int) -> str:
-    """``0.46 [0.44, 0.48]``."""
-    return f"{found.value:.{places}f} [{found.low:.{places}f}, {found.high:.{places}f}]"
+    """``0.46 (0.44 to 0.48)``."""
+    return f"{found.value:.{places}f} ({found.low:.{places}f} to {found.high:.{places}f})"
 
 
 def _timed(found: Series, unit: str) -> str:
     low, middle, high = (units.number(value, unit) for value in (found.low, found.median, found.high))
-    return f"{middle} [{low}, {high}]"
+    return f"{middle} ({low} to {high})"

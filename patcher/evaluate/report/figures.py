@@ -6,10 +6,11 @@ import math
 
 from patcher.base.units import number
 from patcher.evaluate.judge.metric import Comparison, Metric
-from patcher.evaluate.judge.noise import Ratio
+from patcher.evaluate.judge.noise import TWO_SIDED, Ratio
 from patcher.evaluate.result import TypeResult
 
 _NEAR = 0.05  # of 1: ratios that want a digit more
+_WIDE = 4.0  # times its lower end: an interval that tells nothing
 
 
 def with_error(value: float, error: float) -> str:
@@ -26,7 +27,7 @@ def of_metric(metric: Metric, model: TypeResult) -> str:
     if value is None:
         return "-"
     if metric.key == "ppl" and model.perplexity_error is not None:
-        return f"{value:.3f} ±{model.perplexity_error:.3f}"  # types differ by less than the error
+        return f"{value:.3f} ±{TWO_SIDED * model.perplexity_error:.3f}"  # types differ by less than that
     text = number(value, metric.unit)
     series = model.series.get(metric.key)
     if series is not None and series.repeated:
@@ -41,9 +42,11 @@ def short(found: Ratio) -> str:
 
 
 def interval(found: Ratio) -> str:
-    """``[0.99, 1.01]``; nothing where it is unknown or a point."""
+    """``[0.99, 1.01]``; nothing where it is unknown or a point, and words where it says nothing."""
     if found.low is None or found.high is None or found.low == found.high:
         return ""
+    if found.rounds and found.high > _WIDE * found.low:
+        return f"{found.rounds} rounds: no answer"
     return f"[{_shown(found.low, found)}, {_shown(found.high, found)}]"
 
 
@@ -66,10 +69,12 @@ def change(found: Comparison) -> str:
 
 
 def divergence(model: TypeResult) -> str:
-    """The mean KL divergence with its standard error; a dash where there is none."""
+    """The mean KL divergence with its 95 % interval; a dash where there is none."""
     if model.kld is None:
         return "-"
-    return with_error(model.kld, model.kld_error) if model.kld_error is not None else f"{model.kld:.6f}"
+    if model.kld_error is None:
+        return f"{model.kld:.6f}"
+    return with_error(model.kld, TWO_SIDED * model.kld_error)
 
 
 def _shown(value: float, found: Ratio) -> str:

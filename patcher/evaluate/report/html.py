@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from patcher.evaluate.judge import metric as metrics
 from patcher.evaluate.judge import verdict_table
@@ -48,7 +48,7 @@ def html(report: Report, verdicts: list[Verdict]) -> str:
         ],
         "facts": facts(report),
     }
-    return _template().render(page)
+    return template(TEMPLATE.name).render(page)
 
 
 def _answer(verdict: Verdict | None, value: str) -> dict[str, str]:
@@ -93,12 +93,14 @@ def _rows(report: Report) -> list[dict[str, Any]]:
 
 
 @cache
-def _template() -> Template:
+def template(name: str) -> Template:
+    """A page's template, by the name of its file here."""
     environment = Environment(
+        loader=FileSystemLoader(TEMPLATE.parent),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    return environment.get_template(name)

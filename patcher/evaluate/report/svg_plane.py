@@ -37,43 +37,82 @@ class Box:
         return (self.right - self.left) * (self.bottom - self.top) - self.overlap(other)
 
 
-def points(marks: Sequence[Mark], *, name: str, horizontal: str, vertical: str, better: str) -> Markup:
-    """One point a mark: ``value`` to the right, ``second`` upwards, with the intervals of both; labels stand
-    where they hide nothing."""
-    x, y, parts = _axes(
-        [end for mark in marks for end in (mark.value, mark.low, mark.high) if end is not None],
-        [
-            end
-            for mark in marks
-            for end in (mark.second, mark.second_low, mark.second_high)
-            if end is not None
-        ],
-        name,
-        horizontal,
-        vertical,
+def points(
+    marks: Sequence[Mark],
+    *,
+    name: str,
+    horizontal: str,
+    vertical: str,
+    better: str,
+    logarithmic: bool = False,
+    front: Sequence[Mark] = (),
+) -> Markup:
+    """One point a mark: ``value`` to the right, ``second`` upwards, with the intervals of both.
+
+    Labels stand beside their points where all of them hide nothing, else in a legend below. ``logarithmic``
+    is said of the axis upwards; a line leads through ``front``.
+    """
+    across = [end for mark in marks for end in (mark.value, mark.low, mark.high) if end is not None]
+    up = [
+        end for mark in marks for end in (mark.second, mark.second_low, mark.second_high) if end is not None
+    ]
+    x = svg.Scale.of(across, _LEFT, WIDTH - _RIGHT)
+    y = svg.Scale.of(up, _HEIGHT - _BOTTOM, _TOP, logarithmic=logarithmic)
+    labels = _labels(marks, x, y)
+    rows = 0 if labels else (len(marks) + 1) // 2
+    parts = _framed(
+        x, y, name, horizontal, vertical, below=18.0 * rows + 4 * bool(rows), signed=not logarithmic
     )
     parts.append(svg.text("tick", WIDTH - _RIGHT, 11, better, "end"))
-    taken = []
+    if len(front) > 1:
+        path = " ".join(f"{x(mark.value):.1f},{y(mark.second):.1f}" for mark in front)
+        parts.append(Markup('<polyline class="front" points="{}"/>').format(path))
     for mark in marks:
         at_x, at_y = x(mark.value), y(mark.second)
         if mark.low is not None and mark.high is not None:
             parts.append(svg.line("whisker thin", x(mark.low), at_y, x(mark.high), at_y))
-            taken.append(Box(x(mark.low), at_y - 1, x(mark.high), at_y + 1))
         if mark.second_low is not None and mark.second_high is not None:
             parts.append(svg.line("whisker thin", at_x, y(mark.second_low), at_x, y(mark.second_high)))
-            taken.append(Box(at_x - 1, y(mark.second_high), at_x + 1, y(mark.second_low)))
-        taken.append(Box(at_x - 7, at_y - 7, at_x + 7, at_y + 7))
     parts += [svg.point(x(mark.value), y(mark.second), mark) for mark in marks]
-    for mark in sorted(marks, key=lambda mark: x(mark.value)):
-        box, anchor = _free(x(mark.value), y(mark.second), len(mark.label) * _LETTER, taken)
-        taken.append(box)
-        at = {"start": box.left, "middle": (box.left + box.right) / 2, "end": box.right}[anchor]
-        parts.append(svg.text("name", at, box.bottom - 3, mark.label, anchor))
+    parts += labels or _legend(marks)
     return Markup("").join([*parts, Markup("</svg>")])
 
 
-def _free(x: float, y: float, width: float, taken: Sequence[Box]) -> tuple[Box, str]:
-    """Where a label beside a point hides least; the first such place counts."""
+def _labels(marks: Sequence[Mark], x: svg.Scale, y: svg.Scale) -> list[Markup]:
+    """A label beside each point; none at all where one of them would hide something or be cut off."""
+    taken = []
+    for mark in marks:
+        at_x, at_y = x(mark.value), y(mark.second)
+        if mark.low is not None and mark.high is not None:
+            taken.append(Box(x(mark.low), at_y - 1, x(mark.high), at_y + 1))
+        if mark.second_low is not None and mark.second_high is not None:
+            taken.append(Box(at_x - 1, y(mark.second_high), at_x + 1, y(mark.second_low)))
+        taken.append(Box(at_x - 7, at_y - 7, at_x + 7, at_y + 7))
+    found = []
+    for mark in sorted(marks, key=lambda mark: x(mark.value)):
+        box, anchor, hidden = _free(x(mark.value), y(mark.second), len(mark.label) * _LETTER, taken)
+        if hidden > 0:
+            return []
+        taken.append(box)
+        at = {"start": box.left, "middle": (box.left + box.right) / 2, "end": box.right}[anchor]
+        found.append(svg.text("name", at, box.bottom - 3, mark.label, anchor))
+    return found
+
+
+def _legend(marks: Sequence[Mark]) -> list[Markup]:
+    """What colour is whose, below the picture."""
+    parts = []
+    for number, mark in enumerate(marks):
+        at_x, at_y = 8 + (number % 2) * (WIDTH / 2), _HEIGHT + 8 + 18.0 * (number // 2)
+        room = int((WIDTH / 2 - 20) / _LETTER)
+        label = mark.label if len(mark.label) <= room else f"{mark.label[: room - 1]}\u2026"
+        parts.append(svg.point(at_x, at_y - 4, mark, 5))
+        parts.append(svg.text("name", at_x + 10, at_y, label))
+    return parts
+
+
+def _free(x: float, y: float, width: float, taken: Sequence[Box]) -> tuple[Box, str, float]:
+    """Where a label beside a point hides least, and how much it hides; the first such place counts."""
     places = [
         (Box(x + _CLEAR, y - 7, x + _CLEAR + width, y + 7), "start"),
         (Box(x - _CLEAR - width, y - 7, x - _CLEAR, y + 7), "end"),
@@ -89,7 +128,8 @@ def _free(x: float, y: float, width: float, taken: Sequence[Box]) -> tuple[Box, 
     def cost(place: tuple[Box, str]) -> float:
         return _CUT * place[0].outside(frame) + sum(place[0].overlap(box) for box in taken)
 
-    return min(places, key=cost)
+    best = min(places, key=cost)
+    return *best, cost(best)
 
 
 def lines(series: Sequence[Sequence[Mark]], *, name: str, horizontal: str, vertical: str) -> Markup:
@@ -104,7 +144,6 @@ def lines(series: Sequence[Sequence[Mark]], *, name: str, horizontal: str, verti
         horizontal,
         vertical,
         below=18.0 * rows + 4,
-        whole=True,
     )
     for each in series:
         ordered = sorted(each, key=lambda mark: mark.second)
@@ -116,11 +155,26 @@ def lines(series: Sequence[Sequence[Mark]], *, name: str, horizontal: str, verti
                     svg.line("whisker thin", x(mark.second), y(mark.low), x(mark.second), y(mark.high))
                 )
             parts.append(svg.point(x(mark.second), y(mark.value), mark, 4))
-    for number, each in enumerate(series):
-        at_x, at_y = _LEFT + (number % 2) * 140, _HEIGHT + 8 + 18.0 * (number // 2)
-        parts.append(svg.point(at_x, at_y - 4, each[0], 5))
-        parts.append(svg.text("name", at_x + 10, at_y, each[0].label))
+    parts += _legend([each[0] for each in series])
     return Markup("").join([*parts, Markup("</svg>")])
+
+
+def _framed(
+    x: svg.Scale, y: svg.Scale, name: str, horizontal: str, vertical: str, *, below: float, signed: bool
+) -> list[Markup]:
+    """Grid, ticks and names of two axes. ``signed``: the axis upwards is of changes."""
+    foot = _HEIGHT - _BOTTOM
+    parts = [svg.opened(_HEIGHT + below, name)]
+    for tick in x.ticks():
+        parts.append(svg.line("grid", x(tick), _TOP - 4, x(tick), foot))
+        parts.append(svg.text("tick", x(tick), foot + 14, svg.Scale.shown(tick), "middle"))
+    for tick in y.ticks():
+        parts.append(svg.line("grid", _LEFT, y(tick), WIDTH - _RIGHT, y(tick)))
+        shown = f"{tick:+.4g}" if signed and tick else svg.Scale.shown(tick)
+        parts.append(svg.text("tick", _LEFT - 5, y(tick) + 4, shown, "end"))
+    parts.append(svg.text("tick", _LEFT + (WIDTH - _LEFT - _RIGHT) / 2, _HEIGHT - 10, horizontal, "middle"))
+    parts.append(svg.text("tick", 0, 11, vertical))
+    return parts
 
 
 Axis = Callable[[float], float]
@@ -133,12 +187,11 @@ def _axes(
     horizontal: str,
     vertical: str,
     *,
-    below: float = 0.0,
-    whole: bool = False,
+    below: float,
 ) -> tuple[Axis, Axis, list[Markup]]:
-    """Both scales, and the picture so far: grid, ticks, names. ``whole``: up from zero, across at counts."""
+    """Both scales, and the picture so far: grid, ticks, names. Up from zero, across at counts."""
     low_x, high_x = svg.limits(across)
-    low_y, high_y = (0.0, max(up) * 1.08 or 1.0) if whole else svg.limits(up)
+    low_y, high_y = 0.0, max(up) * 1.08 or 1.0
     foot = _HEIGHT - _BOTTOM
 
     def x(value: float) -> float:
@@ -148,13 +201,12 @@ def _axes(
         return foot - (foot - _TOP) * (value - low_y) / (high_y - low_y)
 
     parts = [svg.opened(_HEIGHT + below, name)]
-    for tick in sorted(set(across)) if whole else svg.ticks(low_x, high_x):
+    for tick in sorted(set(across)):
         parts.append(svg.line("grid", x(tick), _TOP - 4, x(tick), foot))
         parts.append(svg.text("tick", x(tick), foot + 14, f"{tick:.6g}", "middle"))
     for tick in svg.ticks(low_y, high_y):
         parts.append(svg.line("grid", _LEFT, y(tick), WIDTH - _RIGHT, y(tick)))
-        shown = f"{tick:.6g}" if whole else "0" if tick == 0 else f"{tick:+.4g}"
-        parts.append(svg.text("tick", _LEFT - 5, y(tick) + 4, shown, "end"))
+        parts.append(svg.text("tick", _LEFT - 5, y(tick) + 4, f"{tick:.6g}", "end"))
     parts.append(svg.text("tick", _LEFT + (WIDTH - _LEFT - _RIGHT) / 2, _HEIGHT - 10, horizontal, "middle"))
     parts.append(svg.text("tick", 0, 11, vertical))
     return x, y, parts
