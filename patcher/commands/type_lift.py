@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     help="What TREE grew from: a folder, a commit of TREE's repository, or a LOCATOR as fetch takes it.",
 )
 @click.option(
-    "--type", "wanted", metavar="NAME", help="The type to lift. [default: list the types that there are]"
+    "--type",
+    "wanted",
+    metavar="NAME",
+    help="The type to take out of TREE. [default: list the types that there are]",
 )
 @click.option("-o", "--output", "folder", type=click.Path(path_type=Path), help="The new folder to write.")
 @common_options

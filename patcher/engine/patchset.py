@@ -136,7 +136,7 @@ def load(which: str | Path = "q8_a8") -> PatchSet:
     if which in type_file.SHIPPED:
         document, source = type_file.shipped(str(which)), str(which)
     else:
-        place = Path(which)
+        place = type_file.in_folder(Path(which))  # which drift reads again, and a record names
         document, source = type_file.own(place), str(place.absolute())
     where, templates = document.where, resource_dir("templates")
     edits = tuple(edit_from_table(table, where) for table in document.edits.values())

@@ -56,7 +56,7 @@ def own(place: Path) -> TypeFile:
     """A type of the user's own. Raises :class:`UsageError`, one line, for whatever is wrong with the file."""
     from patcher.engine import type_schema
 
-    place = _in_folder(place)
+    place = in_folder(place)
     if place.name in SHIPPED or not place.is_file():
         raise UsageError(
             f"--type {place}: looked for a type's file, found none",
@@ -77,7 +77,7 @@ def own(place: Path) -> TypeFile:
     return document
 
 
-def _in_folder(place: Path) -> Path:
+def in_folder(place: Path) -> Path:
     """The one .toml file in the folder ``place``, as 'type lift' writes it; ``place`` where it is no folder.
 
     Raises :class:`UsageError` for a folder with none, or several.
