@@ -11,15 +11,20 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import multiprocessing
 import random
+import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter, defaultdict
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.merge_losses import KINDS, is_about, seeded
 from benchmarks.merges_made import COMMITS, FILES, SHAPES, Bench, Made
+from patcher.base.errors import UsageError
 from patcher.base.files import write_wanted
 from patcher.merge_audit import Finding, Merge, audit_commit
 
@@ -27,6 +32,7 @@ TAGS = {
     "looked-at": "b4980 b5590 b6122 b6673 b7347 b8121 b8390",
     "held-out": "b1632 b1950 b2253 b2534 b2892 b3219 b3524 b3799 b4094 b4414 b4727",
 }
+SEEDED = 4  # every how many-th merge is audited again with losses
 JUDGED = Path(__file__).with_name("merge_audit_judged.md")  # merges of forks, looked at by hand
 
 INTRO = """\
@@ -47,47 +53,77 @@ def loud(merge: Merge) -> list[Finding]:
     return [one for one in merge.findings if one.severity != "note"]
 
 
+@dataclass
+class Judged:
+    """One merge: what is said of it as it is, and which of the losses seeded into it are found."""
+
+    shape: str
+    is_loud: bool
+    tried: Counter[str] = field(default_factory=Counter)
+    hits: Counter[str] = field(default_factory=Counter)
+    said: list[str] = field(default_factory=list)
+
+
+def judge(task: tuple[int, int, str, Path]) -> Judged | None:
+    """Make the merge of that number, audit it, and every fourth one again with losses; for a pool."""
+    number, seed, tags, clone = task
+    chance = random.Random(f"{seed} {number}")  # noqa: S311 - the same merges every time
+    with tempfile.TemporaryDirectory() as name:
+        bench = Bench(Path(name), clone)
+        try:
+            made = bench.merge(list(itertools.pairwise(TAGS[tags].split())), number, chance)
+        except (UsageError, subprocess.CalledProcessError) as why:
+            print(f"{number} can't be made of this clone, which may lack large files: {why}"[:300])
+            return None
+        if made is None:
+            return None
+        merge = audit_commit(bench.repo, made.merged)
+        one = Judged(made.shape, bool(loud(merge)))
+        for found in loud(merge):
+            one.said.append(f"FALSE {found.rule} {found.file}:{found.line}: {found.message}"[:500])
+        if number % SEEDED == 0:
+            _seed(bench, made, merge, chance, one)
+    one.said.append(f"{number} {made.name}: {merge.changed} files, {merge.read} read, {merge.seconds:.1f} s")
+    return one
+
+
+def _seed(bench: Bench, made: Made, merge: Merge, chance: random.Random, one: Judged) -> None:
+    commit, seeds = seeded(bench, made, chance.sample(list(KINDS), len(KINDS)), chance)
+    known = {(found.rule, found.file, found.text, found.owner) for found in merge.findings}
+    audited = audit_commit(bench.repo, commit).findings
+    new = [found for found in audited if (found.rule, found.file, found.text, found.owner) not in known]
+    for seed in seeds:
+        one.tried[seed.kind] += 1
+        if any(is_about(found, seed) for found in new):
+            one.hits[seed.kind] += 1
+            continue
+        there = [(found.rule, found.text[:60]) for found in new if found.file == seed.path][:4]
+        one.said.append(f"MISSED {seed.kind} in {seed.path}: {seed.about.strip()[:300]!r}; {there}")
+
+
 class Score:
     """What was tried, and what was found of it."""
 
-    def __init__(self, bench: Bench, chance: random.Random) -> None:
-        self.bench, self.chance = bench, chance
-        self.clean: dict[str, list[Merge]] = defaultdict(list)
+    def __init__(self) -> None:
+        self.clean, self.loud = Counter[str](), Counter[str]()
         self.hits, self.tried = Counter[str](), Counter[str]()
 
-    def judge(self, made: Made) -> None:
-        """Audit ``made`` as it is, and with a loss of each kind; both count."""
-        merge = audit_commit(self.bench.repo, made.merged)
-        self.clean[made.shape].append(merge)
-        for one in loud(merge):
-            print(f"FALSE {made.name} {made.merged}: {one.rule} {one.file}:{one.line}: {one.message}"[:500])
-        wanted = sorted(KINDS, key=lambda kind: self.tried[kind])
-        commit, seeds = seeded(self.bench, made, wanted, self.chance)
-        known = {(one.rule, one.file, one.text, one.owner) for one in merge.findings}
-        audited = audit_commit(self.bench.repo, commit).findings
-        new = [one for one in audited if (one.rule, one.file, one.text, one.owner) not in known]
-        for seed in seeds:
-            self.tried[seed.kind] += 1
-            if any(is_about(one, seed) for one in new):
-                self.hits[seed.kind] += 1
-                continue
-            there = [(one.rule, one.text[:60]) for one in new if one.file == seed.path][:4]
-            what = f"{seed.kind} in {seed.path} of {made.name} {commit}"
-            print(f"MISSED {what}: {seed.about.strip()[:300]!r}; {there}")
-        print(f"{made.name}: {merge.changed} files, {merge.read} read, {merge.seconds:.1f} s;", end=" ")
-        print(f"{self.hits.total()} of {self.tried.total()} found", flush=True)
+    def add(self, one: Judged) -> None:
+        """Count a merge."""
+        self.clean[one.shape] += 1
+        self.loud[one.shape] += one.is_loud
+        self.hits += one.hits
+        self.tried += one.tried
 
     def page(self, tags: str, seed: int) -> str:
         """The generated page."""
-        total, alarms = (
-            sum(map(len, self.clean.values())),
-            sum(bool(loud(one)) for merges in self.clean.values() for one in merges),
-        )
+        total, alarms = self.clean.total(), self.loud.total()
         found, tried = self.hits.total(), self.tried.total()
         lines = [
             INTRO.format(tags=tags, seed=seed, merges=total),
             f"**{found} of {tried} seeded losses found ({100 * found / max(1, tried):.1f} %)**: by a",
             "warning or an error in its file, which names what was seeded, and which isn't there without it.",
+            f"Every {SEEDED}th merge was seeded, with one loss of each kind for which it has a place.",
             "",
             "| seeded | merges | found |",
             "|---|---|---|",
@@ -98,10 +134,7 @@ class Score:
             "",
             "| merges | number | with a warning or an error |",
             "|---|---|---|",
-            *(
-                f"| {SHAPES[shape]} | {len(merges)} | {sum(bool(loud(one)) for one in merges)} |"
-                for shape, merges in self.clean.items()
-            ),
+            *(f"| {SHAPES[shape]} | {number} | {self.loud[shape]} |" for shape, number in self.clean.items()),
             "",
             f"Between the neighbours of these tags of llama.cpp: {TAGS[tags].replace(' ', ', ')}. The rules",
             f"were made while looking at merges between others: {TAGS['looked-at'].replace(' ', ', ')}.",
@@ -118,23 +151,27 @@ def main() -> int:
     parser.add_argument("--repo", type=Path, required=True, help="a clone of llama.cpp with its tags")
     parser.add_argument("--tags", choices=list(TAGS), default="looked-at")
     parser.add_argument("--merges", type=int, default=100)
-    parser.add_argument("--minutes", type=float, default=1e9, help="begin no merge after that time")
+    parser.add_argument("--minutes", type=float, default=1e9, help="count no merge that ends after that time")
     parser.add_argument("--seed", type=int, default=20)
+    parser.add_argument("--jobs", type=int, default=1, help="processes at a time; the merges stay the same")
     parser.add_argument("--page", type=Path, help="write the page here")
-    parser.add_argument("--keep", type=Path, help="leave the repository of the merges in this folder")
     chosen = parser.parse_args()
-    chance = random.Random(chosen.seed)  # noqa: S311 - the same merges every time
-    row = TAGS[chosen.tags].split()
+    tasks = [(number, chosen.seed, chosen.tags, chosen.repo) for number in range(chosen.merges)]
     end = time.monotonic() + 60 * chosen.minutes
-    with tempfile.TemporaryDirectory() as name:
-        score = Score(Bench(chosen.keep or Path(name), chosen.repo), chance)
-        for made in score.bench.merges(list(itertools.pairwise(row)), chosen.merges, chance):
-            score.judge(made)
+    score = Score()
+    # not multiprocessing's own pool: its processes may have no children, and an audit has
+    with ProcessPoolExecutor(chosen.jobs, multiprocessing.get_context("spawn")) as pool:
+        for one in pool.map(judge, tasks):
             if time.monotonic() > end:
                 break
-    print(score.page(chosen.tags, chosen.seed))
+            if one is not None:
+                score.add(one)
+                print("\n".join(one.said), f"{score.hits.total()} of {score.tried.total()} found", flush=True)
+        pool.shutdown(cancel_futures=True)
+    text = score.page(chosen.tags, chosen.seed)
+    print(text)
     if chosen.page:
-        write_wanted(chosen.page, score.page(chosen.tags, chosen.seed))
+        write_wanted(chosen.page, text)
     return 0
 
 

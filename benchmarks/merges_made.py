@@ -12,11 +12,12 @@ import random
 import re
 import subprocess
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from patcher import git
+from patcher.base.errors import UsageError
 from patcher.git.changes import FileVersion, changed, write_blob
 
 Hunk = tuple[int, int, int, int]  # lines of the old file, from and to; of the new one
@@ -56,16 +57,15 @@ class Bench:
         self.clone = clone
         self._hunks: dict[tuple[str, str], dict[str, list[Hunk]]] = {}
 
-    def merges(self, tags: list[tuple[str, str]], number: int, chance: random.Random) -> Iterator[Made]:
-        """``number`` merges, the shapes and the pairs of tags in turn."""
-        made = tried = 0
-        while made < number and tried < 20 * number:
-            old, new = tags[(tried // len(SHAPES)) % len(tags)]
-            one = self._of_shape(list(SHAPES)[tried % len(SHAPES)], old, new, chance)
-            tried += 1
-            if one is not None:
-                made += 1
-                yield one
+    def merge(self, tags: list[tuple[str, str]], number: int, chance: random.Random) -> Made | None:
+        """The merge of that number: shapes and pairs of tags take turns; None where none comes about."""
+        shape = list(SHAPES)[number % len(SHAPES)]
+        for tried in range(8):
+            old, new = tags[(number // len(SHAPES) + tried) % len(tags)]
+            made = self._of_shape(shape, old, new, chance)
+            if made is not None:
+                return made
+        return None
 
     def _of_shape(self, shape: str, old: str, new: str, chance: random.Random) -> Made | None:
         base, tip = (_git(self.clone, "rev-parse", f"{tag}^{{commit}}") for tag in (old, new))
@@ -225,7 +225,9 @@ class Bench:
     def hunks(self, old: str, new: str) -> dict[str, list[Hunk]]:
         """Path -> what the commit ``new`` changed in it, of text files that both have."""
         if (old, new) not in self._hunks:
-            text = _git(self.repo, "diff", "-U0", "--no-renames", "--no-color", "--diff-filter=M", old, new)
+            options = ["-U0", "--no-renames", "--no-color", "--diff-filter=M"]
+            paths = self._there(old, new)
+            text = _git(self.repo, "diff", *options, old, new, "--", *paths) if paths else ""
             found: dict[str, list[Hunk]] = defaultdict(list)
             for part in re.split(r"^diff --git ", text, flags=re.MULTILINE)[1:]:
                 path = re.search(r"^\+\+\+ b/(.*)$", part, re.MULTILINE)
@@ -239,9 +241,24 @@ class Bench:
             self._hunks[old, new] = dict(found)
         return self._hunks[old, new]
 
+    def _there(self, old: str, new: str) -> list[str]:
+        """The paths that two commits have in other versions, less those that the clone lacks: large files."""
+        both = {path: one for path, one in changed(self.repo, old, new).items() if None not in one}
+        blobs = {version.blob for one in both.values() for version in one if version is not None}
+        known = _git(self.repo, "cat-file", "--batch-check", stdin="\n".join(sorted(blobs)).encode())
+        lacking = {line.split()[0] for line in known.splitlines() if line.endswith(" missing")}
+        return [
+            f":(literal){path}"
+            for path, one in both.items()
+            if not any(version is not None and version.blob in lacking for version in one)
+        ]
+
     def lines(self, commit: str, path: str) -> list[str]:
         """The file's lines, each with its end; a line ends where git says so."""
-        data = git.read_file(self.repo, commit, path) or b""
+        try:
+            data = git.read_file(self.repo, commit, path) or b""
+        except UsageError:  # a large file that the clone lacks
+            return []
         return [line for line in re.split(r"(?<=\n)", data.decode("utf-8", "surrogateescape")) if line]
 
     def write(self, on: str, changes: Mapping[str, str], parents: list[str]) -> str:

@@ -79,6 +79,23 @@ SETTINGS: dict[str, dict[str, str]] = {
     "trace2": {"trace2.normalTarget": "{sprung}", "trace2.eventTarget": "{sprung}"},
 }  # fmt: skip
 
+# Settings that hide none of one another's canaries, to be set together: a process goes before a filter, a
+# command before a text conversion, an external program before both. Those that change what a repository is
+# stay alone.
+FLOCKS = (
+    ("filter.clean", "core.fsmonitor", "hooks", "merge.*.driver", "core.sshCommand", "gpg.program",
+     "credential.helper", "uploadpack.packObjectsHook", "alias", "trailer.*.command", "tar.*.command"),
+    ("filter.process", "core.fsmonitor v1", "core.hooksPath", "diff.*.command", "core.gitProxy", "core.askPass",
+     "gpg.ssh.program", "core.alternateRefsCommand", "remote.*.uploadpack", "gc.recentObjectsHook",
+     "interactive.diffFilter", "trace2"),
+    ("filter.smudge", "diff.*.textconv", "core.pager", "core.editor", "remote.*.vcs", "submodule.*.update",
+     "config.worktree", "init.templateDir", "info/attributes"),
+    ("url.*.insteadOf", "submodule.*.ignore", "include.path", "diff.external"),
+    ("includeIf", "core.attributesFile"),
+    ("promisor",),
+    ("core.worktree",),
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Aviary:
@@ -139,8 +156,8 @@ def pattern(folder: Path) -> Path:
     return repo
 
 
-def aviary(folder: Path, made: Path, name: str) -> Aviary:
-    """A copy of ``made`` with the setting ``name``, in it and in the nested repository."""
+def aviary(folder: Path, made: Path, *names: str) -> Aviary:
+    """A copy of ``made`` with the settings ``names``, in it and in the nested repository."""
     folder.mkdir()
     repo = Path(shutil.copytree(made, folder / "repo", symlinks=True))
     birds = Aviary(folder, repo, folder / "sprung")
@@ -149,7 +166,7 @@ def aviary(folder: Path, made: Path, name: str) -> Aviary:
     trap.chmod(0o755)
     for place in (repo, repo / "inner"):
         lines: dict[str, str] = {}
-        for key, value in SETTINGS[name].items():
+        for key, value in (pair for name in names for pair in SETTINGS[name].items()):
             filled = value.format(trap=trap, repo=place, sprung=birds.sprung)
             if key.startswith(":"):
                 _put(place, key[1:], filled, trap)

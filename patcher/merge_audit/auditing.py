@@ -216,7 +216,8 @@ class Auditing:
                     continue
                 without = " ".join(sorted(mark.without)[:6])
                 said = f"the merge has '{mark.form.key.text[:100]}' instead, without {without}"
-                found.append(finding("merge-altered", one.path, mark, said, line=mark.form.near))
+                rule = "merge-own" if self._left_alone(mark.side, one.path) else "merge-altered"
+                found.append(finding(rule, one.path, mark, said, line=mark.form.near))
             else:
                 lost.append(mark)
         one.lost = lost
@@ -232,6 +233,16 @@ class Auditing:
             found.append(finding(rule, one.path, replace(head, number=number), "isn't in the merge"))
         found += of_spare(one)
         return together(found)
+
+    def _left_alone(self, side: str, path: str) -> bool:
+        """Whether the other side has done nothing to the file: what became of it is the merge's own doing."""
+        if side not in ("ours", "theirs"):
+            return False
+        other = len(self.bases) + (side == "ours")
+        now = self.versions[other].contents.get(self.real(other, path))
+        return any(
+            base.contents.get(self.real(number, path)) == now for number, base in enumerate(self.bases)
+        )
 
     def _went_elsewhere(self, mark: Mark, path: str) -> bool:
         """Whether the side that removed the owner of ``mark`` here defines it in another file."""

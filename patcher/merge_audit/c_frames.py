@@ -53,7 +53,7 @@ def opened(head: list[str], around: Frame, depth: int) -> Frame:
     equals = c_heads.equals(head)
     if depth:
         lambda_ends = last == ")" or last in ("mutable", "]") or "->" in head[-6:]
-        return Frame("block" if lambda_ends and "]" in words else "list")
+        return Frame("block") if lambda_ends and "]" in words else Frame("list", c_heads.called(head))
     if kind == "list":
         around.holds = True
         return Frame("list", "".join(head).rstrip("=") or None)

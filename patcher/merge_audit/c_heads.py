@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+_LONGEST = 60  # characters of a text that tells one call from another
 _NO_NAME = frozenset(
     [
         "__attribute__",
@@ -75,3 +76,17 @@ def function(head: list[str]) -> str | None:
                 return "".join(head[head.index("operator") : at])
         depth += (word in "([") - (word in ")]")
     return None
+
+
+def called(head: list[str]) -> str | None:
+    """What a list is an argument of: the call that is open, with the first text that it is given."""
+    opened: list[int] = []
+    for at, word in enumerate(head):
+        if word in "([":
+            opened.append(at)
+        elif word in ")]" and opened:
+            opened.pop()
+    if not opened or not re.fullmatch(r"[A-Za-z_]\w*", head[opened[-1] - 1] if opened[-1] else ""):
+        return None
+    text = next((word for word in head[opened[-1] :] if word.startswith('"')), "")
+    return f"{head[opened[-1] - 1]}({text[:_LONGEST]}"

@@ -17,6 +17,7 @@ from patcher.merge_audit.line_merge import LineMerge
 from patcher.merge_audit.mark import Compared, Mark, finding
 from patcher.merge_audit.weighing import Counts
 
+_MANY = 2000  # lost items of one file from which on nobody asks what each has become
 _TELLING = 4  # words of a line in a function's body that is worth a word by itself
 
 
@@ -175,10 +176,11 @@ class Comparison:
         by_owner: dict[tuple[str, ...], list[Mark]] = defaultdict(list)
         for mark in own:
             by_owner[mark.key.owner[:1]].append(mark)
+        few = len(lost) < _MANY
         for one in lost:
             if one.key.kind == "value" and self.forms.numbered_anew(one):
                 continue
-            near = {mark.key: mark for mark in by_owner[one.key.owner[:1]][:MOST]}
+            near = {mark.key: mark for mark in by_owner[one.key.owner[:1]][: MOST if few else 0]}
             form = most_alike(one.key, near)
             instead = form or self.forms.of_other(one)
             gone = self.forms.gone(one, instead) if instead is not None else {one.key.text}

@@ -31,6 +31,7 @@ RULES = {
         "warning",
         "No text, or too long to compare; the merge doesn't have what a side made of it.",
     ),
+    "merge-own": ("note", "The merge has it in another form, in a file that the other side left alone."),
     "merge-superseded": ("note", "One side changed what the other removed; the merge follows the removal."),
 }
 

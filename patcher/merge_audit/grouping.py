@@ -12,12 +12,15 @@ from patcher.merge_audit.mark import Compared, Mark, finding
 
 # rows that say by themselves what they are of; what stands in its place alone may stand in two
 _NAMED = re.compile(r'\[|.*"|\{[^,]+,|\w+(?:\.\w+)+|[^{]+:', re.DOTALL)
+_HUNK = 3  # lines that two of one hunk lie apart at most
 TELLING = 4  # words of a line in a function's body that is worth a word by itself
 
 
 def by_lost_owner(lost: Iterable[Mark]) -> Iterator[tuple[Mark, list[Mark]]]:
     """What is lost, each with what is lost in it: a function with its lines, a row with its fields."""
     marks = list(lost)
+    yield from _by_hunk([mark for mark in marks if mark.key.kind == "line"])
+    marks = [mark for mark in marks if mark.key.kind != "line"]
     heads: dict[tuple[tuple[str, ...], str], Mark] = {}
     for mark in marks:
         if mark.key.kind in ("definition", "entry", "declaration"):
@@ -44,6 +47,18 @@ def by_lost_owner(lost: Iterable[Mark]) -> Iterator[tuple[Mark, list[Mark]]]:
                 )
         groups.setdefault(id(head), (head, []))[1].append(mark)
     yield from groups.values()
+
+
+def _by_hunk(lines: list[Mark]) -> Iterator[tuple[Mark, list[Mark]]]:
+    """Lines that stood together, by the first of them."""
+    group: list[Mark] = []
+    for mark in sorted(lines, key=lambda one: (one.side, one.was)):
+        if group and (mark.side != group[-1].side or mark.was > group[-1].was + _HUNK):
+            yield group[0], group
+            group = []
+        group.append(mark)
+    if group:
+        yield group[0], group
 
 
 def _names(text: str) -> set[str]:
@@ -73,6 +88,8 @@ def of_spare(one: Compared) -> Iterator[Finding]:
         telling = strict or len(key.text.split()) >= TELLING
         if not telling or key.kind in ("condition", "directive", "value"):
             continue
+        if key.kind == "line" and not counts.added_twice and not counts.removed_by:
+            continue  # a text says many things more than once
         on_sides = max(counts.ours, counts.theirs)
         if counts.base and counts.removed_by and counts.merged <= max(counts.bases):
             by = "both sides" if counts.removed_by == "both" else counts.removed_by.upper()

@@ -38,7 +38,7 @@ def unread(
     path: str, bases: Sequence[_Content], ours: _Content, theirs: _Content, merged: _Content
 ) -> Finding | None:
     """What is no text, or too long, and is in the merge as the sides don't explain."""
-    what = "it can't be read as text"
+    what = "it is no text, or too long to be read"
     if merged in (ours, theirs):
         side, other, left = ("OURS", "theirs", theirs) if merged == ours else ("THEIRS", "ours", ours)
         if left in bases:
@@ -48,7 +48,8 @@ def unread(
         )
     if merged is None:
         return _finding("merge-superseded", path, "both", "one side removed it, and so did the merge")
-    return _finding("merge-unread", path, "both", f"{what}; the merge has that of neither side")
+    rule = "merge-own" if ours in bases or theirs in bases else "merge-unread"
+    return _finding(rule, path, "both", f"{what}; the merge has that of neither side")
 
 
 def forbidden(path: str, bases: Sequence[bool], ours: bool, theirs: bool, merged: bool) -> Finding | None:

@@ -18,6 +18,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from benchmarks.dossier import write as write_page
 from patcher import cli
 from patcher.base import processes, sandbox
 from patcher.base.errors import BuildError, SourceError, UsageError
@@ -260,7 +261,7 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         "--bin",
         fake_programs(tmp_path / "bin"),
     ]
-    return [*map(str, line), "--types", "F16,Q8_0,Q8_A8", "--chunks", "2", "--rounds", "2"]
+    return [*map(str, line), "--types", "F16,Q8_0,Q8_A8", "--chunks", "2", "--rounds", "1"]
 
 
 def test_a_dossier_is_made_once_and_written_again(
@@ -289,7 +290,7 @@ def test_a_dossier_is_made_once_and_written_again(
     )  # once for each text, not for each type
     assert cli.run([*prepared, "-q"]) == 0
     assert calls(tmp_path / "bin") == began
-    assert cli.run([*prepared[:-1], "3", "-q"]) == 0  # a round more: nothing is read again
+    assert cli.run([*prepared[:-1], "2", "-q"]) == 0  # a round more: nothing is read again
     assert {line.split()[0] for line in calls(tmp_path / "bin")[len(began) :]} == {"bench"}
 
 
@@ -318,8 +319,11 @@ def test_bad_input_is_said_before_anything_is_made(
     assert cli.run(prepared) == 2
     assert "looked for a folder" in capsys.readouterr().err
     prepared[2] = str(tmp_path / "out")
-    prepared[prepared.index("--types") + 1] = "Q8_0,Q8_A8"
-    assert cli.run(prepared) == 2
+    at = prepared.index("--types") + 1
+    for types, said in (("Q8_0,Q8_A8", "looked for F16"), ("F16", "nothing to compare it with")):
+        prepared[at] = types
+        assert cli.run(prepared) == 2
+        assert said in capsys.readouterr().err
     assert calls(tmp_path / "bin") == []
 
 
@@ -355,3 +359,19 @@ def test_the_page_and_the_pictures_need_nothing_else(
     linked = re.findall(r"!\[[^]]*\]\(([^)]+)\)", text)
     assert linked
     assert set(linked) <= set(pictures)
+
+
+def test_a_dossier_goes_into_the_docs_in_the_place_of_the_one_before(tmp_path: Path) -> None:
+    docs, made = tmp_path / "docs", tmp_path / "made"
+    for folder in (docs, made):
+        folder.mkdir()
+    (docs / "dossier.md").write_text("# Ours\n\nwords\n", encoding="utf-8")
+    for name in ("one.svg", "two.svg"):
+        (made / name).write_text("<svg/>", encoding="utf-8")
+        (made / "dossier.md").write_text(f"# Dossier\n\n## Model\n\n![x]({name})\n", encoding="utf-8")
+        assert write_page(made, docs) == [name]
+        text = (docs / "dossier.md").read_text(encoding="utf-8")
+        assert text.startswith("# Ours\n\nwords\n\n<!-- generated")
+        assert text.count("### Model") == 1
+        assert f"![x](pictures/dossier/{name})" in text
+        assert [path.name for path in (docs / "pictures" / "dossier").iterdir()] == [name]

@@ -12,7 +12,7 @@ import pytest
 from patcher import git as patcher_git
 from patcher.base.errors import PatcherError, UsageError
 from patcher.git.shadow import shadow
-from tests.git_canaries import SETTINGS, aviary, ours, pattern, plain, used, words
+from tests.git_canaries import FLOCKS, SETTINGS, aviary, ours, pattern, plain, used, words
 
 PAGE = Path(__file__).parents[2] / "docs/reference/git-settings.md"
 
@@ -22,18 +22,29 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return pattern(tmp_path_factory.mktemp("canaries"))
 
 
-@pytest.mark.parametrize("name", SETTINGS)
-def test_no_command_runs_what_a_repository_names(name: str, made: Path, tmp_path: Path) -> None:
-    birds = aviary(tmp_path / "cage", made, name)
+@pytest.mark.parametrize(
+    "names",
+    [
+        *(pytest.param(flock, id=flock[0]) for flock in FLOCKS),
+        # one by one, as the page has them
+        *(pytest.param((name,), id=f"{name} alone", marks=pytest.mark.exhaustive) for name in SETTINGS),
+    ],
+)
+def test_no_command_runs_what_a_repository_names(names: tuple[str, ...], made: Path, tmp_path: Path) -> None:
+    birds = aviary(tmp_path / "cage", made, *names)
     done = set()
     for verb in sorted(used() - {"init", "config", "clone"}):  # commit and checkout do these, too
         try:
             ours(verb, birds)
             done.add(verb)
         except PatcherError as why:
-            assert name in ("promisor",), why  # noqa: PT017 - only this one lacks an object
+            assert names == ("promisor",), why  # noqa: PT017 - only this one lacks an object
         assert not birds.run(), verb
     assert {"status", "log", "show", "rev-parse"} - done <= {"show", "log"}
+
+
+def test_every_setting_is_in_a_flock() -> None:
+    assert sorted(name for flock in FLOCKS for name in flock) == sorted(SETTINGS)
 
 
 @pytest.mark.parametrize(

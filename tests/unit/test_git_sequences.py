@@ -10,7 +10,7 @@ import pytest
 from tests.git_sequences import OFTEN, STEPS, template, walked
 
 SEED = 16
-COUNT = 24  # a sample: python -m benchmarks.git_sequences does as many as it is told
+COUNT = 12  # a sample: python -m benchmarks.git_sequences does as many as it is told
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 from tests.injections import shim
 from tests.injections.harness import Outcome
 
-SEED, COUNT = 14, 40
+SEED, COUNT = 14, 20
 
 
 @pytest.mark.skipif(shim.missing() is not None, reason=str(shim.missing()))

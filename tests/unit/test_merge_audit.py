@@ -282,7 +282,7 @@ def test_a_caller_that_follows_a_rename_is_silent(tmp_path: Path) -> None:
     ours = {"kinds.h": HEADER, "ours.c": call}
     sides: list[dict[str, str]] = [{"kinds.h": HEADER}, ours, renamed]
     for number, (text, rules) in enumerate(
-        ((call.replace("cost_of", "price_of"), []), (call.replace("KIND_A", "KIND_B"), ["merge-altered"]))
+        ((call.replace("cost_of", "price_of"), []), (call.replace("KIND_A", "KIND_B"), ["merge-own"]))
     ):
         files = [*sides, renamed | {"ours.c": text}]
         names = [folder(tmp_path / f"{name}{number}", one) for name, one in zip("bots", files, strict=True)]
@@ -313,6 +313,17 @@ def test_the_same_value_in_two_places_of_a_table_is_none_twice(tmp_path: Path) -
     texts.append(texts[1].replace("    third,\n", "    third,\n    NULL,\n"))
     names = [folder(tmp_path / name, {"a.c": text}) for name, text in zip("bots", texts, strict=True)]
     assert audit_sides(tmp_path, *names).findings == ()
+
+
+def test_equal_rows_that_two_calls_are_given_are_none_twice(tmp_path: Path) -> None:
+    def source(first: str, second: str) -> dict[str, str]:
+        calls = f'    log("first", {{ {{"n", n}}{first} }});\n    other(n);\n    log("second", {{ {{"n", n}}{second} }});\n'
+        return {"a.c": f"int f(int n) {{\n{calls}    return n;\n}}\n"}
+
+    more = ', {"i", i}'
+    files = [source("", ""), source(more, ""), source("", more), source(more, more)]
+    assert four(tmp_path, *files) == []
+    assert [one[0] for one in four(tmp_path, *files[:3], source(more, ""))] == ["merge-lost"]
 
 
 def test_what_never_closes_is_read_all_the_same() -> None:
@@ -374,6 +385,16 @@ def test_a_case_in_one_of_many_equal_switches(tmp_path: Path) -> None:
     assert four(tmp_path, base, ours, theirs, source("A", "B", "C", "D")) == []
 
 
+def test_lines_that_stood_together_are_one_finding(tmp_path: Path) -> None:
+    text = "".join(f"line {number}\n" for number in range(30))
+    ours = text.replace("line 3\n", "line 3\none of ours\nmore of ours\n")
+    theirs = text.replace("line 20\n", "line 20\nof theirs\n").replace("line 9\n", "line 9\nfar from it\n")
+    found = four(
+        tmp_path, *({"notes.txt": one} for one in (text, ours, theirs, text.replace("line 29", "at the end")))
+    )
+    assert [one[2] for one in found] == ["one of ours", "far from it", "of theirs", "line 29"]
+
+
 def test_lines_of_what_no_reader_knows(tmp_path: Path) -> None:
     text = "all: one two\n\ncc a.c\n\nld a.o\n"
     ours, theirs = text.replace("cc a.c", "cc a.c ours.c"), text.replace("ld a.o", "ld a.o theirs.o")
@@ -408,6 +429,12 @@ def test_links_submodules_programs_and_what_is_no_text(tmp_path: Path) -> None:
     assert {(one.rule, one.file) for one in found} == {
         ("merge-file-kept", name) for name in ("data", "link", "module", "run.sh")
     }
+    git(place, "switch", "-qc", "theirs", base)
+    (place / "data").write_bytes(b"\0\3")
+    git(place, "commit", "-qam", "theirs")
+    taken = audit_sides(place, base, ours, "theirs", ours).findings
+    assert [(one.rule, one.file, one.side) for one in taken] == [("merge-unread", "data", "theirs")]
+    git(place, "switch", "-q", "main")
     # the same files as folders and as commits are equal
     assert audit_sides(place, base, ours, base, str(place)).findings == ()
 

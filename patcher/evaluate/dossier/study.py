@@ -62,9 +62,17 @@ def study(request: Study, *, cache: StageCache | None = None, reporter: Reporter
     lockstep.require_pipes()
     if BASELINE not in [item.label for item in request.variants]:
         raise UsageError(f"--types: looked for {BASELINE}, which the others are compared with, found none")
+    if len(request.variants) < 2:
+        raise UsageError(f"--types {BASELINE}: there is nothing to compare it with", hint="name more types")
     for program in ("llama-perplexity", "llama-bench", "llama-quantize"):
         request.programs.find(program)
     start, machine = time.time(), provenance.machine()
+    others = machine["others_share"]
+    if request.rounds and others is not None and others > provenance.BUSY:
+        reporter.warn(
+            f"other programs take {others:.0%} of the processors: speeds will be noisy;"
+            " --rounds 0 leaves them out, accuracy is the same"
+        )
     kept = cache or StageCache(reporter=reporter)
     results = [_ModelStudy(request, path, kept, reporter).run() for path in request.models]
     machine |= {
