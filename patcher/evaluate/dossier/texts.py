@@ -106,7 +106,7 @@ KINDS = (
         wheel=True,
     ),
 )  # fmt: skip
-_GUTENBERG = re.compile(r"\*\*\* ?START OF [^\n]*\n(.*?)\*\*\* ?END OF ", re.DOTALL)
+_GUTENBERG = re.compile(r"\*\*\* ?START OF [^\n]*\n(.*?)(?:\*\*\* ?END OF |\Z)", re.DOTALL)
 
 
 def obtain(kind: Kind, template: str | None, reporter: Reporter = SILENT) -> Text:
