@@ -20,7 +20,13 @@ from patcher.lift.tree_index import TreeIndex
 if TYPE_CHECKING:
     from tree_sitter import Node
 
-_TEXT_SUFFIXES = C_SUFFIXES | {".py", ".comp", ".glsl", ".wgsl", ".cl", ".txt", ".cmake", ".in", ".glslh"}
+_TEXT_SUFFIXES = C_SUFFIXES | frozenset(
+    (
+        ".py", ".pyi", ".comp", ".glsl", ".glslh", ".wgsl", ".cl", ".txt", ".cmake", ".in", ".tmpl", ".md",
+        ".sh", ".ps1", ".mk", ".yml", ".yaml", ".toml", ".nix", ".swift", ".kt", ".java", ".zig", ".rs", ".go",
+        ".js", ".ts", ".tsx", ".svelte", "",
+    )
+)  # fmt: skip
 _BACKEND = re.compile(r"ggml/src/ggml-(?!cpu/)([a-z]+)/|.*\.(cu|cuh|metal|comp|wgsl|cl)$")
 
 Spans = Mapping[str, list[tuple[int, int]]]
