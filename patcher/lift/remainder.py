@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 _TEXT_SUFFIXES = C_SUFFIXES | frozenset(
     (
         ".py", ".pyi", ".comp", ".glsl", ".glslh", ".wgsl", ".cl", ".txt", ".cmake", ".in", ".tmpl", ".md",
-        ".sh", ".ps1", ".mk", ".yml", ".yaml", ".toml", ".nix", ".swift", ".kt", ".java", ".zig", ".rs", ".go",
-        ".js", ".ts", ".tsx", ".svelte", "",
+        ".sh", ".ps1", ".mk", ".yml", ".yaml", ".toml", ".nix", ".swift", ".kt", ".java", ".zig", ".rs",
+        ".go", ".js", ".ts", ".tsx", ".svelte", "",
     )
 )  # fmt: skip
 _BACKEND = re.compile(r"ggml/src/ggml-(?!cpu/)([a-z]+)/|.*\.(cu|cuh|metal|comp|wgsl|cl)$")
