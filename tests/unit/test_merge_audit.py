@@ -361,6 +361,12 @@ def test_a_line_gone_from_a_function_that_went_to_another_file(tmp_path: Path) -
         {"a.c": left, "b.c": less},
     ]
     assert four(tmp_path, *files) == []
+    twice = body.replace("    return", "    second_step(a);\n    return")
+    assert four(tmp_path, *files[:2], {"a.c": left + twice}, {"a.c": left, "b.c": twice}) == []
+    found = four(
+        tmp_path, *files[:2], files[0] | {"c.c": "int c;\n"}, {"a.c": left, "b.c": twice, "c.c": "int c;\n"}
+    )
+    assert [one[0] for one in found] == ["merge-line-duplicated"]
     worse = {"a.c": left, "b.c": less.replace("    first_step(a);\n", "")}
     assert [one[2] for one in four(tmp_path, *files[:3], worse)] == ["first_step ( a )"]
 
