@@ -384,7 +384,7 @@ def test_a_case_in_one_of_many_equal_switches(tmp_path: Path) -> None:
     """One that theirs adds before ours moves no number: a switch is told by the case that it stands in."""
 
     def source(*names: str) -> dict[str, str]:
-        inner = "case {0}: switch (n) {{ case 1: one_{0}(n); break; }} break;\n"
+        inner = "case {0}: switch (n) {{ case 1{0}: one_{0}(n); break; }} break;\n"
         return {"a.c": "int f(int k, int n) {\nswitch (k) {\n" + "".join(map(inner.format, names)) + "}\n}\n"}
 
     base, ours, theirs = source("A", "C"), source("A", "C", "D"), source("A", "B", "C")
