@@ -30,6 +30,7 @@ _AREAS = {
     "symbols": "Symbols",
     "audit": "Audit, drift and guard",
     "drift": "Audit, drift and guard",
+    "lift": "Trees, edits, types",
     "merge_audit": "Audit, drift and guard",
     "guard": "Audit, drift and guard",
     "model": "Models",

@@ -75,7 +75,7 @@ def _require_ours(root: Path, hint: str) -> None:
 
 
 @dataclass(frozen=True)
-class Part:
+class CachePart:
     """One folder of the cache: its name, what is in it, and how many bytes of the disk it takes."""
 
     name: str
@@ -87,11 +87,11 @@ class Part:
         return {"kind": self.name, "what": self.what, "bytes": self.bytes}
 
 
-def parts() -> list[Part]:
+def parts() -> list[CachePart]:
     """What there is in the cache, in the order of names. Raises as :func:`cache_dir` does."""
     root = cache_dir()
     there = {place.name for place in root.iterdir() if place.is_dir() and not place.is_symlink()}
-    return [Part(name, what, _bytes(root / name)) for name, what in PARTS.items() if name in there]
+    return [CachePart(name, what, _bytes(root / name)) for name, what in PARTS.items() if name in there]
 
 
 def others() -> int:
@@ -100,7 +100,7 @@ def others() -> int:
     return sum(_bytes(place) for place in root.iterdir() if place.is_dir() and place.name not in PARTS)
 
 
-def clean(kinds: Iterable[str] | None, *, dry_run: bool = False) -> list[Part]:
+def clean(kinds: Iterable[str] | None, *, dry_run: bool = False) -> list[CachePart]:
     """Remove these parts, or all; say which were there. Nothing but :data:`PARTS` is touched.
 
     A part leaves its name at once, so that one cut off is never taken for a whole one; its rest goes with the

@@ -9,6 +9,7 @@ import click
 
 from patcher.base.console import Output, common_options
 from patcher.commands.family import HELP, Family, meant
+from patcher.commands.type_lift import lift_command
 from patcher.commands.type_prove import prove_command
 
 _HELP = ("-h", "--help")
@@ -90,4 +91,5 @@ def show_command(file: Path | None, schema: bool, output: Output) -> None:
     output.emit(document, text)
 
 
+command.add_command(lift_command)
 command.add_command(prove_command)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from patcher.base.console import Output, common_options
-from patcher.base.errors import ExitCode, UsageError
+from patcher.base.errors import ExitCode
 
 
 @click.command("prove")
@@ -73,19 +73,6 @@ def prove_command(
     output.reporter.note(
         "to prove is to trust both trees, as to build is: their CMake files, their compiled code are run"
     )
-    proof = prove(
-        ProveRequest(_type_file(folder), tree, base, wanted, work, jobs, launcher), reporter=output.reporter
-    )
+    proof = prove(ProveRequest(folder, tree, base, wanted, work, jobs, launcher), reporter=output.reporter)
     output.emit(proof.document(), proof.text)
     return ExitCode.OK if proof.is_equal else ExitCode.FINDINGS
-
-
-def _type_file(place: Path) -> Path:
-    """The type's file: the one in the folder that ``lift`` wrote, or ``place`` itself."""
-    if not place.is_dir():
-        return place
-    files = sorted(place.glob("*.toml"))
-    if len(files) != 1:
-        found = ", ".join(file.name for file in files[:4]) or "none"
-        raise UsageError(f"{place}: looked for one type's .toml file, found {found}", hint="name the file")
-    return files[0]

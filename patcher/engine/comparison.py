@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from patcher.engine import patterns
 from patcher.engine.anchors import ANCHORS, Existing, Located, Source
 from patcher.engine.anchors.cmake import code_of
+from patcher.engine.anchors.definitions import definitions
 from patcher.engine.anchors.source import blank_run
 from patcher.engine.anchors.syntax import Syntax
 from patcher.engine.patchset import Edit, PatchSet
@@ -52,6 +53,9 @@ def part_of(edit: Edit, rendered: str) -> str:
     if edit.kind == "function" and not python:
         found = _function(text, str(edit.anchor["ours"]))
         return tokens(found if found is not None else text)
+    if edit.kind == "definition":
+        there = [one for one in definitions(Source("ours.c", text)) if one.name == edit.anchor["ours"]]
+        return tokens(text[there[0].start : there[0].end] if there else text)
     if edit.kind == "py-branch":
         return tokens(text, python=True).removeprefix("el")
     return tokens(text, python=python)

@@ -76,6 +76,8 @@ class PatchSet:
     source: str = "q8_a8"  # what load() takes to make this set once more
     home: Path | None = None  # the folder of a user's own file
     waivers: tuple[Mapping[str, str], ...] = ()  # sites of the sibling that need nothing of this type's
+    lifted: Mapping[str, str] | None = None  # where 'type lift' took the type from
+    not_lifted: tuple[Mapping[str, str], ...] = ()  # what names it there, and isn't carried
     strip: str = ""  # a folder that the edits' paths have and the tree's don't, see layout.fitted
     fitted: bool = False
     choices: Choices = field(default_factory=Choices)  # what was decided for the tree that it is meant for
@@ -134,7 +136,7 @@ def load(which: str | Path = "q8_a8") -> PatchSet:
     if which in type_file.SHIPPED:
         document, source = type_file.shipped(str(which)), str(which)
     else:
-        place = Path(which)
+        place = type_file.in_folder(Path(which))  # which drift reads again, and a record names
         document, source = type_file.own(place), str(place.absolute())
     where, templates = document.where, resource_dir("templates")
     edits = tuple(edit_from_table(table, where) for table in document.edits.values())
@@ -159,6 +161,8 @@ def load(which: str | Path = "q8_a8") -> PatchSet:
         source=source,
         home=document.home,
         waivers=tuple(document.waivers),
+        lifted=document.lifted,
+        not_lifted=tuple(document.not_lifted),
     )
 
 

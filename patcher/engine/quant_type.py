@@ -24,6 +24,9 @@ class QuantType:
     type_size: int  # bytes in a block
     activations: str = "q8_0"  # the upstream type that activations have in its dot product
     description: str = ""  # a few words, for llama-quantize's help and ggml.h
+    ftype_upper: str = (
+        ""  # LLAMA_FTYPE_MOSTLY_<this>: upper, but for upstream's MXFP4, which files call MXFP4_MOE
+    )
 
     @property
     def bits_per_weight(self) -> float:
@@ -59,6 +62,8 @@ class QuantType:
         for number in ("ftype", "ggml_ftype"):
             if "id" in given:
                 given.setdefault(number, given["id"])
+        if isinstance(given.get("upper"), str):
+            given.setdefault("ftype_upper", given["upper"])
         given.setdefault("sibling", "q8_0")
         known = {item.name for item in fields(cls)}
         needed = {item.name for item in fields(cls) if item.default is MISSING}

@@ -23,6 +23,8 @@ SHIPPED = ("q8_a8",)
 
 _ACTIVATIONS = {"q8_0": 32, "q8_1": 32, "q8_K": 256}  # upstream's types of activations, and their blocks
 
+_LOWEST = 64  # upstream's own numbers grow from below, by a few each year
+
 Table = dict[str, Any]
 
 
@@ -39,6 +41,8 @@ class TypeFile:
     groups: dict[str, Table] = field(default_factory=dict)
     edits: dict[str, Table] = field(default_factory=dict)
     waivers: list[Table] = field(default_factory=list)
+    lifted: Table | None = None  # where 'type lift' took it from
+    not_lifted: list[Table] = field(default_factory=list)
 
 
 def shipped(name: str) -> TypeFile:
@@ -52,6 +56,7 @@ def own(place: Path) -> TypeFile:
     """A type of the user's own. Raises :class:`UsageError`, one line, for whatever is wrong with the file."""
     from patcher.engine import type_schema
 
+    place = in_folder(place)
     if place.name in SHIPPED or not place.is_file():
         raise UsageError(
             f"--type {place}: looked for a type's file, found none",
@@ -60,6 +65,9 @@ def own(place: Path) -> TypeFile:
     where = str(place)
     table = parsed(place, where)
     type_schema.check(table, place)
+    if "lifted" not in table:
+        for fact in ("id", "ftype", "ggml_ftype"):
+            type_schema.check_least(table["type"], fact, _LOWEST, place)
     document = _composed(table, where, place.resolve().parent)
     _check_numbers(document)
     _check_texts(table, where)
@@ -67,6 +75,23 @@ def own(place: Path) -> TypeFile:
         type_schema.check_anchor(edit, where)
         _check_paths(edit, where)
     return document
+
+
+def in_folder(place: Path) -> Path:
+    """The one .toml file in the folder ``place``, as 'type lift' writes it; ``place`` where it is no folder.
+
+    Raises :class:`UsageError` for a folder with none, or several.
+    """
+    if not place.is_dir():
+        return place
+    found = sorted(place.glob("*.toml"))
+    if len(found) != 1:
+        names = ", ".join(one.name for one in found) or "none"
+        raise UsageError(
+            f"--type {place}: looked for one .toml file in the folder, found {names}",
+            hint="name the file itself",
+        )
+    return found[0]
 
 
 def parsed(place: Path, where: str) -> Table:
@@ -146,6 +171,8 @@ def _lay(document: TypeFile, layer: Table, where: str, *, own: bool) -> None:
             raise UsageError(f"{where}: [templates] names {name}: no such edit in what it extends")
         document.edits[name] = document.edits[name] | {"template": template, "own": own}
     document.waivers += [_filled(waiver, facts, where) for waiver in layer.get("waiver", ())]
+    document.lifted = layer.get("lifted", document.lifted)
+    document.not_lifted += layer.get("not_lifted", ())
 
 
 def _candidates(edit: Table, paths: Mapping[str, list[str]], where: str) -> list[str]:
@@ -214,7 +241,8 @@ def _check_numbers(document: TypeFile) -> None:
         raise UsageError(f"{where}: type.block_size: found {quant_type.block_size}; allowed: {allowed}")
     for fact, taken in document.upstream_ids.items():
         found = getattr(quant_type, fact)
-        if str(found) in taken:
+        mine = (quant_type.upper, quant_type.ftype_upper) if document.lifted is not None else ()
+        if str(found) in taken and taken[str(found)] not in mine:
             raise UsageError(f"{where}: type.{fact}: found {found}, which is upstream's {taken[str(found)]}")
 
 

@@ -36,6 +36,13 @@ def check(table: Mapping[str, Any], place: Path) -> None:
         raise UsageError(_said(why, keys, place)) from why
 
 
+def check_least(kind: Mapping[str, Any], fact: str, least: int, place: Path) -> None:
+    """Raise :class:`UsageError` for a number of [type] below ``least``, where it is given."""
+    if kind.get(fact, least) < least:
+        line = _line(place.read_text(encoding="utf-8"), ["type", fact])
+        raise UsageError(f"{place}:{line}: type.{fact}: found {kind[fact]}; allowed: {least} to 511")
+
+
 @cache
 def _validator() -> Callable[[Mapping[str, Any]], object]:
     import fastjsonschema

@@ -33,7 +33,7 @@ class FoldRule:
 
 
 @dataclass(frozen=True)
-class Architecture:
+class ModelArchitecture:
     """What may be folded in the models of ``names``, and what is left alone."""
 
     names: tuple[str, ...]
@@ -50,7 +50,7 @@ class Architecture:
 
 
 @cache
-def load(path: Path | None = None) -> dict[str, Architecture]:
+def load(path: Path | None = None) -> dict[str, ModelArchitecture]:
     """Every declared architecture by name. Raises :class:`PatcherError` where the table is malformed."""
     path = path or resource_dir("patches") / "architectures.toml"
     try:
@@ -58,7 +58,7 @@ def load(path: Path | None = None) -> dict[str, Architecture]:
         found = [_architecture(table, path.name) for table in document["architecture"]]
     except (OSError, toml.TOMLDecodeError, KeyError, TypeError) as why:
         raise PatcherError(f"{path}: malformed ({why})") from why
-    by_name: dict[str, Architecture] = {}
+    by_name: dict[str, ModelArchitecture] = {}
     for architecture in found:
         for name in architecture.names:
             if name in by_name:
@@ -67,7 +67,9 @@ def load(path: Path | None = None) -> dict[str, Architecture]:
     return by_name
 
 
-def find(name: str, model: Path, declared: Mapping[str, Architecture] | None = None) -> Architecture:
+def find(
+    name: str, model: Path, declared: Mapping[str, ModelArchitecture] | None = None
+) -> ModelArchitecture:
     """The architecture called ``name``. Raises :class:`UsageError` that says what to declare."""
     declared = load() if declared is None else declared
     if name not in declared:
@@ -80,13 +82,13 @@ def find(name: str, model: Path, declared: Mapping[str, Architecture] | None = N
     return declared[name]
 
 
-def _architecture(table: dict[str, Any], where: str) -> Architecture:
+def _architecture(table: dict[str, Any], where: str) -> ModelArchitecture:
     names = tuple(table.pop("names"))
     rules = tuple(_rule(rule, where, names[0]) for rule in table.pop("fold"))
     untouched, zero, head = (tuple(table.pop(key, ())) for key in ("untouched", "zero", "head"))
     if table:
         raise PatcherError(f"{where}: {names[0]}: unknown key '{next(iter(table))}'")
-    return Architecture(names, rules, untouched, zero, head)
+    return ModelArchitecture(names, rules, untouched, zero, head)
 
 
 def _rule(table: dict[str, Any], where: str, name: str) -> FoldRule:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from patcher.base.errors import UsageError
-from patcher.model.architecture import Architecture, FoldRule
+from patcher.model.architecture import FoldRule, ModelArchitecture
 from patcher.model.gguf import GgufError, TensorInfo
 from patcher.model.model_file import ModelFile
 from patcher.model.tensor_data import Array, is_float
@@ -107,7 +107,7 @@ def is_vector(info: TensorInfo) -> bool:
 
 
 def find_folds(
-    model: ModelFile, architecture: Architecture, *, head: bool = False, floats: bool = True
+    model: ModelFile, architecture: ModelArchitecture, *, head: bool = False, floats: bool = True
 ) -> tuple[Fold, ...]:
     """Every fold that the model's tensors allow, layer by layer; ``head``: and that of the output matrix.
 
@@ -141,7 +141,7 @@ def find_folds(
     return tuple(folds)
 
 
-def _head(model: ModelFile, architecture: Architecture, floats: bool) -> Fold:
+def _head(model: ModelFile, architecture: ModelArchitecture, floats: bool) -> Fold:
     """The last norm into the output matrix. Where that is the embeddings, a copy of them becomes it."""
     if model.architecture not in architecture.head:
         raise UsageError(f"{model.path}: the head of a '{model.architecture}' model can't be smoothed")
@@ -182,7 +182,7 @@ def scalings(folds: Mapping[Fold, Array], *, undo: bool = False) -> dict[str, Sc
     return {name: Scaling(rows.get(name), columns.get(name)) for name in {*rows, *columns}}
 
 
-def _check_names(model: ModelFile, architecture: Architecture) -> int:
+def _check_names(model: ModelFile, architecture: ModelArchitecture) -> int:
     layers = model.number("block_count")
     if not 1 <= layers <= 100_000:
         raise GgufError(f"{model.path}: {layers} layers announced")

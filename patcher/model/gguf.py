@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from patcher.model.gguf_cursor import GgufError, Value
 from patcher.model.gguf_format import TENSOR_TYPES
-from patcher.model.gguf_head import Head, TensorEntry, read_head
+from patcher.model.gguf_head import GgufHead, TensorEntry, read_head
 
 __all__ = ["GgufError", "GgufFile", "TensorInfo", "Value", "read"]
 
@@ -143,7 +143,7 @@ def _require_known(entry: TensorEntry, path: Path) -> None:
         raise GgufError(f"{path}: tensor '{entry.name}' can't have the shape {entry.dims} in {name}")
 
 
-def _check_layout(tensors: tuple[TensorInfo, ...], head: Head) -> None:
+def _check_layout(tensors: tuple[TensorInfo, ...], head: GgufHead) -> None:
     names: set[str] = set()
     behind, path = head.start, head.path
     for tensor in sorted(tensors, key=lambda tensor: tensor.offset):
@@ -161,7 +161,7 @@ def _check_layout(tensors: tuple[TensorInfo, ...], head: Head) -> None:
     _check_gaps(tensors, head)
 
 
-def _check_gaps(tensors: tuple[TensorInfo, ...], head: Head) -> None:
+def _check_gaps(tensors: tuple[TensorInfo, ...], head: GgufHead) -> None:
     """ggml leaves no room between tensors but padding: more of it means a type of another size."""
     spans = head.spans()
     last = max((tensor.offset for tensor in tensors), default=0)

@@ -42,7 +42,7 @@ class TensorEntry:
 
 
 @dataclass(frozen=True)
-class Head:
+class GgufHead:
     """All that stands before the data. ``places``: where in the file the value of each key begins."""
 
     path: Path
@@ -78,7 +78,7 @@ class Head:
         return {entry.name: ends[bisect_right(ends, entry.offset)] - entry.offset for entry in self.entries}
 
 
-def read_head(path: Path, *, alignment: int | None = None) -> Head:
+def read_head(path: Path, *, alignment: int | None = None) -> GgufHead:
     """What ``path`` says of itself, whatever types its tensors have; ``alignment`` goes before what it says.
 
     Raises :class:`GgufError` for what is no GGUF 2 or 3, and for a tensor that lies outside the file.
@@ -87,7 +87,7 @@ def read_head(path: Path, *, alignment: int | None = None) -> Head:
         return head_of(cursor, alignment)
 
 
-def head_of(cursor: Cursor, aligned: int | None = None) -> Head:
+def head_of(cursor: Cursor, aligned: int | None = None) -> GgufHead:
     """The same of a cursor at a file's first byte. Raises :class:`GgufError`."""
     path = cursor.path
     magic = cursor.take(4, "the magic number")
@@ -112,7 +112,7 @@ def head_of(cursor: Cursor, aligned: int | None = None) -> Head:
     for entry in entries:
         if (entry.offset - start) % alignment:
             raise GgufError(f"{path}: tensor '{entry.name}' is not aligned to {alignment} bytes")
-    return Head(path, version, cursor.order == ">", alignment, metadata, places, entries, start, size)
+    return GgufHead(path, version, cursor.order == ">", alignment, metadata, places, entries, start, size)
 
 
 def _metadata(cursor: Cursor) -> tuple[dict[str, Value], dict[str, int]]:

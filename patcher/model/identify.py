@@ -19,7 +19,7 @@ from patcher.engine.quant_type import QuantType
 from patcher.model import head_search, number_registry
 from patcher.model.gguf_cursor import Cursor
 from patcher.model.gguf_format import DEFAULT_ALIGNMENT, padded
-from patcher.model.gguf_head import Head, head_of
+from patcher.model.gguf_head import GgufHead, head_of
 from patcher.model.head_search import FoundTensor
 from patcher.model.number_registry import OURS, NumberedType
 from patcher.model.partial_read import PartialRead, SpentError
@@ -171,7 +171,7 @@ def _described(source: PartialRead) -> tuple[str, int | None, int, list[_Tensor]
     return _word(head), file_type if isinstance(file_type, int) else None, head.alignment, tensors
 
 
-def _word(head: Head) -> str:
+def _word(head: GgufHead) -> str:
     found = head.get("general.architecture")
     return found if isinstance(found, str) else ""
 

@@ -20,7 +20,7 @@ from patcher.base.progress import SILENT, Reporter
 from patcher.engine.quant_type import QuantType
 from patcher.model.gguf_cursor import GgufError
 from patcher.model.gguf_format import TENSOR_TYPES, ValueType
-from patcher.model.gguf_head import Head, TensorEntry, read_head
+from patcher.model.gguf_head import GgufHead, TensorEntry, read_head
 from patcher.model.model_file import part_path, parts_of
 
 FILE_TYPE = "general.file_type"
@@ -35,7 +35,7 @@ LEAST_PEAK = 64  # of a block's integers: its scale is the largest weight over 1
 class Placed:
     """A tensor, the file that it lies in, and its room: the bytes up to the next tensor or the end."""
 
-    head: Head
+    head: GgufHead
     entry: TensorEntry
     span: int
 
@@ -246,7 +246,9 @@ def _require_scales(one: Placed, quant_type: QuantType) -> int:
     return held
 
 
-def _write(head: Head, destination: Path, changes: dict[int, bytes], reporter: Reporter) -> dict[str, str]:
+def _write(
+    head: GgufHead, destination: Path, changes: dict[int, bytes], reporter: Reporter
+) -> dict[str, str]:
     with made_whole(destination) as draft:
         with draft.open("wb") as out, head.path.open("rb") as source:
             with reporter.step(f"Writing {destination.name}", total=head.size) as step:
@@ -261,7 +263,7 @@ def _write(head: Head, destination: Path, changes: dict[int, bytes], reporter: R
     return hashes
 
 
-def _proved(head: Head, draft: Path, reporter: Reporter) -> dict[str, str]:
+def _proved(head: GgufHead, draft: Path, reporter: Reporter) -> dict[str, str]:
     """The hash of each tensor's data, after proof that layout and data are as they were."""
     made = read_head(draft)
     same = [

@@ -1,5 +1,6 @@
 // Calls one type of one tree's libggml-base and libggml-cpu, and writes down all that comes back.
 //
+//   harness facts INPUT OUTPUT           what the type is
 //   harness rows INPUT OUTPUT            quantize, dequantize and multiply the rows of INPUT
 //   harness bytes INPUT OUTPUT           take INPUT as blocks, whatever is in them
 //   harness op:NAME INPUT OUTPUT         the operator NAME, by way of a graph of the CPU backend
@@ -358,7 +359,9 @@ int main(int argc, char ** argv) {
     ggml_cpu_init();
     ggml_quantize_init(TYPE);
     facts();
-    if (!strcmp(argv[1], "rows")) {
+    if (!strcmp(argv[1], "facts")) {
+        ; // which every call begins with
+    } else if (!strcmp(argv[1], "rows")) {
         all_rows();
     } else if (!strcmp(argv[1], "bytes")) {
         all_bytes();

@@ -37,7 +37,7 @@ class Part:
 
 @dataclass
 class ArchitectureProof:
-    """One architecture. ``way``: ``native``, an emulator; empty where ``lacking`` says why it wasn't run."""
+    """One architecture. ``way``: ``native`` or an emulator; ``lacking`` says why nothing was compared."""
 
     name: str
     way: str
@@ -81,9 +81,10 @@ class Proof:
 
     @property
     def is_equal(self) -> bool:
-        """Whether all that was compared is the same; something was."""
+        """Whether all that was compared is the same; what the type computes was, on each architecture."""
         ran = [one for one in self.architectures if one.compared]
-        return bool(ran) and not any(one.differing for one in ran)
+        computed = [any(part.numbers > 1 for part in one.compared) for one in ran]
+        return bool(ran) and all(computed) and not any(one.differing for one in ran)
 
     def document(self) -> dict[str, Any]:
         """The JSON form."""
@@ -106,7 +107,7 @@ class Proof:
         lines = [f"{self.type}: {verdict}", f"  tree  {self.tree}", f"  base  {self.base}, with the type"]
         for one in self.architectures:
             if one.lacking:
-                lines.append(f"  {one.name:<8} not compiled and not run: {one.lacking}")
+                lines.append(f"  {one.name:<8} not proved: {one.lacking}")
                 continue
             numbers = sum(part.numbers for part in one.compared)
             differing = one.differing

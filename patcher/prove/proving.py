@@ -163,8 +163,19 @@ def _on(
     run = work / f"run-{architecture.name}"
     run.mkdir(exist_ok=True)
     with reporter.step(f"Comparing on {architecture.name}"):
-        made.compared = _compared(called[0], called[1], run)
+        first = [_facts(one, run) for one in called]
+        if all(one.ended for one in first):
+            said = f"{first[0].ended}: {first[0].last_words}"
+            made.lacking = f"compiled, but nothing can be called ({said.strip(': ')})"
+        else:
+            made.compared = _compared(called[0], called[1], run)
     return made
+
+
+def _facts(harness: Harness, run: Path) -> Called:
+    """What the type is; of a program that ends even here, nothing can be said."""
+    rows.write(run / "numbers", *rows.any_bytes())
+    return harness.call("facts", run / "numbers", run / "said")
 
 
 def _compared(tree: Harness, base: Harness, run: Path) -> list[Part]:

@@ -23,7 +23,7 @@ from patcher.base.progress import SILENT, Reporter
 from patcher.source import archive, download
 from patcher.source.locator import DEFAULT_URL, Locator, SourceForm, parse
 
-__all__ = ["DEFAULT_URL", "Checkout", "Locator", "SourceForm", "fetch", "parse"]
+__all__ = ["DEFAULT_URL", "Checkout", "Locator", "SourceForm", "fetch", "made_of", "parse"]
 
 MARKER = "q8a8-patch.json"  # in the checkout's .git
 ASKED = "asked"  # in the marker: the locator's form, name and ref, which tell a source from another
@@ -129,6 +129,15 @@ def _made_before(destination: Path, locator: Locator) -> Checkout | None:
         wanted = locator.text if not same or locator.ref is None else f"{locator.name} at {locator.ref}"
         raise UsageError(f"{destination}: holds {held}, not {wanted}", hint=hint)
     return there
+
+
+def made_of(folder: Path) -> Checkout | None:
+    """What :func:`fetch` noted of the checkout that it made at ``folder``; None for any other folder."""
+    try:
+        known = json.loads((folder / ".git" / MARKER).read_text(encoding="utf-8"))
+        return Checkout.from_document(folder, known)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
 
 
 def _default(draft: Path, ref: str | None, reporter: Reporter) -> Checkout:

@@ -87,9 +87,9 @@ def require_hash(found: Download, what: str, sha256: str) -> None:
 def _from_index(name: str, version: str | None, *, wheels: bool, reporter: Reporter) -> Download:
     prefix = "wheel" if wheels else "pypi"
     settings: PipSettings | None = None
-    chosen: index.File | None = None
+    chosen: index.PackageFile | None = None
 
-    def choose() -> tuple[index.File, PipSettings]:
+    def choose() -> tuple[index.PackageFile, PipSettings]:
         nonlocal settings, chosen
         settings = settings or pip_settings()
         chosen = chosen or index.pick(name, version, index.files(name, settings, wheels=wheels))

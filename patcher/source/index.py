@@ -27,7 +27,7 @@ _HASHES = ("sha512", "sha384", "sha256")
 
 
 @dataclass(frozen=True)
-class File:
+class PackageFile:
     """One file of a package. ``hashes`` is algorithm -> hexadecimal digits, as the index says."""
 
     name: str
@@ -60,12 +60,12 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def files(package: str, settings: PipSettings, *, wheels: bool) -> list[File]:
+def files(package: str, settings: PipSettings, *, wheels: bool) -> list[PackageFile]:
     """Every source (or wheel that fits any machine) of ``package``.
 
     Raises :class:`SourceError` where no index can be read, or none has one.
     """
-    found: list[File] = []
+    found: list[PackageFile] = []
     failures: list[str] = []
     asked: list[str] = []
     for place, is_index in settings.places():
@@ -87,10 +87,10 @@ def files(package: str, settings: PipSettings, *, wheels: bool) -> list[File]:
     return fitting
 
 
-def pick(package: str, version: str | None, found: Iterable[File]) -> File:
+def pick(package: str, version: str | None, found: Iterable[PackageFile]) -> PackageFile:
     """The file of ``version``, or of the newest that is neither withdrawn nor a preview. Raises
     :class:`SourceError` with the versions that there are."""
-    versions: dict[str, File] = {}
+    versions: dict[str, PackageFile] = {}
     for file in found:
         of = file.version(package)
         if of is not None and (of not in versions or (versions[of].yanked and not file.yanked)):
@@ -137,13 +137,17 @@ def order(version: str) -> tuple[object, ...]:
 # ---------------------------------------------------------------- what an index says
 
 
-def _listed(url: str, settings: PipSettings) -> list[File]:
+def _listed(url: str, settings: PipSettings) -> list[PackageFile]:
     """The files that a page, or a folder, names."""
     folder = local_path(url)
     if folder is not None and folder.is_dir():
         page = folder / "index.html"
         if not page.is_file():
-            return [File(place.name, place.as_uri()) for place in sorted(folder.iterdir()) if place.is_file()]
+            return [
+                PackageFile(place.name, place.as_uri())
+                for place in sorted(folder.iterdir())
+                if place.is_file()
+            ]
         url = page.as_uri()
         folder = page
     if folder is not None and not folder.is_file():
@@ -160,12 +164,12 @@ def _listed(url: str, settings: PipSettings) -> list[File]:
     return found
 
 
-def _from_json(data: bytes, url: str) -> Iterator[File]:
+def _from_json(data: bytes, url: str) -> Iterator[PackageFile]:
     try:
         entries = json.loads(data)["files"]
         for entry in entries:
             hashes = {str(name): str(value) for name, value in dict(entry.get("hashes") or {}).items()}
-            yield File(
+            yield PackageFile(
                 str(entry["filename"]),
                 urljoin(url, str(entry["url"])),
                 hashes,
@@ -180,7 +184,7 @@ class _Page(HTMLParser):
 
     def __init__(self, url: str) -> None:
         super().__init__()
-        self.files: list[File] = []
+        self.files: list[PackageFile] = []
         self._base = url
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -194,13 +198,13 @@ class _Page(HTMLParser):
             name = unquote(urlsplit(url).path.rpartition("/")[2])
             algorithm, _, digits = fragment.partition("=")
             hashes = {algorithm: digits} if algorithm in _HASHES else {}
-            self.files.append(File(name, url, hashes, "data-yanked" in values))
+            self.files.append(PackageFile(name, url, hashes, "data-yanked" in values))
 
 
 # ---------------------------------------------------------------- the file
 
 
-def save(file: File, place: Path, settings: PipSettings) -> None:
+def save(file: PackageFile, place: Path, settings: PipSettings) -> None:
     """Write a file of a package to ``place``, which doesn't exist.
 
     Raises :class:`SourceError`, also where the index gave another hash of it.

@@ -69,7 +69,7 @@ class _Demangler:
 
 
 def _begun() -> Service | None:
-    program = Path(__file__).with_name("demangler_child.py")
+    program = Path(__file__).with_name("demangler_program.py")
     from patcher.base import processes  # here, because most runs demangle nothing
 
     try:

@@ -17,7 +17,7 @@ from patcher.engine.patchset import load
 from patcher.symbols import repair
 from patcher.symbols.repair.batch import Candidate
 from patcher.symbols.repair.database import Compilation
-from patcher.symbols.repair.proof import Proof
+from patcher.symbols.repair.proof import RepairProof
 from patcher.symbols.repair.signature import Signature
 from tests.tiny_models import write_model
 from tests.unit.evaluate_fakes import write_gguf
@@ -182,7 +182,7 @@ def _fix(place: Path) -> int:
     source = place / "src/llama-model-loader.cpp"
     line = "template bool loader::get_key<float>(const std::string &, float &, bool);"
     shape = Signature("bool", "loader::get_key", "<float>", ("const std::string &", "float &", "bool"))
-    candidate = Candidate("_Z", shape, [line], proof=Proof(True))
+    candidate = Candidate("_Z", shape, [line], proof=RepairProof(True))
     fix = repair.Repair(candidate, Compilation(source, place, (), place / "x.o"), 1)
     try:
         repair.write([], place)  # takes back what was cut off

@@ -395,7 +395,7 @@ def test_all_lines_of_a_source_are_compiled_together(project: Path, monkeypatch:
     compiles: list[bytes] = []
     real = proof.compiled
 
-    def counted(text: bytes, how: Compilation) -> proof.Compiled | proof.Proof:
+    def counted(text: bytes, how: Compilation) -> proof.Compiled | proof.RepairProof:
         compiles.append(text)
         return real(text, how)
 

@@ -86,6 +86,7 @@ def test_engine(documents: Documents, mini_repo: Path, tmp_path: Path) -> None:
     assert documents.check("apply", "apply", mini_repo)["written"]
     documents.check("status", "status", mini_repo)
     documents.check("type", "type")
+    documents.check("type-lift", "type", "lift", mini_repo, "--base", "HEAD")
     documents.check("audit", "audit", mini_repo)
     documents.check("revert", "revert", mini_repo)
     documents.check("fixes", "fixes", mini_repo)

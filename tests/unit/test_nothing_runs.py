@@ -16,7 +16,7 @@ from patcher.symbols.emulate.commands import Command, linker_arguments
 from patcher.symbols.emulate.driver import take_apart
 from patcher.symbols.installed import installed_program
 from patcher.symbols.repair.database import Compilation
-from patcher.symbols.repair.proof import Proof, defined_by
+from patcher.symbols.repair.proof import RepairProof, defined_by
 
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc on this machine")
 
@@ -96,7 +96,7 @@ def test_a_proof_compiles_with_words_of_a_list(
     arguments = ("gcc", *filled(words, tmp_path), "-O1", "-c", "x.c", "-o", "x.o")
     found = defined_by("", Compilation(source, tmp_path / "build", arguments, tmp_path / "build" / "x.o"))
     assert not trap()
-    if isinstance(found, Proof):
+    if isinstance(found, RepairProof):
         assert "not known here" in found.detail
     else:
         assert b"f" in found

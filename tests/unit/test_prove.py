@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import shutil
 import struct
@@ -12,12 +13,12 @@ import numpy as np
 import pytest
 
 from patcher import cli
-from patcher.prove import ArchitectureProof, Proof, architecture, running
+from patcher.prove import ArchitectureProof, Part, Proof, architecture, running
 from patcher.prove.proof import compared
 from patcher.prove.rows import COUNT, kinds
 from patcher.prove.running import Called
 from tests import schemas
-from tests.conftest import snapshot
+from tests.conftest import FIXTURES, snapshot
 
 Q6_X = Path(__file__).parents[2] / "docs" / "examples" / "q6_x"
 
@@ -79,8 +80,75 @@ def test_what_is_lacking_is_said_and_nothing_is_claimed(monkeypatch: pytest.Monk
     assert arm.lacking.startswith("no qemu-aarch64")
     proof = Proof("Q6_X", "tree", "base", "work", [ArchitectureProof("riscv64", "", lacking=risc.lacking)])
     assert not proof.is_equal
-    assert "riscv64  not compiled and not run: no qemu-riscv64" in proof.text()
+    assert "riscv64  not proved: no qemu-riscv64" in proof.text()
     assert schemas.errors("type-prove", proof.document()) == []
+    # a program that ends alike in both has computed nothing
+    ended = ArchitectureProof("x86_64", "native", compared=[Part("random rows", "end", 1, 0)])
+    assert not Proof("Q6_X", "tree", "base", "work", [ended]).is_equal
+    ended.compared.append(Part("any bytes as blocks", "dequantize.64", 4096, 0))
+    assert Proof("Q6_X", "tree", "base", "work", [ended]).is_equal
+
+
+@pytest.fixture
+def callable_mini(mini: Path) -> Path:
+    """The pocket-sized tree, with what makes two libraries of it that can be called."""
+    shutil.copytree(FIXTURES / "callable", mini, dirs_exist_ok=True)
+    header = mini / "ggml/include/ggml.h"
+    defined = "#include <stddef.h>\n#define GGML_API extern\n#define GGML_DEPRECATED(what, hint) what"
+    text = header.read_text(encoding="utf-8").replace("#include <stddef.h>", defined)
+    header.write_text(f'{text}#include "../../fake/more.h"\n', encoding="utf-8")
+    return mini
+
+
+@pytest.mark.compiler
+def test_the_whole_way_on_libraries_of_a_pocket_size(
+    callable_mini: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("Q8A8_PATCH_CACHE", str(tmp_path / "cache"))
+    fork = tmp_path / "fork"
+    shutil.copytree(callable_mini, fork)
+    assert cli.run(["apply", str(fork), "--type", str(Q6_X / "q6_x.toml")]) == 0
+    before = [snapshot(place) for place in (callable_mini, fork)]
+    native = architecture.native()
+    words = ["type", "prove", str(Q6_X), "--tree", str(fork), "--base", str(callable_mini), "--arch", native]
+
+    def proof(code: int) -> dict[str, list[str]]:
+        capsys.readouterr()
+        assert cli.run([*words, "--json"]) == code
+        document = json.loads(capsys.readouterr().out)
+        assert schemas.errors("type-prove", document) == []
+        (one,) = document["architectures"]
+        assert one["comparisons"] > 300
+        return {
+            "differing": sorted({part["what"].split(".")[0] for part in one["differing"]}),
+            "rows": sorted({part["rows"] for part in one["differing"]}),
+            "ended": one["ended"],
+        }
+
+    same = proof(0)
+    assert same["differing"] == []
+    assert "mul_mat by a graph" in same["ended"]  # an operator that neither has
+    assert [snapshot(place) for place in (callable_mini, fork)] == before
+
+    # one bit in the dot product alone, then another number: files of one can't be read by the other
+    quants = fork / "ggml/src/ggml-cpu/quants.c"
+    text = quants.read_text(encoding="utf-8")
+    assert text.count("(h & 0x30)") == 1
+    quants.write_text(text.replace("(h & 0x30)", "(h & 0x10)"), encoding="utf-8")
+    assert proof(1)["differing"] == ["vec_dot"]
+    quants.write_text(text, encoding="utf-8")
+    header = fork / "ggml/include/ggml.h"
+    text = header.read_text(encoding="utf-8")
+    for old, new in (
+        ("GGML_TYPE_Q6_X    = 121", "GGML_TYPE_Q6_X    = 122"),
+        ("COUNT   = 122", "COUNT   = 123"),
+    ):
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    header.write_text(text, encoding="utf-8")
+    other = proof(1)
+    assert other["differing"] == ["facts", "reading"]
+    assert {"a GGUF, tree to base", "a GGUF, base to tree"} < set(other["rows"])
 
 
 @pytest.mark.parametrize(
@@ -89,7 +157,7 @@ def test_what_is_lacking_is_said_and_nothing_is_claimed(monkeypatch: pytest.Monk
         (
             ["{empty}", "--tree", "{mini}", "--base", "{mini}"],
             2,
-            "looked for one type's .toml file, found none",
+            "looked for one .toml file in the folder, found none",
         ),
         (["{own}", "--tree", "{mini}", "--base", "{mini}"], 2, "looked for GGML_TYPE_Q6_X, found none"),
         (["{own}", "--tree", "{empty}", "--base", "{mini}"], 2, "looked for ggml/include/ggml.h"),

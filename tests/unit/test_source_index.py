@@ -19,7 +19,7 @@ import pytest
 from patcher import cli
 from patcher.base.errors import SourceError
 from patcher.source import download, index, web
-from patcher.source.index import File, order, pick
+from patcher.source.index import PackageFile, order, pick
 from patcher.source.pip_settings import PipSettings, pip_settings
 
 SETUP = "open({!r}, 'a').write('ran')\nfrom setuptools import setup\nsetup(name='canary', version='1.0')\n"
@@ -184,19 +184,19 @@ def test_the_order_of_versions() -> None:
     shuffled = rising[5:] + rising[:5][::-1]
     assert sorted(shuffled, key=order) == rising
     assert order("1.0") == order("1.0.0")
-    files = [File(f"a_b-{version}.tar.gz", "") for version in rising[:-1]]
+    files = [PackageFile(f"a_b-{version}.tar.gz", "") for version in rising[:-1]]
     assert pick("a-b", None, files).name == "a_b-1.10.tar.gz"
     assert pick("a-b", "1.0.0", files).name == "a_b-1.0.tar.gz"
-    gone = File("a_b-2.0.tar.gz", "", yanked=True)
-    assert pick("a-b", None, [*files, gone, File("a_b-3.0rc1.tar.gz", "")]).name == "a_b-1.10.tar.gz"
+    gone = PackageFile("a_b-2.0.tar.gz", "", yanked=True)
+    assert pick("a-b", None, [*files, gone, PackageFile("a_b-3.0rc1.tar.gz", "")]).name == "a_b-1.10.tar.gz"
     assert pick("a-b", "2.0", [*files, gone]) is gone
 
 
 def test_names_of_files() -> None:
-    assert File("llama-cpp-python-0.3.tar.gz", "").version("llama_cpp.python") == "0.3"
-    assert File("other-0.3.tar.gz", "").version("llama-cpp-python") is None
-    assert File("a_b-1.0-py3-none-any.whl", "").version("a-b") == "1.0"
-    assert File("a_b-1.0.exe", "").version("a-b") is None
+    assert PackageFile("llama-cpp-python-0.3.tar.gz", "").version("llama_cpp.python") == "0.3"
+    assert PackageFile("other-0.3.tar.gz", "").version("llama-cpp-python") is None
+    assert PackageFile("a_b-1.0-py3-none-any.whl", "").version("a-b") == "1.0"
+    assert PackageFile("a_b-1.0.exe", "").version("a-b") is None
     assert web.without_password("https://me:x@host/simple/a/") == "https://host/simple/a/"
     with pytest.raises(SourceError, match="PIP_NO_INDEX"):
         index.files("a", PipSettings("", no_index=True), wheels=False)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from patcher.engine.anchors import cases, cmake, declarations, enums, expressions, python
+from patcher.engine.anchors import cases, cmake, declarations, definitions, enums, expressions, python
 from patcher.engine.anchors.focus import focused
 from patcher.engine.anchors.kind import AnchorKind, Language
 from patcher.engine.anchors.python_module import Module
@@ -32,7 +32,7 @@ __all__ = [
     "splice",
 ]
 
-_MODULES = (cases, enums, declarations, expressions, cmake, python)
+_MODULES = (cases, enums, declarations, definitions, expressions, cmake, python)
 
 # kind in patches/*.toml -> all that is known of it, which stands beside its function
 ANCHORS: Mapping[str, AnchorKind] = {
@@ -58,6 +58,8 @@ class ParsedFile:
     def locate(self, kind: str, parameters: Mapping[str, Any]) -> Located:
         """Resolve the anchor ``kind``. Raises :class:`AnchorError`."""
         anchor = ANCHORS[kind]
+        if anchor.language is Language.TEXT:
+            return anchor.locate(self.source, **parameters)
         if not self._is_whole:
             try:
                 self._parsed = self._parsed or self._parse(anchor.language, focus=True)

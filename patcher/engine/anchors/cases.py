@@ -94,10 +94,10 @@ def _switch_has(syntax: Syntax, owner: str, node: Node, label: str, ours: str) -
     return None
 
 
-def _arm(node: Node) -> Node | None:
+def arm_of(node: Node) -> Node | None:
     """The ``case`` whose statements the label ``node`` runs: itself, or the next one that has any."""
     at: Node | None = node
-    while at is not None and _first_statement(at) is None:
+    while at is not None and first_statement(at) is None:
         at = at.next_named_sibling
         while at is not None and at.type == "comment":
             at = at.next_named_sibling
@@ -108,7 +108,7 @@ def _arm(node: Node) -> Node | None:
 
 def _contradiction(syntax: Syntax, label: str, node: Node, ours: str, there: Node) -> str | None:
     """How the arm that ``ours`` is in differs from the sibling's, where that is what no human means."""
-    arm, wanted = _arm(there), _arm(node)
+    arm, wanted = arm_of(there), arm_of(node)
     if arm is None or wanted is None or arm == wanted:
         return None
     if arm.child_by_field_name("value") is None:
@@ -119,10 +119,10 @@ def _contradiction(syntax: Syntax, label: str, node: Node, ours: str, there: Nod
 
 def _there(syntax: Syntax, owner: str, node: Node, there: Node, problem: str | None) -> Existing:
     """Our case ``there``, and the arm of the sibling's ``node`` where that is another one than ours."""
-    mine, wanted = _arm(there), _arm(node)
+    mine, wanted = arm_of(there), arm_of(node)
     own = mine is not None and wanted is not None and mine != wanted
     # a label that shares the arm of the next one is the label alone
-    end = there.end_byte if _first_statement(there) is not None else there.start_byte
+    end = there.end_byte if first_statement(there) is not None else there.start_byte
     if end == there.start_byte or not own:
         end = syntax.source.code.index(b":", there.start_byte) + 1
     twin = (wanted.start_byte, wanted.end_byte) if own and wanted is not None else None
@@ -190,7 +190,7 @@ def _behind_condition(syntax: Syntax, around: Condition, label: str, owner: str)
     return around.end
 
 
-def _first_statement(node: Node) -> Node | None:
+def first_statement(node: Node) -> Node | None:
     value = node.child_by_field_name("value")
     for child in node.named_children:
         if child != value and child.type != "comment":
@@ -231,7 +231,7 @@ def case(
             continue
         start = node.start_byte
         indent, like = source.indent(start), source.line(start)
-        statement = _first_statement(node)
+        statement = first_statement(node)
         switch = ancestor(node, "switch_statement")
         around = own_condition(source, start, inside=switch.start_byte) if switch is not None else None
         if arm:

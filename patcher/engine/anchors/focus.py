@@ -30,7 +30,7 @@ def focused(source: Source, wants: Iterable[Wanted]) -> list[tuple[int, int]]:
     """The byte ranges to parse: all but the top-level bodies that none of ``wants`` asks for."""
     wants = tuple(wants)
     code, ranges, position = source.code, [], 0
-    for header, start, end in _bodies(code):
+    for header, start, end in bodies(code):
         before, body = code[header:start], code[start:end]
         if not any(_keeps(want, before, body) for want in wants):
             ranges.append((position, start))
@@ -48,7 +48,7 @@ def _keeps(want: Wanted, header: bytes, body: bytes) -> bool:
     )
 
 
-def _bodies(code: bytes) -> Iterator[tuple[int, int, int]]:
+def bodies(code: bytes) -> Iterator[tuple[int, int, int]]:
     """(header start, body start, body end) of every outermost pair of braces; the braces stay outside."""
     depth = header = start = 0
     for found in _BRACE.finditer(code):

@@ -20,6 +20,7 @@ class Language(Enum):
     C = "C, C++"
     PYTHON = "Python"
     CMAKE = "CMake"
+    TEXT = "C, C++ by their braces"
 
 
 def _nothing(_: Parameters) -> tuple[()]:

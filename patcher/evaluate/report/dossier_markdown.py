@@ -155,8 +155,8 @@ def answers(dossier: Dossier, model: ModelResult) -> list[str]:
         kept = [text for text, one in beside.items() if one is not None and one.value <= GOAL]
         said = f"{kind}: at most half of {dossier.reference}'s KL divergence"
         said += f" on {len(kept)} of {len(beside)} texts"
-        broken = [f"{text} ({spanned(one, 2)})" for text, one in beside.items() if one and text not in kept]
-        found.append(said + (f"; not on {', '.join(broken)}" if broken else ""))
+        broken = [f"{text}, {spanned(one, 2)}" for text, one in beside.items() if one and text not in kept]
+        found.append(said + (f"; not on {'; '.join(broken)}" if broken else ""))
     return found
 
 
@@ -218,7 +218,7 @@ def closing(dossier: Dossier) -> str:
     command = readable(str(settings.get("command") or "").replace("`", ""))
     said = f"{chunks} chunks of each text" if chunks else "All of each text"
     rounds = settings.get("rounds")
-    said += f", speed in {rounds} rounds" if rounds else ", without speed"
+    said += f", speed in {rounds} round{'s' * (rounds != 1)}" if rounds else ", without speed"
     return f"{said}, on {inert(str(dossier.machine.get('processor')))}, by `{command}`."
 
 
@@ -275,4 +275,4 @@ def spanned(found: Estimate, places: int) -> str:
 
 def _timed(found: Series, unit: str) -> str:
     low, middle, high = (units.number(value, unit) for value in (found.low, found.median, found.high))
-    return f"{middle} ({low} to {high})"
+    return f"{middle} ({low} to {high})" if found.repeated else middle

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from patcher.symbols.repair.database import Compilation
-from patcher.symbols.repair.proof import Compiled, Proof, compiled, judged
+from patcher.symbols.repair.proof import Compiled, RepairProof, compiled, judged
 from patcher.symbols.repair.signature import Signature
 
 if TYPE_CHECKING:
@@ -26,14 +26,14 @@ class Candidate:
     lines: Sequence[str]
     at: int = 0  # which line
     at_end: bool = False  # of the file: beside the others it stands in what isn't compiled
-    proof: Proof | None = None
+    proof: RepairProof | None = None
 
     @property
     def line(self) -> str:
         """The line that is tried, or was proven; the first where none was."""
         return self.lines[self.at]
 
-    def give_up(self, why: Proof, *, elsewhere: bool) -> None:
+    def give_up(self, why: RepairProof, *, elsewhere: bool) -> None:
         """Go on to the next place or line; ``why`` is the last word where there is none."""
         if elsewhere and not self.at_end:
             self.at_end = True
@@ -64,13 +64,13 @@ class Batch:
                 if one.proof is None:
                     self._round([*kept, one], [one], alone=True)
         for one in self.candidates:
-            one.proof = one.proof or Proof(False, f"not found out in {ROUNDS} compiles")
+            one.proof = one.proof or RepairProof(False, f"not found out in {ROUNDS} compiles")
 
     def _round(self, inside: list[Candidate], tried: list[Candidate], *, alone: bool = False) -> bool:
         """Compile once; False where the compiler refuses it and names none of our lines."""
         text = spliced(self.compilation.source.name, self.compilation.source.read_bytes(), inside)
         done = compiled(text, self.compilation)
-        if isinstance(done, Proof):
+        if isinstance(done, RepairProof):
             for one in tried:
                 one.proof = done
             return True
@@ -90,7 +90,7 @@ class Batch:
         blamed = {lines[number - 1].strip() for number in done.lines if 0 < number <= len(lines)}
         named = [one for one in tried if one.line in blamed or alone]
         for one in named:
-            one.give_up(Proof(False, done.refusal), elsewhere=False)
+            one.give_up(RepairProof(False, done.refusal), elsewhere=False)
         return bool(named)
 
 

@@ -13,7 +13,7 @@ from patcher.symbols.repair.batch import Batch, Candidate, splices
 from patcher.symbols.repair.database import Compilation, find_database, read_database
 from patcher.symbols.repair.declaration import parameter_names
 from patcher.symbols.repair.owner import find_owner
-from patcher.symbols.repair.proof import Proof
+from patcher.symbols.repair.proof import RepairProof
 from patcher.symbols.repair.signature import Signature, signature
 
 KIND = "instantiations"  # what 'revert --type' calls them
@@ -43,7 +43,7 @@ class Repair:
         return self.candidate.signature
 
     @property
-    def proof(self) -> Proof | None:
+    def proof(self) -> RepairProof | None:
         """Whether it helps; None where nobody asked."""
         return self.candidate.proof
 

@@ -31,37 +31,37 @@ _JOINED = re.compile(
 
 
 @dataclass(frozen=True)
-class Proof:
+class RepairProof:
     """Whether the line defines the symbol, and what happened if it doesn't."""
 
     proven: bool
     detail: str = ""
 
 
-def prove(directive: str, mangled: str, compilation: Compilation) -> Proof:
+def prove(directive: str, mangled: str, compilation: Compilation) -> RepairProof:
     """Compile the source with ``directive`` behind it, elsewhere, and look for ``mangled`` in the object."""
     return judged(defined_by(directive, compilation), mangled)
 
 
-def judged(names: set[bytes] | Proof, mangled: str) -> Proof:
+def judged(names: set[bytes] | RepairProof, mangled: str) -> RepairProof:
     """Whether ``mangled`` is among what :func:`defined_by` gave, and what is there in its place."""
-    if isinstance(names, Proof):
+    if isinstance(names, RepairProof):
         return names
     if mangled.encode() in names:
-        return Proof(True)
+        return RepairProof(True)
     text = demangle(mangled)
     alike = [one.decode() for one in names if demangle(one.decode("utf-8", "replace")) == text]
     if alike:
-        return Proof(False, f"this compiler calls it {alike[0]}: the user was built by another one")
-    return Proof(False, "the object doesn't define it")
+        return RepairProof(False, f"this compiler calls it {alike[0]}: the user was built by another one")
+    return RepairProof(False, "the object doesn't define it")
 
 
-def defined_by(directive: str, compilation: Compilation) -> set[bytes] | Proof:
+def defined_by(directive: str, compilation: Compilation) -> set[bytes] | RepairProof:
     """What the object defines with ``directive`` behind its source; a failed proof without a compiler."""
     done = compiled(compilation.source.read_bytes() + f"\n{directive}\n".encode(), compilation)
-    if isinstance(done, Proof):
+    if isinstance(done, RepairProof):
         return done
-    return done.names if done.names is not None else Proof(False, done.refusal)
+    return done.names if done.names is not None else RepairProof(False, done.refusal)
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Compiled:
     lines: frozenset[int] = frozenset()
 
 
-def compiled(text: bytes, compilation: Compilation) -> Compiled | Proof:
+def compiled(text: bytes, compilation: Compilation) -> Compiled | RepairProof:
     """Compile ``text`` as if it stood in the compilation's source, which is not touched.
 
     A failed proof where no compiler is run. The optimization is that of the build: without it the compiler
@@ -85,7 +85,7 @@ def compiled(text: bytes, compilation: Compilation) -> Compiled | Proof:
         source.write_bytes(text)
         out = folder / "proof.o"
         arguments = _understood(compilation)
-        if isinstance(arguments, Proof):
+        if isinstance(arguments, RepairProof):
             return arguments
         # quoted includes are looked for beside the source, as ever
         beside = ["-iquote", str(compilation.source.parent)]
@@ -93,7 +93,7 @@ def compiled(text: bytes, compilation: Compilation) -> Compiled | Proof:
         try:
             done = processes.run(command, folder=compilation.folder, env=building(), seconds=TIMEOUT)
         except processes.ProcessError as why:
-            return Proof(False, f"the compiler {why.message}")
+            return RepairProof(False, f"the compiler {why.message}")
         if done.code:
             error = next((line for line in done.errors.splitlines() if "error" in line), "without a word")
             error = error.strip().replace(str(source), compilation.source.name)
@@ -102,7 +102,7 @@ def compiled(text: bytes, compilation: Compilation) -> Compiled | Proof:
         return Compiled({one.name for unit in members(out) for one in unit.symbols if one.defined})
 
 
-def _understood(compilation: Compilation) -> list[str] | Proof:
+def _understood(compilation: Compilation) -> list[str] | RepairProof:
     """The compiler, and those of its arguments that are in a list; without input, output, dependencies.
 
     A failed proof for a compiler that isn't this machine's, and for an argument that nobody here knows:
@@ -115,7 +115,7 @@ def _understood(compilation: Compilation) -> list[str] | Proof:
     program = installed_program(words[0], compilation.folder) if words else None
     if program is None:
         named = words[0] if words else "nothing"
-        return Proof(False, f"{named} is none that is installed; what came with a build is not run")
+        return RepairProof(False, f"{named} is none that is installed; what came with a build is not run")
     kept, rest = [program], words[1:]
     while rest:
         word = rest.pop(0)
@@ -128,7 +128,7 @@ def _understood(compilation: Compilation) -> list[str] | Proof:
         elif _JOINED.fullmatch(word):
             kept.append(word)
         else:
-            return Proof(False, f"{word}: an argument of its compile command that is not known here")
+            return RepairProof(False, f"{word}: an argument of its compile command that is not known here")
     return kept
 
 

@@ -1,0 +1,156 @@
+"""``q8a8-patch type lift``."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from patcher.base.console import Output, common_options
+from patcher.base.errors import UsageError
+
+if TYPE_CHECKING:
+    from patcher.base.progress import Reporter
+    from patcher.engine.tree import ListedTree
+    from patcher.lift import Facts, Lift
+
+
+@click.command("lift")
+@click.argument("tree", type=click.Path(path_type=Path))
+@click.option(
+    "--base",
+    required=True,
+    metavar="SOURCE",
+    help="What TREE grew from: a folder, a commit of TREE's repository, or a LOCATOR as fetch takes it.",
+)
+@click.option(
+    "--type",
+    "wanted",
+    metavar="NAME",
+    help="The type to take out of TREE. [default: list the types that there are]",
+)
+@click.option("-o", "--output", "folder", type=click.Path(path_type=Path), help="The new folder to write.")
+@common_options
+def lift_command(tree: Path, base: str, wanted: str | None, folder: Path | None, output: Output) -> None:
+    """Lift a quantization type out of TREE, a fork or a release, into a type's file of its own.
+
+    What names the type in TREE and isn't in its base is carried, or listed as not lifted, with its lines and
+    the reason. Without --type: the types that TREE has and its base hasn't.
+    Example: q8a8-patch type lift ./fork --base npm:node-llama-cpp@3.18.1 --type Q1_0 -o q1_0
+    """
+    from patcher import lift
+    from patcher.engine.tree import WorkTree
+
+    if (wanted is None) != (folder is None):
+        given, lacking = ("-o", "--type") if wanted is None else ("--type", "-o")
+        raise UsageError(
+            f"{given} without {lacking}", hint="give both, or neither to list the types that there are"
+        )
+    ours = WorkTree(tree)
+    with tempfile.TemporaryDirectory(prefix="q8a8-base-") as scratch:
+        theirs, called, commit = _base(tree, base, Path(scratch), output.reporter)
+        if wanted is None or folder is None:
+            found = lift.types(ours, theirs)
+            document = {"tree": ours.name, "base": called, "types": [one.document() for one in found]}
+            output.emit(document, lambda: _listed(found, ours.name, called))
+            return
+        name, own_commit = _called(tree)
+        origin = lift.Origin(
+            tree=name, base=called, commit=own_commit, base_commit=commit, license=lift.license_of(ours)
+        )
+        made = lift.lift(ours, theirs, wanted, origin, folder, output.reporter)
+    output.emit(made.document(), lambda: _said(made, folder))
+
+
+def _base(tree: Path, base: str, scratch: Path, reporter: Reporter) -> tuple[ListedTree, str, str | None]:
+    """The tree that ``base`` names, what people call it, and its commit.
+
+    Raises :class:`UsageError` for a folder without files, :class:`SourceError` for what can't be fetched.
+    """
+    from patcher import git
+    from patcher.base.errors import PatcherError
+    from patcher.engine.tree import CommitTree, WorkTree
+    from patcher.source import fetch
+
+    if Path(base).is_dir():
+        name, commit = _called(Path(base))
+        return WorkTree(Path(base)), name, commit
+    top = git.find_toplevel(tree)
+    if top is not None:
+        try:
+            inside = tree.resolve().relative_to(top.resolve()).as_posix()
+            there = CommitTree(top, base, "" if inside == "." else f"{inside}/")
+        except PatcherError:
+            pass  # no commit of TREE's: a source
+        else:
+            return there, base, there.commit
+    made = fetch(base, scratch / "llama.cpp", reporter=reporter)
+    return WorkTree(made.path), made.release or base, made.base
+
+
+def _called(tree: Path) -> tuple[str, str | None]:
+    """What people call a folder: the release that was fetched into it, or its name; and its commit."""
+    from patcher import git
+    from patcher.source import made_of
+
+    known = made_of(tree)
+    top = git.find_toplevel(tree)
+    commit = git.head(top) if top is not None else None
+    if known is not None:
+        return known.release or known.locator, known.base
+    return tree.resolve().name, commit
+
+
+def _listed(found: list[Facts], tree: str, base: str) -> str:
+    if not found:
+        return f"{tree} has no type that {base} hasn't"
+    lines = [
+        f"{tree} has {len(found)} types that {base} hasn't"
+        if len(found) > 1
+        else f"{tree} has one type that {base} hasn't"
+    ]
+    for one in found:
+        numbers = ", ".join(
+            f"{called} {number if number is not None else 'none'}"
+            for called, number in (
+                ("GGML_TYPE", one.id),
+                ("LLAMA_FTYPE", one.ftype),
+                ("GGML_FTYPE", one.ggml_ftype),
+            )
+        )
+        lines += [
+            f"  {one.upper}: {one.block_size} weights in {one.type_size} bytes ({one.block})",
+            f"    numbers      {numbers}",
+            f"    dot product  {one.vec_dot or 'none'}, with {one.activations.upper()}",
+            f"    gguf-py      {_python(one)}",
+        ]
+        lines += ["    needs an importance matrix"] if one.requires_imatrix else []
+        lines += [f"    {note}" for note in one.notes]
+    return "\n".join(lines)
+
+
+def _python(one: Facts) -> str:
+    if not one.gguf_py:
+        return "doesn't know it"
+    return (
+        "its number and a class that quantizes"
+        if one.gguf_py_class
+        else "its number, and no class that quantizes"
+    )
+
+
+def _said(made: Lift, folder: Path) -> str:
+    document: dict[str, Any] = made.document()
+    lines = [
+        f"{folder}: {made.facts.upper}, {document['placed']} edits, all placed in {made.origin.base}",
+        f"  as the sets say   {len(made.from_set)}",
+        f"  texts of its own  {len(made.own)}",
+        f"  not lifted        {len(made.left)} (below)" if made.left else "  not lifted        nothing",
+    ]
+    for one in made.left:
+        lines.append(f"    {one.file}:{one.lines}: {one.what}: {one.reason}")
+    if made.absent:
+        lines.append(f"  not in the tree   {', '.join(made.absent)}")
+    return "\n".join(lines)

@@ -1,0 +1,254 @@
+"""A type out of a fork: its facts, its texts to the byte, its places; and what isn't carried is listed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from patcher import cli
+from patcher.base.errors import ConflictError, UsageError
+from patcher.engine.anchors.definitions import branch_define, conditions_of, definition, definitions
+from patcher.engine.anchors.site import AnchorError, splice
+from patcher.engine.anchors.source import Source
+from patcher.engine.patchset import load
+from patcher.engine.tree import WorkTree
+from patcher.lift import Lift, Origin, lift, types
+from tests.conftest import FIXTURES
+
+Q6_X = Path(__file__).parents[2] / "docs" / "examples" / "q6_x" / "q6_x.toml"
+QUANTS, CPU, X86 = (
+    "ggml/src/ggml-quants.c",
+    "ggml/src/ggml-cpu/quants.c",
+    "ggml/src/ggml-cpu/arch/x86/quants.c",
+)
+FALLBACK = "ggml/src/ggml-cpu/arch-fallback.h"
+COMMON, LLAMA = "ggml/src/ggml-common.h", "src/llama-quant.cpp"
+
+_CHAIN = """#pragma once
+#if defined(GGML_CPU_GENERIC)
+#define ggml_vec_dot_q8_0_q8_0_generic ggml_vec_dot_q8_0_q8_0
+#elif defined(__x86_64__)
+#define quantize_row_q8_1_generic quantize_row_q8_1
+#elif defined(__riscv)
+#define ggml_vec_dot_q8_0_q8_0_generic ggml_vec_dot_q8_0_q8_0
+#endif
+"""
+_LATE = "static inline int late(int a) {\n    return a;\n}\n"
+_ROW = "void quantize_row_q8_0(int k) {\n    (void) k;\n}\n"
+_HELPERS = """static const float q6_levels[2] = { 0.5f, 2.0f };
+
+#if defined(__AVX2__)
+// halves what it is given: {{ not a template }}
+static inline float q6_half(float x) {
+    return x*q6_levels[0];
+}
+#endif
+
+"""
+_KERNEL = """
+#if defined(__AVX2__)
+static inline int q6_sum(int a) { return a + 1; }
+#endif
+
+void ggml_vec_dot_q6_x_q8_0(int n, float * GGML_RESTRICT s, size_t bs, const void * GGML_RESTRICT vx, size_t bx, const void * GGML_RESTRICT vy, size_t by, int nrc) {
+    *s = (float) q6_sum(late(n));
+}
+"""
+
+
+def changed(root: Path, path: str, *changes: tuple[str, str] | tuple[str, str, int]) -> None:
+    text = (root / path).read_text(encoding="utf-8")
+    for old, new, *count in changes:
+        assert old in text, (path, old)
+        text = text.replace(old, new, *count)
+    (root / path).write_text(text, encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folders fork and base: the fork has Q6_X with helpers, a kernel of one architecture, and more than
+    is carried; and what was lifted from it, in the folder q6_x."""
+    root = tmp_path_factory.mktemp("lift")
+    base, fork = root / "base", root / "fork"
+    shutil.copytree(FIXTURES / "mini", base)
+    for path, text in ((FALLBACK, _CHAIN), (X86, f"{_ROW}\n{_LATE}")):
+        (base / path).parent.mkdir(parents=True, exist_ok=True)
+        (base / path).write_text(text, encoding="utf-8")
+    shutil.copytree(base, fork)
+    assert cli.run(["apply", str(fork), "--type", str(Q6_X), "--quiet"]) == 0
+    name = "ggml_vec_dot_q6_x_q8_0"
+    changed(fork, CPU, (f"void {name}(", f"void {name}_generic("))
+    changed(fork, FALLBACK, ("q8_0_q8_0\n#e", f"q8_0_q8_0\n#define {name}_generic {name}\n#e"))
+    header = "ggml/src/ggml-cpu/quants.h"
+    declared = next(line for line in (fork / header).read_text(encoding="utf-8").split("\n") if name in line)
+    changed(fork, header, (declared, f"{declared}\n{declared.replace(name, name + '_generic')}"))
+    (fork / X86).write_text(f"{_LATE}\n{_ROW}{_KERNEL}", encoding="utf-8")
+    head = "void quantize_row_q6_x_ref("
+    changed(
+        fork, QUANTS, (head, _HELPERS + head), ("float extreme = 0.0f;", "float extreme = q6_half(0.0f);")
+    )
+    (fork / "ggml/src/ggml-cuda").mkdir()
+    (fork / "ggml/src/ggml-cuda/mmq.cu").write_text("int a;\nint mul_q6_x(void);\n", encoding="utf-8")
+    changed(fork, LLAMA, ("\n", "\nbool is_small(ggml_type t) {\n    return t == GGML_TYPE_Q6_X;\n}\n", 1))
+    return root
+
+
+@pytest.fixture(scope="module")
+def made(trees: Path) -> Lift:
+    """Q6_X, lifted from the fork into the folder q6_x, and applied to a copy of the base in the folder made."""
+    done = lifted(trees / "fork", trees / "base", trees / "q6_x")
+    shutil.copytree(trees / "base", trees / "made")
+    assert cli.run(["apply", str(trees / "made"), "--type", str(trees / "q6_x"), "--quiet"]) == 0
+    return done
+
+
+def lifted(fork: Path, base: Path, folder: Path) -> Lift:
+    return lift(WorkTree(fork), WorkTree(base), "q6_x", Origin("fork", "base"), folder)
+
+
+def texts(root: Path, path: str) -> dict[str, str]:
+    source = Source(path, (root / path).read_bytes())
+    return {
+        one.name: source.text(one.start, one.end) for one in definitions(source) if one.kind != "declaration"
+    }
+
+
+def test_the_texts_are_the_forks_to_the_byte(trees: Path, made: Lift) -> None:
+    fork, base = trees / "fork", trees / "made"
+    for path in (QUANTS, CPU, X86, COMMON):
+        mine, theirs = texts(base, path), texts(fork, path)
+        names = [name for name in theirs if "q6_x" in name or name.startswith("q6_")]
+        assert names, path
+        assert {name: mine.get(name) for name in names} == {name: theirs[name] for name in names}
+    said = (base / QUANTS).read_text(encoding="utf-8")
+    assert said.index("q6_levels[2]") < said.index("float q6_half(") < said.index("quantize_row_q6_x_ref(")
+    assert "{{ not a template }}" in said
+    assert conditions_of(Source(QUANTS, said.encode()), said.index("float q6_half(")) == (
+        "defined(__AVX2__)",
+    )
+    assert (base / FALLBACK).read_bytes() == (fork / FALLBACK).read_bytes()
+    kernel = (base / X86).read_text(encoding="utf-8")
+    assert kernel.index("int late(") < kernel.index(
+        "void ggml_vec_dot_q6_x_q8_0("
+    )  # BASE has it further down
+    assert made.facts.vec_dot == "ggml_vec_dot_q6_x_q8_0"
+
+
+def test_what_is_not_carried_is_listed_with_its_lines(trees: Path, made: Lift) -> None:
+    assert [(one.file, one.lines) for one in made.left] == [("ggml/src/ggml-cuda/mmq.cu", "2"), (LLAMA, "3")]
+    assert "cuda" in made.left[0].reason
+    assert "not additive" in made.left[1].reason
+    patchset = load(trees / "q6_x")
+    assert [one["file"] for one in patchset.not_lifted] == [one.file for one in made.left]
+    waived = {one["file"]: one["reason"] for one in patchset.waivers}
+    assert waived["ggml/src/ggml-cuda/mmq.cu"].startswith("not lifted: ")
+
+
+def test_nothing_that_names_the_type_is_passed_over(trees: Path, made: Lift) -> None:
+    """Every line of the fork that names it is in the tree that it was applied to, or in a line that is listed."""
+    fork, base = trees / "fork", trees / "made"
+    listed = {(one.file, int(one.lines)) for one in made.left}
+    seen = 0
+    for path in [*WorkTree(FIXTURES / "mini").files(), FALLBACK, X86, "ggml/src/ggml-cuda/mmq.cu"]:
+        there = (base / path).read_text(encoding="utf-8") if (base / path).is_file() else ""
+        known = {" ".join(line.partition("//")[0].split()) for line in there.split("\n")}
+        for number, line in enumerate((fork / path).read_text(encoding="utf-8").split("\n"), 1):
+            if "q6_x" in line.lower() and (path, number) not in listed:
+                seen += 1
+                assert " ".join(line.partition("//")[0].split()) in known, (path, line)
+    assert seen > 60
+
+
+def test_the_facts_are_the_codes(trees: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (one,) = types(WorkTree(trees / "fork"), WorkTree(trees / "base"))
+    assert (one.name, one.upper, one.id, one.ftype, one.ggml_ftype) == ("q6_x", "Q6_X", 121, 121, 121)
+    assert (one.block, one.block_size, one.type_size, one.activations) == ("block_q6_x", 64, 50, "q8_0")
+    assert one.gguf_py
+    assert one.gguf_py_class
+    assert cli.run(["type", "lift", str(trees / "fork"), "--base", str(trees / "base")]) == 0
+    assert "Q6_X: 64 weights in 50 bytes (block_q6_x)" in capsys.readouterr().out
+
+
+def test_c_and_gguf_py_have_to_agree(trees: Path, tmp_path: Path) -> None:
+    shutil.copytree(trees / "fork", tmp_path / "fork")
+    changed(tmp_path / "fork", "gguf-py/gguf/constants.py", ("(64, 50)", "(64, 52)"))
+    with pytest.raises(ConflictError, match="C says 64 weights in 50 bytes, gguf-py says 64 in 52"):
+        types(WorkTree(tmp_path / "fork"), WorkTree(trees / "base"))
+
+
+def test_a_lifted_type_keeps_its_number_and_another_may_not(tmp_path: Path) -> None:
+    shutil.copytree(Q6_X.parent, tmp_path / "own")
+    place = tmp_path / "own" / "q6_x.toml"
+    text = place.read_text(encoding="utf-8").replace("id = 121", "id = 47")
+    place.write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match=r"q6_x\.toml:\d+: type\.id: found 47; allowed: 64 to 511"):
+        load(tmp_path / "own")
+    place.write_text(text + '\n[lifted]\ntree = "fork"\nbase = "b1"\n', encoding="utf-8")
+    assert load(tmp_path / "own").type.id == 47
+    # upstream's number stays upstream's: 39 is MXFP4, whoever lifts it
+    place.write_text(place.read_text(encoding="utf-8").replace("id = 47", "id = 39"), encoding="utf-8")
+    with pytest.raises(UsageError, match=r"type\.id: found 39, which is upstream's MXFP4"):
+        load(tmp_path / "own")
+
+
+def test_a_base_without_a_place_for_a_text_is_refused(trees: Path, tmp_path: Path) -> None:
+    shutil.copytree(trees / "base", tmp_path / "base")
+    (tmp_path / "base" / QUANTS).write_text("int nothing;\n", encoding="utf-8")
+    with pytest.raises(ConflictError, match="Q6_X has no place here") as caught:
+        lifted(trees / "fork", tmp_path / "base", tmp_path / "out")
+    assert any(QUANTS in detail for detail in caught.value.details)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_asked_wrongly_is_one_line(
+    trees: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["type", "lift", str(trees / "fork"), "--base", str(trees / "base")]
+    for more, said in (
+        (["--type", "Q9_Z", "-o", str(tmp_path / "out")], "looked for a type Q9_Z that"),
+        (["--type", "Q8_0", "-o", str(tmp_path / "out")], "found one that both have; it has Q6_X"),
+        (["--type", "Q6_X"], "--type without -o"),
+        (["--type", "Q6_X", "-o", str(trees / "fork")], "looked for a new or empty folder"),
+    ):
+        assert cli.run([*asked, *more]) == 2
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    shutil.copytree(Q6_X.parent, tmp_path / "two")
+    shutil.copy(Q6_X, tmp_path / "two" / "other.toml")
+    with pytest.raises(UsageError, match=r"one \.toml file in the folder, found other\.toml, q6_x\.toml"):
+        load(tmp_path / "two")
+
+
+def test_base_may_be_a_commit_of_the_trees_repository(
+    trees: Path, mini_repo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(trees / "fork", mini_repo, dirs_exist_ok=True)
+    assert cli.run(["type", "lift", str(mini_repo), "--base", "HEAD", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["base"] == "HEAD"
+    assert [one["upper"] for one in document["types"]] == ["Q6_X"]
+
+
+# ---------------------------------------------------------------- the anchors
+
+
+def test_branch_define_spares_those_that_have_their_own() -> None:
+    source = Source("arch-fallback.h", _CHAIN.encode())
+    found = branch_define(source, beside=r"ggml_vec_dot_\w+_generic", ours="x_generic", apart=["__x86_64__"])
+    assert [site.owner for site in found.sites] == ["#if defined(GGML_CPU_GENERIC)", "#elif defined(__riscv)"]
+    assert not found.existing
+    with pytest.raises(AnchorError, match="found 0"):
+        branch_define(source, beside="nothing", ours="x", apart=[])
+
+
+def test_definition_goes_behind_a_table_between_two_macros() -> None:
+    text = b"#if defined(GGML_IMPL)\nT_BEGIN(int8_t, ours_before, 2)\n    1, 2,\nT_END()\n\nint x;\n#endif\n"
+    source = Source("common.h", text)
+    found = definition(source, names=["none", "ours_before"], ours="added", within="GGML_IMPL")
+    cut = splice(source, found.sites[0], "T_BEGIN(int8_t, added, 1)\n    3,\nT_END()\n")
+    made = text[: cut.start] + cut.text + text[cut.end :]
+    assert made.startswith(text[: text.index(b"\nint x")] + b"\nT_BEGIN(int8_t, added, 1)")
+    assert definition(Source("common.h", made), names=["ours_before"], ours="added").existing
