@@ -61,7 +61,7 @@ def all_patterns() -> list[Pattern]:
                 how = "match" if asked in ("match", "fullmatch") else "search"
                 found.setdefault((text, flags), Pattern(place, text, flags, how))
     for info in pkgutil.walk_packages([str(top)], "patcher."):
-        if info.name.endswith(("__main__", "_child")):
+        if info.name.endswith(("__main__", "_program")):
             continue
         module = importlib.import_module(info.name)
         held, source = vars(module).items(), inspect.getsource(module)
