@@ -32,6 +32,15 @@ TAGS = {
     "looked-at": "b4980 b5590 b6122 b6673 b7347 b8121 b8390",
     "held-out": "b1632 b1950 b2253 b2534 b2892 b3219 b3524 b3799 b4094 b4414 b4727",
 }
+NOTE = {
+    "looked-at": [],
+    "held-out": [
+        "",
+        "Merges of two other seeds of these tags were looked at before: three sorts of false alarm in them",
+        "(rows that two calls are given, a moved function that grew, cases outside of a switch) were mended",
+        "after that.",
+    ],
+}
 SEEDED = 4  # every how many-th merge is audited again with losses
 JUDGED = Path(__file__).with_name("merge_audit_judged.md")  # merges of forks, looked at by hand
 
@@ -141,6 +150,7 @@ class Score:
             f"A merge of halves takes {FILES} files at random, and gives each side the hunks that a coin",
             f"says, as long as each half closes what it opens; one of commits takes {COMMITS} in a row, and",
             "leaves out those that don't fit onto their branch. All are merged by git without a conflict.",
+            *NOTE[tags],
         ]
         return "\n".join(lines) + "\n" + JUDGED.read_text(encoding="utf-8")
 

@@ -182,7 +182,13 @@ class Auditing:
             for mark in one.spare:
                 spare[mark.key.kind, mark.key.text].append((one, mark))
         left: set[Key] = set().union(*(one.left for one in compared))
+        grown = {key: number for one in compared for key, number in one.grown.items()}
         for one in compared:
+            # what a side took to another file, and the other has more of where it was
+            for mark in one.spare:
+                if not mark.counts.base:
+                    mark.number = max(0, mark.number - grown.get(mark.key, 0))
+            one.spare = [mark for mark in one.spare if mark.number]
             # what a side took to another file, and the other removed where it was
             one.lost = [mark for mark in one.lost if mark.key not in left or mark.counts.base]
             for mark in one.lost:

@@ -59,6 +59,9 @@ class Comparison:
             counts = self.counts(key)
             if counts.removed_by == "both":
                 self.out.left.add(key)
+            more = max(counts.ours, counts.theirs) - counts.base
+            if more > 0 and counts.removed_by:
+                self.out.grown[key] = more
             if counts.missing:
                 lost.append(self._mark(key, counts, counts.missing))
             elif counts.spare or (counts.added_twice and key.kind in ONCE):
@@ -121,6 +124,8 @@ class Comparison:
             return False
         if one.key.kind not in STRICT and len(one.key.text.split()) < _TELLING:
             return False
+        if self.language == "c" and one.key.kind == "case" and not "".join(here[-1:]).startswith("switch"):
+            return False  # it isn't in the switch that it is in: what opens that is read in part
         index = self.forms.side(one.side)
         other = self.theirs if index is self.ours else self.ours
         if there not in index.owners and self._taken(here, there, other):

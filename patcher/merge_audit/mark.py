@@ -45,6 +45,7 @@ class Compared:
     spare: list[Mark] = field(default_factory=list)
     own: int = 0  # items that only the merge has
     left: set[Key] = field(default_factory=set)  # that both sides have fewer of than the base
+    grown: dict[Key, int] = field(default_factory=dict)  # how many more a side has of what the other removed
     enums: dict[str, dict[tuple[str, ...], dict[str, tuple[int | None, int, bool]]]] = field(
         default_factory=dict
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from patcher.prove.architecture import names, native
+from patcher.prove.architecture import names
 from tests import schemas
 from tests.conftest import worktree_tree
 from tests.integration.conftest import NEWEST, copy_of, q8a8_patch, stock_tree
@@ -34,9 +34,8 @@ def changed(tree: Path, path: str, old: str, new: str) -> None:
     (tree / path).write_text(text.replace(old, new), encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    "arch", [pytest.param(name, marks=[] if name == native() else pytest.mark.exhaustive) for name in names()]
-)
+@pytest.mark.exhaustive  # parts of llama.cpp twice for each; the whole way in seconds is tests/unit/test_prove.py's
+@pytest.mark.parametrize("arch", names())
 def test_a_type_by_hand_is_the_same_and_a_changed_one_is_told_apart(tmp_path: Path, arch: str) -> None:
     tree = copy_of(stock_tree(NEWEST), tmp_path / "fork")
     assert q8a8_patch("apply", tree, "--type", Q6_X / "q6_x.toml").returncode == 0

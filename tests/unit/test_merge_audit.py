@@ -361,6 +361,12 @@ def test_a_line_gone_from_a_function_that_went_to_another_file(tmp_path: Path) -
         {"a.c": left, "b.c": less},
     ]
     assert four(tmp_path, *files) == []
+    twice = body.replace("    return", "    second_step(a);\n    return")
+    assert four(tmp_path, *files[:2], {"a.c": left + twice}, {"a.c": left, "b.c": twice}) == []
+    found = four(
+        tmp_path, *files[:2], files[0] | {"c.c": "int c;\n"}, {"a.c": left, "b.c": twice, "c.c": "int c;\n"}
+    )
+    assert [one[0] for one in found] == ["merge-line-duplicated"]
     worse = {"a.c": left, "b.c": less.replace("    first_step(a);\n", "")}
     assert [one[2] for one in four(tmp_path, *files[:3], worse)] == ["first_step ( a )"]
 
@@ -378,7 +384,7 @@ def test_a_case_in_one_of_many_equal_switches(tmp_path: Path) -> None:
     """One that theirs adds before ours moves no number: a switch is told by the case that it stands in."""
 
     def source(*names: str) -> dict[str, str]:
-        inner = "case {0}: switch (n) {{ case 1: one_{0}(n); break; }} break;\n"
+        inner = "case {0}: switch (n) {{ case 1{0}: one_{0}(n); break; }} break;\n"
         return {"a.c": "int f(int k, int n) {\nswitch (k) {\n" + "".join(map(inner.format, names)) + "}\n}\n"}
 
     base, ours, theirs = source("A", "C"), source("A", "C", "D"), source("A", "B", "C")
