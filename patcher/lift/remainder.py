@@ -20,7 +20,14 @@ from patcher.lift.tree_index import TreeIndex
 if TYPE_CHECKING:
     from tree_sitter import Node
 
-_TEXT_SUFFIXES = C_SUFFIXES | {".py", ".comp", ".glsl", ".wgsl", ".cl", ".txt", ".cmake", ".in", ".glslh"}
+_TEXT_SUFFIXES = C_SUFFIXES | frozenset(
+    (
+        ".py", ".pyi", ".comp", ".glsl", ".glslh", ".wgsl", ".cl", ".txt", ".cmake", ".in", ".tmpl", ".md",
+        ".sh", ".ps1", ".mk", ".yml", ".yaml", ".toml", ".nix", ".swift", ".kt", ".java", ".zig", ".rs",
+        ".go", ".js", ".ts", ".tsx", ".svelte", "",
+    )
+)  # fmt: skip
+_RECORDS = ".q8a8-patch"  # what this tool notes in a tree that it has written
 _BACKEND = re.compile(r"ggml/src/ggml-(?!cpu/)([a-z]+)/|.*\.(cu|cuh|metal|comp|wgsl|cl)$")
 
 Spans = Mapping[str, list[tuple[int, int]]]
@@ -68,7 +75,7 @@ def of_tree(
     found = Remainder()
     names = (kind.name.encode(), kind.upper.encode(), kind.block.encode())
     for path in tree.files:
-        if PurePosixPath(path).suffix not in _TEXT_SUFFIXES:
+        if PurePosixPath(path).suffix not in _TEXT_SUFFIXES or path.startswith(_RECORDS):
             continue
         data = tree.tree.read(path)
         if data is None or not any(name in data for name in names):
