@@ -214,7 +214,8 @@ def forwarded(name: str, text: str, apart: list[str]) -> str:
     if found is None:
         return ""
     parameters = " ".join(found[1].split())
-    arguments = ", ".join(re.findall(r"(\w+)\s*(?:\[\])?\s*$", one)[0] for one in parameters.split(","))
+    declared = (one.rstrip().removesuffix("[]").rstrip() for one in parameters.split(","))
+    arguments = ", ".join(re.split(r"\W", one)[-1] for one in declared)
     native = " || ".join(f"defined({word})" for word in apart) or "0"
     own = name.removesuffix("_generic")
     return (

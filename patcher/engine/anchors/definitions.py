@@ -23,14 +23,18 @@ _TABLE = re.compile(
     rb"(?m)^(?P<word>\w+)_BEGIN\s*\([^(),]*,\s*(?P<name>\w+)\s*,[^()]*\)[^(){};]*?(?P=word)_END\s*\(\s*\)"
 )
 _PLAIN = re.compile(
-    rb"(?m)^(?:extern|static)\b[^;{}()#]*?\b(?P<name>\w+)\s*(?:\[[^\]\n]*\]\s*)*(?:=[^;{}#]*)?;"
+    rb"(?m)^(?:extern|static)\b[^;{}()#]{0,120}?\b(?P<name>\w+)\s*(?:\[[^\]\n]*\]\s*)*(?:=[^;{}#]{0,200})?;"
 )
-_DECLARED = re.compile(rb"(?m)^[A-Za-z_][^;{}()=#\n]*?[\s*](?P<name>\w+)\s*\([^;{}#]*?\)\s*;")
+_DECLARED = re.compile(
+    rb"(?m)^[A-Za-z_][^;{}()=#\n]*?[\s*](?P<name>\w+)\s*\([^;{}()#]*(?:\([^;{}()#]*\)[^;{}()#]*)*\)\s*;"
+)
 _VARIABLE = re.compile(rb"\b(\w+)\s*(?:\[[^\[\]]*\]\s*)*=\s*\Z")
 _CALLED = re.compile(rb"\b(?!__attribute__|alignas|_Alignas|__declspec)(\w+)\s*\(")
-_AGGREGATE = re.compile(rb"\s*(?:typedef\b|(?:static\s+|const\s+)*(?:struct|union|enum|class)\s+\w*\s*\Z)")
+_AGGREGATE = re.compile(
+    rb"\s*(?:typedef\b|(?:static\s+|const\s+)*(?:struct|union|enum|class)\s+(?:\w+\s*)?\Z)"
+)
 _NAMED = re.compile(rb"(?:struct|union|enum|class)\s+(\w+)\s*\Z")
-_BEHIND = re.compile(rb"\s*(\w*)\s*(?:\[[^\]]*\]\s*)?;")
+_BEHIND = re.compile(rb"\s*(?:(\w+)\s*)?(?:\[[^\]]*\]\s*)?;")
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,7 @@ def conditions_of(source: Source, offset: int) -> tuple[str, ...]:
     for found in CONDITION.finditer(source.code, 0, offset):
         word = found[1].decode()
         raw = re.sub(
-            r"//.*|/\*.*?\*/", "", source.text(found.start(2), found.end(2)), flags=re.DOTALL
+            r"//.*|/\*.*?(?:\*/|\Z)", "", source.text(found.start(2), found.end(2)), flags=re.DOTALL
         ).strip()
         if word in ("if", "ifdef", "ifndef"):
             said = {"if": raw, "ifdef": f"defined({raw})", "ifndef": f"!defined({raw})"}[word]
@@ -187,7 +191,7 @@ DEFINITION = AnchorKind(
     example='names = ["ggml_e8m0_to_fp32"], ours = "ggml_ue4m3_to_fp32"',
 )
 
-_MACRO_LINE = re.compile(rb"(?m)^[ \t]*#[ \t]*define[ \t]+(\w+)[^\n]*\n")
+_MACRO_LINE = re.compile(rb"(?m)^[ \t]*#[ \t]*define[ \t]+(\w+)(?!\w)[^\n]*\n")
 
 
 def branch_define(source: Source, *, beside: str, ours: str, apart: Iterable[str] = ()) -> Located:
