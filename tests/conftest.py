@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -40,6 +41,13 @@ def _isolated_git(tmp_path_factory: pytest.TempPathFactory, records_home: Path) 
         patch.setenv("GIT_CONFIG_GLOBAL", str(config))
         patch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _signals_are_heard() -> None:
+    """A run that was started by nohup hands a deaf ear for SIGHUP down to what tests start."""
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session", autouse=True)
