@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -15,9 +14,12 @@ import pytest
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
-# a job in the background of a script inherits that interruptions are ignored, and so would what tests interrupt
+# a job in the background of a script inherits that interruptions are ignored, one of nohup that hanging up is, and so
+# would what tests interrupt
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -41,13 +43,6 @@ def _isolated_git(tmp_path_factory: pytest.TempPathFactory, records_home: Path) 
         patch.setenv("GIT_CONFIG_GLOBAL", str(config))
         patch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
         yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _signals_are_heard() -> None:
-    """A run that was started by nohup hands a deaf ear for SIGHUP down to what tests start."""
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session", autouse=True)
