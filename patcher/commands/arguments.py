@@ -199,6 +199,28 @@ def require_type(tree: Tree, type_name: str, reporter: Reporter) -> None:
         )
 
 
+# of every command that compiles
+jobs_option = click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="How many compilers run at once. [default: by processors and memory]",
+)
+cmake_arg_option = click.option(
+    "--cmake-arg",
+    "cmake_args",
+    multiple=True,
+    help="An argument for CMake, such as -DGGML_CUDA=ON; may be repeated.",
+)
+launcher_option = click.option(
+    "--compiler-launcher",
+    "launcher",
+    default="auto",
+    show_default=True,
+    help="The compiler cache: ccache, sccache, none, or auto for the first that is installed.",
+)
+
+
 def build_options(function: F) -> F:
     """What ``build`` and ``run`` both take."""
     options = (
@@ -209,25 +231,9 @@ def build_options(function: F) -> F:
             help="A program to build, such as llama-cli; may be repeated."
             " [default: those that quantize and measure]",
         ),
-        click.option(
-            "-j",
-            "--jobs",
-            type=click.IntRange(min=1),
-            help="How many compilers run at once. [default: by processors and memory]",
-        ),
-        click.option(
-            "--cmake-arg",
-            "cmake_args",
-            multiple=True,
-            help="An argument for CMake, such as -DGGML_CUDA=ON; may be repeated.",
-        ),
-        click.option(
-            "--compiler-launcher",
-            "launcher",
-            default="auto",
-            show_default=True,
-            help="The compiler cache: ccache, sccache, none, or auto for the first that is installed.",
-        ),
+        jobs_option,
+        cmake_arg_option,
+        launcher_option,
         click.option(
             "--toolchain",
             type=click.Path(path_type=Path),

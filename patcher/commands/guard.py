@@ -10,7 +10,7 @@ import click
 from patcher.base.console import Output, common_options
 from patcher.base.errors import ExitCode
 from patcher.base.os_errors import refused
-from patcher.commands.arguments import type_option
+from patcher.commands.arguments import cmake_arg_option, jobs_option, launcher_option, type_option
 from patcher.commands.family import Family
 
 _FAIL_ON = ("error", "warning", "note", "never")
@@ -66,25 +66,9 @@ def command() -> None:
     type=click.Path(path_type=Path),
     help="The folder for the copy and the build. [default: in the cache]",
 )
-@click.option(
-    "-j",
-    "--jobs",
-    type=click.IntRange(min=1),
-    help="How many compilers run at once. [default: by processors and memory]",
-)
-@click.option(
-    "--cmake-arg",
-    "cmake_args",
-    multiple=True,
-    help="An argument for CMake, such as -DGGML_CUDA=ON; may be repeated.",
-)
-@click.option(
-    "--compiler-launcher",
-    "launcher",
-    default="auto",
-    show_default=True,
-    help="The compiler cache: ccache, sccache, none, or auto.",
-)
+@jobs_option
+@cmake_arg_option
+@launcher_option
 @click.option(
     "--merges",
     default="auto",

@@ -8,6 +8,7 @@ import click
 
 from patcher.base.console import Output, common_options
 from patcher.base.errors import ExitCode
+from patcher.commands.arguments import jobs_option, launcher_option
 
 
 @click.command("prove")
@@ -37,19 +38,8 @@ from patcher.base.errors import ExitCode
     type=click.Path(path_type=Path),
     help="The folder for the copy and the builds. [default: in the cache]",
 )
-@click.option(
-    "-j",
-    "--jobs",
-    type=click.IntRange(min=1),
-    help="How many compilers run at once. [default: by processors and memory]",
-)
-@click.option(
-    "--compiler-launcher",
-    "launcher",
-    default="auto",
-    show_default=True,
-    help="The compiler cache: ccache, sccache, none, or auto.",
-)
+@jobs_option
+@launcher_option
 @common_options
 def prove_command(
     folder: Path,
