@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import filecmp
-import hashlib
 import os
 import re
 import shutil
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from patcher.base import lock
+from patcher.base import hashing, lock
 from patcher.base.cache import cache_dir
 from patcher.base.errors import BuildError, UsageError
 from patcher.base.os_errors import refused
@@ -90,7 +89,7 @@ def prove(request: ProveRequest, *, reporter: Reporter = SILENT) -> Proof:
 
 def _default_work(request: ProveRequest) -> Path:
     said = f"{request.type_file.resolve()}\0{request.tree.resolve()}\0{request.base}"
-    return cache_dir("prove", hashlib.sha256(said.encode("utf-8", "surrogateescape")).hexdigest()[:12])
+    return cache_dir("prove", hashing.of_text(said)[:12])
 
 
 def _require_type(root: Path, enumerator: str) -> None:
