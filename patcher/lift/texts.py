@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from patcher.engine.anchors import Source
 from patcher.engine.anchors.definitions import Definition, conditions_of, with_comment
 from patcher.engine.comparison import same, tokens
-from patcher.lift.facts import Facts
+from patcher.lift.facts import Facts, functions
 from patcher.lift.tree_index import RENAMED, RENAMED_IN, TreeIndex, words
 
 _LIBRARY = re.compile(r"ggml/src/[^/]+\.(?:c|cpp|h)|ggml/src/ggml-cpu/(?:[^/]+/)*[^/]+\.(?:c|cpp|h)")
@@ -44,7 +44,11 @@ class Texts:
 
 
 def own_definitions(tree: TreeIndex, base: TreeIndex, kind: Facts) -> Iterator[tuple[str, Definition]]:
-    """What ggml and its CPU backend define under the type's name, and BASE doesn't."""
+    """What ggml and its CPU backend define under the type's name, and BASE doesn't.
+
+    Of a file that BASE hasn't only what the type's entries name: a fork has operators and tests of its own.
+    """
+    named = {*functions(tree, kind), f"quantize_{kind.name}", f"quantize_row_{kind.name}_ref", kind.block}
     for path in tree.files:
         if not _LIBRARY.fullmatch(path):
             continue
@@ -57,6 +61,8 @@ def own_definitions(tree: TreeIndex, base: TreeIndex, kind: Facts) -> Iterator[t
             continue
         for one in tree.definitions(path):
             if one.kind == "declaration" or not kind.word.fullmatch(one.name):
+                continue
+            if base.same(path) is None and "/arch/" not in path and one.name not in named:
                 continue
             if base.home(path, one.name) is None and not _is_fallback(tree, path, one):
                 yield path, one
