@@ -282,6 +282,23 @@ def test_what_lies_in_a_file_of_the_forks_goes_into_one_that_cmake_lists(apart: 
     assert not new.exists()
 
 
+def test_what_the_fork_declares_first_is_defined_there(trees: Path, tmp_path: Path) -> None:
+    """A table between the declaration and the definition names it: BASE has the table before what follows."""
+    table, last = "static const int row_sizes[] = { 1, 2 };\n", "int last_of_all(void) {\n    return 2;\n}\n"
+    for name in ("fork", "base"):
+        shutil.copytree(trees / name, tmp_path / name)
+        with (tmp_path / name / QUANTS).open("a", encoding="utf-8") as file:
+            file.write(f"int before(void) {{\n    return 1;\n}}\n\n{table}\n{last}")
+    own = "static int row_size_q6_x(int n) {\n    return n*50;\n}\n"
+    declared = "static int row_size_q6_x(int n);\n"
+    changed(tmp_path / "fork", QUANTS, (table, f"{declared}{table}"), (last, f"{last}\n{own}"))
+    made = lifted(tmp_path / "fork", tmp_path / "base", tmp_path / "q6_x")
+    assert QUANTS not in [one.file for one in made.left]
+    assert cli.run(["apply", str(tmp_path / "base"), "--type", str(tmp_path / "q6_x"), "--quiet"]) == 0
+    text = (tmp_path / "base" / QUANTS).read_text(encoding="utf-8")
+    assert text.index("int before(") < text.index(own) < text.index(table)
+
+
 def test_a_file_of_the_forks_that_cannot_be_added_is_refused(apart: Path) -> None:
     own, lists = apart / "fork/ggml/src/ggml-own.c", apart / "fork" / CMAKE
     text, listed = own.read_text(encoding="utf-8"), lists.read_text(encoding="utf-8")
