@@ -160,13 +160,13 @@ def _in_objects(table: Table, told: Reported, kept: Kept | None) -> list[Refusal
     if linker.resolves_defsym:
         for said in sorted(line.needed_by_defsym):
             name = table.meant(said) if linker.wraps_defsym else said
-            there = (name, None) in table.by_library
+            foreign = (name, None) in table.by_library
             itself = name in line.circular  # which only bfd minds
-            known = there and linker.takes_library_value and not line.shared and not itself
+            known = foreign and linker.takes_library_value and not line.shared and not itself
             known = known or (itself and not linker.minds_circles)
             known = known or name in line.defined - line.circular or linker_own(name)
             if name not in table.objects and not known:
-                ends = linker.expressions_end and not there
+                ends = linker.expressions_end and not foreign
                 why = "a --defsym names it, and no object defines it"
                 found.append(Refusal(said, None, why, fatal=True, ends=ends))
     if linker.requires:
