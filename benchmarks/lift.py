@@ -307,20 +307,24 @@ def _proof(target: Target) -> str:
         return "not tried"
     if "error" in target.proof:
         return str(target.proof["error"]).replace("|", "\\|")
-    ran = [one for one in target.proof["architectures"] if not one["lacking"]]
-    return "; ".join(
-        f"{one['name']}: {len(one['differing'])} of {one['comparisons']} differ"
-        if one["differing"]
-        else f"{one['name']}: the same"
-        for one in ran
-    )
+    tried = [one for one in target.proof["architectures"] if not one["lacking"] or one.get("not_compiled")]
+    return "; ".join(f"{one['name']}: {_verdict(one)}" for one in tried)
+
+
+def _verdict(one: dict[str, Any]) -> str:
+    if one.get("not_compiled"):
+        return f"not compiled, the {one['not_compiled']['side']}'s"
+    if one["differing"]:
+        return f"{len(one['differing'])} of {one['comparisons']} differ"
+    return "the same"
 
 
 def _proofs(results: list[Lifted]) -> Iterator[str]:
     rows = [
-        f"| {one.name} | {each['name']} | {each['way'] or 'not run'} | {each['compiler'] or each['lacking']}"
-        f" | {each['comparisons']} | {each['numbers']:,} | {len(each['differing'])} |"
-        f" {', '.join(each['ended']) or 'nothing'} |\n"
+        f"| {one.name} | {each['name']} | {each['way'] if each['comparisons'] else 'not run'}"
+        f" | {each['compiler'] if each['comparisons'] else each['lacking']}"
+        f" | {each['comparisons']} | {each['numbers']:,} | {len(each['differing'])}"
+        f" | {', '.join(each['ended']) or 'nothing'} |\n"
         for one in results
         if one.home is not None and one.home.proof is not None and "error" not in one.home.proof
         for each in one.home.proof["architectures"]

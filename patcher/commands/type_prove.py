@@ -55,7 +55,7 @@ def prove_command(
 
     Compiles ggml-base and ggml-cpu of both, outside of the trees, and compares how they quantize, dequantize
     and multiply, and what GGUF files they write and read. Code of both trees is built and run. Exit code 1
-    where something differs.
+    where something differs; an architecture that can't be compiled is reported, and the others are proved.
     Example: q8a8-patch type prove ./mxfp4 --tree ./fork --base ./llama.cpp
     """
     from patcher.prove import ProveRequest, prove

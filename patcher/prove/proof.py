@@ -36,14 +36,46 @@ class Part:
         return f"{self.what} ({self.rows}): {self.differing} of {self.numbers} differ{worst}"
 
 
+@dataclass(frozen=True)
+class NotCompiled:
+    """Why one ``side`` (``tree`` or ``base``) has no program: ``error`` is the first one, with its place.
+
+    ``text`` says whose line it stands in: ``type``, ``own`` (what the side has without the type), or
+    ``unknown``, where none of its lines is named, as where nothing is linked.
+    """
+
+    side: str
+    error: str
+    text: str
+    log: str = ""
+
+    @property
+    def differs(self) -> bool:
+        """Whether the base fails, by more than what it has without the type, where the tree compiles."""
+        return self.side == "base" and self.text != "own"
+
+    def said(self) -> str:
+        """For a terminal, in one line."""
+        whose = {
+            "type": f"the type's text in the {self.side}",
+            "own": f"the {self.side}'s own text, without the type",
+            "unknown": f"the {self.side}, in none of its own lines",
+        }
+        return f"not compiled: {self.error} ({whose[self.text]})"
+
+
 @dataclass
 class ArchitectureProof:
-    """One architecture. ``way``: ``native`` or an emulator; ``lacking`` says why nothing was compared."""
+    """One architecture. ``way``: ``native`` or an emulator; ``lacking`` says why nothing was compared.
+
+    ``not_compiled`` is the reason where a compiler was there and didn't take one of the sides.
+    """
 
     name: str
     way: str
     compiler: str = ""
     lacking: str = ""
+    not_compiled: NotCompiled | None = None
     compared: list[Part] = field(default_factory=list)
 
     @property
@@ -63,6 +95,7 @@ class ArchitectureProof:
             "way": self.way,
             "compiler": self.compiler,
             "lacking": self.lacking,
+            "not_compiled": asdict(self.not_compiled) if self.not_compiled else None,
             "comparisons": len(self.compared),
             "numbers": sum(part.numbers for part in self.compared),
             "differing": [asdict(part) for part in self.differing],
@@ -82,10 +115,16 @@ class Proof:
 
     @property
     def is_equal(self) -> bool:
-        """Whether all that was compared is the same; what the type computes was, on each architecture."""
+        """Whether all that was compared is the same; what the type computes was, on each architecture.
+
+        An architecture that couldn't be tried doesn't count: one without a compiler, or where the tree, or
+        what the base has without the type, doesn't compile. One where only the base does not, for the type's
+        sake, is a difference.
+        """
         ran = [one for one in self.architectures if one.compared]
         computed = [any(part.numbers > 1 for part in one.compared) for one in ran]
-        return bool(ran) and all(computed) and not any(one.differing for one in ran)
+        broken = any(one.not_compiled and one.not_compiled.differs for one in self.architectures)
+        return bool(ran) and all(computed) and not broken and not any(one.differing for one in ran)
 
     def document(self) -> dict[str, Any]:
         """The JSON form."""
@@ -107,6 +146,9 @@ class Proof:
         )
         lines = [f"{self.type}: {verdict}", f"  tree  {self.tree}", f"  base  {self.base}, with the type"]
         for one in self.architectures:
+            if one.not_compiled:
+                lines.append(f"  {one.name:<8} {one.not_compiled.said()}")
+                continue
             if one.lacking:
                 lines.append(f"  {one.name:<8} not proved: {one.lacking}")
                 continue

@@ -16,16 +16,19 @@ from patcher.base.cache import cache_dir
 from patcher.base.errors import BuildError, UsageError
 from patcher.base.os_errors import refused
 from patcher.base.progress import SILENT, Reporter
-from patcher.build import BuildRequest, build
+from patcher.build import BuildFailedError, BuildRequest, build
 from patcher.engine import transaction
 from patcher.engine.patchset import PatchSet, load
+from patcher.engine.planning import make_plan
+from patcher.engine.tree import WorkTree
 from patcher.prove import rows
 from patcher.prove.architecture import Architecture, architectures
-from patcher.prove.proof import ArchitectureProof, Part, Proof, compared
+from patcher.prove.proof import ArchitectureProof, NotCompiled, Part, Proof, compared
 from patcher.prove.running import Called, Harness, compiled
 from patcher.source import fetch
 
 TARGETS = ("ggml-base", "ggml-cpu")
+ITS_OWN = ("disk", "memory")  # steps of a build that fail for this machine's sake, whatever is compiled
 OPERATORS = ("mul_mat", "mul_mat_id", "get_rows", "cpy", "cpy_back", "add", "out_prod")
 
 
@@ -57,11 +60,12 @@ class _Side:
 def prove(request: ProveRequest, *, reporter: Reporter = SILENT) -> Proof:
     """Build both sides on every architecture that this machine can run, and compare what the type computes.
 
-    Code of both trees is compiled and run. Nothing is written into the tree, or into a base that is a folder.
+    One that a compiler doesn't take is reported as not compiled, and the others are proved. Code of both
+    trees is compiled and run. Nothing is written into the tree, or into a base that is a folder.
 
     Raises :class:`UsageError` for a tree without the type, :class:`ConflictError` where the base has no
-    place for it, :class:`SourceError` where the base can't be had, :class:`BuildError` where a side doesn't
-    compile or nothing could be run.
+    place for it, :class:`SourceError` where the base can't be had, :class:`BuildError` where nothing could be
+    compiled and run, or the disk or the memory is full.
     """
     patchset = load(request.type_file)
     kind = patchset.type
@@ -80,10 +84,13 @@ def prove(request: ProveRequest, *, reporter: Reporter = SILENT) -> Proof:
         base = _base_with_type(request, patchset, work, reporter)
         sides = (_Side("tree", tree.root.resolve()), _Side("base", base))
         for one in chosen:
-            proof.architectures.append(_on(one, sides, kind.upper, request, work, reporter))
+            proof.architectures.append(_on(one, sides, patchset, request, work, reporter))
     if not any(one.compared for one in proof.architectures):
         lacks = "; ".join(f"{one.name}: {one.lacking}" for one in proof.architectures)
-        raise BuildError(f"{kind.upper}: nothing was proved: {lacks}")
+        logs = [one.not_compiled.log for one in proof.architectures if one.not_compiled]
+        raise BuildError(
+            f"{kind.upper}: nothing was proved: {lacks}", hint=f"the log lies in {logs[0]}" if logs else None
+        )
     return proof
 
 
@@ -135,7 +142,7 @@ def _keep_times(old: Path, new: Path) -> None:
 def _on(
     architecture: Architecture,
     sides: tuple[_Side, _Side],
-    kind: str,
+    patchset: PatchSet,
     request: ProveRequest,
     work: Path,
     reporter: Reporter,
@@ -155,10 +162,20 @@ def _on(
             launcher=request.launcher,
             toolchain=architecture.toolchain(work),
         )
-        done = build(wanted, reporter=reporter, explain=partial(transaction.explain, side.root))
+        try:
+            done = build(wanted, reporter=reporter, explain=partial(transaction.explain, side.root))
+        except BuildFailedError as why:
+            if why.diagnosis.step in ITS_OWN:
+                raise
+            made.not_compiled = _not_compiled(side, why, patchset)
+            made.lacking = made.not_compiled.said()
+            reporter.warn(f"{architecture.name}: {made.lacking}; the log lies in {why.log}")
+            return made
         made.compiler = done.compiler
         place = done.build_dir / "prove"
-        called.append(compiled(side.root, done.bin_dir, f"GGML_TYPE_{kind}", architecture, place))
+        called.append(
+            compiled(side.root, done.bin_dir, f"GGML_TYPE_{patchset.type.upper}", architecture, place)
+        )
     run = work / f"run-{architecture.name}"
     run.mkdir(exist_ok=True)
     with reporter.step(f"Comparing on {architecture.name}"):
@@ -169,6 +186,31 @@ def _on(
         else:
             made.compared = _compared(called[0], called[1], run)
     return made
+
+
+def _not_compiled(side: _Side, why: BuildFailedError, patchset: PatchSet) -> NotCompiled:
+    """The first error, and whether it stands in what the type has there."""
+    found = why.diagnosis
+    place, text = found.place, "unknown"
+    file = found.file.resolve() if found.file is not None else None
+    if file is not None and found.line is not None and file.is_relative_to(side.root):
+        path = file.relative_to(side.root).as_posix()
+        place = f"{path}:{found.line}"
+        text = "type" if _is_of_the_type(side.root, path, found.line, patchset) else "own"
+    return NotCompiled(side.name, f"{place}: {found.message}" if place else found.message, text, str(why.log))
+
+
+def _is_of_the_type(root: Path, path: str, line: int, patchset: PatchSet) -> bool:
+    """Whether one of the type's edits is what stands at that line, by whoever it was written."""
+    lines = (root / path).read_bytes().splitlines(keepends=True)
+    start = sum(map(len, lines[: line - 1]))
+    end = start + len(lines[line - 1]) if line <= len(lines) else start
+    return any(
+        first < end and start < last
+        for edit in make_plan(WorkTree(root), patchset).edits
+        if edit.file == path
+        for first, last in edit.there
+    )
 
 
 def _facts(harness: Harness, run: Path) -> Called:

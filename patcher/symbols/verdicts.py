@@ -202,7 +202,8 @@ class Verdicts:
         self.lacking |= nowhere.keys()
         # modules that lack one program's names are one finding; advice takes the longest, and is for others
         alone = {key: finding for key, (finding, _, _, _) in nowhere.items()}
-        for one in proposed(list(alone.values()), self.inputs.objects, self._search):
+        hosted = {str(scope.root.path) for scope in scopes if scope.company}
+        for one in proposed(list(alone.values()), self.inputs.objects, self._search, hosted):
             key = (one.object, one.symbol)
             if alone.get(key) is one:
                 _, scope, item, name = nowhere[key]

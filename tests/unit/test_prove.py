@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import shutil
 import struct
 import sys
@@ -13,7 +14,9 @@ import numpy as np
 import pytest
 
 from patcher import cli
-from patcher.prove import ArchitectureProof, Part, Proof, architecture, running
+from patcher.build import BuildFailedError, Diagnosis
+from patcher.engine.patchset import load
+from patcher.prove import ArchitectureProof, Part, Proof, architecture, proving, running
 from patcher.prove.proof import compared
 from patcher.prove.rows import COUNT, kinds
 from patcher.prove.running import Called
@@ -149,6 +152,82 @@ def test_the_whole_way_on_libraries_of_a_pocket_size(
     other = proof(1)
     assert other["differing"] == ["facts", "reading"]
     assert {"a GGUF, tree to base", "a GGUF, base to tree"} < set(other["rows"])
+
+
+class _Stubborn(architecture.Architecture):
+    """This machine's own compilers, as those of another architecture that lacks a type of the language."""
+
+    def toolchain(self, folder: Path) -> Path | None:
+        return None
+
+
+_LACKING = "#ifdef STUBBORN\n    unknown_t lacking;\n#endif\n"
+
+
+@pytest.mark.compiler
+@pytest.mark.parametrize(("side", "text", "code"), [("tree", "own", 0), ("base", "type", 1)])
+def test_the_others_are_proved_where_one_is_not_compiled(
+    side: str, text: str, code: int, callable_mini: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("Q8A8_PATCH_CACHE", str(tmp_path / "cache"))
+    home = architecture.architectures((architecture.native(),))[0]
+    more = (*home.cmake_args, "-DCMAKE_C_FLAGS=-DSTUBBORN")
+    both = [_Stubborn("stubborn", home.compiler, (), more), home]
+    monkeypatch.setattr(proving, "architectures", lambda wanted: [one for one in both if one.name in wanted])
+    fork, folder = tmp_path / "fork", tmp_path / "q6_x"
+    shutil.copytree(callable_mini, fork)
+    shutil.copytree(Q6_X, folder)
+    assert cli.run(["apply", str(fork), "--type", str(folder)]) == 0
+    root = {"tree": fork, "base": callable_mini}[side]
+    quants, line = root / "ggml/src/ggml-cpu/quants.c", "void quantize_row_q8_0_generic("
+    if text == "type":
+        line = "const block_q6_x * GGML_RESTRICT x = vx;\n"
+        quants = quants if side == "tree" else folder / "vec-dot.c"
+    content = quants.read_text(encoding="utf-8")
+    assert content.count(line) == 1
+    quants.write_text(content.replace(line, f"{_LACKING}{line}"), encoding="utf-8")
+
+    def proof(code: int, *wanted: str) -> tuple[str, str]:
+        words = ["type", "prove", str(folder), "--tree", str(fork), "--base", str(callable_mini), "--json"]
+        capsys.readouterr()
+        assert cli.run([*words, *(word for name in wanted for word in ("--arch", name))]) == code
+        return capsys.readouterr()
+
+    document = json.loads(proof(code, "stubborn", home.name)[0])
+    assert schemas.errors("type-prove", document) == []
+    stubborn, native = document["architectures"]
+    assert (native["differing"], native["not_compiled"], native["comparisons"] > 300) == ([], None, True)
+    failed = stubborn["not_compiled"]
+    assert (failed["side"], failed["text"]) == (side, text)
+    assert re.fullmatch(r"ggml/src/ggml-cpu/quants.c:\d+: unknown type name .unknown_t.", failed["error"])
+    assert stubborn["lacking"].startswith(f"not compiled: {failed['error']} (the ")
+    assert stubborn["comparisons"] == 0
+    if code == 0:  # alone, it leaves nothing that was proved
+        assert "nothing was proved: stubborn: not compiled" in proof(5, "stubborn")[1]
+
+
+def test_only_what_the_type_breaks_in_the_base_is_a_difference(mini: Path, tmp_path: Path) -> None:
+    assert cli.run(["apply", str(mini), "--type", str(Q6_X)]) == 0
+    quants = mini / "ggml/src/ggml-cpu/quants.c"
+    lines = quants.read_text(encoding="utf-8").splitlines()
+    (first,) = [
+        number for number, line in enumerate(lines, 1) if "const block_q6_x * GGML_RESTRICT x" in line
+    ]
+    ran = ArchitectureProof("x86_64", "native", compared=[Part("any bytes", "dequantize.64", 4096, 0)])
+
+    def verdict(side: str, file: Path | None, line: int | None) -> tuple[str, str, bool]:
+        diagnosis = Diagnosis("compile" if file else "link", "wrong", file, line)
+        failed = BuildFailedError(diagnosis, tmp_path / "log")
+        found = proving._not_compiled(proving._Side(side, mini.resolve()), failed, load(Q6_X))
+        other = ArchitectureProof("riscv64", "qemu", lacking=found.said(), not_compiled=found)
+        return found.error, found.text, Proof("Q6_X", "tree", "base", "work", [ran, other]).is_equal
+
+    place = f"ggml/src/ggml-cpu/quants.c:{first}: wrong"
+    assert verdict("tree", quants, first) == (place, "type", True)
+    assert verdict("base", quants, first) == (place, "type", False)
+    assert verdict("base", quants, 1) == ("ggml/src/ggml-cpu/quants.c:1: wrong", "own", True)
+    assert verdict("base", None, None) == ("wrong", "unknown", False)
 
 
 @pytest.mark.parametrize(

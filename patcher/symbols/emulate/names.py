@@ -11,6 +11,7 @@ from patcher.symbols.elf import ElfObject
 from patcher.symbols.elf.constants import VERSYM_HIDDEN
 
 Key = tuple[str, str | None]  # a name, and the version that is wanted or defined
+TLS_CALL = "__tls_get_addr"
 # What every linker defines itself (GNU ld's scripts; lld's addReservedSymbols).
 OWN = frozenset(
     [

@@ -15,8 +15,9 @@ from patcher.symbols.elf import ElfObject, UnreadableElfError
 from patcher.symbols.emulate.collect import Kept, collect
 from patcher.symbols.emulate.commandline import UNRESOLVED, LinkLine
 from patcher.symbols.emulate.linkers import Hardened, Libraries, Linker
-from patcher.symbols.emulate.names import Key, UndefinedName, defines, linker_own
+from patcher.symbols.emulate.names import TLS_CALL, Key, UndefinedName, defines, linker_own
 from patcher.symbols.emulate.operands import inputs
+from patcher.symbols.emulate.order import place, said_first
 from patcher.symbols.emulate.resolution import Table, asks
 from patcher.symbols.emulate.scripts import VersionScript, read_script
 from patcher.symbols.relocatable import exports_data
@@ -33,6 +34,7 @@ class Refusal:
     why: str
     unexported: bool = False
     fatal: bool = False  # whatever is allowed
+    ends: bool = False  # the linker looks no further, and so says nothing of the rest
 
 
 def refusals(line: LinkLine, linker: Linker, library: Library) -> list[Refusal]:
@@ -71,18 +73,37 @@ def refusals(line: LinkLine, linker: Linker, library: Library) -> list[Refusal]:
         table.objects[name] = table.objects[name] and not script.is_local(name)
     told = reported(line, linker)
     kept = _kept(table, hidden) if line.collect and not table.lto else None
-    found += [] if table.lto else _in_objects(table, told, kept)
+    found += [] if table.lto or _ended(found) else _in_objects(table, told, kept)
+    if _ended(found):
+        return [*lost, *_ended(found)]
     indirect: dict[Key, ElfObject] = {}
     if linker.libraries is Libraries.RECURSIVE and (told.libraries or table.needs_all):
         indirect = _follow(table, library)
     if linker.libraries is Libraries.RECURSIVE:
         found = [one for one in found if one.fatal or not _copied(table, one, library)]
     names = {one.symbol for one in found}
-    if told.libraries:
-        found += _in_libraries(table, indirect, names, kept)
-    elif linker.unexported_is_fatal:
-        found += [one for one in _in_libraries(table, indirect, names, kept) if one.unexported]
+    lacking = _in_libraries(table, indirect, names, kept)
+    if not told.libraries:
+        lacking = [one for one in lacking if one.unexported and linker.unexported_is_fatal]
+    if linker.stops_writing:
+        lacking = _written(lacking, names & table.hidden)
+    found += lacking
     return [*lost, *(one for one in found if one.fatal or not line.warn_only)]
+
+
+def _ended(found: list[Refusal]) -> list[Refusal]:
+    """What ends the link before all else is looked at."""
+    return [one for one in found if one.ends]
+
+
+def _written(lacking: list[Refusal], hidden: set[str]) -> list[Refusal]:
+    """What GNU ld says of libraries' symbols before it ends at one that isn't exported, or ``hidden``."""
+    local = {one.symbol for one in lacking if one.unexported}
+    if local:  # those are written first
+        return [one for one in lacking if one.symbol == said_first(local)]
+    if not hidden:
+        return lacking
+    return [one for one in lacking if place(one.symbol) < place(said_first(hidden))]
 
 
 def _told(table: Table, told: Reported, name: str) -> bool:
@@ -139,25 +160,28 @@ def _in_objects(table: Table, told: Reported, kept: Kept | None) -> list[Refusal
     if linker.resolves_defsym:
         for said in sorted(line.needed_by_defsym):
             name = table.meant(said) if linker.wraps_defsym else said
-            known = linker.takes_library_value and not line.shared and (name, None) in table.by_library
-            # one that is called after itself stands for a library's
-            known = known or (
-                linker.family != "bfd" and name in line.circular and (name, None) in table.by_library
-            )
+            foreign = (name, None) in table.by_library
+            itself = name in line.circular  # which only bfd minds
+            known = foreign and linker.takes_library_value and not line.shared and not itself
+            known = known or (itself and not linker.minds_circles)
             known = known or name in line.defined - line.circular or linker_own(name)
             if name not in table.objects and not known:
-                found.append(Refusal(said, None, "a --defsym names it, and no object defines it", fatal=True))
+                ends = linker.expressions_end and not foreign
+                why = "a --defsym names it, and no object defines it"
+                found.append(Refusal(said, None, why, fatal=True, ends=ends))
     if linker.requires:
         for name in sorted(line.required):
             if not table.defined(name.encode("utf-8", "surrogateescape")) and name not in line.defined:
                 found.append(
                     Refusal(name, None, "--require-defined asks for it, and nothing defines it", fatal=True)
                 )
-    for key, wanted in table.wanted.items():
+    # what reaches a thread's own variables is wanted where an access to one stays, so: last
+    for key, wanted in sorted(table.wanted.items(), key=lambda one: one[0][0] == TLS_CALL):
         name = key[0]
         if table.own(name) or name in line.defined or name in table.objects:
             continue
-        uses = [one for one in wanted.objects if not table.relaxed(one)]
+        lost = {one.symbol for one in found}
+        uses = [one for one in wanted.objects if not table.relaxed(one, lost)]
         uses = [one for one in uses if kept is None or kept.wanted(one.unit, one.name)]
         strong = [one for one in uses if not one.weak]
         if not strong and key not in table.by_library and _hardened(table, name, wanted):
@@ -201,8 +225,7 @@ def _kept(table: Table, hidden: set[str]) -> Kept:
     elif linker.family != "gold":
         by_libraries -= {name for name, visible in table.objects.items() if not visible}
     roots |= by_libraries
-    # bfd makes a program without libraries a static one, which exports nothing
-    dynamic = linker.family != "bfd" or bool(table.libraries) or line.pie
+    dynamic = linker.family != "bfd" or table.dynamic
     for name, visible in table.objects.items():
         listed = any(one.lists(name) for one in lists) or any(fnmatchcase(name, one) for one in line.exported)
         seen = visible or (linker.family == "mold" and name not in hidden)
@@ -220,13 +243,11 @@ def _in_script(table: Table, script: VersionScript) -> list[Refusal]:
         return []
     if linker.family == "gold":  # looks at what goes into a version with a name
         script = VersionScript([one for one in script.exported if script.versions and not one.cpp])
+    if linker.family == "bfd" and not table.dynamic:
+        return []
     names = script.unmatched({*table.objects, *table.lazily()})
-    return [
-        Refusal(
-            name, line.version_script, "the version script names it, and no object defines it", fatal=True
-        )
-        for name in names
-    ]
+    why, ends = "the version script names it, and no object defines it", linker.scripts_end
+    return [Refusal(name, line.version_script, why, fatal=True, ends=ends) for name in names]
 
 
 def _follow(table: Table, library: Library) -> dict[Key, ElfObject]:

@@ -9,7 +9,7 @@ from patcher.symbols.elf import ElfObject
 from patcher.symbols.emulate.collect import sections
 from patcher.symbols.emulate.commandline import LinkLine
 from patcher.symbols.emulate.linkers import Libraries, Linker
-from patcher.symbols.emulate.names import OWN, Key, ObjectUse, UndefinedName, defines, linker_own
+from patcher.symbols.emulate.names import OWN, TLS_CALL, Key, ObjectUse, UndefinedName, defines, linker_own
 from patcher.symbols.emulate.operands import Input
 from patcher.symbols.relocatable import Unit, weak_exports
 
@@ -262,18 +262,31 @@ class Table:
                 if name not in self.hidden:
                     self.bound.add(name)
 
+    @property
+    def dynamic(self) -> bool:
+        """Whether bfd makes an output that exports: of objects alone it makes a static program."""
+        return bool(self.libraries) or self.line.pie or self.line.shared
+
     def own(self, name: str) -> bool:
         """Whether the linker defines ``name`` itself, or takes it for granted."""
         return linker_own(name) or name in self.linker.granted
 
-    def relaxed(self, use: ObjectUse) -> bool:
-        """Whether a program's call of ``__tls_get_addr`` is taken out: its accesses are made simpler ones."""
-        if self.line.shared or use.name != b"__tls_get_addr":
+    def relaxed(self, use: ObjectUse, lost: set[str]) -> bool:
+        """Whether a program's call of ``__tls_get_addr`` is taken out: its accesses are made simpler ones.
+
+        Those to what is ``lost``, reported as undefined, stay as they are under most linkers.
+        """
+        if self.line.shared or use.name != TLS_CALL.encode():
             return False
-        symbols = self.units[use.unit].symbols
-        return self.linker.relaxes_foreign or not any(
-            one.tls and not one.defined and self._foreign(one.name.decode("utf-8", "surrogateescape"))
-            for one in symbols
+        names = [
+            one.name.decode("utf-8", "surrogateescape")
+            for one in self.units[use.unit].symbols
+            if one.tls and not one.defined
+        ]
+        if self.linker.relaxes_lost:
+            return True
+        return not any(
+            name in lost or (not self.linker.relaxes_foreign and self._foreign(name)) for name in names
         )
 
     def _foreign(self, name: str) -> bool:
