@@ -67,18 +67,21 @@ def refusals(line: LinkLine, linker: Linker, library: Library) -> list[Refusal]:
             if name not in table.sonames
         ]
     script = read_script(line.version_script) if line.version_script is not None else VersionScript()
+    told = reported(line, linker)
+    indirect: dict[Key, ElfObject] = {}
+    if linker.libraries is Libraries.RECURSIVE and (told.libraries or table.needs_all):
+        indirect = _follow(table, library)
+        off_line = [one for one in _off_line(table, indirect) if not _copied(table, one, library)]
+        if off_line:
+            return [*lost, *off_line[:1]]
     found = [] if line.version_script is None or table.lto else _in_script(table, script)
     hidden = table.hidden | {name for name, visible in table.objects.items() if not visible}
     for name in table.objects:
         table.objects[name] = table.objects[name] and not script.is_local(name)
-    told = reported(line, linker)
     kept = _kept(table, hidden) if line.collect and not table.lto else None
-    found += [] if table.lto or _ended(found) else _in_objects(table, told, kept)
+    found += [] if table.lto or _ended(found) else _in_objects(table, told, kept, indirect)
     if _ended(found):
         return [*lost, *_ended(found)]
-    indirect: dict[Key, ElfObject] = {}
-    if linker.libraries is Libraries.RECURSIVE and (told.libraries or table.needs_all):
-        indirect = _follow(table, library)
     if linker.libraries is Libraries.RECURSIVE:
         found = [one for one in found if one.fatal or not _copied(table, one, library)]
     names = {one.symbol for one in found}
@@ -154,15 +157,39 @@ def reported(line: LinkLine, linker: Linker) -> Reported:
     return Reported(objects, True, libraries)
 
 
-def _in_objects(table: Table, told: Reported, kept: Kept | None) -> list[Refusal]:
+def _off_line(table: Table, indirect: dict[Key, ElfObject]) -> list[Refusal]:
+    """What objects want of libraries that are not on the line: GNU ld ends at the first ("DSO missing")."""
+    found = []
+    for (name, version), there in indirect.items():
+        wanted = table.wanted.get((name, None)) if version is None else None
+        users = [] if wanted is None else [one for one in wanted.objects if not one.weak]
+        if (
+            users
+            and not table.defined(name.encode("utf-8", "surrogateescape"))
+            and name not in table.line.defined
+        ):
+            user = table.units[users[0].unit].path
+            why = f"{there.path.name} has it, which isn't on the line"
+            found.append(Refusal(name, user, why, fatal=True))
+    return found
+
+
+def _in_objects(
+    table: Table, told: Reported, kept: Kept | None, indirect: dict[Key, ElfObject]
+) -> list[Refusal]:
     """Names that objects want and nothing on the line defines, or no library may."""
     line, linker, found = table.line, table.linker, list[Refusal]()
     if linker.resolves_defsym:
         for said in sorted(line.needed_by_defsym):
             name = table.meant(said) if linker.wraps_defsym else said
-            foreign = (name, None) in table.by_library
+            foreign = (name, None) in table.by_library or (name, None) in indirect
             itself = name in line.circular  # which only bfd minds
-            known = foreign and linker.takes_library_value and not line.shared and not itself
+            known = (
+                (name, None) in table.by_library
+                and linker.takes_library_value
+                and not line.shared
+                and not itself
+            )
             known = known or (itself and not linker.minds_circles)
             known = known or name in line.defined - line.circular or linker_own(name)
             if name not in table.objects and not known:
@@ -172,9 +199,8 @@ def _in_objects(table: Table, told: Reported, kept: Kept | None) -> list[Refusal
     if linker.requires:
         for name in sorted(line.required):
             if not table.defined(name.encode("utf-8", "surrogateescape")) and name not in line.defined:
-                found.append(
-                    Refusal(name, None, "--require-defined asks for it, and nothing defines it", fatal=True)
-                )
+                why, ends = "--require-defined asks for it, and nothing defines it", linker.requirements_end
+                found.append(Refusal(name, None, why, fatal=True, ends=ends))
     # what reaches a thread's own variables is wanted where an access to one stays, so: last
     for key, wanted in sorted(table.wanted.items(), key=lambda one: one[0][0] == TLS_CALL):
         name = key[0]
@@ -184,7 +210,8 @@ def _in_objects(table: Table, told: Reported, kept: Kept | None) -> list[Refusal
         uses = [one for one in wanted.objects if not table.relaxed(one, lost)]
         uses = [one for one in uses if kept is None or kept.wanted(one.unit, one.name)]
         strong = [one for one in uses if not one.weak]
-        if not strong and key not in table.by_library and _hardened(table, name, wanted):
+        nowhere = key not in table.by_library and key not in indirect
+        if not strong and nowhere and _hardened(table, name, wanted):
             strong = uses
         if not strong or (line.shared and linker.hardened_by is Hardened.NONE and wanted.objects[0].weak):
             continue  # or: the first reference, a weak one, has settled it for a library
