@@ -214,6 +214,15 @@ NAMED = {
          "e.o": OWN + "int s2(void){return 0;}", "libl.so": LACKS},
         "m.o d.o e.o libl.so",
     ),
+    "the same, as unused code goes": (
+        {"m.o": "int lib(void); int _start(void){return lib();}", "d.o": OWN + "int s1(void); int s1(void){return 0;}",
+         "e.o": "int s2(void){return 0;}", "libl.so": LACKS},
+        "--gc-sections --version-script=two.map m.o d.o e.o libl.so",
+    ),
+    "what a script makes local is written late, as unused code goes": (
+        {"m.o": "int lib(void); int _start(void){return lib();}", "e.o": "int s2(void){return 0;}", "libl.so": LACKS},
+        "--gc-sections --version-script=two.map m.o e.o libl.so",
+    ),
     "what a library lacks, before and behind a hidden reference": (
         {"m.o": OWN + "int s0(void); int lib(void); int _start(void){return lib()+s0();}", "libl.so": LACKS},
         "m.o libl.so",
