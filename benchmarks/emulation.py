@@ -21,7 +21,7 @@ from functools import cache
 from pathlib import Path
 from shutil import which
 
-from benchmarks.link_lines import NAMES, Line, link_line
+from benchmarks.link_lines import MANGLED, NAMES, Line, link_line
 from patcher.symbols.emulate import linker_named, refusals
 from patcher.symbols.emulate.commandline import parse
 from patcher.symbols.emulate.linkers import parse_version
@@ -41,6 +41,8 @@ OTHER = re.compile(
     r"multiple definition|duplicate symbol|duplicate definition|relocation|TLS|mismatch|internal error|"
     r"Assertion|PLEASE submit|cannot preempt|copy reloc|interpos|dangerous|no such version"
 )
+# What a line may name beside the names that all its parts share.
+OTHERS = ("nowhere", "main", "__tls_get_addr", "api::nothing()")
 _WHERE = re.compile(r"function \w+:|referenced by \S+|>>> .*|\(\.[\w.]+\+?\w*\)|in function `\w+'")
 
 
@@ -77,8 +79,8 @@ def asked(program: str, line: Line, folder: Path) -> Answer:
     text = "\n".join(_WHERE.sub("", one) for one in lines if COMPLAINT.search(one))
     names = {
         name
-        for name in (*NAMES, *(f"__wrap_{one}" for one in NAMES), "nowhere", "main", "__tls_get_addr")
-        if re.search(rf"(?<![\w/.]){name}(?![\w(.])", text)
+        for name in (*NAMES, *(f"__wrap_{one}" for one in NAMES), *MANGLED.values(), *OTHERS)
+        if re.search(rf"(?<![\w/.]){re.escape(name)}(?![\w(.])", text)
     }
     if not done.returncode:
         return Answer(False)

@@ -1,12 +1,17 @@
 """verify-symbols against real loaders, on files that others have made.
 
-    python -m benchmarks.symbol_corpora modules FOLDER... --host PROGRAM
+    python -m benchmarks.symbol_corpora modules FOLDER... --host PROGRAM [--before MODULE]...
     python -m benchmarks.symbol_corpora machine ROOT --loader 'qemu-arm ROOT/lib/ld-linux-armhf.so.3'
+    python -m benchmarks.symbol_corpora machine ROOT --loader 'chroot ROOT /qemu-arm-static /lib/ld.so'
 
 ``modules``: every library below the folders is opened by ``dlopen(RTLD_NOW)`` in a process of its own, as
-Python opens a module (``pip install --target FOLDER ...`` makes such a folder), or node an addon.
+Python opens a module (``pip install --target FOLDER ...`` makes such a folder), or node an addon; any other
+program gets a preloaded library that does it before the program's own code runs. ``--before`` names modules
+that it opens first, for all (RTLD_GLOBAL).
 ``machine``: every program and library below ROOT, packages of another machine unpacked together, is loaded
-by its own ``ld.so``, as ``ldd -r`` does. A verdict is wrong where one says that it loads and the other not.
+by its own ``ld.so``, as ``ldd -r`` does. ``-L`` of qemu doesn't lead all calls into ROOT, ``statx`` in 7.2
+not: where a loader of 32 bits asks with it, ``chroot`` and a static qemu in ROOT are needed. A verdict is
+wrong where one says that it loads and the other not.
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,11 +32,29 @@ from patcher.symbols import SearchOptions, check
 from patcher.symbols.elf import ET_DYN, ET_EXEC, UnreadableElfError, is_elf, read
 
 BROKEN = ("undefined-symbol", "hidden-definition", "version-mismatch", "library-not-found", "unreadable-file",
-          "host-not-named")  # fmt: skip
+          "host-not-named", "static-tls-refused")  # fmt: skip
 _OPENS = {
     "python": "import os, sys, ctypes; ctypes.CDLL(sys.argv[1], os.RTLD_NOW)",
     "node": "process.dlopen({exports: {}}, process.argv[1], require('os').constants.dlopen.RTLD_NOW)",
 }
+# Opens $OPENED in whatever program it is preloaded into, behind what $BEFORE names.
+_OPENER = """
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+static void try(const char *path, int how) {
+  if (dlopen(path, RTLD_NOW | how)) return;
+  fprintf(stderr, "%s\\n", dlerror());
+  _Exit(1);
+}
+__attribute__((constructor)) static void opener(void) {
+  char *before = getenv("BEFORE");
+  for (char *one = before ? strtok(before, ":") : 0; one; one = strtok(0, ":")) try(one, RTLD_GLOBAL);
+  try(getenv("OPENED"), RTLD_LOCAL);
+  _Exit(0);
+}
+"""
 # What a loader says of a file that it can't load; all else that ends it is the file's own code running.
 _REFUSED = re.compile(
     r"undefined symbol|cannot open shared object|version `|not defined in file|file too short|invalid ELF|"
@@ -89,8 +113,27 @@ def opened(host: Path) -> Asks:
     return ask
 
 
+def preloaded(host: Path, before: Sequence[Path], folder: Path) -> Asks:
+    """Asks dlopen in any program, through a library that is made in ``folder`` and preloaded."""
+    source, opener = folder / "opener.c", folder / "opener.so"
+    source.write_text(_OPENER)
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", opener, source, "-ldl"], check=True)
+
+    def ask(path: Path) -> str | None:
+        first = ":".join(map(str, before))
+        settings = [f"LD_PRELOAD={opener}", f"OPENED={path}", *([f"BEFORE={first}"] if first else [])]
+        done = _run(["env", *settings, str(host), "--version"])
+        if done is None or done[0] == 0:
+            return None if done is None else ""
+        return next((line for line in done[1].splitlines() if _REFUSED.search(line)), None)
+
+    return ask
+
+
 def loaded(loader: Sequence[str]) -> Asks:
-    """Asks an ``ld.so``, under an emulator or not, as ``ldd -r`` does."""
+    """Asks an ``ld.so``, under an emulator or not, in a ``chroot`` or not, as ``ldd -r`` does."""
+    root = Path(loader[1]).resolve() if loader[0] == "chroot" else None
+    start = 1 if root is None else 3
     environment = {
         "LD_TRACE_LOADED_OBJECTS": "1",
         "LD_WARN": "1",
@@ -100,7 +143,8 @@ def loaded(loader: Sequence[str]) -> Asks:
     words = [word for one in environment if one != "PATH" for word in ("-E", f"{one}={environment[one]}")]
 
     def ask(path: Path) -> str | None:
-        done = _run([loader[0], *words, *loader[1:], str(path)])
+        there = str(path) if root is None else f"/{path.relative_to(root)}"
+        done = _run([*loader[:start], *words, *loader[start:], there])
         if done is None:
             return None
         lines = done[1].splitlines()
@@ -120,7 +164,9 @@ def _run(command: Sequence[str]) -> tuple[int, str] | None:
     return done.returncode, done.stdout + done.stderr
 
 
-def compare(name: str, paths: Sequence[Path], ask: Asks, options: SearchOptions, host: Path | None) -> Tally:
+def compare(
+    name: str, paths: Sequence[Path], ask: Asks, options: SearchOptions, hosts: Sequence[Path]
+) -> Tally:
     """Both verdicts on each file."""
     tally = Tally(name)
     for path in paths:
@@ -129,7 +175,7 @@ def compare(name: str, paths: Sequence[Path], ask: Asks, options: SearchOptions,
             tally.ended += 1
             continue
         tally.files += 1
-        report = check([path], options=options, hosts=[host] if host is not None else [])
+        report = check([path], options=options, hosts=hosts)
         ours = [one for one in report.findings if one.rule in BROKEN and one.severity == "error"]
         if bool(ours) == bool(theirs):
             tally.refused += bool(ours)
@@ -146,6 +192,7 @@ def main() -> int:
     parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("--name")
     parser.add_argument("--host", type=Path, default=Path(os.path.realpath(sys.executable)))
+    parser.add_argument("--before", type=Path, action="append", default=[])
     parser.add_argument("--loader", default="")
     parser.add_argument("--sample", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=1)
@@ -153,11 +200,15 @@ def main() -> int:
     if options.kind == "modules":
         paths = files(options.folders, options.sample, options.seed, programs=False)
         search = SearchOptions.from_environment()
-        tally = compare(options.name or "modules", paths, opened(options.host), search, options.host)
+        with tempfile.TemporaryDirectory(prefix="opener-") as folder:
+            own = options.host.name.startswith(("python", "node"))
+            ask = opened(options.host) if own else preloaded(options.host, options.before, Path(folder))
+            hosts = [options.host, *options.before]
+            tally = compare(options.name or "modules", paths, ask, search, hosts)
     else:
         paths = files(options.folders, options.sample, options.seed, programs=True)
         search = SearchOptions(sysroot=options.folders[0])
-        tally = compare(options.name or "machine", paths, loaded(shlex.split(options.loader)), search, None)
+        tally = compare(options.name or "machine", paths, loaded(shlex.split(options.loader)), search, [])
     print(tally.row())
     print("\n".join(tally.wrong))
     return 1 if tally.wrong else 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from patcher.drift import Drift
+from patcher.drift.result import Drift
 from patcher.engine.patchset import PatchSet
 
 _ROW, _LEFT, _TOP, _WIDTH = 14, 230, 46, 900

@@ -11,7 +11,8 @@ from typing import Any
 from patcher import git
 from patcher.base.errors import SourceError, UsageError
 from patcher.base.progress import SILENT, Reporter
-from patcher.drift import Drift, drift
+from patcher.drift import drift
+from patcher.drift.result import Drift
 from patcher.engine.patchset import PatchSet, load
 from patcher.source import DEFAULT_URL, SourceForm, parse
 

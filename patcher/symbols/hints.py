@@ -89,6 +89,13 @@ class Hints:
         return table
 
     @cached_property
+    def _mute_programs(self) -> dict[str, Path]:
+        """Name -> the given program that has it for itself, though nothing but the linker hides it."""
+        programs = {item.path for item in self.inputs.objects if item.executable}
+        table = self._hidden_given.items()
+        return {name: path for name, (path, found) in table if path in programs and not found.local}
+
+    @cached_property
     def _in_objects(self) -> dict[str, list[tuple[Path, Hidden]]]:
         table: dict[str, list[tuple[Path, Hidden]]] = {}
         for path in self.inputs.hints:
@@ -119,6 +126,12 @@ class Hints:
                 yield f"{item.name}, a program, exports it: if it opens {plugin}, say --host {item.path}"
         for item in exporters:
             yield f"link {wanting.name} against {item.name}, which defines it"
+        mute = self._mute_programs.get(name)
+        if mute is not None:
+            yield (
+                f"{mute.name}, a program, has it and doesn't export it: if it opens {scope.root.name}, link"
+                f" it with -rdynamic (CMake: ENABLE_EXPORTS), and say --host {mute}"
+            )
         for path, found in self._in_objects.get(name, ()):
             member = f"({found.member})" if found.member else ""
             yield f"{path.name}{member} defines it and is not linked into what is loaded"

@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
 from patcher.base.errors import UsageError
-from patcher.symbols.elf import ElfObject
+from patcher.symbols.elf import ElfObject, UnreadableElfError
 from patcher.symbols.findings import SymbolFinding
+from patcher.symbols.scope import Library
 from patcher.symbols.search import Search
 
 MANY = 8  # names beyond which one cause is one finding, as for modules beyond one
@@ -49,27 +50,53 @@ def host_of(value: str | Path) -> Host:
 
 
 class HostFamily(NamedTuple):
-    """A kind of host: what its names begin with, its program, and how plugins' paths tell its version."""
+    """A kind of host: what its names begin with, its programs, and how plugins' paths tell its version."""
 
     title: str
     starts: tuple[str, ...]
     programs: tuple[str, ...]  # {} is the version
     version: re.Pattern[str]
+    releases: Mapping[str, str] = {}  # where paths tell the number of an interface: number -> version
+
+    def told(self, path: str) -> str:
+        """The version that a plugin's path tells; "" where it tells none."""
+        found = self.version.search(path)
+        text = ".".join(part for part in found.groups() if part) if found else ""
+        known = self.releases.get(text, text)
+        return f"of interface {text}" if known == text and self.releases and len(text) > 2 else known
+
+    def places(self, version: str) -> Iterator[str]:
+        """Where a program of the version may lie."""
+        texts = dict.fromkeys((version, ".".join(version.split(".")[:2]))) if version else {}
+        for pattern in self.programs:
+            if "{}" in pattern:
+                yield from (pattern.format(text) for text in texts)
+            else:
+                yield pattern
 
 
 _ANY = r"(\d+(?:\.\d+)*)"
+_PHP = {
+    "20151012": "7.0", "20160303": "7.1", "20170718": "7.2", "20180731": "7.3", "20190902": "7.4",
+    "20200930": "8.0", "20210902": "8.1", "20220829": "8.2", "20230831": "8.3", "20240924": "8.4",
+}  # fmt: skip
+_NODE = {"72": "12", "83": "14", "93": "16", "108": "18", "115": "20", "127": "22", "137": "24"}
 FAMILIES = (
     HostFamily("Python", ("Py", "_Py"), ("/usr/bin/python{}", "/usr/local/bin/python{}"),
            re.compile(rf"(?:cpython-|pypy)(3)(\d+)|python{_ANY}")),
-    HostFamily("Perl", ("Perl_", "PL_"), ("/usr/bin/perl",), re.compile(rf"perl5?/{_ANY}")),
-    HostFamily("Ruby", ("rb_", "ruby_"), ("/usr/bin/ruby{}", "/usr/bin/ruby"),
+    HostFamily("Perl", ("Perl_", "PL_"), ("/usr/bin/perl{}", "/usr/bin/perl", "/usr/local/bin/perl"),
+           re.compile(rf"perl5?/{_ANY}")),
+    HostFamily("Ruby", ("rb_", "ruby_"), ("/usr/bin/ruby{}", "/usr/bin/ruby", "/usr/local/bin/ruby"),
            re.compile(rf"ruby/(?:\w+/)?{_ANY}")),
     HostFamily("Node.js", ("napi_", "node_module_register", "_ZN2v8", "_ZNK2v8", "_ZN4node"),
-           ("/usr/bin/node", "/usr/local/bin/node"), re.compile(r"node-v(\d+)")),
+           ("/usr/bin/node", "/usr/local/bin/node"), re.compile(r"node-v(\d+)"), _NODE),
     HostFamily("PostgreSQL", ("palloc", "pfree", "errstart", "errfinish", "SPI_", "CurrentMemoryContext"),
-           ("/usr/lib/postgresql/{}/bin/postgres", "/usr/bin/postgres"), re.compile(r"postgresql/?(\d+)")),
+           ("/usr/lib/postgresql/{}/bin/postgres", "/usr/pgsql-{}/bin/postgres", "/usr/bin/postgres",
+            "/usr/local/bin/postgres"),
+           re.compile(r"postgresql/?(\d+)|pgsql-(\d+)")),
     HostFamily("PHP", ("zend_", "_zend_", "php_", "executor_globals", "_efree", "_emalloc"),
-           ("/usr/bin/php{}", "/usr/bin/php"), re.compile(rf"php/?{_ANY}/")),
+           ("/usr/bin/php{}", "/usr/bin/php", "/usr/local/bin/php"),
+           re.compile(r"(?:php\d*/|zts-)(20\d{6})\b|php/?(\d+\.\d+)"), _PHP),
     HostFamily("Lua", ("lua_", "luaL_"), ("/usr/bin/lua{}", "/usr/bin/lua"), re.compile(rf"lua/?{_ANY}")),
     HostFamily("R", ("R_", "Rf_"), ("/usr/lib/R/bin/exec/R",), re.compile(r"$^")),
     HostFamily("Tcl", ("Tcl_", "Tk_"), ("/usr/bin/tclsh{}", "/usr/bin/tclsh"), re.compile(rf"tcl/?{_ANY}")),
@@ -81,51 +108,124 @@ FAMILIES = (
 )  # fmt: skip
 
 
-def proposed(findings: list[SymbolFinding], given: list[ElfObject], search: Search) -> list[SymbolFinding]:
-    """``findings`` with one for each host, where several modules or many names lack one."""
+class _Group(NamedTuple):
+    """Who has what modules lack: a title, a file ("" is one that isn't known), a library beside them?"""
+
+    title: str
+    file: str
+    beside: bool = False
+
+
+def proposed(
+    findings: list[SymbolFinding], given: list[ElfObject], search: Search, hosted: Container[str] = ()
+) -> list[SymbolFinding]:
+    """``findings`` with one for each host, where several modules or many names lack one.
+
+    ``hosted`` are the paths of the modules whose host was named: what those lack still, another module may
+    have that their host opens before them.
+    """
     programs = [item for item in given if item.executable and item.dynamic]
-    libraries = {str(item.path) for item in given if not item.executable}
+    modules = [item for item in given if not item.executable]
+    libraries = {str(item.path) for item in modules}
     lacking: dict[str, list[SymbolFinding]] = {}
     for one in findings:
         root = one.paths[0] if one.paths else one.object
         if one.rule == "undefined-symbol" and root in libraries:
             lacking.setdefault(root, []).append(one)
-    exporters = _exporters({one.symbol for every in lacking.values() for one in every}, programs)
-    groups: dict[tuple[str, str], list[SymbolFinding]] = {}
+    names = {one.symbol for every in lacking.values() for one in every}
+    exporters, beside = _exporters(names, programs), _exporters(names, modules) if hosted else {}
+    known = _Programs(search)
+    groups: dict[_Group, list[SymbolFinding]] = {}
+    strange: list[str] = []
     for root, every in lacking.items():
         host = _given_host(root, every, exporters)
         if host is not None:
             served = [one for one in every if host in exporters.get(one.symbol, ())]
-            groups.setdefault((host.name, str(host.path)), []).extend(served)
+            groups.setdefault(_Group(host.name, str(host.path)), []).extend(served)
+        elif root in hosted:
+            for one in every:
+                for item in beside.get(one.symbol, ())[:1]:
+                    groups.setdefault(_Group(item.name, str(item.path), beside=True), []).append(one)
         else:
-            known = _known_host(root, every, search)
-            if known is not None:
-                groups.setdefault(known, []).extend(every)
+            group = known.proposed(root, every)
+            if group is None:
+                strange.append(root)
+            else:
+                groups.setdefault(group, []).extend(every)
+    for root in strange:  # its names aren't like a host's, and may be one's all the same
+        near = [one for one in groups if one.file and not one.beside and known.has(one.file, lacking[root])]
+        if near:
+            best = max(near, key=lambda one: len(os.path.commonpath([root, *_roots(groups[one])[:1]])))
+            groups[best].extend(lacking[root])
     gone: set[int] = set()
     told: list[SymbolFinding] = []
-    for (name, program), every in groups.items():
-        modules = tuple(dict.fromkeys(one.paths[0] if one.paths else one.object for one in every))
-        if len(modules) > 1 or len({one.symbol for one in every}) > MANY:
+    for group, every in groups.items():
+        if group.beside or len(_roots(every)) > 1 or len({one.symbol for one in every}) > MANY:
             gone |= {id(one) for one in every}
-            told.append(_one(name, program, modules, every))
+            told.append(_one(group, every))
     return [one for one in findings if id(one) not in gone] + told
 
 
-def _one(name: str, program: str, modules: tuple[str, ...], every: list[SymbolFinding]) -> SymbolFinding:
+def _roots(every: list[SymbolFinding]) -> tuple[str, ...]:
+    """The modules that they are about."""
+    return tuple(dict.fromkeys(one.paths[0] if one.paths else one.object for one in every))
+
+
+class _Programs:
+    """Hosts that weren't given: each is read once, with what it loads."""
+
+    def __init__(self, search: Search) -> None:
+        self._library = Library(search)
+        self._exports: dict[str, set[bytes]] = {}
+
+    def has(self, program: str, every: list[SymbolFinding]) -> bool:
+        """Whether a program has half at least of what a module lacks."""
+        if program not in self._exports:
+            try:
+                scope = self._library.load(self._library.read(program))
+                self._exports[program] = {name for one in scope.objects for name in one.exports.names}
+            except (UnreadableElfError, OSError):
+                self._exports[program] = set()
+        names = [one.symbol.partition("@")[0].encode("utf-8", "surrogateescape") for one in every]
+        return 2 * sum(name in self._exports[program] for name in names) >= len(names)
+
+    def proposed(self, root: str, every: list[SymbolFinding]) -> _Group | None:
+        """A host by the names that are lacking: its title, and its program if it is there."""
+        family = _family(every)
+        if family is None:
+            return None
+        version = family.told(root)
+        rooted = self._library.search.places.rooted
+        for place in family.places(version):
+            program = rooted(place)
+            other = re.search(r"(?<!\d)\d+\.\d+", program.resolve().name)
+            if version and other is not None and not f"{version}.".startswith(f"{other[0]}."):
+                continue  # /usr/bin/php, which is another version's
+            if program.is_file() and self.has(str(program), every):
+                return _Group(f"{family.title} {version}".strip(), str(program))
+        return _Group(f"{family.title} {version}".strip(), "")
+
+
+def _one(group: _Group, every: list[SymbolFinding]) -> SymbolFinding:
+    modules = _roots(every)
     names = dict.fromkeys(one.demangled for one in every)
     some = ", ".join(list(names)[:3]) + (" ..." if len(names) > 3 else "")
     files = "1 file lacks" if len(modules) == 1 else f"{len(modules)} files lack"
     count = f"{len(names)} symbol{'s' if len(names) > 1 else ''}"
-    detail = f"{files} {count} that the program has which opens them: {some}"
-    there = program or "PROGRAM"
-    where = _common(modules)
-    hint = f"say --host '{where}=/path/to/it'" if not program else f"say --host {there}"
-    if program and len(modules) > 1:
-        hint = f"say --host '{where}={there}'"
+    where = _common(modules) if len(modules) > 1 else modules[0] if group.beside else ""
+    there = group.file or "/path/to/it"
+    hint = f"--host '{where}={there}'" if where else f"--host {group.file or 'PROGRAM'}"
+    if group.beside:
+        detail = f"{files} {count} that {group.title} has, which is given and not loaded with them: {some}"
+        advice = (
+            f"if their host opens {group.title} before them, for all, say {hint}; if not, link them to it"
+        )
+    else:
+        detail = f"{files} {count} that the program has which opens them: {some}"
+        advice = f"{group.title} has such names: say {hint}"
     first = modules[0]
-    advice = f"{name} has such names: {hint}"
     return SymbolFinding(
-        "host-not-named", name, first, (Path(first).name,), detail, advice, (first,), modules
+        "host-not-named", group.title, first, (Path(first).name,), detail, advice, (first,), modules
     )
 
 
@@ -171,28 +271,11 @@ def _given_host(
 
 def _family(every: list[SymbolFinding]) -> HostFamily | None:
     """Whose names they are."""
-    counts = {one: sum(finding.symbol.startswith(one.starts) for finding in every) for one in FAMILIES}
-    family = max(FAMILIES, key=lambda one: counts[one])
-    return family if counts[family] else None
+    counts = [sum(finding.symbol.startswith(one.starts) for finding in every) for one in FAMILIES]
+    return FAMILIES[counts.index(max(counts))] if any(counts) else None
 
 
 def _told_version(root: str, every: list[SymbolFinding]) -> str:
     """The version of its host that a module's path tells; "" where it tells none."""
     family = _family(every)
-    found = family.version.search(root) if family is not None else None
-    return ".".join(part for part in found.groups() if part) if found else ""
-
-
-def _known_host(root: str, every: list[SymbolFinding], search: Search) -> tuple[str, str] | None:
-    """A host that isn't given, by the names that are lacking: its title, and its program if it is there."""
-    family, version = _family(every), _told_version(root, every)
-    if family is None:
-        return None
-    name = f"{family.title} {version}".strip()
-    for pattern in family.programs:
-        if "{}" in pattern and not version:
-            continue
-        program = pattern.format(version)
-        if search.places.rooted(program).is_file():
-            return name, str(search.places.rooted(program))
-    return name, ""
+    return family.told(root) if family is not None else ""

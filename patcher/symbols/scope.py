@@ -105,7 +105,7 @@ class _Loading:
         self.places = self.scope.places
         self.todo: deque[ElfObject] = deque()
         # what a program opens may use its RPATH: glibc and musl ask it last (its RUNPATH: musl alone)
-        main = hosts[:1] if hosts and hosts[0].executable else ()
+        main = tuple(one for one in hosts if one.executable)[:1]
         for start in dict.fromkeys((*hosts, root)):
             if start is root and hosts:
                 self.scope.company = frozenset(self.scope.objects)

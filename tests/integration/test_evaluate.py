@@ -254,21 +254,17 @@ def test_outputs_that_people_have(each_work: Work, f16: Path, text: Path, tmp_pa
     assert plain.value == pytest.approx(whole.value, rel=1e-4)
     assert len(plain.running) == 3
     bench = [str(each_work.bin / "llama-bench"), "-m", str(f16), "-p", "32", "-n", "4", "-r", "2", "-o"]
-    rows = {
-        form: parse_bench(
-            subprocess.run([*bench, form], capture_output=True, text=True, check=True).stdout, form
-        )
+    said = {
+        form: subprocess.run([*bench, form], capture_output=True, text=True, check=True).stdout
         for form in ("json", "jsonl", "csv", "md")
     }
+    rows = {form: parse_bench(output, form) for form, output in said.items()}
     for form, found in rows.items():
         assert [row.test for row in found] == ["pp32", "tg4"], form
         assert all(row.speed > 0 for row in found)
         assert found[0].model_bytes == pytest.approx(rows["json"][0].model_bytes, rel=1e-3)
     for form in ("md", "json"):
-        (tmp_path / f"{form}.txt").write_text(
-            subprocess.run([*bench, form], capture_output=True, text=True, check=True).stdout,
-            encoding="utf-8",
-        )
+        (tmp_path / f"{form}.txt").write_text(said[form], encoding="utf-8")
     (tmp_path / "a.txt").write_text(both.stdout, encoding="utf-8")
     (tmp_path / "b.txt").write_text(alone.stdout, encoding="utf-8")
     names = [tmp_path / name for name in ("a.txt", "b.txt", "md.txt", "json.txt")]

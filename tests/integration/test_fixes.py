@@ -13,7 +13,7 @@ from patcher.build.toolchain import require_compiler
 from patcher.engine import build_fixes, transaction
 from patcher.engine.patchset import load
 from patcher.engine.plan import State
-from tests.integration.conftest import q8a8_patch
+from tests.integration.conftest import NEWEST, RELEASES, q8a8_patch
 
 pytestmark = [
     pytest.mark.compiler,
@@ -46,6 +46,9 @@ def stores(tree: Path) -> int:
     return sum(16 <= int(found[1] or 0) - base < 64 for found in wrote if found)
 
 
+@pytest.mark.parametrize(
+    "stock", [NEWEST], ids=RELEASES.get, indirect=True
+)  # AMX's file takes long to compile
 def test_the_configuration_reaches_memory(tree: Path) -> None:
     fix = build_fixes.find(NAME)
     assert fix.probe is not None

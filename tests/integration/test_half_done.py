@@ -261,7 +261,7 @@ def test_both_at_once_is_wrong_usage(half_done: Callable[[str, int, int], Path])
     assert q8a8_patch("apply", half_done(EARLY, 39, 38), "--adopt-id", "--renumber").returncode == 2
 
 
-@pytest.mark.parametrize("package", [EARLY, LATE])
+@pytest.mark.parametrize("package", [pytest.param(EARLY, marks=pytest.mark.exhaustive), LATE])
 def test_every_partial_plan_ends_in_the_same_tree(package: str, tmp_path: Path) -> None:
     """Somebody applied a part, another hand the rest: the end is what apply alone gives."""
     whole = copy_of(stock_tree(package), tmp_path / "whole")

@@ -16,7 +16,8 @@ from patcher.model.gguf_writer import GgufWriter, NewTensor, make_value
 from patcher.model.model_file import model_hash, open_model
 from tests.tiny_models import stats_metadata, write_gguf
 
-pytestmark = pytest.mark.slow
+# a minute of one processor, for a bound that hardly anything moves
+pytestmark = [pytest.mark.slow, pytest.mark.exhaustive]
 
 EMBD, FF, KV, HEADS, KV_HEADS, VOCAB = 8192, 28672, 1024, 64, 8, 128256
 LAYERS = int(os.environ.get("Q8A8_TEST_LAYERS", "1"))  # 80 are the whole 70B

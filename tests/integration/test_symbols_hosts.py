@@ -67,9 +67,14 @@ def test_one_symbol_of_one_module_is_told_as_ever(tmp_path: Path) -> None:
     ("usr/lib/python3.12/lib-dynload", ["PyModule_Create2", "PyExc_ValueError", "other"], "Python 3.12", "usr/bin/python3.12"),
     ("site-packages/x.cpython-313-x86_64-linux-gnu", ["PyList_New", "_Py_Dealloc"], "Python 3.13", "usr/bin/python3.13"),
     ("usr/lib/perl/5.36/auto/POSIX", ["Perl_sv_2iv_flags", "PL_thr_key"], "Perl 5.36", "usr/bin/perl"),
-    ("usr/lib/ruby/3.1.0/x86_64-linux", ["rb_define_module", "rb_cObject"], "Ruby 3.1.0", ""),
+    ("usr/lib/ruby/3.1.0/x86_64-linux", ["rb_define_module", "rb_cObject"], "Ruby 3.1.0", "usr/bin/ruby3.1"),
     ("usr/lib/postgresql/15/lib", ["palloc", "errstart", "heap_open"], "PostgreSQL 15", "usr/lib/postgresql/15/bin/postgres"),
-    ("usr/lib/php/20220829", ["zend_parse_arg", "php_info_print"], "PHP 20220829", "usr/bin/php"),
+    ("usr/lib/php/20220829", ["zend_parse_arg", "php_info_print"], "PHP 8.2", "usr/bin/php8.2"),
+    ("usr/local/lib/php/extensions/no-debug-non-zts-20240924", ["zend_parse_arg"], "PHP 8.4", "usr/local/bin/php"),
+    ("usr/lib/php/20990101", ["zend_parse_arg"], "PHP of interface 20990101", "usr/bin/php"),
+    ("usr/lib/php/20190902", ["zend_parse_arg"], "PHP 7.4", ""),
+    ("node_modules/x/prebuilds/node-v115-linux", ["napi_get_undefined"], "Node.js 20", "usr/bin/node"),
+    ("usr/pgsql-17/lib", ["palloc", "heap_open"], "PostgreSQL 17", "usr/pgsql-17/bin/postgres"),
     ("node_modules/x/build/Release", ["napi_create_function", "_ZN2v87Isolate10GetCurrentEv"], "Node.js", "usr/bin/node"),
     ("usr/lib/lua/5.4", ["lua_pushstring", "luaL_setfuncs"], "Lua 5.4", "usr/bin/lua5.4"),
 ])  # fmt: skip
@@ -79,11 +84,48 @@ def test_a_host_is_proposed_by_what_is_lacking(
     for number in range(2):
         Elf(soname=f"m{number}.so", uses=names).write(tmp_path / folder / f"m{number}.so")
     if program:
-        Elf(interpreter="/x").write(tmp_path / program)
+        Elf(interpreter="/x", defines=names).write(tmp_path / program)
     report = verdict(tmp_path / folder, sysroot=tmp_path)
     (one,) = report.at_least("error")
     assert (one.rule, one.symbol, len(one.files)) == ("host-not-named", title, 2)
     assert f"={tmp_path / program if program else '/path/to/it'}'" in (one.suggestion or "")
+
+
+def test_a_program_of_the_name_that_has_other_names_is_not_proposed(tmp_path: Path) -> None:
+    folder = tmp_path / "usr/lib/php/20220829"
+    for number in range(2):
+        Elf(soname=f"m{number}.so", uses=["zend_parse_arg", "zend_hash_add"]).write(folder / f"m{number}.so")
+    Elf(interpreter="/x", defines=["zend_parse_arg", "zend_hash_add"]).write(tmp_path / "usr/bin/php8.4")
+    (tmp_path / "usr/bin/php").symlink_to("php8.4")  # another version
+    Elf(interpreter="/x", defines=["other"]).write(tmp_path / "usr/bin/php8.2")
+    (one,) = verdict(folder, sysroot=tmp_path).at_least("error")
+    assert one.symbol == "PHP 8.2"
+    assert "=/path/to/it" in (one.suggestion or "")
+
+
+def test_names_that_are_like_no_hosts_are_its_program_s_all_the_same(tmp_path: Path) -> None:
+    """PostgreSQL's have no prefix in common; one is loaded with the library that has them, as Ruby is."""
+    folder = tmp_path / "usr/lib/postgresql/15/lib"
+    for number, name in enumerate(("palloc", "palloc", "DefineCustomIntVariable", "of_nobody")):
+        Elf(soname=f"m{number}.so", uses=[name]).write(folder / f"m{number}.so")
+    Elf(soname="libpg.so", defines=["palloc", "DefineCustomIntVariable"]).write(tmp_path / "usr/lib/libpg.so")
+    Elf(interpreter="/x", needed=["libpg.so"]).write(tmp_path / "usr/lib/postgresql/15/bin/postgres")
+    one, other = verdict(folder, sysroot=tmp_path).at_least("error")
+    assert {one.symbol, other.symbol} == {"PostgreSQL 15", "of_nobody"}
+    assert [Path(file).name for file in (*one.files, *other.files)] == ["m0.so", "m1.so", "m2.so"]
+
+
+def test_a_module_that_another_one_serves(tmp_path: Path, shop: Workshop) -> None:
+    """PHP opens pdo.so for all before pdo_pgsql.so; the program alone doesn't have its names."""
+    program = Elf(interpreter="/lib/ld.so", defines=["zend_api"]).write(tmp_path / "php")
+    first = Elf(soname="pdo.so", defines=["pdo_parse"], uses=["zend_api"]).write(tmp_path / "mod" / "pdo.so")
+    for name in ("pdo_a.so", "pdo_b.so"):
+        Elf(soname=name, uses=["zend_api", "pdo_parse"]).write(tmp_path / "mod" / name)
+    (one,) = verdict(tmp_path / "mod", sysroot=tmp_path, hosts=[program]).at_least("error")
+    assert (one.rule, one.symbol, len(one.files)) == ("host-not-named", "pdo.so", 2)
+    assert f"say --host '{tmp_path}/mod/**={first}'" in (one.suggestion or "")
+    kept = verdict(tmp_path / "mod", sysroot=tmp_path, hosts=[program, f"{tmp_path}/mod/**={first}"])
+    assert found(kept, "error") == set()
 
 
 def test_a_host_of_another_version_is_not_proposed(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.emulation import compare, linkers
+from benchmarks.emulation import asked, compare, emulated, linkers
+from benchmarks.link_lines import Line
 from patcher.symbols.emulate import linker_named, refusals
 from patcher.symbols.emulate.commandline import parse
 from patcher.symbols.emulate.scripts import parse_script
@@ -179,6 +180,102 @@ def test_shapes(name: str, tmp_path: Path) -> None:
         real = shop.run(program, "-o", "out", *line.split(), ok=False)
         ours = refusals(parse(line.split(), tmp_path), linker_named(linker), Library(Search()))
         assert bool(ours) == bool(real.returncode), (linker, real.stderr, ours)
+
+
+DEFINES = "int s4(void){return 0;}"
+LACKS = "int s1(void),s2(void),s6(void); int lib(void){return s1()+s2()+s6();}"
+THREAD = "extern __thread int s7; int s5(void); int _start(void){return s7+s5();}"
+OFF_LINE = {
+    "libdeep.so": "int s1(void){return 0;} int s2(void){return 0;}",
+    "libuse.so libdeep.so": "int s1(void); int use(void){return s1();}",
+}
+# what is named, too: name -> C sources (of a library with those that it needs), the line
+NAMED = {
+    "a definition called after itself": ({"m.o": "int s4(void); int _start(void){return s4();}"}, "--defsym=s4=s4 m.o"),
+    "a definition called after itself, and another's lack": (
+        {"m.o": "int s4(void),s0(void); int _start(void){return s4()+s0();}", "libd.so": DEFINES},
+        "--defsym=s4=s4 m.o libd.so",
+    ),
+    "a definition after what is nowhere": (
+        {"m.o": "int s0(void); int _start(void){return s0();}"}, "--defsym=s1=s4 m.o",
+    ),
+    "a script's names in a program of objects alone": (
+        {"m.o": "int s0(void); int _start(void){return 0;}", "d.o": DEFINES},
+        "--no-undefined-version --version-script=two.map m.o d.o",
+    ),
+    "a script's names and what is lacking": (
+        {"m.o": "int s0(void); int _start(void){return s0();}", "libl.so": LACKS},
+        "--no-undefined-version --version-script=two.map m.o libl.so",
+    ),
+    "a thread's own variable that is nowhere": ({"m.o": THREAD}, "-pie m.o"),
+    "a thread's own variable of a library": ({"m.o": THREAD, "libt.so": "__thread int s7 = 1;"}, "-pie m.o libt.so"),
+    "what a library lacks, in front of what isn't exported": (
+        {"m.o": "int lib(void); int _start(void){return lib();}", "d.o": OWN + "int s1(void){return 0;}",
+         "e.o": OWN + "int s2(void){return 0;}", "libl.so": LACKS},
+        "m.o d.o e.o libl.so",
+    ),
+    "the same, as unused code goes": (
+        {"m.o": "int lib(void); int _start(void){return lib();}", "d.o": OWN + "int s1(void); int s1(void){return 0;}",
+         "e.o": "int s2(void){return 0;}", "libl.so": LACKS},
+        "--gc-sections --version-script=two.map m.o d.o e.o libl.so",
+    ),
+    "what a script makes local is written late, as unused code goes": (
+        {"m.o": "int lib(void); int _start(void){return lib();}", "e.o": "int s2(void){return 0;}", "libl.so": LACKS},
+        "--gc-sections --version-script=two.map m.o e.o libl.so",
+    ),
+    "what a library lacks, before and behind a hidden reference": (
+        {"m.o": OWN + "int s0(void); int lib(void); int _start(void){return lib()+s0();}", "libl.so": LACKS},
+        "m.o libl.so",
+    ),
+    "off the line, though it is all a warning": (
+        {"m.o": "int s1(void),s2(void); int _start(void){return s1()+s2();}", **OFF_LINE},
+        "--warn-unresolved-symbols -rpath-link . m.o libuse.so",
+    ),
+    "off the line, for a library": (
+        {"m.o": "int s1(void),s2(void); int f(void){return s1()+s2();}", **OFF_LINE},
+        "-shared --no-allow-shlib-undefined -rpath-link . m.o libuse.so",
+    ),
+    "off the line, and wanted weakly": (
+        {"m.o": "__attribute__((weak)) int s1(void); int use(void); int _start(void){return (s1?s1():0)+use();}", **OFF_LINE},
+        "-rpath-link . m.o libuse.so",
+    ),
+    "off the line, and wanted there": (
+        {"m.o": "__attribute__((weak)) int s3(void); int _start(void){return s3?s3():0;}",
+         "libdeep.so": "int s3(void); int s1(void){return s3();}", "libuse.so libdeep.so": OFF_LINE["libuse.so libdeep.so"]},
+        "-rpath-link . m.o libuse.so",
+    ),
+    "a thread's own variable that a definition makes a number": (
+        {"m.o": "extern __thread int s7; int main(void){return 0;} int _start(void){return s7;}"},
+        "--defsym=s7=main m.o",
+    ),
+    "a requirement and another lack": (
+        {"m.o": "int s0(void); int _start(void){return s0();}"}, "--require-defined=s2 m.o",
+    ),
+    "a hidden reference needs no library": (
+        {"m.o": OWN + "int s0(void); int _start(void){return s0();}",
+         "libl.so": "int s2(void); int s0(void){return s2();}"},
+        "m.o --as-needed libl.so",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", NAMED)
+def test_names(shape: str, tmp_path: Path) -> None:
+    sources, line = NAMED[shape]
+    shop = Workshop(tmp_path)
+    shop.source("two.map", "V1 { global: s4; s8; local: *; };\n")
+    for name, text in sources.items():
+        file, *needed = name.split()
+        part = shop.compile(f"{file}_.c", text)
+        if file.endswith(".o"):
+            part.rename(tmp_path / file)
+        else:
+            shop.run("ld.gold", "-shared", "-o", file, part, *needed)
+    typed = Line(0, {}, [], {}, {}, {}, line.split())
+    for linker, program in linkers().items():
+        real = asked(program, typed, tmp_path)
+        if not real.other:  # mold 1.10 crashes on a --defsym, bfd goes on to relocations
+            assert emulated(linker, typed, tmp_path) == real, linker
 
 
 def test_version_scripts_as_they_are_written() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.conftest import git
 from tests.integration.conftest import NEWEST, copy_of, environment, stock_tree
+from tests.integration.test_model_files import small
 from tests.pages import blocks, walk
 from tests.programs import need
 
@@ -21,13 +22,16 @@ PROGRAMS = ("llama-quantize", "llama-perplexity", "llama-bench")
 @pytest.mark.llama
 @pytest.mark.slow
 @pytest.mark.compiler
-def test_by_hand(f16: Path, text: Path, tmp_path: Path) -> None:
-    """Next to nothing is compiled: what ``run`` has compiled for the other tests is in the compiler's cache, to
+@pytest.mark.usefixtures("work")  # compiles first
+def test_by_hand(model: Path, text: Path, tmp_path: Path) -> None:
+    """The commands, not the figures: the model has two layers of random weights.
+
+    Next to nothing is compiled: what ``run`` has compiled for the other tests is in the compiler's cache, to
     which one tree is like another where it lies beside its build, and both are written for Ninja.
     """
     need("cmake", "ninja", "awk")
     copy_of(stock_tree(NEWEST), tmp_path / "llama.cpp")
-    (tmp_path / "model.gguf").symlink_to(f16)
+    small(model, tmp_path / "model.gguf")
     (tmp_path / "wikitext-2.txt").write_bytes(text.read_bytes())
     reader = environment(
         PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

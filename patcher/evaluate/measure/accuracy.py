@@ -106,11 +106,11 @@ class Accuracy:
 
         Raises :class:`patcher.programs.measured.ChildError` and :class:`UsageError`.
         """
-        kind, inputs = self._stage(model)
-        if kind == "divergence":
-            return _load(self._cache.run(kind, inputs, lambda: self._paired(model, follow)))
+        stage, inputs = self._stage(model)
+        if stage == "divergence":
+            return _load(self._cache.run(stage, inputs, lambda: self._paired(model, follow)))
         keep = self.task.divergence and model is self._baseline
-        return _load(self._cache.run(kind, inputs, lambda: self._plain(model, follow, keep=keep)))
+        return _load(self._cache.run(stage, inputs, lambda: self._plain(model, follow, keep=keep)))
 
     def is_known(self, model: Model) -> bool:
         """Whether ``model`` has been measured before."""

@@ -48,9 +48,9 @@ class Factory:
         self.sha256 = _hash(self.given, reporter)
         self._programs, self._home, self._reporter = programs, home, reporter
         self._calibration = calibration
-        held = [kind for kind in self.given.weights_by_type() if kind in FLOATS or is_quantized(kind)]
+        held = [name for name in self.given.weights_by_type() if name in FLOATS or is_quantized(name)]
         self.type = held[0] if held else "?"
-        self.quantized = [kind for kind in held if is_quantized(kind)]
+        self.quantized = [name for name in held if is_quantized(name)]
         home.mkdir(parents=True, exist_ok=True)
         for place in partial_files.sweep(home):
             reporter.note(f"{place}: was left by a run that was killed, removed")

@@ -77,8 +77,8 @@ def text_title(model: ModelResult, text: str) -> str:
     some = next(iter(model.figures[text].values()))
     if text == ALL:
         return f"all texts together, {some.tokens:,} tokens"
-    kind = next(one.kind for one in model.texts if one.kind.name == text)
-    return f"{kind.name}: {kind.what}, {some.tokens:,} tokens"
+    domain = next(one.domain for one in model.texts if one.domain.name == text)
+    return f"{domain.name}: {domain.what}, {some.tokens:,} tokens"
 
 
 def files(model: ModelResult) -> tuple[list[str], list[list[str]]]:
@@ -86,7 +86,7 @@ def files(model: ModelResult) -> tuple[list[str], list[list[str]]]:
     rows = []
     for file in model.files:
         holds = ", ".join(
-            f"{kind} {100 * share:.0f} %" for kind, share in file.holds.items() if share >= 0.005
+            f"{label} {100 * share:.0f} %" for label, share in file.holds.items() if share >= 0.005
         )
         bits = 8 * file.tensor_bytes / file.weights
         rows.append([file.type, f"{file.bytes:,}", f"{bits:.2f}", holds, f"{file.sha256[:16]}..."])
@@ -102,8 +102,8 @@ def accuracy(dossier: Dossier, model: ModelResult, text: str) -> tuple[list[str]
         [model.baseline, units.number(model.file(model.baseline).bytes, "bytes"), "0", "0", "0", "0", "1"]
     ]
     rows[0] += [plus_minus(base, 2) if base else "-"] + (["-"] if dossier.reference else [])
-    for kind, found in model.figures[text].items():
-        row = [kind, units.number(model.file(kind).bytes, "bytes"), *divergences(found)]
+    for label, found in model.figures[text].items():
+        row = [label, units.number(model.file(label).bytes, "bytes"), *divergences(found)]
         row += [
             f"{plus_minus(found.flips, 2)} %",
             plus_minus(found.ratio, 4),
@@ -111,7 +111,7 @@ def accuracy(dossier: Dossier, model: ModelResult, text: str) -> tuple[list[str]
         ]
         if dossier.reference:
             row.append(
-                "1" if kind == dossier.reference else spanned(found.beside, 3) if found.beside else "-"
+                "1" if label == dossier.reference else spanned(found.beside, 3) if found.beside else "-"
             )
         rows.append(row)
     return header, rows
@@ -128,14 +128,14 @@ def divergences(found: Figures) -> list[str]:
 
 def goal(dossier: Dossier, model: ModelResult) -> tuple[list[str], list[list[str]]] | None:
     """Whether each smoothed type has at most half of the reference's divergence, text by text."""
-    smooth = [kind for kind in model.compared if kind.endswith(SMOOTH)]
+    smooth = [label for label in model.compared if label.endswith(SMOOTH)]
     if not dossier.reference or not smooth:
         return None
     rows = []
     for text, types in model.figures.items():
         cells = [text]
-        for kind in smooth:
-            found = types[kind].beside if kind in types else None
+        for label in smooth:
+            found = types[label].beside if label in types else None
             cells.append("-" if found is None else f"{spanned(found, 3)}: {verdict(found)}")
         rows.append(cells)
     return ["text", *smooth], rows
@@ -144,16 +144,16 @@ def goal(dossier: Dossier, model: ModelResult) -> tuple[list[str], list[list[str
 def answers(dossier: Dossier, model: ModelResult) -> list[str]:
     """One sentence a smoothed type: on how many texts it has at most half of the reference's divergence."""
     found = []
-    for kind in (one for one in model.compared if one.endswith(SMOOTH)):
+    for label in (one for one in model.compared if one.endswith(SMOOTH)):
         beside = {
-            text: types[kind].beside
+            text: types[label].beside
             for text, types in model.figures.items()
-            if text != ALL and kind in types and types[kind].beside is not None
+            if text != ALL and label in types and types[label].beside is not None
         }
         if not beside:
             continue
         kept = [text for text, one in beside.items() if one is not None and one.value <= GOAL]
-        said = f"{kind}: at most half of {dossier.reference}'s KL divergence"
+        said = f"{label}: at most half of {dossier.reference}'s KL divergence"
         said += f" on {len(kept)} of {len(beside)} texts"
         broken = [f"{text}, {spanned(one, 2)}" for text, one in beside.items() if one and text not in kept]
         found.append(said + (f"; not on {'; '.join(broken)}" if broken else ""))
@@ -198,11 +198,11 @@ def texts(dossier: Dossier) -> tuple[list[str], list[list[str]]]:
     for model in dossier.models:
         for text in model.texts:
             row = [
-                text.kind.name,
-                text.kind.what,
-                text.kind.source,
-                text.kind.licence,
-                str(text.kind.context),
+                text.domain.name,
+                text.domain.what,
+                text.domain.source,
+                text.domain.licence,
+                str(text.domain.context),
             ]
             row.append(f"{text.sha256[:16]}..." + (f" ({model.name}: {text.note})" if text.note else ""))
             if tuple(row) not in seen:
@@ -250,11 +250,11 @@ def summary(dossier: Dossier) -> str:
         lines.append(
             f"{model.name}: {some.tokens:,} tokens of {len(model.texts)} texts" if some else model.name
         )
-        for kind, one in found.items():
+        for label, one in found.items():
             beside = f", {spanned(one.beside, 3)} of {dossier.reference}'s" if one.beside else ""
-            size = units.number(model.file(kind).bytes, "bytes")
+            size = units.number(model.file(label).bytes, "bytes")
             lines.append(
-                f"  {kind:<14} {size:>9}   KLD {plus_minus(one.mean.scaled(1e3), 2)} mnat, flips"
+                f"  {label:<14} {size:>9}   KLD {plus_minus(one.mean.scaled(1e3), 2)} mnat, flips"
                 f" {plus_minus(one.flips, 2)} %{beside}"
             )
     return "\n".join(lines)

@@ -92,19 +92,19 @@ def front(marks: Sequence[Mark], *, higher_is_better: bool) -> list[Mark]:
 
 def _on_text(model: ModelResult, text: str) -> Plot | None:
     marks = [
-        _mark(kind, found.mean.scaled(1e3), plus_minus(found.mean.scaled(1e3), 2), _colour(model, kind))
-        for kind, found in model.figures[text].items()
+        _mark(label, found.mean.scaled(1e3), plus_minus(found.mean.scaled(1e3), 2), _colour(model, label))
+        for label, found in model.figures[text].items()
         if found.mean.value > 0
     ]
     if not marks:
         return None
-    kind = next(one.kind for one in model.texts if one.kind.name == text)
+    domain = next(one.domain for one in model.texts if one.domain.name == text)
     picture = svg.intervals(marks, name=f"KL divergence on {text}", unit=_UNIT, logarithmic=True)
-    return Plot(kind.name[0].upper() + kind.name[1:], kind.what, f"text-{slug(text)}", picture)
+    return Plot(domain.name[0].upper() + domain.name[1:], domain.what, f"text-{slug(text)}", picture)
 
 
 def _goal(dossier: Dossier, model: ModelResult) -> Plot | None:
-    smooth = next((kind for kind in model.compared if kind.endswith(SMOOTH)), None)
+    smooth = next((label for label in model.compared if label.endswith(SMOOTH)), None)
     if smooth is None or not dossier.reference:
         return None
     marks = [
@@ -125,8 +125,8 @@ def _mark(label: str, found: Estimate | None, shown: str, colour: int) -> Mark:
     return Mark(label, found.value, low, found.high, shown or spanned(found, 2), colour)
 
 
-def _colour(model: ModelResult, kind: str) -> int:
-    return [file.type for file in model.files].index(kind)
+def _colour(model: ModelResult, label: str) -> int:
+    return [file.type for file in model.files].index(label)
 
 
 def slug(name: str) -> str:
@@ -134,18 +134,18 @@ def slug(name: str) -> str:
     return "-".join("".join(one if one.isalnum() else " " for one in name.lower()).split())[:40]
 
 
-def _bytes(model: ModelResult, kind: str) -> tuple[float, float, float]:
-    size = model.file(kind).bytes / 1e6
+def _bytes(model: ModelResult, label: str) -> tuple[float, float, float]:
+    size = model.file(label).bytes / 1e6
     return size, size, size
 
 
-def _memory(model: ModelResult, kind: str) -> tuple[float, float, float] | None:
-    peak = model.memory.get(kind)
+def _memory(model: ModelResult, label: str) -> tuple[float, float, float] | None:
+    peak = model.memory.get(label)
     return None if peak is None else (peak / 1e6, peak / 1e6, peak / 1e6)
 
 
-def _decode(model: ModelResult, kind: str) -> tuple[float, float, float] | None:
-    series = model.series.get(kind, {}).get("tg")
+def _decode(model: ModelResult, label: str) -> tuple[float, float, float] | None:
+    series = model.series.get(label, {}).get("tg")
     return None if series is None else (series.median, series.low, series.high)
 
 

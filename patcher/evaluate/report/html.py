@@ -53,10 +53,10 @@ def html(report: Report, verdicts: list[Verdict]) -> str:
 
 def _answer(verdict: Verdict | None, value: str) -> dict[str, str]:
     if verdict is None or verdict.ratio is None:
-        return {"kind": "no", "said": "no", "ratio": "not measured", "value": "", "doubt": ""}
+        return {"shade": "no", "said": "no", "ratio": "not measured", "value": "", "doubt": ""}
     relative = verdict.requirement.metric not in ABSOLUTE
     return {
-        "kind": "doubt" if verdict.doubt else "yes" if verdict.kept else "no",
+        "shade": "doubt" if verdict.doubt else "yes" if verdict.kept else "no",
         "said": "yes" if verdict.kept else "no",
         "ratio": f"{figures.short(verdict.ratio)} ({figures.percent(verdict.ratio)})" if relative else value,
         "value": value if relative else "",

@@ -47,7 +47,7 @@ def plots(report: Report, verdicts: list[Verdict]) -> list[Plot]:
         _divergence(report),
         _speed_accuracy(report, "tg"),
         _speed_accuracy(report, "pp"),
-        *(_over(report, kind, what) for what in ("depth", "threads") for kind in ("pp", "tg")),
+        *(_over(report, metric_key, what) for what in ("depth", "threads") for metric_key in ("pp", "tg")),
     ]
     return [plot for plot in found if plot is not None]
 
@@ -125,10 +125,10 @@ def _divergence(report: Report) -> Plot | None:
     return Plot(title, note, picture)
 
 
-def _speed_accuracy(report: Report, kind: str) -> Plot | None:
-    metric, marks = METRICS[kind], []
+def _speed_accuracy(report: Report, metric_key: str) -> Plot | None:
+    metric, marks = METRICS[metric_key], []
     for number, model in enumerate(report.models):
-        series = model.series.get(kind)
+        series = model.series.get(metric_key)
         found = METRICS["ppl"].ratio(model, report.base)
         if series is not None and found is not None:
             value, low, high = (0.0, None, None) if model is report.base else _percent(found)
@@ -152,19 +152,19 @@ def _speed_accuracy(report: Report, kind: str) -> Plot | None:
     return Plot(title, note, picture)
 
 
-def _over(report: Report, kind: str, what: str) -> Plot | None:
+def _over(report: Report, metric_key: str, what: str) -> Plot | None:
     """Speed by depth or by threads, where more than one was measured."""
     series = []
     for number, model in enumerate(report.models):
         marks = []
-        for count, found in _counts(report, model, kind, what):
+        for count, found in _counts(report, model, metric_key, what):
             shown = f"{units.number(found.median, 'tokens/s')} at {what} {count}"
             marks.append(Mark(model.type, found.median, found.low, found.high, shown, number, float(count)))
         if len(marks) > 1:
             series.append(marks)
     if not series:
         return None
-    name = METRICS[kind].title.capitalize()
+    name = METRICS[metric_key].title.capitalize()
     title, horizontal = (
         (f"{name} by depth", "tokens in the context before")
         if what == "depth"
@@ -174,7 +174,7 @@ def _over(report: Report, kind: str, what: str) -> Plot | None:
     return Plot(title, "higher is better", picture)
 
 
-def _counts(report: Report, model: TypeResult, kind: str, what: str) -> list[tuple[int, Series]]:
+def _counts(report: Report, model: TypeResult, metric_key: str, what: str) -> list[tuple[int, Series]]:
     """The depths (or thread counts) that one type was measured at, the other of them at its first."""
     threads, depths = report.settings.get("threads"), report.settings.get("depths")
     main = threads[0] if isinstance(threads, list) and threads else 0
@@ -182,7 +182,7 @@ def _counts(report: Report, model: TypeResult, kind: str, what: str) -> list[tup
     found = []
     for key, series in model.series.items():
         match = _WHERE.fullmatch(key)
-        if match is None or match[1] != kind:
+        if match is None or match[1] != metric_key:
             continue
         depth, thread = int(match[2] or 0), int(match[3] or main)
         if what == "depth" and thread == main:

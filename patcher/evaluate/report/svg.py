@@ -175,17 +175,17 @@ def standalone(picture: Markup, style: str) -> str:
     return f"{first}><style>{style}</style>{rest}\n"
 
 
-def line(kind: str, x1: float, y1: float, x2: float, y2: float) -> Markup:
-    """A line; ``kind`` is its class."""
+def line(css_class: str, x1: float, y1: float, x2: float, y2: float) -> Markup:
+    """A line; ``css_class`` is its class."""
     return Markup('<line class="{}" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>').format(
-        kind, x1, y1, x2, y2
+        css_class, x1, y1, x2, y2
     )
 
 
-def text(kind: str, x: float, y: float, words: str, anchor: str = "start") -> Markup:
-    """Words; ``kind`` is their class, ``anchor`` what of them stands at ``x``."""
+def text(css_class: str, x: float, y: float, words: str, anchor: str = "start") -> Markup:
+    """Words; ``css_class`` is their class, ``anchor`` what of them stands at ``x``."""
     return Markup('<text class="{}" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(
-        kind, x, y, anchor, escape(words)
+        css_class, x, y, anchor, escape(words)
     )
 
 

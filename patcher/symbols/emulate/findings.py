@@ -10,7 +10,8 @@ from patcher.symbols.check import check
 from patcher.symbols.emulate.commandline import LinkLine
 from patcher.symbols.emulate.commands import given_line, is_command, link_line, outputs
 from patcher.symbols.emulate.linkers import linker_named
-from patcher.symbols.emulate.refusals import Refusal, refusals
+from patcher.symbols.emulate.refusal import Refusal
+from patcher.symbols.emulate.refusals import refusals
 from patcher.symbols.findings import Collection, SymbolFinding, SymbolReport, in_order
 from patcher.symbols.ignores import Ignores
 from patcher.symbols.inputs import gather

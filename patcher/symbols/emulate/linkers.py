@@ -54,7 +54,9 @@ class Linker:
     hidden_is_fatal: bool = True  # one that isn't met is refused, whatever is allowed
     reports_unexported: bool = False  # what the output defines and doesn't export is nothing for libraries
     unexported_is_fatal: bool = False  # and is refused, whatever is allowed
+    stops_writing: bool = False  # at a symbol that can't be written, with what libraries lack half told
     relaxes_foreign: bool = True  # accesses to thread-local data of libraries, too
+    relaxes_lost: bool = False  # and to such data that is nowhere
     granted: frozenset[str] = frozenset()  # that it takes to be there
     objects_answer: bool = False  # for a name that an object wants, too, no library is asked
     # options
@@ -70,7 +72,11 @@ class Linker:
     asking_is_enough: bool = False  # a symbol of --undefined is missed by nobody
     resolves_defsym: bool = True  # what a --defsym names has to be there
     takes_library_value: bool = False  # a library's will do, for a program
+    minds_circles: bool = False  # --defsym x=x defines nothing
+    expressions_end: bool = False  # a name of a --defsym that is nowhere: nothing else is looked at
+    scripts_end: bool = False  # as a name in a version script
     requires: bool = False  # --require-defined is heeded
+    requirements_end: bool = False  # and ends the link at once
     undefined_versions: bool = True  # a version script may name what isn't defined
     heeds_undefined_version: bool = False  # --[no-]undefined-version
     unknown_options: tuple[str, ...] = ()  # that it refuses and others know
@@ -84,11 +90,12 @@ class Linker:
 _COPY = ("--copy-dt-needed-entries", "--add-needed")
 _LLD: dict[str, Any] = {
     "libraries": Libraries.KNOWN, "hidden_wins": True, "wraps_definers": True, "wraps_defsym": True,
-    "wraps_late": True, "static_refuses": True,
+    "wraps_late": True, "static_refuses": True, "scripts_end": True,
     "heeds_undefined_version": True, "unknown_options": (*_COPY, "--require-defined"),
 }  # fmt: skip
 _MOLD: dict[str, Any] = {
     "hardened_by": Hardened.NONE, "archives_by_rank": True, "relaxes_foreign": False, "requires": True,
+    "requirements_end": True,
     "hidden_is_fatal": False, "resolves_defsym": False,
     "unknown_options": _COPY,
 }  # fmt: skip
@@ -97,9 +104,10 @@ LINKERS = (
     Linker(
         "bfd", (0, 0), Libraries.RECURSIVE,
         archives_in_order=True, excludes_by_stem=True, drops_unneeded=True, hardened_by=Hardened.ALL,
-        hidden_wins=True, reports_unexported=True, unexported_is_fatal=True, wraps_libraries=True,
-        wraps_defsym=True, static_refuses=True, asking_is_enough=True, objects_answer=True,
-        takes_library_value=True, requires=True, heeds_undefined_version=True,
+        relaxes_lost=True, hidden_wins=True, reports_unexported=True, unexported_is_fatal=True,
+        wraps_libraries=True, wraps_defsym=True, static_refuses=True, asking_is_enough=True,
+        objects_answer=True, takes_library_value=True, minds_circles=True, expressions_end=True,
+        scripts_end=True, stops_writing=True, requires=True, heeds_undefined_version=True,
     ),
     Linker(
         "gold", (0, 0), Libraries.KNOWN,
@@ -137,7 +145,7 @@ def linker_named(text: str) -> Linker:
     family, dash, version = text.partition("-")
     rows = [row for row in LINKERS if row.family == family]
     if not rows:
-        raise UsageError(f"--emulate {text}: no such linker", hint=f"one of {', '.join(FAMILIES)}, loader")
+        raise UsageError(f"--emulate {text}: no such linker", hint=f"name {', '.join(FAMILIES)} or loader")
     if not dash:
         found = installed(family)
         return rows[-1] if found is None else _at(rows, found)

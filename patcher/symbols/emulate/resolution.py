@@ -9,7 +9,7 @@ from patcher.symbols.elf import ElfObject
 from patcher.symbols.emulate.collect import sections
 from patcher.symbols.emulate.commandline import LinkLine
 from patcher.symbols.emulate.linkers import Libraries, Linker
-from patcher.symbols.emulate.names import OWN, Key, ObjectUse, UndefinedName, defines, linker_own
+from patcher.symbols.emulate.names import OWN, TLS_CALL, Key, ObjectUse, UndefinedName, defines, linker_own
 from patcher.symbols.emulate.operands import Input
 from patcher.symbols.relocatable import Unit, weak_exports
 
@@ -235,6 +235,7 @@ class Table:
             and key not in self.by_library
             and key[0] not in self.objects
             and key[0] not in self.line.defined
+            and key[0] not in self.hidden
             and key in defines(library)
             for key, wanted in self.wanted.items()
         )
@@ -262,19 +263,36 @@ class Table:
                 if name not in self.hidden:
                     self.bound.add(name)
 
+    @property
+    def dynamic(self) -> bool:
+        """Whether bfd makes an output that exports: of objects alone it makes a static program."""
+        return bool(self.libraries) or self.line.pie or self.line.shared
+
     def own(self, name: str) -> bool:
         """Whether the linker defines ``name`` itself, or takes it for granted."""
         return linker_own(name) or name in self.linker.granted
 
-    def relaxed(self, use: ObjectUse) -> bool:
-        """Whether a program's call of ``__tls_get_addr`` is taken out: its accesses are made simpler ones."""
-        if self.line.shared or use.name != b"__tls_get_addr":
+    def relaxed(self, use: ObjectUse, lost: set[str]) -> bool:
+        """Whether a program's call of ``__tls_get_addr`` is taken out: its accesses are made simpler ones.
+
+        Those to what a ``--defsym`` makes a plain number stay as they are, and, under most linkers, those to
+        what is ``lost``, reported as undefined.
+        """
+        if self.line.shared or use.name != TLS_CALL.encode():
             return False
-        symbols = self.units[use.unit].symbols
-        return self.linker.relaxes_foreign or not any(
-            one.tls and not one.defined and self._foreign(one.name.decode("utf-8", "surrogateescape"))
-            for one in symbols
-        )
+        for symbol in self.units[use.unit].symbols:
+            name = symbol.name.decode("utf-8", "surrogateescape")
+            if not symbol.tls or symbol.local:
+                continue
+            if self.linker.resolves_defsym and name in self.line.defined:
+                return False
+            if symbol.defined:
+                continue
+            if not self.linker.relaxes_lost and name in lost:
+                return False
+            if not self.linker.relaxes_foreign and self._foreign(name):
+                return False
+        return True
 
     def _foreign(self, name: str) -> bool:
         return name not in self.objects and (name, None) in self.by_library
