@@ -37,6 +37,7 @@ PAIRS = {
 }
 OTHERS = ("3.7.0", "3.9.0", "3.14.0", "3.14.5", "3.16.2", "3.22.1")
 WEEKS = 26
+FORKS = Path(__file__).with_name("lift_forks.md")  # what was lifted from forks, by hand
 PLACED = (State.MISSING, State.APPLIED, State.PRESENT)
 IDLE = (State.NOT_NEEDED, State.UNPLACED)
 
@@ -260,7 +261,8 @@ def page(results: list[Lifted]) -> str:
             f"| {one.name} | {target.release} | +{target.weeks} | {target.placed}"
             f" | {_listed(target.refused)} | {_listed(target.again)} |\n"
         ]
-    return "".join([*lines, *([_AGAIN] if any(one.again for _, one in _each(results, "after")) else [])])
+    lines += [_AGAIN] if any(one.again for _, one in _each(results, "after")) else []
+    return "".join([*lines, FORKS.read_text(encoding="utf-8")])
 
 
 def _summary(results: list[Lifted]) -> Iterator[str]:

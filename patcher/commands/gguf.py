@@ -9,6 +9,7 @@ import click
 from patcher.base.console import Output, common_options
 from patcher.base.errors import UsageError
 from patcher.base.units import how_many
+from patcher.commands.arguments import type_option
 from patcher.commands.family import Family
 
 
@@ -27,8 +28,9 @@ def command() -> None:
 @click.option(
     "--from-id",
     type=click.IntRange(0, 2**31 - 1),
-    help="The type number that FILE has for Q8_A8. [default: found by size]",
+    help="The type number that FILE has for the type. [default: found by size, of Q8_A8's]",
 )
+@type_option
 @click.option("--force", is_flag=True, help="Replace the output file where it exists.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, write nothing.")
 @common_options
@@ -37,18 +39,21 @@ def retag_command(
     output_file: Path | None,
     in_place: bool,
     from_id: int | None,
+    type_name: str,
     force: bool,
     dry_run: bool,
     output: Output,
 ) -> None:
-    """Give FILE's Q8_A8 tensors, and its file type, the reserved numbers.
+    """Give FILE's Q8_A8 tensors, and its file type, the reserved numbers; with --type, another type's.
 
     Their number is found by their size, 34 bytes for 32 weights, and their scales: what really is
-    upstream's MXFP4, or may be another type, is refused. Of a model in parts name the first. Data, order
-    and alignment stay, which is proved before the file takes its name.
+    upstream's MXFP4, or may be another type, is refused. Of a type of your own --from-id says the number,
+    and the size is all that is looked at. Of a model in parts name the first. Data, order and alignment
+    stay, which is proved before the file takes its name.
     Example: q8a8-patch gguf retag old.gguf -o new.gguf
     """
     from patcher.engine.patchset import load
+    from patcher.engine.type_file import SHIPPED
     from patcher.model.retag import retag
 
     if in_place and output_file is not None:
@@ -57,7 +62,12 @@ def retag_command(
         raise UsageError(
             f"{file}: looked for where to write, found nothing", hint="-o FILE, --in-place or --dry-run"
         )
-    quant_type = load().type
+    quant_type = load(type_name).type
+    if quant_type.name not in SHIPPED and from_id is None:
+        raise UsageError(
+            f"{file}: looked for --from-id, the number that it has for {quant_type.upper}, found none",
+            hint="'q8a8-patch gguf identify FILE' says which numbers it has",
+        )
     done = retag(
         file,
         quant_type,

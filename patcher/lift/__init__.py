@@ -92,6 +92,7 @@ def lift(
         needed = _texts(ours, theirs, kind, draft, found)
         _require_bound(ours, kind, found, needed)
         sources = new_sources.gathered(ours, theirs, kind, needed)
+        apart = new_sources.with_includes(ours, theirs, kind, needed)
         step.update(done=2, detail="what remains")
         word = _word(ours, kind)
         accounted = _accounted(found, needed)
@@ -106,6 +107,15 @@ def lift(
         step.update(done=3, detail="the plan")
         made = assembly.made(ours, kind, origin, draft, found, needed, sources, python, rest.added)
         made.left += [*rest.left, *_other(ours, needed)]
+        made.left += [
+            Left(
+                path,
+                "1",
+                header,
+                "the tree includes it here for the type, and no text is put here that could",
+            )
+            for path, _, header in (one.partition(": ") for one in apart)
+        ]
         return _proved(made, base, folder)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from patcher.base.errors import ConflictError
@@ -19,6 +19,7 @@ from patcher.lift.facts import Facts
 from patcher.lift.texts import Text, Texts, verbatim
 from patcher.lift.tree_index import TreeIndex
 
+_NAMING = ("ggml/src/ggml.c", "ggml/src/ggml-cpu/ggml-cpu.c")  # whose tables name the type's functions
 _CMAKE = ("ggml/src/CMakeLists.txt", "ggml/src/ggml-cpu/CMakeLists.txt", "ggml/CMakeLists.txt")
 _BESIDE = {"ggml/src/ggml-cpu/": "ggml/src/ggml-cpu/ggml-cpu.c", "ggml/src/": "ggml/src/ggml-quants.c"}
 _SEARCHED = ("ggml/include", "ggml/src", "ggml/src/ggml-cpu")  # by the compiler, besides a file's own folder
@@ -87,6 +88,37 @@ def gathered(tree: TreeIndex, base: TreeIndex, kind: Facts, needed: Texts) -> li
     return list(made.values())
 
 
+def with_includes(tree: TreeIndex, base: TreeIndex, kind: Facts, needed: Texts) -> list[str]:
+    """Give the first text of each file the headers that the tree includes there for the type, and BASE not.
+
+    What comes back are the files where no text is, which could take them along: ``path: header``.
+    """
+    left = []
+    for path in dict.fromkeys((*_NAMING, *(text.path for text in needed.carried))):
+        ours, theirs = tree.source(path), base.same(path)
+        if ours is None or theirs is None:
+            continue
+        known = {found[1] for found in _INCLUDE.finditer(theirs.spoken.decode("latin-1"))}
+        for found in _INCLUDE.finditer(ours.spoken.decode("latin-1")):
+            header = next(
+                (name for name in _places(path, found[1] or "") if tree.source(name) is not None), None
+            )
+            declares = tree.source(header) if header is not None and found[1] not in known else None
+            if declares is None or not kind.word.search(declares.spoken.decode("latin-1")):
+                continue
+            first = next((number for number, one in enumerate(needed.carried) if one.path == path), None)
+            if first is None:
+                left.append(f"{path}: {found[1]}")
+                continue
+            text = needed.carried[first]
+            needed.carried[first] = replace(text, template=f'#include "{found[1]}"\n{text.template}')
+    return left
+
+
+def _places(path: str, name: str) -> list[str]:
+    return [str(PurePosixPath(folder, name)) for folder in (PurePosixPath(path).parent, *_SEARCHED)]
+
+
 def _own_name(path: str, name: str) -> str:
     pure = PurePosixPath(path)
     return path if name in pure.stem else str(pure.with_name(f"{pure.stem}-{name}{pure.suffix}"))
@@ -113,9 +145,7 @@ def _new_headers(head: str, tree: TreeIndex, base: TreeIndex, path: str) -> list
     found = []
     for include in _INCLUDE.finditer(head):
         name = include[1]
-        places = [
-            str(PurePosixPath(folder, name or "")) for folder in (PurePosixPath(path).parent, *_SEARCHED)
-        ]
+        places = _places(path, name or "")
         if name is None or any(base.source(place) is not None for place in places):
             continue
         there = next((place for place in places if tree.source(place) is not None), None)

@@ -1,5 +1,8 @@
 """GGUF files whose Q8_A8 tensors carry another number: the same bytes under the reserved one.
 
+A type of one's own, as a fork's that was lifted, has the number that its file says; there the size is all
+that tells it.
+
 Before the number was reserved, people took the next free one (39 for the type, 38 for the file type),
 which upstream has since given to MXFP4. Which type such a tensor really has is told by its size, 34 bytes
 for 32 weights, where MXFP4 takes 17, and by its scales. Where that leaves a doubt nothing is written.
@@ -19,6 +22,7 @@ from patcher.base.files import made_whole
 from patcher.base.progress import SILENT, Reporter
 from patcher.base.units import how_many
 from patcher.engine.quant_type import QuantType
+from patcher.engine.type_file import SHIPPED
 from patcher.model.gguf_cursor import GgufError
 from patcher.model.gguf_format import TENSOR_TYPES, ValueType
 from patcher.model.gguf_head import GgufHead, TensorEntry, read_head
@@ -129,12 +133,20 @@ def retag(
     tensors = placed(path)
     heads = tuple(dict.fromkeys(one.head.path for one in tensors))
     number = from_id if from_id is not None else find_id(tensors, quant_type)
+    own = quant_type.name not in SHIPPED
     if number is None and not any(one.entry.type == quant_type.id for one in tensors):
         # nobody retags a file for nothing: one with upstream's own type of that number is told so
         number = next((one.entry.type for one in tensors if one.entry.type == BY_HAND), None)
     chosen = [one for one in tensors if number not in (None, quant_type.id) and one.entry.type == number]
     if chosen and number is not None:
         _require_ours(chosen, number, quant_type)
+    taken = [one for one in tensors if own and chosen and one.entry.type == quant_type.id]
+    if taken and not all(one.fits(quant_type.block_size, quant_type.type_size) for one in taken):
+        raise UsageError(
+            f"{taken[0].head.path}: tensor '{taken[0].entry.name}' has the number {quant_type.id}, and isn't"
+            f" {quant_type.upper} by its size: both would be one type",
+            hint="nothing was written",
+        )
     first = tensors[0].head if tensors else read_head(path)
     held = first.metadata.get(FILE_TYPE)
     file_type = None
@@ -205,10 +217,13 @@ def _ends_in_data(one: Placed, quant_type: QuantType) -> bool:
 
 
 def _require_ours(chosen: Sequence[Placed], number: int, quant_type: QuantType) -> None:
-    doubt = _doubt(chosen, number, quant_type)
+    own = quant_type.name not in SHIPPED  # nothing but its size is known of it, and its number was named
+    sizes = (quant_type.block_size, quant_type.type_size)
+    wrong = next((one for one in chosen if not one.fits(*sizes)), None)
+    doubt = "" if own and wrong is None else _doubt(chosen, number, quant_type)
     if doubt:
         raise UsageError(f"{chosen[0].head.path}: {doubt}", hint="nothing was written")
-    if not sum(_require_scales(one, quant_type) for one in chosen):
+    if not own and not sum(_require_scales(one, quant_type) for one in chosen):
         raise UsageError(
             f"{chosen[0].head.path}: looked for scales in {how_many(len(chosen), 'tensor')} of type {number},"
             f" found nothing but zeros: whether that is {quant_type.upper} can't be told",

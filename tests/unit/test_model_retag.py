@@ -265,6 +265,34 @@ def test_a_model_in_parts(tmp_path: Path) -> None:
         retag(first, KIND, destination=None, dry_run=True)
 
 
+def test_a_type_of_ones_own_goes_from_the_number_that_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Q6_X: 64 weights in 50 bytes, 121; whatever its scales are."""
+    own = str(Path(__file__).parents[2] / "docs" / "examples" / "q6_x")
+    old, new = (
+        gguf(tmp_path / "old.gguf", [("a", (64, 3), 45, (64, 50)), ("b", (64, 2), 8, (32, 34))]),
+        tmp_path / "new.gguf",
+    )
+    words = ["gguf", "retag", str(old), "--type", own, "-o", str(new)]
+    assert cli.run(words) == 2
+    assert "looked for --from-id, the number that it has for Q6_X" in capsys.readouterr().err
+    assert cli.run([*words, "--from-id", "8"]) == 2
+    assert "Q6_X would take" in capsys.readouterr().err
+    assert not new.exists()
+    assert cli.run([*words, "--from-id", "45"]) == 0
+    assert numbers(new) == [121, 8]
+    head, before = read_head(new), read_head(old)
+    assert head.metadata["general.file_type"].value == load(own).type.ftype
+    assert new.read_bytes()[-head.spans()["a"] :] == old.read_bytes()[-before.spans()["a"] :]
+    both = gguf(tmp_path / "both.gguf", [("a", (64, 3), 45, (64, 50)), ("b", (64, 2), 121, (32, 34))])
+    assert (
+        cli.run(["gguf", "retag", str(both), "--type", own, "-o", str(tmp_path / "n"), "--from-id", "45"])
+        == 2
+    )
+    assert "tensor 'b' has the number 121, and isn't Q6_X by its size" in capsys.readouterr().err
+
+
 def test_a_reader_of_models_points_at_retag(old: Path) -> None:
     with pytest.raises(
         UsageError, match=r"'a\.weight' takes 2\d\d bytes, as MXFP4 .*Q8_A8 takes 204, .*gguf retag"

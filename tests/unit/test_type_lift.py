@@ -292,11 +292,18 @@ def test_what_the_fork_declares_first_is_defined_there(trees: Path, tmp_path: Pa
     own = "static int row_size_q6_x(int n) {\n    return n*50;\n}\n"
     declared = "static int row_size_q6_x(int n);\n"
     changed(tmp_path / "fork", QUANTS, (table, f"{declared}{table}"), (last, f"{last}\n{own}"))
+    shown = '#include "of-the-type.h"\n'  # which BASE has, and doesn't include there
+    for name, more in (("fork", "int of_q6_x(void);\n"), ("base", "")):
+        (tmp_path / name / "ggml/src/of-the-type.h").write_text(f"#pragma once\n{more}", encoding="utf-8")
+    place = tmp_path / "fork" / QUANTS
+    place.write_text(shown + place.read_text(encoding="utf-8"), encoding="utf-8")
     made = lifted(tmp_path / "fork", tmp_path / "base", tmp_path / "q6_x")
     assert QUANTS not in [one.file for one in made.left]
     assert cli.run(["apply", str(tmp_path / "base"), "--type", str(tmp_path / "q6_x"), "--quiet"]) == 0
     text = (tmp_path / "base" / QUANTS).read_text(encoding="utf-8")
     assert text.index("int before(") < text.index(own) < text.index(table)
+    assert text.count(shown) == 1
+    assert cli.run(["status", str(tmp_path / "base"), "--type", str(tmp_path / "q6_x"), "--quiet"]) == 0
 
 
 def test_a_file_of_the_forks_that_cannot_be_added_is_refused(apart: Path) -> None:
