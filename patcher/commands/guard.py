@@ -58,7 +58,11 @@ def _source(context: click.Context, parameter: click.Parameter, value: str | Non
 )
 @click.option("--ref", metavar="REF", help="The tag, branch or commit, where the source is a repository.")
 @click.option(
-    "--target", "targets", multiple=True, help="What to build; may be repeated. [default: llama-quantize]"
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="NAME",
+    help="A program to build; may be repeated. [default: llama-quantize]",
 )
 @type_option
 @_fail_on_option
