@@ -234,6 +234,7 @@ launcher_option = click.option(
     default="auto",
     show_default=True,
     metavar="PROGRAM",
+    shell_complete=values.launchers,
     help="The compiler cache: ccache, sccache, none, or auto for the first that is installed.",
 )
 
@@ -246,6 +247,7 @@ def build_options(function: F) -> F:
             "targets",
             multiple=True,
             metavar="NAME",
+            shell_complete=values.targets,
             help="A program to build, such as llama-cli; may be repeated."
             " [default: those that quantize and measure]",
         ),
@@ -262,6 +264,7 @@ def build_options(function: F) -> F:
             default="Release",
             show_default=True,
             metavar="NAME",
+            shell_complete=values.build_types,
             help="The CMake build type: Release, Debug, RelWithDebInfo, ...",
         ),
         click.option(
