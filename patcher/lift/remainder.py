@@ -126,7 +126,8 @@ class _Scan:
             )
             return
         if before is None and not any(FALLBACK.match(self.source.line(hit.start())) for hit in hits):
-            self._leave(hits, "a file that BASE hasn't", "nothing that is carried needs it")
+            said = "what the type doesn't need of it" if spans else "nothing that is carried needs it"
+            self._leave(hits, "a file that BASE hasn't", said)
             return
         rest: dict[tuple[str, str], list[re.Match[bytes]]] = {}
         done: list[tuple[int, int]] = []
