@@ -34,7 +34,8 @@ PROGRAMS = [
 ]  # fmt: skip
 # Lines in a linker's output that name the symbol that it misses; the others say where it is wanted.
 COMPLAINT = re.compile(
-    r"undefined|(?:hidden|local|internal) symbol|non-exported|not defined|symbol not found|not found: symbol"
+    r"undefined|unresolvable symbol|(?:hidden|local|internal) symbol|non-exported|not defined|"
+    r"symbol not found|not found: symbol"
 )
 # Reasons for a refusal that are nothing to do with symbols that are missing.
 OTHER = re.compile(

@@ -251,6 +251,10 @@ NAMED = {
     "a requirement and another lack": (
         {"m.o": "int s0(void); int _start(void){return s0();}"}, "--require-defined=s2 m.o",
     ),
+    "a requirement that an object mentions": (
+        {"m.o": "__attribute__((weak)) int s0(void); int s1(void); int _start(void){return s0?s0():s1();}"},
+        "--require-defined=s0 m.o",
+    ),
     "a hidden reference needs no library": (
         {"m.o": OWN + "int s0(void); int _start(void){return s0();}",
          "libl.so": "int s2(void); int s0(void){return s2();}"},
