@@ -248,7 +248,9 @@ def test_the_oldest_system(shop: Workshop) -> None:
         assert f"{family}_{version}" in _ages(program, f"{family}_{older}")
     with pytest.raises(UsageError, match="--at-most new: looked for a version"):
         _ages(program, "new")
-    with pytest.raises(UsageError, match=r"--at-most GLIB_2\.28: looked for a file .* found CXXABI, .*GLIBCXX"):
+    with pytest.raises(
+        UsageError, match=r"--at-most GLIB_2\.28: looked for a file .* found CXXABI, .*GLIBCXX"
+    ):
         _ages(program, "GLIB_2.28")
 
 
