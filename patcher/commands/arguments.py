@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from patcher.base.errors import UsageError
 from patcher.commands import values
@@ -31,6 +32,20 @@ def found_tree(context: click.Context, parameter: click.Parameter, value: Path |
     here = Path.cwd()
     around = tree_around(here)
     return Path() if around in (None, here) else around
+
+
+def refuse_beside(chosen: str, why: str, *parameters: str) -> None:
+    """Raise UsageError where the command line has one of ``parameters`` (Python names) beside ``chosen``,
+    an option that has no use for them: what is asked for is never passed over in silence."""
+    context = click.get_current_context()
+    given = [
+        parameter.opts[0] if isinstance(parameter, click.Option) else parameter.make_metavar(context)
+        for parameter in context.command.params
+        if parameter.name in parameters
+        and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise UsageError(f"{chosen}: {why}", hint=f"leave {' and '.join(given)} out")
 
 
 tree_argument = click.argument(

@@ -9,6 +9,7 @@ import click
 
 from patcher.base.console import Output, common_options
 from patcher.base.errors import ExitCode
+from patcher.base.units import how_many
 from patcher.commands.arguments import tree_argument, type_option
 
 
@@ -52,7 +53,8 @@ def command(tree: Path, ref: str | None, fail_on_new: bool, type_name: str, outp
         counts = Counter(one.state for one in report.sites)
         files = len({one.site.file for one in report.sites})
         lines.append(
-            f"{report.tree}: {len(report.sites)} sites of {patchset.type.sibling.upper()} in {files} files:"
+            f"{report.tree}: {how_many(len(report.sites), 'site')} of {patchset.type.sibling.upper()}"
+            f" in {how_many(files, 'file')}:"
             f" {counts['handled']} handled, {counts['waived']} waived, {counts['new']} NEW"
         )
         return "\n".join(lines)

@@ -31,7 +31,7 @@ def judging_options(function: F) -> F:
         "--subject",
         multiple=True,
         metavar="TYPE",
-        help="The type that --require is about. [default: each Q8_A8]",
+        help="A type that --require is about; may be repeated. [default: each Q8_A8]",
     )(function)
     return click.option(
         "--require",

@@ -52,9 +52,11 @@ def lift_command(tree: Path, base: str, wanted: str | None, folder: Path | None,
     with tempfile.TemporaryDirectory(prefix="q8a8-base-") as scratch:
         theirs, called, commit = _base(tree, base, Path(scratch), output.reporter)
         if wanted is None or folder is None:
-            found = lift.types(ours, theirs)
+            unread: dict[str, str] = {}
+            found = lift.types(ours, theirs, unread)
             document = {"tree": ours.name, "base": called, "types": [one.document() for one in found]}
-            output.emit(document, lambda: _listed(found, ours.name, called))
+            document["unread"] = [{"type": name, "reason": why} for name, why in unread.items()]
+            output.emit(document, lambda: _listed(found, unread, ours.name, called))
             return
         name, own_commit = _called(tree)
         origin = lift.Origin(
@@ -103,8 +105,8 @@ def _called(tree: Path) -> tuple[str, str | None]:
     return tree.resolve().name, commit
 
 
-def _listed(found: list[Facts], tree: str, base: str) -> str:
-    if not found:
+def _listed(found: list[Facts], unread: dict[str, str], tree: str, base: str) -> str:
+    if not found and not unread:
         return f"{tree} has no type that {base} hasn't"
     lines = [
         f"{tree} has {len(found)} types that {base} hasn't"
@@ -128,6 +130,7 @@ def _listed(found: list[Facts], tree: str, base: str) -> str:
         ]
         lines += ["    needs an importance matrix"] if one.requires_imatrix else []
         lines += [f"    {note}" for note in one.notes]
+    lines += [f"  {name}: can't be lifted: {why}" for name, why in unread.items()]
     return "\n".join(lines)
 
 

@@ -206,7 +206,7 @@ def test_members_of_a_class_template(tree: Path, capsys: pytest.CaptureFixture[s
     assert len(report.at_least("error")) == 4  # constructor, destructor, get and count
     assert {fix.line for fix in fixes(report, proven=True)} == {"template class box::holder<int>;"}
     assert run(["verify-symbols", str(library), "--fix", str(tree)]) == 1
-    assert "1 lines written" in capsys.readouterr().err
+    assert "1 line written" in capsys.readouterr().err
     text = (tree / "src" / "holder.cpp").read_text()
     assert text.count("holder<int>;") == 1
     assert text.index("holder<long>;") < text.index("holder<int>;")

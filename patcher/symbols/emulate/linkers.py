@@ -145,7 +145,7 @@ def linker_named(text: str) -> Linker:
     family, dash, version = text.partition("-")
     rows = [row for row in LINKERS if row.family == family]
     if not rows:
-        raise UsageError(f"--emulate {text}: no such linker", hint=f"one of {', '.join(FAMILIES)}, loader")
+        raise UsageError(f"--emulate {text}: no such linker", hint=f"name {', '.join(FAMILIES)} or loader")
     if not dash:
         found = installed(family)
         return rows[-1] if found is None else _at(rows, found)
