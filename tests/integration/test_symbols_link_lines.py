@@ -235,6 +235,10 @@ NAMED = {
         {"m.o": "int s1(void),s2(void); int f(void){return s1()+s2();}", **OFF_LINE},
         "-shared --no-allow-shlib-undefined -rpath-link . m.o libuse.so",
     ),
+    "off the line, and wanted as one's own": (
+        {"m.o": OWN + "int s1(void); int s2(void); int _start(void){return s1()+s2();}", **OFF_LINE},
+        "-rpath-link . m.o libuse.so",
+    ),
     "off the line, and wanted weakly": (
         {"m.o": "__attribute__((weak)) int s1(void); int use(void); int _start(void){return (s1?s1():0)+use();}", **OFF_LINE},
         "-rpath-link . m.o libuse.so",
