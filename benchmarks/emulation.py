@@ -1,6 +1,6 @@
 """How often --emulate's verdict differs from the linker's own, on random link lines.
 
-    python -m benchmarks.emulation --lines 2000 --seed 1 [--write docs/symbols/emulation.md]
+    python -m benchmarks.emulation --lines 2000 --seed 1
 
 A verdict is wrong where one refuses and the other links, or where the symbols differ that are named. Lines
 that a linker refuses for another reason (two definitions, an option that it lacks) count as such, and are
