@@ -225,6 +225,7 @@ cmake_arg_option = click.option(
     "--cmake-arg",
     "cmake_args",
     multiple=True,
+    metavar="ARGUMENT",
     help="An argument for CMake, such as -DGGML_CUDA=ON; may be repeated.",
 )
 launcher_option = click.option(
@@ -232,6 +233,8 @@ launcher_option = click.option(
     "launcher",
     default="auto",
     show_default=True,
+    metavar="PROGRAM",
+    shell_complete=values.launchers,
     help="The compiler cache: ccache, sccache, none, or auto for the first that is installed.",
 )
 
@@ -243,6 +246,8 @@ def build_options(function: F) -> F:
             "--target",
             "targets",
             multiple=True,
+            metavar="NAME",
+            shell_complete=values.targets,
             help="A program to build, such as llama-cli; may be repeated."
             " [default: those that quantize and measure]",
         ),
@@ -258,6 +263,8 @@ def build_options(function: F) -> F:
             "--build-type",
             default="Release",
             show_default=True,
+            metavar="NAME",
+            shell_complete=values.build_types,
             help="The CMake build type: Release, Debug, RelWithDebInfo, ...",
         ),
         click.option(

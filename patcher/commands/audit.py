@@ -15,7 +15,11 @@ from patcher.commands.arguments import tree_argument, type_option
 
 @click.command("audit")
 @tree_argument
-@click.option("--ref", help="Audit this commit, tag or branch of the repository TREE, without a checkout.")
+@click.option(
+    "--ref",
+    metavar="REF",
+    help="Audit this commit, tag or branch of the repository TREE, without a checkout.",
+)
 @click.option("--fail-on-new", is_flag=True, help="Exit code 1 where a site is neither handled nor waived.")
 @type_option
 @common_options

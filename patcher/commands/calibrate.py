@@ -31,7 +31,7 @@ from patcher.commands.arguments import refuse_beside
     default=256,
     show_default=True,
     type=click.IntRange(min=0),
-    help="Rows of activations to keep for each weight.",
+    help="Rows of activations to keep for each weight matrix, as a sample of its inputs.",
 )
 @click.option(
     "--chunk-size",

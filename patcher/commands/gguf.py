@@ -9,6 +9,7 @@ import click
 from patcher.base.console import Output, common_options
 from patcher.base.errors import UsageError
 from patcher.base.units import how_many
+from patcher.commands import values
 from patcher.commands.family import Family
 
 
@@ -83,7 +84,7 @@ def retag_command(
 
 
 @command.command("identify")
-@click.argument("file")
+@click.argument("file", shell_complete=values.files)
 @common_options
 def identify_command(file: str, output: Output) -> None:
     """Say which trees wrote FILE (a path or an https address), who can load it, and whether retag is safe.

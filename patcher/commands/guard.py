@@ -10,6 +10,7 @@ import click
 from patcher.base.console import Output, common_options
 from patcher.base.errors import ExitCode
 from patcher.base.os_errors import refused
+from patcher.commands import values
 from patcher.commands.arguments import (
     cmake_arg_option,
     found_tree,
@@ -53,12 +54,18 @@ def _source(context: click.Context, parameter: click.Parameter, value: str | Non
     "--source",
     callback=_source,
     metavar="LOCATOR",
+    shell_complete=values.sources,
     help="The tree, a project that carries one, or anything that fetch takes."
     " [default: the tree around the current folder, or in it]",
 )
 @click.option("--ref", metavar="REF", help="The tag, branch or commit, where the source is a repository.")
 @click.option(
-    "--target", "targets", multiple=True, help="What to build; may be repeated. [default: llama-quantize]"
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=values.targets,
+    help="A program to build; may be repeated. [default: llama-quantize]",
 )
 @type_option
 @_fail_on_option

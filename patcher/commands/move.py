@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @click.option(
     "--base",
     metavar="REF|SOURCE",
+    shell_complete=values.sources,
     help="The release that the tree grew from, where its history doesn't tell.",
 )
 @click.option("--continue", "go_on", is_flag=True, help="Go on with a move that stopped or was cut off.")

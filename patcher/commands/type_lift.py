@@ -10,6 +10,7 @@ import click
 
 from patcher.base.console import Output, common_options
 from patcher.base.errors import UsageError
+from patcher.commands import values
 
 if TYPE_CHECKING:
     from patcher.base.progress import Reporter
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     "--base",
     required=True,
     metavar="SOURCE",
+    shell_complete=values.sources,
     help="What TREE grew from: a folder, a commit of TREE's repository, or a LOCATOR as fetch takes it.",
 )
 @click.option(

@@ -162,12 +162,20 @@ def test_another_users_folder_is_not_looked_into(mini: Path, monkeypatch: pytest
         (["apply", "--only"], "cpu-o", "cpu-ops"), (["diff", "--without"], "llama-f", "llama-ftype"),
         (["apply", "--with-fix"], "fast", "fast-attention-tile"), (["apply", "--type"], "Q", "Q8_A8"),
         (["verify-symbols", "--explain"], "hidden", "hidden-definition"), (["cache", "clean"], "down", "downloads"),
-        (["verify-symbols", "--emulate"], "m", "mold"), (["quantize", "a.gguf", "b.gguf"], "q8_a", "q8_a8"),
+        (["verify-symbols", "--emulate"], "m", "mold"), (["build", "--target"], "llama-s", "llama-server"),
+        (["run", "--build-type"], "Rel", "RelWithDebInfo"), (["build", "--compiler-launcher"], "s", "sccache"),
+        (["guard", "check", "--source"], "npm", "npm:node-llama-cpp@"), (["quantize", "a.gguf", "b.gguf"], "q8_a", "q8_a8"),
     ],
 )  # fmt: skip
 def test_values_are_completed(line: list[str], wanted: str, offered: str) -> None:
     shell = ShellComplete(cli.cli, {}, "q8a8-patch", "_Q8A8_PATCH_COMPLETE")
     assert offered in [item.value for item in shell.get_completions(line, wanted)]
+
+
+@pytest.mark.parametrize("line", ["fetch --source", "guard check --source", "move --base", "gguf identify"])
+def test_files_are_completed_where_more_than_files_are_taken(line: str) -> None:
+    shell = ShellComplete(cli.cli, {}, "q8a8-patch", "_Q8A8_PATCH_COMPLETE")
+    assert "file" in [item.type for item in shell.get_completions(line.split(), "./x")]
 
 
 def test_types_are_those_that_the_build_has(tmp_path: Path) -> None:
