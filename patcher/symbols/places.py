@@ -115,9 +115,11 @@ class Places:
 
     def why_passed(self, path: str, requester: ElfObject) -> str:
         """Why :meth:`look` passes over ``path``."""
-        start = self._starts.get(self.inside(path))
+        inside = self.inside(path)
+        start = self._starts.get(inside)
         if start is None or start.abi is None:
-            return "may not be opened" if os.path.lexists(path) else "no such file"
+            there = "\0" not in inside and os.path.lexists(inside)
+            return "may not be opened" if there else "no such file"
         return f"{start.abi[0]} bits" if start.abi[0] != requester.bits else "for another machine"
 
 

@@ -235,6 +235,10 @@ NAMED = {
         {"m.o": "int s1(void),s2(void); int f(void){return s1()+s2();}", **OFF_LINE},
         "-shared --no-allow-shlib-undefined -rpath-link . m.o libuse.so",
     ),
+    "off the line, and wanted as one's own": (
+        {"m.o": OWN + "int s1(void); int s2(void); int _start(void){return s1()+s2();}", **OFF_LINE},
+        "-rpath-link . m.o libuse.so",
+    ),
     "off the line, and wanted weakly": (
         {"m.o": "__attribute__((weak)) int s1(void); int use(void); int _start(void){return (s1?s1():0)+use();}", **OFF_LINE},
         "-rpath-link . m.o libuse.so",
@@ -250,6 +254,10 @@ NAMED = {
     ),
     "a requirement and another lack": (
         {"m.o": "int s0(void); int _start(void){return s0();}"}, "--require-defined=s2 m.o",
+    ),
+    "a requirement that an object mentions": (
+        {"m.o": "__attribute__((weak)) int s0(void); int s1(void); int _start(void){return s0?s0():s1();}"},
+        "--require-defined=s0 m.o",
     ),
     "a hidden reference needs no library": (
         {"m.o": OWN + "int s0(void); int _start(void){return s0();}",

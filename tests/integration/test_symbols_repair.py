@@ -279,6 +279,7 @@ struct Loader {
     template <class T> explicit Loader(T x); template <class T> T operator()(T x) const;
     template <class T> operator T() const; };
 template <class T> struct Outer { struct Inner { T go(); static int count; }; };
+template <class T> bool operator==(const Box<T> & a, const Box<T> & b);
 }
 """
 SHAPES_OWNER = """#include "shapes.h"
@@ -294,6 +295,7 @@ template <class T> T Loader::operator()(T x) const { return x; }
 template <class T> Loader::operator T() const { return T(); }
 template <class T> T Outer<T>::Inner::go() { return T(count); }
 template <class T> int Outer<T>::Inner::count = 1;
+template <class T> bool operator == (const Box<T> & a, const Box<T> & b) { return &a == &b; }
 template int conv<int>(const std::string & s);
 #ifdef ENG_NEVER
 template short conv<short>(const std::string & s);
@@ -320,6 +322,7 @@ USES = {
     "a conversion": "(int)(double)eng::Loader(2)",
     "a class within": "(int)eng::Outer<double>::Inner().go()",
     "data of a class within": "eng::Outer<long>::Inner::count",
+    "an operator of no class": "(eng::Box<int>() == eng::Box<int>())",
 }
 
 

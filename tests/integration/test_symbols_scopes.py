@@ -248,6 +248,28 @@ def test_the_oldest_system(shop: Workshop) -> None:
         assert f"{family}_{version}" in _ages(program, f"{family}_{older}")
     with pytest.raises(UsageError, match="--at-most new: looked for a version"):
         _ages(program, "new")
+    with pytest.raises(
+        UsageError, match=r"--at-most GLIB_2\.28: looked for a file .* found CXXABI, .*GLIBCXX"
+    ):
+        _ages(program, "GLIB_2.28")
+
+
+def test_advice_for_a_link(shop: Workshop) -> None:
+    """As for libraries: the other ABI of C++, a library that was forgotten, C that C++ took for its own."""
+    text = "#include <string>\nstd::string name() { return {}; }\n"
+    old = shop.compile("old.cpp", text + 'extern "C" int plain() { return 1; }', "-D_GLIBCXX_USE_CXX11_ABI=0")
+    shop.run("ar", "rcs", "libold.a", old)
+    main = shop.compile(
+        "main.cpp", "#include <string>\nstd::string name(); int plain(); extern \"C\" double lgamma(double);"
+        "int main() { return int(name().size() + plain()); }",
+    )  # fmt: skip
+    math = shop.compile("math.c", "double zlibVersion(void); double f(double x){return zlibVersion();}")
+    report = check([main, shop.folder / "libold.a", math], options=SearchOptions())
+    told = {one.symbol: one.suggestion or "" for one in report.findings if one.rule == "undefined-symbol"}
+    assert "main.o was compiled with _GLIBCXX_USE_CXX11_ABI=1, libold.a with 0" in told["_Z4nameB5cxx11v"]
+    assert 'libold.a defines plain plain: declare it extern "C"' in told["_Z5plainv"]
+    if Path("/lib/x86_64-linux-gnu/libz.so.1").exists():
+        assert told["zlibVersion"].endswith("add -lz")
 
 
 def _ages(program: Path, limit: str) -> set[str]:

@@ -46,7 +46,9 @@ def off_line(table: Table, indirect: dict[Key, ElfObject]) -> list[Refusal]:
     """What objects want of libraries that are not on the line: GNU ld ends at the first ("DSO missing")."""
     found = []
     for (name, version), there in indirect.items():
-        wanted = table.wanted.get((name, None)) if version is None else None
+        if version is not None or name in table.hidden:
+            continue
+        wanted = table.wanted.get((name, None))
         users = [] if wanted is None else [one for one in wanted.objects if not one.weak]
         if (
             users

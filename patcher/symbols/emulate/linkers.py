@@ -76,7 +76,7 @@ class Linker:
     expressions_end: bool = False  # a name of a --defsym that is nowhere: nothing else is looked at
     scripts_end: bool = False  # as a name in a version script
     requires: bool = False  # --require-defined is heeded
-    requirements_end: bool = False  # and ends the link at once
+    requirements_end: bool = False  # and ends the link at once, where no object mentions the name
     undefined_versions: bool = True  # a version script may name what isn't defined
     heeds_undefined_version: bool = False  # --[no-]undefined-version
     unknown_options: tuple[str, ...] = ()  # that it refuses and others know

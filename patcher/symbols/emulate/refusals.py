@@ -159,6 +159,9 @@ def _in_objects(
                 found.append(Refusal(said, None, why, fatal=True, ends=ends))
     if linker.requires:
         for name in sorted(line.required):
+            asked = table.wanted.get((name, None))
+            if linker.requirements_end and asked is not None and asked.objects:
+                continue  # mold asks whether any object mentions it
             if not table.defined(name.encode("utf-8", "surrogateescape")) and name not in line.defined:
                 why, ends = "--require-defined asks for it, and nothing defines it", linker.requirements_end
                 found.append(Refusal(name, None, why, fatal=True, ends=ends))
