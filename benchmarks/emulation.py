@@ -1,6 +1,6 @@
 """How often --emulate's verdict differs from the linker's own, on random link lines.
 
-    python -m benchmarks.emulation --lines 2000 --seed 1 [--write docs/symbols/emulation.md]
+    python -m benchmarks.emulation --lines 2000 --seed 1
 
 A verdict is wrong where one refuses and the other links, or where the symbols differ that are named. Lines
 that a linker refuses for another reason (two definitions, an option that it lacks) count as such, and are
@@ -34,7 +34,8 @@ PROGRAMS = [
 ]  # fmt: skip
 # Lines in a linker's output that name the symbol that it misses; the others say where it is wanted.
 COMPLAINT = re.compile(
-    r"undefined|(?:hidden|local|internal) symbol|non-exported|not defined|symbol not found|not found: symbol"
+    r"undefined|unresolvable symbol|(?:hidden|local|internal) symbol|non-exported|not defined|"
+    r"symbol not found|not found: symbol"
 )
 # Reasons for a refusal that are nothing to do with symbols that are missing.
 OTHER = re.compile(

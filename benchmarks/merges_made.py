@@ -32,6 +32,8 @@ SHAPES = {
 }
 _PART = re.compile(r"(?<=^\}\n)", re.MULTILINE)  # behind a brace that closes in the first column
 _NAME = re.compile(r"^(?!\s)(?:[\w:*&<>, ]+?[\s*&])?(\w{6,})\([^;{}]*\)\s*(?:const\s*)?\{", re.MULTILINE)
+_OPENED = re.compile(r"^\S.*\{\s*$", re.MULTILINE)  # what is defined: a function, a structure, a table
+_ELSE = re.compile(r"^\s*\}\s*else\b")
 
 
 @dataclass(frozen=True)
@@ -308,9 +310,17 @@ def _functions(text: str) -> list[str]:
 
 
 def _function(part: str) -> str:
-    """The name of the one function that the part of a file is; empty where it is more, or less."""
+    """The name of the one function that the part of a file is; empty where it is more, or less.
+
+    With a structure or a table before it, it would take that along from one side, and not from the merge.
+    """
     names = _NAME.findall(part)
-    if len(names) != 1 or re.search(r"^\s*#", part, re.MULTILINE) or part.count("{") != part.count("}"):
+    if (
+        len(names) != 1
+        or len(_OPENED.findall(part)) != 1
+        or re.search(r"^\s*#", part, re.MULTILINE)
+        or part.count("{") != part.count("}")
+    ):
         return ""
     return str(names[0])
 
@@ -330,6 +340,8 @@ def _is_whole(text: str) -> bool:
         ):
             return False
         bare = re.sub(r"//.*|\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])'", "", line)
+        if braces == 1 and _ELSE.match(bare):
+            return False  # what it would close is the function
         braces += bare.count("{") - bare.count("}")
         parens += bare.count("(") - bare.count(")")
         if braces < 0 or parens < 0 or (parens and re.match(r"\}|(?:static|template|void|int) ", bare)):

@@ -109,7 +109,7 @@ def clean(kinds: Iterable[str] | None, *, dry_run: bool = False) -> list[CachePa
     wanted = set(PARTS if kinds is None else kinds)
     unknown = sorted(wanted - set(PARTS))
     if unknown:
-        raise UsageError(f"{unknown[0]}: is no part of the cache", hint=f"one of {', '.join(PARTS)}")
+        raise UsageError(f"{unknown[0]}: is no part of the cache", hint=f"name one of {', '.join(PARTS)}")
     root = cache_dir()
     found = [part for part in parts() if part.name in wanted]
     if dry_run:

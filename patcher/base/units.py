@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 
+def how_many(count: int, noun: str) -> str:
+    """A number of things in words: ``1 file``, ``2 files``, ``1 match``, ``0 matches``."""
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count} {noun}{'es' if noun.endswith(('s', 'sh', 'ch', 'x')) else 's'}"
+
+
 def number(value: float, unit: str) -> str:
     """A value with its unit: three or four digits that matter."""
     if unit == "bytes":

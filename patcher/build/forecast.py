@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from patcher.base.units import number
+from patcher.base.units import how_many, number
 from patcher.build import default_jobs
 from patcher.build.configure import MARKER
 from patcher.build.toolchain import require_compiler
@@ -38,8 +38,8 @@ class Forecast:
         minutes = max(1, round(self.seconds / 60))
         taken, free = number(self.bytes, "bytes"), number(self.free, "bytes")
         return (
-            f"{compiler}about {taken} in {self.folder} ({free} are free) and about {minutes}"
-            f" minute{'s' * (minutes != 1)} with {self.jobs} compiler{'s' * (self.jobs != 1)} at once,"
+            f"{compiler}about {taken} in {self.folder} ({free} are free) and about"
+            f" {how_many(minutes, 'minute')} with {how_many(self.jobs, 'compiler')} at once,"
             " less with ccache"
         )
 

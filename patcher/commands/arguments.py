@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from patcher.base.errors import UsageError
 from patcher.commands import values
@@ -31,6 +32,20 @@ def found_tree(context: click.Context, parameter: click.Parameter, value: Path |
     here = Path.cwd()
     around = tree_around(here)
     return Path() if around in (None, here) else around
+
+
+def refuse_beside(chosen: str, why: str, *parameters: str) -> None:
+    """Raise UsageError where the command line has one of ``parameters`` (Python names) beside ``chosen``,
+    an option that has no use for them: what is asked for is never passed over in silence."""
+    context = click.get_current_context()
+    given = [
+        parameter.opts[0] if isinstance(parameter, click.Option) else parameter.make_metavar(context)
+        for parameter in context.command.params
+        if parameter.name in parameters
+        and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise UsageError(f"{chosen}: {why}", hint=f"leave {' and '.join(given)} out")
 
 
 tree_argument = click.argument(
@@ -210,6 +225,7 @@ cmake_arg_option = click.option(
     "--cmake-arg",
     "cmake_args",
     multiple=True,
+    metavar="ARGUMENT",
     help="An argument for CMake, such as -DGGML_CUDA=ON; may be repeated.",
 )
 launcher_option = click.option(
@@ -217,6 +233,8 @@ launcher_option = click.option(
     "launcher",
     default="auto",
     show_default=True,
+    metavar="PROGRAM",
+    shell_complete=values.launchers,
     help="The compiler cache: ccache, sccache, none, or auto for the first that is installed.",
 )
 
@@ -228,6 +246,8 @@ def build_options(function: F) -> F:
             "--target",
             "targets",
             multiple=True,
+            metavar="NAME",
+            shell_complete=values.targets,
             help="A program to build, such as llama-cli; may be repeated."
             " [default: those that quantize and measure]",
         ),
@@ -243,6 +263,8 @@ def build_options(function: F) -> F:
             "--build-type",
             default="Release",
             show_default=True,
+            metavar="NAME",
+            shell_complete=values.build_types,
             help="The CMake build type: Release, Debug, RelWithDebInfo, ...",
         ),
         click.option(

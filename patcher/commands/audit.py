@@ -9,12 +9,17 @@ import click
 
 from patcher.base.console import Output, common_options
 from patcher.base.errors import ExitCode
+from patcher.base.units import how_many
 from patcher.commands.arguments import tree_argument, type_option
 
 
 @click.command("audit")
 @tree_argument
-@click.option("--ref", help="Audit this commit, tag or branch of the repository TREE, without a checkout.")
+@click.option(
+    "--ref",
+    metavar="REF",
+    help="Audit this commit, tag or branch of the repository TREE, without a checkout.",
+)
 @click.option("--fail-on-new", is_flag=True, help="Exit code 1 where a site is neither handled nor waived.")
 @type_option
 @common_options
@@ -52,7 +57,8 @@ def command(tree: Path, ref: str | None, fail_on_new: bool, type_name: str, outp
         counts = Counter(one.state for one in report.sites)
         files = len({one.site.file for one in report.sites})
         lines.append(
-            f"{report.tree}: {len(report.sites)} sites of {patchset.type.sibling.upper()} in {files} files:"
+            f"{report.tree}: {how_many(len(report.sites), 'site')} of {patchset.type.sibling.upper()}"
+            f" in {how_many(files, 'file')}:"
             f" {counts['handled']} handled, {counts['waived']} waived, {counts['new']} NEW"
         )
         return "\n".join(lines)

@@ -7,6 +7,7 @@ import click
 from patcher.base.console import Output, common_options
 from patcher.base.errors import UsageError
 from patcher.commands import values
+from patcher.commands.arguments import refuse_beside
 from patcher.commands.family import Family
 
 
@@ -34,7 +35,8 @@ def size_command(output: Output) -> None:
     def text() -> str:
         rows = [f"{part.name:<11} {number(part.bytes, 'bytes'):>9}  {part.what}" for part in parts]
         if others:
-            rows.append(f"{'':<11} {number(others, 'bytes'):>9}  of no command: 'clean' leaves it alone")
+            what = "files that no command made: 'cache clean' leaves them"
+            rows.append(f"{'others':<11} {number(others, 'bytes'):>9}  {what}")
         rows.append(f"{'all':<11} {number(total, 'bytes'):>9}  {root}")
         return "\n".join([*rows, "'q8a8-patch cache clean KIND' or 'cache clean --all' empties it"])
 
@@ -63,7 +65,9 @@ def clean_command(kinds: tuple[str, ...], everything: bool, dry_run: bool, outpu
     from patcher.base import cache
     from patcher.base.units import number
 
-    if everything == bool(kinds):
+    if everything:
+        refuse_beside("--all", "removes every part", "kinds")
+    elif not kinds:
         raise UsageError(
             "cache clean: looked for the parts to remove, or --all",
             hint=f"name some of {', '.join(cache.PARTS)}; 'q8a8-patch cache size' shows how large they are",

@@ -8,6 +8,8 @@ import click
 
 from patcher.base.console import Output, common_options
 from patcher.base.errors import UsageError
+from patcher.base.units import how_many
+from patcher.commands.arguments import refuse_beside
 
 
 @click.command("calibrate")
@@ -29,7 +31,7 @@ from patcher.base.errors import UsageError
     default=256,
     show_default=True,
     type=click.IntRange(min=0),
-    help="Rows of activations to keep for each weight.",
+    help="Rows of activations to keep for each weight matrix, as a sample of its inputs.",
 )
 @click.option(
     "--chunk-size",
@@ -87,8 +89,10 @@ def command(
 
     require_place(stats_path)
     if merged:
-        if model is not None or text is not None:
-            raise UsageError("--merge: takes neither a model nor a text")
+        why = "joins statistics that are there, and reads no text with a model"
+        refuse_beside(
+            "--merge", why, "model", "text", "tool", "rows", "chunk_size", "chunks", "threads", "gpu_layers"
+        )
         stats = q8a8_stats.merge(merged, stats_path, force=force)
     else:
         if model is None or text is None:
@@ -104,9 +108,8 @@ def command(
         "chunks": stats.chunks,
         "products": len(stats.weights),
     }
-    chunk_count, text_count = sum(stats.chunks), len(stats.texts)
     output.emit(
         document,
-        f"{stats.path}: {len(stats.weights)} matrix products, {chunk_count} chunk{'s' * (chunk_count != 1)}"
-        f" of {text_count} text{'s' * (text_count != 1)}",
+        f"{stats.path}: {how_many(len(stats.weights), 'matrix product')},"
+        f" {how_many(sum(stats.chunks), 'chunk')} of {how_many(len(stats.texts), 'text')}",
     )

@@ -18,7 +18,7 @@ def command(shell: str, output: Output) -> None:
 
       q8a8-patch completion bash > ~/.local/share/bash-completion/completions/q8a8-patch
 
-      q8a8-patch completion zsh > ~/.zsh/_q8a8-patch  (with that folder in $fpath, before compinit)
+      q8a8-patch completion zsh > ~/.zsh/_q8a8-patch  # a folder of $fpath, set before compinit
 
       q8a8-patch completion fish > ~/.config/fish/completions/q8a8-patch.fish
     """

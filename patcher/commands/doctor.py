@@ -23,7 +23,7 @@ _INDENT = " " * 33
     type=click.Choice(["debian", "fedora", "macos", "windows", "termux"]),
     help="Show the install commands of this system alone. [default: this one's first, then the others']",
 )
-@click.option("--offline", is_flag=True, help="Don't look whether the network can be reached.")
+@click.option("--offline", is_flag=True, help="Don't check whether the network can be reached.")
 @common_options
 def command(system: str | None, offline: bool, output: Output) -> int:
     """Say what this machine has and lacks, and the command that installs each lack.

@@ -8,11 +8,14 @@ import click
 
 from patcher.base.console import Output, common_options
 from patcher.base.errors import ExitCode, UsageError
-from patcher.commands.arguments import type_option
+from patcher.base.units import how_many
+from patcher.commands.arguments import found_tree, type_option
 
 
 @click.command("drift")
-@click.argument("repo", type=click.Path(path_type=Path))
+@click.argument(
+    "repo", type=click.Path(path_type=Path), required=False, callback=found_tree, metavar="[REPO]"
+)
 @click.option(
     "--refs",
     multiple=True,
@@ -47,6 +50,7 @@ def command(
     """Plan the type on many revisions of REPO, without a checkout, and say since when it breaks and why.
 
     REPO is a clone of llama.cpp, or the folder of a project's copy of it: then its own history is judged.
+    Without REPO it is the tree around the current folder.
     Exit code 1 where the newest revision refuses an edit. What was judged is kept: an interrupted run
     goes on where it stopped. Example: q8a8-patch drift ./llama.cpp --refs b8390..HEAD --bisect
     """
@@ -55,10 +59,18 @@ def command(
     from patcher.drift import drift
     from patcher.engine.patchset import load
 
+    if since is not None and refs and not any(".." in ref for ref in refs):
+        raise UsageError(
+            "--since: is for a history, and each --refs is one revision",
+            hint="leave --since out, or name A..B",
+        )
     if picture is not None:
         require_place(picture)
     if git.find_toplevel(repo) is None and not (repo / "objects").is_dir():
-        raise UsageError(f"{repo}: looked for a git repository, found none")
+        raise UsageError(
+            f"{repo}: looked for a git repository, found none",
+            hint="name a clone of llama.cpp, or its folder",
+        )
     patchset = load(type_name)
     found = drift(repo, patchset, refs=refs, since=since, bisect=bisect, jobs=jobs, reporter=output.reporter)
     if picture is not None:
@@ -85,7 +97,8 @@ def command(
             if not any(one.conflicts for one in found.revisions)
             else (f"last good: {good.ref if good else 'none'}, first bad: {bad.ref if bad else 'none'}")
         )
-        lines.append(f"{len(found.revisions)} revisions, {found.judged} distinct files judged: {verdict}")
+        revisions = how_many(len(found.revisions), "revision")
+        lines.append(f"{revisions}, {how_many(found.judged, 'distinct file')} judged: {verdict}")
         return "\n".join(lines)
 
     output.emit(found.document, text)

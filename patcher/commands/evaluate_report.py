@@ -31,12 +31,12 @@ def judging_options(function: F) -> F:
         "--subject",
         multiple=True,
         metavar="TYPE",
-        help="The type that --require is about. [default: each Q8_A8]",
+        help="A type that --require is about; may be repeated. [default: each Q8_A8]",
     )(function)
     return click.option(
         "--require",
         metavar="LIMITS",
-        help="What must be kept, relative to the baseline; 'none' for no limits. "
+        help="The limits to keep, relative to the baseline; 'none' for no limits. "
         "[default: size<=0.54,ppl<=1.007,pp>=1.41,tg>=1.41,ttft<=0.54,rss<=0.56; on ARM 1.9 for 1.41]",
     )(function)
 
@@ -55,7 +55,8 @@ def report_options(function: F) -> F:
         "--into",
         type=PATH,
         multiple=True,
-        help="Renew the answer in this Markdown page, between its marks; may be repeated.",
+        help="Write the table into this Markdown page, between its lines <!-- evaluate x86_64 --> and"
+        " <!-- /evaluate x86_64 -->; may be repeated.",
     )(function)
     function = click.option("--html", type=PATH, help="Write a page with plots into this file.")(function)
     return table_options(function)

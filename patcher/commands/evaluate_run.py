@@ -41,7 +41,11 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str | No
     help="The types to compare; LABEL=FILE.gguf for a model that is there.",
 )
 @click.option(
-    "--baseline", default="F16", show_default=True, help="The type that the others are compared with."
+    "--baseline",
+    default="F16",
+    show_default=True,
+    metavar="TYPE",
+    help="The type that the others are compared with.",
 )
 @click.option(
     "--bin",

@@ -14,7 +14,11 @@ from patcher.commands.arguments import selected, selection_options, tree_argumen
 @click.command("export")
 @tree_argument
 @selection_options
-@click.option("--ref", help="The commit to build on. [default: the recorded base, or HEAD]")
+@click.option(
+    "--ref",
+    metavar="REF",
+    help="The commit that the patches apply to. [default: the recorded base, or HEAD]",
+)
 @click.option(
     "-o",
     "--output",

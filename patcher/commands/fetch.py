@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from patcher.base.console import Output, common_options
+from patcher.commands import values
 
 
 @click.command("fetch")
@@ -14,6 +15,7 @@ from patcher.base.console import Output, common_options
 @click.option(
     "--source",
     metavar="LOCATOR",
+    shell_complete=values.sources,
     help="The source of llama.cpp: see LOCATOR above. [default: its newest release]",
 )
 @click.option("--ref", metavar="REF", help="The tag, branch or commit, where the source is a repository.")

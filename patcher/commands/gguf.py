@@ -8,6 +8,8 @@ import click
 
 from patcher.base.console import Output, common_options
 from patcher.base.errors import UsageError
+from patcher.base.units import how_many
+from patcher.commands import values
 from patcher.commands.family import Family
 
 
@@ -71,18 +73,18 @@ def retag_command(
         if not done.tensors:
             return f"{file}: no tensor of {quant_type.upper} under another number, nothing to do"
         where = ", ".join(map(str, done.written)) or f"{file}, dry run"
-        lines = [f"{where}: {len(done.tensors)} tensors from {done.from_id} to {done.to_id}"]
+        lines = [f"{where}: {how_many(len(done.tensors), 'tensor')} from {done.from_id} to {done.to_id}"]
         if done.file_type:
             lines.append(f"general.file_type from {done.file_type[0]} to {done.file_type[1]}")
         if done.written:
-            lines.append(f"the data of {len(done.sha256)} tensors is unchanged")
+            lines.append(f"the data of {how_many(len(done.sha256), 'tensor')} is unchanged")
         return "\n".join(lines)
 
     output.emit(done.document, text)
 
 
 @command.command("identify")
-@click.argument("file")
+@click.argument("file", shell_complete=values.files)
 @common_options
 def identify_command(file: str, output: Output) -> None:
     """Say which trees wrote FILE (a path or an https address), who can load it, and whether retag is safe.

@@ -10,7 +10,15 @@ import click
 from patcher.base.console import Output, common_options
 from patcher.base.errors import ExitCode
 from patcher.base.os_errors import refused
-from patcher.commands.arguments import cmake_arg_option, jobs_option, launcher_option, type_option
+from patcher.commands import values
+from patcher.commands.arguments import (
+    cmake_arg_option,
+    found_tree,
+    jobs_option,
+    launcher_option,
+    refuse_beside,
+    type_option,
+)
 from patcher.commands.family import Family
 
 _FAIL_ON = ("error", "warning", "note", "never")
@@ -36,17 +44,28 @@ def command() -> None:
     """
 
 
+def _source(context: click.Context, parameter: click.Parameter, value: str | None) -> str:
+    """--source, or the tree around the current folder, or that folder and what it carries."""
+    return value if value is not None else str(found_tree(context, parameter, None))
+
+
 @command.command("check")
 @click.option(
     "--source",
-    default=".",
-    show_default=True,
+    callback=_source,
     metavar="LOCATOR",
-    help="The tree, a project that carries one, or anything that fetch takes.",
+    shell_complete=values.sources,
+    help="The tree, a project that carries one, or anything that fetch takes."
+    " [default: the tree around the current folder, or in it]",
 )
 @click.option("--ref", metavar="REF", help="The tag, branch or commit, where the source is a repository.")
 @click.option(
-    "--target", "targets", multiple=True, help="What to build; may be repeated. [default: llama-quantize]"
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=values.targets,
+    help="A program to build; may be repeated. [default: llama-quantize]",
 )
 @type_option
 @_fail_on_option
@@ -73,8 +92,9 @@ def command() -> None:
     "--merges",
     default="auto",
     show_default=True,
-    metavar="A..B|none",
-    help="Audit the merge commits of this range. auto: of the pull request that a service runs for.",
+    metavar="A..B|auto|none",
+    help="Audit the merge commits of this range; 'auto' takes those of the pull request that CI runs for,"
+    " 'none' audits none.",
 )
 @click.option(
     "--merge-waivers",
@@ -122,6 +142,9 @@ def check_command(
     from patcher.guard import CheckRequest, check, outputs
     from patcher.guard.check import TARGETS
 
+    if static:
+        why = "only reads the source, and builds nothing"
+        refuse_beside("--static", why, "targets", "work", "jobs", "cmake_args", "launcher", "keep_going")
     for place in filter(None, (sarif, gitlab, summary)):
         require_place(place)
     request = CheckRequest(

@@ -8,6 +8,7 @@ import click
 
 from patcher.base.console import Output, common_options
 from patcher.base.errors import ExitCode, UsageError
+from patcher.commands.arguments import refuse_beside
 
 
 @click.command("merge-audit")
@@ -55,12 +56,16 @@ def command(
 
     from patcher import merge_audit
     from patcher.base.files import require_place, write_wanted
+    from patcher.base.units import how_many
     from patcher.guard import outputs
     from patcher.guard.merges import judgement
 
-    if (wanted is not None and sides) or (wanted is None and len(sides) not in (1, 4)):
+    if wanted is not None:
+        refuse_beside("--range", "names the merges already", "sides")
+    elif len(sides) not in (1, 4):
         raise UsageError(
-            f"merge-audit: looked for MERGED, BASE OURS THEIRS MERGED or --range, found {len(sides)} names",
+            "merge-audit: looked for MERGED, or BASE OURS THEIRS MERGED, or --range,"
+            f" found {how_many(len(sides), 'name')}",
             hint="a merge commit alone is enough: q8a8-patch merge-audit HEAD",
         )
     if sarif is not None:

@@ -9,6 +9,7 @@ import click
 
 from patcher.base.console import Output, common_options
 from patcher.base.errors import ExitCode, UsageError
+from patcher.base.units import how_many
 from patcher.commands import values
 from patcher.commands.arguments import found_tree, type_option
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 @click.option(
     "--base",
     metavar="REF|SOURCE",
+    shell_complete=values.sources,
     help="The release that the tree grew from, where its history doesn't tell.",
 )
 @click.option("--continue", "go_on", is_flag=True, help="Go on with a move that stopped or was cut off.")
@@ -95,7 +97,7 @@ def _settle(tree: WorkTree, patchset: PatchSet, output: Output) -> int:
 
     done = settle(tree, patchset, reporter=output.reporter)
     name = patchset.type.upper
-    files = f"{len(done.files)} file{'s' * (len(done.files) != 1)}"
+    files = how_many(len(done.files), "file")
     lines = [f"{tree.root}: {done.operation}: {files} settled, with {name} taken out of both sides"]
     lines += [f"  still unmerged, for changes that aren't the type's: {path}" for path in done.left]
     lines.append(f"{name} is in again. Next: {done.next}" if done.applied else f"Next: {done.next}")
@@ -130,7 +132,8 @@ def _renew(
         "conflicts": [],
     }
     verb = "would be" if dry_run else "is"
-    said = f"{tree.root}: {verb} {done.release} with {patchset.type.upper}; {len(done.files)} files differ"
+    differ = "1 file differs" if len(done.files) == 1 else f"{len(done.files)} files differ"
+    said = f"{tree.root}: {verb} {done.release} with {patchset.type.upper}; {differ}"
     output.emit(document, said)
     return ExitCode.OK
 
@@ -165,7 +168,7 @@ def _move(
 
 
 def _text(done: Moved, dry_run: bool, name: str) -> str:
-    own = f"{len(done.own)} commit{'s' * (len(done.own) != 1)} of your own"
+    own = f"{how_many(len(done.own), 'commit')} of your own"
     if done.conflicts:
         files = "\n".join(f"  {path}" for path in done.conflicts)
         did = "would stop" if dry_run else "stopped"

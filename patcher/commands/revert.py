@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from patcher.base.console import Output, common_options
+from patcher.base.units import how_many
 from patcher.commands import values
 from patcher.commands.arguments import shipped_type, tree_argument
 
@@ -42,11 +43,11 @@ def command(tree: Path, type_name: str | None, output: Output) -> None:
     done = transaction.revert(work, name, reporter=output.reporter)
     left = _left(work, done.types)
     for kind_left, many in left.items():
+        remain = f"{how_many(many, 'edit')} of {kind_left} {'remains' if many == 1 else 'remain'}"
         output.reporter.warn(
-            f"{work.root}: {many} edit{'s' * (many != 1)} of {kind_left} remain that no record of an apply"
-            " knows: they are committed, or another hand's; git can go back behind them"
+            f"{work.root}: {remain} that no record of an apply"
+            " knows: committed, or another hand's; git can go back behind that"
         )
-    count = len(done.files)
     output.emit(
         {
             "tree": str(work.root),
@@ -56,7 +57,7 @@ def command(tree: Path, type_name: str | None, output: Output) -> None:
             "state": "partial" if left else "clean",
             "remaining": left,
         },
-        f"{work.root}: restored {count} file{'s' * (count != 1)} to what was there before apply",
+        f"{work.root}: restored {how_many(len(done.files), 'file')} to what was there before apply",
     )
 
 

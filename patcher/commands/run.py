@@ -10,6 +10,7 @@ import click
 
 from patcher.base.console import Output, common_options, shown
 from patcher.base.errors import ExitCode
+from patcher.commands import values
 from patcher.commands.arguments import build_options, type_option
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ DEFAULT_WORK = Path("q8a8-work")
 @click.option(
     "--source",
     metavar="LOCATOR",
+    shell_complete=values.sources,
     help="The source of llama.cpp, as 'fetch' takes it. [default: its newest release]",
 )
 @click.option("--ref", metavar="REF", help="The tag, branch or commit, where the source is a repository.")

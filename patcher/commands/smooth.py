@@ -9,6 +9,7 @@ import click
 
 from patcher.base.console import Output, common_options
 from patcher.base.errors import UsageError
+from patcher.commands.arguments import refuse_beside
 
 
 def _alpha(ctx: click.Context, param: click.Parameter, value: str) -> float | None:
@@ -98,14 +99,16 @@ def command(
             raise UsageError(
                 "--lora IN.gguf and --like SMOOTHED.gguf: belong together, without a MODEL, --stats or --undo"
             )
+        why = "takes the factors of --like as they are"
+        refuse_beside("--lora", why, "alpha", "layer_alpha", "magnitude", "only", "head")
         from patcher.model.lora import smooth_adapter
 
         done = smooth_adapter(lora, like, out, force=force, reporter=output.reporter)
     elif model is None:
         raise UsageError("MODEL is needed", hint="or --lora and --like")
     elif undo:
-        if stats is not None or layer_alpha or only or head:
-            raise UsageError("--undo: takes no --stats, --layer-alpha, --fold or --head; the model knows")
+        why = "takes out what the model says was done to it"
+        refuse_beside("--undo", why, "stats", "alpha", "layer_alpha", "magnitude", "only", "head")
         done = smoothing.undo(model, out, force=force, reporter=output.reporter)
     else:
         if stats is None:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from patcher.base.console import Output, common_options
+from patcher.commands.arguments import refuse_beside
 from patcher.commands.family import HELP, Family, meant
 from patcher.commands.type_lift import lift_command
 from patcher.commands.type_prove import prove_command
@@ -55,6 +56,7 @@ def show_command(file: Path | None, schema: bool, output: Output) -> None:
     from patcher.engine.patchset import load
 
     if schema:
+        refuse_beside("--schema", "is the same for every type's file", "file")
         output.emit(type_schema.schema(), type_schema.text().rstrip("\n"))
         return
     patchset = load(file) if file is not None else load()

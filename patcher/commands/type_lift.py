@@ -10,6 +10,7 @@ import click
 
 from patcher.base.console import Output, common_options
 from patcher.base.errors import UsageError
+from patcher.commands import values
 
 if TYPE_CHECKING:
     from patcher.base.progress import Reporter
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     "--base",
     required=True,
     metavar="SOURCE",
+    shell_complete=values.sources,
     help="What TREE grew from: a folder, a commit of TREE's repository, or a LOCATOR as fetch takes it.",
 )
 @click.option(
@@ -52,9 +54,11 @@ def lift_command(tree: Path, base: str, wanted: str | None, folder: Path | None,
     with tempfile.TemporaryDirectory(prefix="q8a8-base-") as scratch:
         theirs, called, commit = _base(tree, base, Path(scratch), output.reporter)
         if wanted is None or folder is None:
-            found = lift.types(ours, theirs)
+            unread: dict[str, str] = {}
+            found = lift.types(ours, theirs, unread)
             document = {"tree": ours.name, "base": called, "types": [one.document() for one in found]}
-            output.emit(document, lambda: _listed(found, ours.name, called))
+            document["unread"] = [{"type": name, "reason": why} for name, why in unread.items()]
+            output.emit(document, lambda: _listed(found, unread, ours.name, called))
             return
         name, own_commit = _called(tree)
         origin = lift.Origin(
@@ -103,8 +107,8 @@ def _called(tree: Path) -> tuple[str, str | None]:
     return tree.resolve().name, commit
 
 
-def _listed(found: list[Facts], tree: str, base: str) -> str:
-    if not found:
+def _listed(found: list[Facts], unread: dict[str, str], tree: str, base: str) -> str:
+    if not found and not unread:
         return f"{tree} has no type that {base} hasn't"
     lines = [
         f"{tree} has {len(found)} types that {base} hasn't"
@@ -128,6 +132,7 @@ def _listed(found: list[Facts], tree: str, base: str) -> str:
         ]
         lines += ["    needs an importance matrix"] if one.requires_imatrix else []
         lines += [f"    {note}" for note in one.notes]
+    lines += [f"  {name}: can't be lifted: {why}" for name, why in unread.items()]
     return "\n".join(lines)
 
 

@@ -8,6 +8,7 @@ import click
 
 from patcher.base.console import Output, common_options
 from patcher.base.errors import ExitCode
+from patcher.commands import values
 from patcher.commands.arguments import jobs_option, launcher_option
 
 
@@ -23,6 +24,7 @@ from patcher.commands.arguments import jobs_option, launcher_option
     "--base",
     required=True,
     metavar="LOCATOR",
+    shell_complete=values.sources,
     help="What the type is put into, a copy of it: a tree without the type, or anything that fetch takes.",
 )
 @click.option(

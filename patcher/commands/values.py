@@ -25,6 +25,38 @@ def types(context: click.Context, parameter: click.Parameter, begun: str) -> Ite
     return [*_begun(names, begun), CompletionItem(begun, type="file")]
 
 
+def sources(context: click.Context, parameter: click.Parameter, begun: str) -> Items:
+    """What fetch takes: files and folders, and the packages that ship llama.cpp, whose version follows."""
+    packages = [
+        ("npm:node-llama-cpp@", "a version follows"),
+        ("pypi:llama-cpp-python==", "a version follows"),
+    ]
+    return [*_begun(packages if begun else [], begun), CompletionItem(begun, type="file")]
+
+
+def launchers(context: click.Context, parameter: click.Parameter, begun: str) -> Items:
+    """What ``--compiler-launcher`` takes."""
+    what = {"auto": "the first that is installed", "ccache": "", "sccache": "", "none": "compile everything"}
+    return _begun(what.items(), begun)
+
+
+def build_types(context: click.Context, parameter: click.Parameter, begun: str) -> Items:
+    """CMake's own build types."""
+    return _begun([(name, "") for name in ("Release", "Debug", "RelWithDebInfo", "MinSizeRel")], begun)
+
+
+def targets(context: click.Context, parameter: click.Parameter, begun: str) -> Items:
+    """Programs of llama.cpp: those that are built unasked, and the two that most people run."""
+    from patcher.build import DEFAULT_TARGETS
+
+    return _begun([(name, "") for name in ("llama-cli", "llama-server", *DEFAULT_TARGETS)], begun)
+
+
+def files(context: click.Context, parameter: click.Parameter, begun: str) -> Items:
+    """Files, for an argument that may be an address as well."""
+    return [CompletionItem(begun, type="file")]
+
+
 def edits(context: click.Context, parameter: click.Parameter, begun: str) -> Items:
     """Edits and groups of the type that the line names so far."""
     from patcher.engine.patchset import load

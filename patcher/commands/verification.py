@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from patcher import symbols
 from patcher.base.errors import ExitCode, UsageError
 from patcher.base.progress import SILENT, Reporter
+from patcher.base.units import how_many
 from patcher.symbols.report import text
 
 
@@ -70,7 +71,7 @@ def verify(request: VerificationRequest, *, verbose: bool = False, reporter: Rep
                 hint="name fewer files at once",
             )
         baseline.write_baseline(request.write_baseline, report)
-        reporter.note(f"{len(report.findings)} findings written to {request.write_baseline}")
+        reporter.note(f"{how_many(len(report.findings), 'finding')} written to {request.write_baseline}")
         return Answer(ExitCode.OK, report.document, str)
     if request.baseline is not None:
         from patcher.symbols import baseline
@@ -153,5 +154,5 @@ def _repaired(
     if request.fix is not None and made:
         files = repair.write(made, request.fix, reporter=reporter)
         count = len({fix.line for fix in made if fix.proven})
-        reporter.note(f"{count} lines written to {', '.join(files)}: build again, then verify")
+        reporter.note(f"{how_many(count, 'line')} written to {', '.join(files)}: build again, then verify")
     return report

@@ -10,13 +10,21 @@ import click
 from patcher.base.console import Output, common_options
 from patcher.base.errors import ExitCode, UsageError
 from patcher.commands import values
+from patcher.commands.arguments import refuse_beside
 
 FORMATS = ("text", "json", "sarif", "junit", "github", "gitlab")
 
 
 @click.command("verify-symbols")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--format", "form", type=click.Choice(FORMATS), default="text", help="The form of the report.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    default="text",
+    show_default=True,
+    help="The form of the report.",
+)
 @click.option(
     "--library-path",
     multiple=True,
@@ -27,8 +35,8 @@ FORMATS = ("text", "json", "sarif", "junit", "github", "gitlab")
     "--assume-library",
     multiple=True,
     metavar="NAME[=FILE]",
-    help="A library that will be there, a driver's: its symbols unknown, or those of FILE. A stub file, or"
-    " a folder of them, stands for its soname.",
+    help="A library that only the target machine has, such as a driver's: its symbols are not checked, or"
+    " are those of FILE. A stub file, or a folder of them, stands for its soname. May be repeated.",
 )
 @click.option(
     "--sysroot",
@@ -39,14 +47,13 @@ FORMATS = ("text", "json", "sarif", "junit", "github", "gitlab")
     "--host",
     multiple=True,
     metavar="[GLOB=]PROGRAM",
-    help="The program that opens the plugins; with GLOB, those whose path is like that.",
+    help="The program that opens the plugins; with GLOB, only those whose path matches it; may be repeated.",
 )
 @click.option(
     "--emulate",
     metavar="LINKER",
     shell_complete=values.linkers,
-    help="What this linker would say of the real link: bfd, gold, lld, mold (or with a version, lld-19),"
-    " or the loader.",
+    help="Say what this linker would say: bfd, gold, lld, mold (or with a version, lld-19), or the loader.",
 )
 @click.option(
     "--ignore",
@@ -90,22 +97,26 @@ FORMATS = ("text", "json", "sarif", "junit", "github", "gitlab")
     "--must-export",
     multiple=True,
     metavar="NAME",
-    help="What every plugin has to export, its entry; FILE!NAME for files of that name alone.",
+    help="A symbol that every plugin has to export, its entry point; FILE!NAME for files of that name"
+    " alone; may be repeated.",
 )
 @click.option(
     "--at-most",
     multiple=True,
     metavar="VERSION",
-    help="The newest version allowed of a system library, such as GLIBC_2.28.",
+    help="The newest symbol version of a system library that may be needed, such as GLIBC_2.28; may be"
+    " repeated.",
 )
 @click.option(
-    "--second-reader", is_flag=True, help="Prove it by pyelftools as well: both readers have to agree."
+    "--second-reader",
+    is_flag=True,
+    help="Read every file with pyelftools as well: both readers have to agree.",
 )
 @click.option(
     "--tree",
     "as_tree",
     is_flag=True,
-    help="Show what is loaded instead: each file, the rule that chose it, what was passed over.",
+    help="Check nothing; show which libraries each file loads, by which rule, and what was passed over.",
 )
 @click.option(
     "--explain",
@@ -149,6 +160,11 @@ def command(
 
     if explain is not None:
         return _explain(explain, output)
+    if as_tree:
+        refuse_beside(
+            "--tree", "shows what is loaded, and checks no symbol", "ignore", "ignore_file", "baseline",
+            "write_baseline", "fail_on", "prove", "fix", "must_export", "at_most", "second_reader",
+        )  # fmt: skip
     request = VerificationRequest(
         paths, form, library_path, sysroot, host, emulate, ignore, ignore_file, baseline, write_baseline,
         fail_on, prove, fix, assume_library, must_export, at_most, second_reader,
@@ -167,7 +183,7 @@ def _explain(name: str, output: Output) -> int:
     from patcher.symbols.report import explained
 
     if name not in symbols.RULES:
-        raise UsageError(f"--explain {name}: no such rule", hint=f"one of {', '.join(symbols.RULES)}")
+        raise UsageError(f"--explain {name}: no such rule", hint=f"name one of {', '.join(symbols.RULES)}")
     rule = symbols.RULES[name]
     document = {"id": rule.id, "severity": rule.severity, "summary": rule.summary, "text": rule.explanation}
     output.emit(document, explained(rule))

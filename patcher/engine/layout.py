@@ -87,7 +87,7 @@ def require_tree(tree: Tree, *, beside: Path | None = None) -> None:
         )
 
 
-_TOP = "name the top folder of a llama.cpp checkout, vendored or not"
+_TOP = "name the top folder of a llama.cpp checkout, vendored or not; 'q8a8-patch fetch' gets one"
 
 
 def _elsewhere(folder: Path) -> str:

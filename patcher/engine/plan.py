@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from patcher.base.errors import ConflictError
+from patcher.base.units import how_many
 from patcher.engine.anchors import Splice
 from patcher.engine.foreign import Foreign
 from patcher.engine.merging import MERGE
@@ -89,8 +90,7 @@ class Plan:
     @property
     def extent(self) -> str:
         """What there is to do, in words: ``67 edits in 43 files``."""
-        edits, files = len(self.missing), len(self.files)
-        return f"{edits} edit{'s' * (edits != 1)} in {files} file{'s' * (files != 1)}"
+        return f"{how_many(len(self.missing), 'edit')} in {how_many(len(self.files), 'file')}"
 
     @property
     def missing(self) -> tuple[EditPlan, ...]:
@@ -114,11 +114,9 @@ class Plan:
         merges = sorted({f"{edit.file}: {edit.detail}" for edit in self.conflicts if MERGE in edit.detail})
         others = [edit for edit in self.conflicts if MERGE not in edit.detail]
         lines = merges + [f"{edit.edit.id}: {edit.file}: {edit.detail}" for edit in others]
-        count = f"{len(lines)} edit{'s' * (len(lines) > 1)} can't be placed, nothing was written"
+        count = f"{how_many(len(lines), 'edit')} can't be placed, nothing was written"
         if merges and not others:
-            count = (
-                f"a merge is in progress in {len(lines)} file{'s' * (len(lines) > 1)}, nothing was written"
-            )
+            count = f"a merge is in progress in {how_many(len(lines), 'file')}, nothing was written"
         raise ConflictError(f"{self.tree}: {count}", hint=self._ways_out(others), details=lines)
 
     def _ways_out(self, conflicts: list[EditPlan]) -> str:

@@ -45,7 +45,10 @@ class WorkTree:
 
     def __init__(self, root: Path) -> None:
         if not root.is_dir():
-            raise UsageError(f"{root}: looked for a llama.cpp checkout, found no folder")
+            raise UsageError(
+                f"{root}: looked for a llama.cpp checkout, found no folder",
+                hint="'q8a8-patch fetch' gets one",
+            )
         self.root = root.resolve()
 
     @property

@@ -15,6 +15,7 @@ from patcher.audit import SiblingSite, audit
 from patcher.base.cache import cache_dir
 from patcher.base.errors import UsageError
 from patcher.base.progress import SILENT, Reporter
+from patcher.base.units import how_many
 from patcher.build import BuildFailedError, BuildRequest, build
 from patcher.build.proof import without_elf
 from patcher.engine import transaction
@@ -111,7 +112,7 @@ def check(
     with course.stage("siblings") as say:
         sites = audit(tree, patchset, plan=plan, reporter=reporter)
         course.problems += [_unhandled(one.site, patchset) for one in sites.new]
-        say(f"{len(sites.sites)} sites of {patchset.type.sibling.upper()}, {len(sites.new)} new")
+        say(f"{how_many(len(sites.sites), 'site')} of {patchset.type.sibling.upper()}, {len(sites.new)} new")
     _merges(course, request, found, reporter)
     if request.static or (course.broken and not request.keep_going):
         why = "not asked for" if request.static else "what was read is wrong already"
@@ -149,7 +150,7 @@ def _merges(course: _Course, request: CheckRequest, tree: Path | None, reporter:
         done = merge_audit.audit_range(top, wanted, prefix=prefix, waivers=rules, reporter=reporter)
         found = [merges.problem(merge, one, prefix) for merge in done for one in merge.findings]
         course.problems += found
-        say(f"{len(done)} merge commits in {wanted}, {len(found)} findings")
+        say(f"{how_many(len(done), 'merge commit')} in {wanted}, {how_many(len(found), 'finding')}")
 
 
 def carries(plan: Plan) -> bool:
@@ -213,10 +214,11 @@ def _line_of(before: bytes, edit: EditPlan) -> int | None:
 
 
 def _edits(plan: Plan, carried: bool) -> str:
-    there = len(plan.edits) - len(plan.missing) - len(plan.conflicts)
+    there = sum(edit.state in (State.APPLIED, State.PRESENT) for edit in plan.edits)
+    needed = there + len(plan.missing) + len(plan.conflicts)  # the tree has no place for the others
     if carried:
-        return f"the tree carries the type: {there} of {len(plan.edits)} edits there"
-    return f"{len(plan.missing)} of {len(plan.edits)} edits can be placed, {len(plan.conflicts)} can't"
+        return f"the tree carries the type: {there} of {how_many(needed, 'edit')} there"
+    return f"{len(plan.missing)} of {how_many(needed, 'edit')} can be placed, {len(plan.conflicts)} can't"
 
 
 def _unhandled(site: SiblingSite, patchset: PatchSet) -> Problem:

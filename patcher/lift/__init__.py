@@ -21,7 +21,7 @@ from patcher.engine.plan import State
 from patcher.engine.planning import make_plan
 from patcher.engine.tree import ListedTree
 from patcher.engine.type_file import parsed
-from patcher.lift import assembly, facts, places, remainder, texts, twins, writing
+from patcher.lift import assembly, facts, new_sources, places, remainder, texts, twins, writing
 from patcher.lift.assembly import OWN, Lift, Origin, type_table
 from patcher.lift.facts import Facts
 from patcher.lift.places import SetPlaces
@@ -34,16 +34,25 @@ __all__ = ["Facts", "Lift", "Origin", "license_of", "lift", "types"]
 _STUB = "case-label.j2"  # what the draft's texts are before the tree's are known
 
 
-def types(tree: ListedTree, base: ListedTree) -> list[Facts]:
+def types(tree: ListedTree, base: ListedTree, unread: dict[str, str] | None = None) -> list[Facts]:
     """The types that ``tree`` has and ``base`` hasn't, by number.
 
-    Raises :class:`UsageError` for a tree without ggml.
+    One whose facts can't be told goes into ``unread``, with the reason.
+    Raises :class:`UsageError` for a tree without ggml, :class:`ConflictError` for such a type where
+    ``unread`` isn't given.
     """
     ours, theirs = TreeIndex(tree), TreeIndex(base)
     new = facts.new_types(ours, theirs)
-    return [
-        facts.read(ours, name.removeprefix("GGML_TYPE_")) for name in sorted(new, key=lambda one: new[one])
-    ]
+    found = []
+    for name in sorted(new, key=lambda one: new[one]):
+        upper = name.removeprefix("GGML_TYPE_")
+        try:
+            found.append(facts.read(ours, upper))
+        except ConflictError as why:
+            if unread is None:
+                raise
+            unread[upper] = why.message
+    return found
 
 
 def _kind(tree: TreeIndex, base: TreeIndex, wanted: str) -> Facts:
@@ -81,17 +90,39 @@ def lift(
         found = places.of_set(ours, draft)
         step.update(done=1, detail="texts")
         needed = _texts(ours, theirs, kind, draft, found)
+        _require_bound(ours, kind, found, needed)
+        sources = new_sources.gathered(ours, theirs, kind, needed)
         step.update(done=2, detail="what remains")
         word = _word(ours, kind)
         accounted = _accounted(found, needed)
         python = twins.of_places(ours, theirs, found.there)
         for twin in python:
             accounted.setdefault(twin.path, []).append(twin.span)
+        for source in sources:
+            accounted.setdefault(source.path, []).extend(source.spans)
+            for one in source.listed:
+                accounted.setdefault(one.path, []).append(one.span)
         rest = remainder.of_tree(ours, theirs, kind, word, accounted)
         step.update(done=3, detail="the plan")
-        made = assembly.made(ours, kind, origin, draft, found, needed, python, rest.added)
+        made = assembly.made(ours, kind, origin, draft, found, needed, sources, python, rest.added)
         made.left += [*rest.left, *_other(ours, needed)]
         return _proved(made, base, folder)
+
+
+def _require_bound(tree: TreeIndex, kind: Facts, found: SetPlaces, needed: Texts) -> None:
+    """Refuse a type of which functions are named in its entries and defined where nothing is lifted from."""
+    carried = {text.name for text in needed.carried}
+    carried |= {str(one.edit.anchor["ours"]) for one in found.there if one.edit.kind == "function"}
+    lacking = {name: facts.home_of(tree, name) for name in facts.functions(tree, kind) if name not in carried}
+    if lacking:
+        raise ConflictError(
+            f"{tree.name}: {kind.upper}: {len(lacking)} of its functions can't be lifted",
+            hint="what ggml's base and its CPU backend define is lifted, in C that both trees' files have or"
+            " in files of ggml/src and ggml/src/ggml-cpu",
+            details=tuple(
+                f"{name}: defined in {home or 'no file that was read'}" for name, home in lacking.items()
+            ),
+        )
 
 
 def license_of(tree: ListedTree) -> str | None:

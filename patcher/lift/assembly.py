@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -11,6 +12,7 @@ from patcher.engine.patchset import PatchSet
 from patcher.engine.plan import Plan, State
 from patcher.lift import places, remainder, texts, writing
 from patcher.lift.facts import Facts
+from patcher.lift.new_sources import NewSource
 from patcher.lift.places import SetPlaces
 from patcher.lift.remainder import Addition, Left
 from patcher.lift.texts import Text, Texts
@@ -100,6 +102,7 @@ def made(
     draft: PatchSet,
     found: SetPlaces,
     needed: Texts,
+    sources: list[NewSource],
     python: list[Twin],
     added: list[Addition],
 ) -> Lift:
@@ -130,6 +133,8 @@ def made(
         else:
             name = writing.unique({*known, *edits}, remainder.slug(_called(text)))
         edits[name] = _text_edit(tree, text, place, name) | {"template": put(text.path, name, template)}
+    for source in sources:
+        edits |= _source_edits(tree, source, {*known, *edits}, put)
     for place in found.there:
         name = place.edit.id
         if place.template is not None:
@@ -171,6 +176,34 @@ def made(
     same_as_set = [name for name in same_as_set if name not in without]
     absent = {name: why for name, why in found.absent.items() if name not in edits}
     return Lift(kind, origin, table, templates, [], same_as_set, [*named, *edits], absent)
+
+
+def _source_edits(
+    tree: TreeIndex, source: NewSource, taken: Iterable[str], put: Callable[[str, str, str], str]
+) -> dict[str, dict[str, Any]]:
+    """A new file, and the lists of CMake that name it."""
+    called = PurePosixPath(source.place).name
+    name = writing.unique(taken, remainder.slug(called))
+    needed = f"what the type is defined by lies in {called}"
+    made: dict[str, dict[str, Any]] = {
+        name: {
+            "id": name, "group": _group(source.place), "purpose": f"What the type needs of {source.path}.",
+            "required": needed, "files": [source.place],
+            "anchor": {"kind": "new-file", "beside": list(tree.candidates(source.beside))},
+            "template": put(source.path, name, source.template),
+        }
+    }  # fmt: skip
+    for one in source.listed:
+        name = writing.unique((*taken, *made), remainder.slug(f"{called}-{one.variable}"))
+        made[name] = {
+            "id": name, "group": _group(source.place), "purpose": f"It is compiled into {one.variable}.",
+            "required": needed, "files": list(tree.candidates(one.path)),
+            "anchor": {
+                "kind": "cmake-item", "variable": one.variable, "beside": [one.beside], "ours": one.ours
+            },
+            "template": put(one.path, name, f"{one.ours}\n"),
+        }  # fmt: skip
+    return made
 
 
 def _called(text: Text) -> str:

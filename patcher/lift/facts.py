@@ -161,6 +161,25 @@ def _entry(tree: TreeIndex, path: str, upper: str) -> str:
     return source.spoken[opened.end() : end].decode("utf-8", "replace")
 
 
+def functions(tree: TreeIndex, kind: Facts) -> list[str]:
+    """The functions of the type's own that its entries in ggml's and the CPU backend's tables name."""
+    said = " ".join(_entry(tree, path, kind.upper) for path in (_GGML_C, _CPU_C))
+    names = re.findall(r"=\s*(?:\(\s*\w+\s*\)\s*)?([A-Za-z_]\w*)\s*(?:,|$)", said)
+    return [name for name in dict.fromkeys(names) if kind.word.fullmatch(name) and not name.isupper()]
+
+
+def home_of(tree: TreeIndex, name: str) -> str | None:
+    """The file of ggml that defines the function ``name``; None where none does."""
+    wanted = re.compile(rf"\b{re.escape(name)}\s*\([^;{{}}]*\)\s*\{{".encode())
+    for path in tree.files:
+        if path.startswith("ggml/src/") and path.endswith((".c", ".cpp", ".h")):
+            source = tree.source(path)
+            found = wanted.search(source.code) if source is not None else None
+            if source is not None and found is not None:
+                return f"{path}:{source.line_number(found.start())}"
+    return None
+
+
 def _mapped(tree: TreeIndex, path: str, pattern: str) -> list[str]:
     source = tree.source(path)
     return re.findall(pattern, source.code.decode("utf-8", "replace")) if source is not None else []
@@ -247,7 +266,7 @@ class _Values:
         for name in set(re.findall(r"[A-Za-z_]\w*", filled)):
             said = _first(rf"(?m)^[ \t]*#[ \t]*define[ \t]+{name}[ \t]+([^\n]+)$", self._code)
             known[name] = self.value(said, depth + 1) if said is not None else None
-        parts = [evaluate(part, known) for part in _divided(filled)]
+        parts = [evaluate(part, known) for part in _divided(_bare(filled))]
         if None in parts or 0 in parts[1:]:
             return None
         whole = parts[0] or 0
@@ -268,6 +287,17 @@ class _Values:
                 return None
             total += _BYTES[one[1]] * count
         return total
+
+
+def _bare(text: str) -> str:
+    """``text`` without parentheses around the whole of it."""
+    text = text.strip()
+    depth = 0
+    for at, sign in enumerate(text):
+        depth += (sign == "(") - (sign == ")")
+        if not depth:
+            return _bare(text[1:-1]) if text[:1] == "(" and at == len(text) - 1 else text
+    return text
 
 
 def _divided(text: str) -> list[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from patcher.base.units import how_many
 from patcher.engine.anchors import Source
 from patcher.engine.anchors.cases import arm_of, first_statement
 from patcher.engine.anchors.definitions import conditions_of
@@ -120,12 +121,13 @@ class _Scan:
         if backend is not None:
             self._leave(
                 hits,
-                f"{len(hits)} places",
+                how_many(len(hits), "place"),
                 f"a GPU backend's ({backend[1] or backend[2]}): its kernels aren't lifted",
             )
             return
         if before is None and not any(FALLBACK.match(self.source.line(hit.start())) for hit in hits):
-            self._leave(hits, "a file that BASE hasn't", "nothing that is carried needs it")
+            said = "what the type doesn't need of it" if spans else "nothing that is carried needs it"
+            self._leave(hits, "a file that BASE hasn't", said)
             return
         rest: dict[tuple[str, str], list[re.Match[bytes]]] = {}
         done: list[tuple[int, int]] = []

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from patcher.engine.anchors import Source
 from patcher.engine.anchors.definitions import Definition, conditions_of, with_comment
 from patcher.engine.comparison import same, tokens
-from patcher.lift.facts import Facts
+from patcher.lift.facts import Facts, functions
 from patcher.lift.tree_index import RENAMED, RENAMED_IN, TreeIndex, words
 
 _LIBRARY = re.compile(r"ggml/src/[^/]+\.(?:c|cpp|h)|ggml/src/ggml-cpu/(?:[^/]+/)*[^/]+\.(?:c|cpp|h)")
@@ -33,6 +33,8 @@ class Text:
     within: str  # a word of the #if that the whole file's definitions lie in
     template: str
     needed_by: str = ""  # the text that names it; nothing where it names the type itself
+    declared: tuple[int, int] | None = None  # where the tree declares it before it defines it, in that file
+    early: tuple[str, ...] = ()  # as ``behind``, of that declaration
 
 
 @dataclass
@@ -44,7 +46,11 @@ class Texts:
 
 
 def own_definitions(tree: TreeIndex, base: TreeIndex, kind: Facts) -> Iterator[tuple[str, Definition]]:
-    """What ggml and its CPU backend define under the type's name, and BASE doesn't."""
+    """What ggml and its CPU backend define under the type's name, and BASE doesn't.
+
+    Of a file that BASE hasn't only what the type's entries name: a fork has operators and tests of its own.
+    """
+    named = {*functions(tree, kind), f"quantize_{kind.name}", f"quantize_row_{kind.name}_ref", kind.block}
     for path in tree.files:
         if not _LIBRARY.fullmatch(path):
             continue
@@ -57,6 +63,8 @@ def own_definitions(tree: TreeIndex, base: TreeIndex, kind: Facts) -> Iterator[t
             continue
         for one in tree.definitions(path):
             if one.kind == "declaration" or not kind.word.fullmatch(one.name):
+                continue
+            if base.same(path) is None and "/arch/" not in path and one.name not in named:
                 continue
             if base.home(path, one.name) is None and not _is_fallback(tree, path, one):
                 yield path, one
@@ -117,10 +125,14 @@ def _behind_what_they_use(tree: TreeIndex, base: TreeIndex, carried: list[Text])
     """
     least: dict[tuple[str, str], int] = {}
     out: list[Text] = []
-    for text in carried:
-        source = tree.source(text.path)
+    for one in carried:
+        text, source = one, tree.source(one.path)
         places = {one.name: one.start for one in base.definitions(text.path) if one.kind != "declaration"}
         used = [name for span in text.spans for name in words(source, *span)] if source is not None else []
+        others = {other.name for other in carried if other.path == text.path and other.name != text.name}
+        if text.declared is not None and text.early and not others & set(used):
+            # what needs it stands behind the declaration: there it is defined, and isn't declared
+            text = replace(text, behind=text.early, spans=(*text.spans, text.declared))
         after = max(
             (max(places.get(name, -1), least.get((text.path, name), -1)) for name in used), default=-1
         )
@@ -179,8 +191,20 @@ def text_of(tree: TreeIndex, base: TreeIndex, path: str, there: list[Definition]
     first, last = source.line_number(spans[0][0]), source.line_number(spans[-1][1])
     return Text(
         path, name, there[0].kind, (first, last), tuple(spans), _behind(tree, base, path, there[0]), within,
-        renamed(body, path) + verbatim(body) + "\n", by,
+        renamed(body, path) + verbatim(body) + "\n", by, *_declared(tree, base, path, there[0]),
     )  # fmt: skip
+
+
+def _declared(
+    tree: TreeIndex, base: TreeIndex, path: str, one: Definition
+) -> tuple[tuple[int, int] | None, tuple[str, ...]]:
+    """Where a source declares what it defines further down, and what stands before that and is in BASE."""
+    source = tree.source(path)
+    for other in tree.definitions(path) if not path.endswith(".h") and source is not None else ():
+        if other.kind == "declaration" and other.name == one.name and other.start < one.start:
+            span = (source.line_start(other.start), source.line_end(other.end - 1)) if source else None
+            return span, _behind(tree, base, path, other)
+    return None, ()
 
 
 def _within(source: Source, start: int) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from patcher.base.errors import UsageError
 from patcher.base.progress import SILENT, Reporter
+from patcher.base.units import how_many
 from patcher.git.changes import read_commit
 from patcher.git.history import merge_bases, merges
 from patcher.merge_audit.auditing import Auditing
@@ -93,7 +94,8 @@ def audit_commit(
     commit = read_commit(repo, ref)
     if len(commit.parents) < 2:
         raise UsageError(
-            f"{repo}: looked for a merge commit, found {commit.id[:12]} with {len(commit.parents)} parents",
+            f"{repo}: looked for a merge commit, found {commit.id[:12]}"
+            f" with {how_many(len(commit.parents), 'parent')}",
             hint="name base, ours, theirs and the merge",
         )
     *first, last = commit.parents

@@ -110,6 +110,7 @@ class Comparison:
         for mark in lost:
             missing = made.missing(mark.key)
             mark.number = mark.number if missing is None else min(mark.number, missing)
+            mark.fits = made.is_clean
         for mark in of_sides:
             more = made.spare(mark.key)
             each = mark.counts.ours + mark.counts.theirs - mark.counts.base
@@ -202,7 +203,7 @@ class Comparison:
 
     def _supersede(self, one: Mark) -> None:
         """Note on ``one`` that the other side removed what it stands in, or was made of."""
-        if one.side not in ("ours", "theirs"):
+        if one.fits or one.side not in ("ours", "theirs"):
             return
         other = self.theirs if one.side == "ours" else self.ours
         owner: tuple[str, ...] | None = next(

@@ -10,6 +10,7 @@ from patcher.merge_audit.item import Key
 from patcher.merge_audit.likeness import most_alike, words
 from patcher.merge_audit.mark import Mark
 
+_WORDS = re.compile(r"[^\W\d]\w*|\d+")
 MOST = 300  # items of one owner that are compared with one another
 _Keys = dict[tuple[tuple[str, ...], str], list[Key]]
 
@@ -50,7 +51,7 @@ class Forms:
         written = words(one.key.text)
         if before is not None:
             written = written - words(before.text)
-        gone = set(written - words(form.text))
+        gone = _within(set(written - words(form.text)), form)
         other = self.theirs if one.side == "ours" else self.ours
         if one.side in ("ours", "theirs"):
             gone = {
@@ -93,3 +94,16 @@ class Forms:
                     added[key.owner, key.kind].append(key)
             self._known[id(index)] = removed, added
         return self._known[id(index)]
+
+
+def _within(gone: set[str], form: Key) -> set[str]:
+    """``gone`` with the words of a literal in place of it, where ``form`` has others.
+
+    A message that names a function changes with that one's name.
+    """
+    there = set(_WORDS.findall(form.text))
+    found = set()
+    for word in gone:
+        inner = set(_WORDS.findall(word)) if word.startswith('"') else set()
+        found |= {one for one in inner if one not in there} or {word}
+    return found

@@ -38,6 +38,11 @@ class LineMerge:
             if all(key in one.first for one in self._made) and not any(key in one.first for one in sides):
                 self._forms[key.owner[:1]].append(key)
 
+    @property
+    def is_clean(self) -> bool:
+        """Whether the sides' changes fit together, line by line."""
+        return len(self._made) == 1
+
     def missing(self, key: Key) -> int | None:
         """How many of ``key`` a merge by lines has more than this one; None where there is none.
 
@@ -48,8 +53,10 @@ class LineMerge:
         number = max(0, max(one.counts[key] for one in self._made) - self.merged.counts[key])
         if number:
             return number
-        form = most_alike(key, self._forms.get(key.owner[:1], ())[:MOST])
-        return int(form is not None and self.merged.counts[form] < self._made[0].counts[form])
+        known = self._forms.get(key.owner[:1], ())[:MOST]
+        form = most_alike(key, known)
+        near = [form] if form else [one for one in known if (one.owner, one.kind) == (key.owner, key.kind)]
+        return int(any(self.merged.counts[one] < self._made[0].counts[one] for one in near))
 
     def spare(self, key: Key) -> int | None:
         """How many of ``key`` this merge has more than any by lines; None where there is none."""

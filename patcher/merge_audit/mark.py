@@ -24,6 +24,7 @@ class Mark:
     without: frozenset[str] = frozenset()  # the words of it that ``form`` lacks
     gone: str = ""  # which owner of it the other side removed
     removed_by: str = ""
+    fits: bool = False  # git's merge of lines has it, and no conflict: nothing takes its place
 
     @property
     def is_double(self) -> bool:

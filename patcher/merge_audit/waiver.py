@@ -74,5 +74,5 @@ def _waiver(table: object, where: str) -> Waiver:
         raise UsageError(f"{where}: looked for {' and '.join(lacking)}, found none")
     made = Waiver(**table)
     if not any(fnmatchcase(rule, made.rule) for rule in RULES):
-        raise UsageError(f"{where}: {made.rule} is no rule", hint=f"one of {', '.join(RULES)}")
+        raise UsageError(f"{where}: {made.rule} is no rule", hint=f"name one of {', '.join(RULES)}")
     return made

@@ -17,6 +17,7 @@ from typing import Any
 from patcher.base.errors import UsageError
 from patcher.base.files import made_whole
 from patcher.base.progress import SILENT, Reporter
+from patcher.base.units import how_many
 from patcher.engine.quant_type import QuantType
 from patcher.model.gguf_cursor import GgufError
 from patcher.model.gguf_format import TENSOR_TYPES, ValueType
@@ -209,8 +210,8 @@ def _require_ours(chosen: Sequence[Placed], number: int, quant_type: QuantType) 
         raise UsageError(f"{chosen[0].head.path}: {doubt}", hint="nothing was written")
     if not sum(_require_scales(one, quant_type) for one in chosen):
         raise UsageError(
-            f"{chosen[0].head.path}: its {len(chosen)} tensors of type {number} hold nothing but zeros:"
-            f" whether they are {quant_type.upper} can't be told",
+            f"{chosen[0].head.path}: looked for scales in {how_many(len(chosen), 'tensor')} of type {number},"
+            f" found nothing but zeros: whether that is {quant_type.upper} can't be told",
             hint="nothing was written",
         )
 

@@ -13,6 +13,7 @@ from typing import Any
 from patcher import __version__
 from patcher.base.errors import UsageError
 from patcher.base.progress import SILENT, Reporter
+from patcher.base.units import how_many
 from patcher.model import architecture, smooth_metadata
 from patcher.model.alpha import Choice
 from patcher.model.choose import Strength, choose
@@ -86,10 +87,10 @@ class Smoothed:
         if self.adapter:
             return f"{where}: an adapter, {len(self.rounding)} of its tensors folded; {rounding}"
         if self.undone:
-            return f"{where}: smoothing undone in {len(self.rounding)} tensors, {rounding}"
+            return f"{where}: smoothing undone in {how_many(len(self.rounding), 'tensor')}, {rounding}"
         ratio = "" if self.error_ratio is None else f", int8 error {self.error_ratio:.3f} of what it was"
         return (
-            f"{where}: {len(self.choices)} folds in {len(self.rounding)} tensors,"
+            f"{where}: {how_many(len(self.choices), 'fold')} in {how_many(len(self.rounding), 'tensor')},"
             f" mean alpha {self.alpha:.2f}{ratio}; {rounding}"
         )
 

@@ -14,7 +14,7 @@ from patcher.base.errors import BuildError, UsageError
 from patcher.base.files import settle_parts
 from patcher.base.progress import SILENT, Reporter
 from patcher.base.stages import disk_errors, require_space
-from patcher.base.units import number
+from patcher.base.units import how_many, number
 from patcher.model import gguf_header
 from patcher.model.gguf_format import DEFAULT_ALIGNMENT
 from patcher.model.gguf_head import read_head
@@ -208,7 +208,9 @@ def _checked(
         after, compared = _compared(model, before, draft, name, arguments, reporter)
     for type_name, count in compared.unread.items():
         why = _why_unread(type_name)
-        reporter.note(f"{count} tensors of {type_name}: only their sizes were compared, because {why}")
+        reporter.note(
+            f"{how_many(count, 'tensor')} of {type_name}: only their sizes were compared, because {why}"
+        )
     return after
 
 

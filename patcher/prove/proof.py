@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from patcher.base.units import how_many
 from patcher.prove.running import Called
 
 
@@ -157,8 +158,8 @@ class Proof:
             if one.ended:
                 said += f"; the program ends in both: {', '.join(dict.fromkeys(p.rows for p in one.ended))}"
             lines.append(
-                f"  {one.name:<8} {one.way}, {one.compiler}: {len(one.compared)} comparisons of"
-                f" {numbers} numbers, {said}"
+                f"  {one.name:<8} {one.way}, {one.compiler}: {how_many(len(one.compared), 'comparison')} of"
+                f" {how_many(numbers, 'number')}, {said}"
             )
             lines += [f"    {part.text()}" for part in differing]
         return "\n".join(lines)

@@ -49,20 +49,26 @@ _ARCHIVES = (".tar.gz", ".tgz", ".tar", ".tar.xz", ".tar.bz2", ".zip")
 def parse(text: str, ref: str | None = None) -> Locator:
     """Tell what ``text`` names; ``ref`` (from ``--ref``) is taken where the text has none of its own.
 
-    Raises :class:`UsageError` for a text that is no locator, :class:`SourceError` for a path that is
-    not there.
+    Raises :class:`UsageError` for a text that is no locator, or has another ref of its own,
+    :class:`SourceError` for a path that is not there.
     """
     if not text or text.startswith("-") or not text.isprintable():
         raise UsageError(f"--source {text!r}: not a source", hint="see 'q8a8-patch fetch --help'")
     if ref is not None and (not ref or ref.startswith("-") or not ref.isprintable()):
         raise UsageError(f"--ref {ref!r}: not a ref")
     if text.startswith("pypi:"):
-        return _package(SourceForm.PYPI, text, text[5:], "==", ref)
-    if text.startswith("npm:"):
-        return _package(SourceForm.NPM, text, text[4:], "@", ref)
-    if _URL.match(text) or _SCP.match(text):
-        return _url(text, ref)
-    return _path(text, ref)
+        found = _package(SourceForm.PYPI, text, text[5:], "==", ref)
+    elif text.startswith("npm:"):
+        found = _package(SourceForm.NPM, text, text[4:], "@", ref)
+    elif _URL.match(text) or _SCP.match(text):
+        found = _url(text, ref)
+    else:
+        found = _path(text, ref)
+    if ref not in (None, found.ref):
+        raise UsageError(
+            f"--source {text}: names {found.ref} itself, and --ref {ref}", hint="leave one of them out"
+        )
+    return found
 
 
 def _package(form: SourceForm, text: str, spec: str, separator: str, ref: str | None) -> Locator:
@@ -112,7 +118,7 @@ def _existing(text: str, ref: str | None) -> Locator:
             raise UsageError(f"--source {text}: looked for a ref behind the @, found none")
         ref = own or ref
     if not path.exists():
-        hint = "a path, a git URL, pypi:NAME==VERSION or npm:NAME@VERSION"
+        hint = "name a path, a git URL, pypi:NAME==VERSION or npm:NAME@VERSION"
         raise SourceError(f"--source {text}: looked for a file or folder of that name, found none", hint=hint)
     form = _form_of(path, text)
     if ref is not None and form in (SourceForm.DIRECTORY, SourceForm.ARCHIVE):

@@ -10,6 +10,7 @@ from patcher.base.errors import UsageError
 from patcher.symbols.elf import ElfObject
 
 FAMILIES = ("GLIBC", "GLIBCXX", "CXXABI")  # what is told of every folder
+_KNOWN = (*FAMILIES, "GCC", "ZLIB")  # of which people say how new they may be, whatever is wanted
 # versions that are features: the release that brought them
 _FEATURES = {"GLIBC_ABI_DT_RELR": "GLIBC_2.36"}
 
@@ -46,6 +47,19 @@ def limits(values: Iterable[str]) -> tuple[Age, ...]:
             raise UsageError(f"--at-most {value}: looked for a version, as GLIBC_2.28")
         found.append(age)
     return tuple(found)
+
+
+def heard_of(most: Iterable[Age], objects: Iterable[ElfObject]) -> None:
+    """Raise :class:`UsageError` for a limit of what nobody wants or has, and whose name isn't a known one."""
+    given = list(objects)
+    versions = {want.version for item in given for want in item.wants}.union(*(one.versions for one in given))
+    families = {age.family for age in map(age_of, versions) if age is not None and age.family}
+    for limit in most:
+        if limit.family not in families and limit.family not in _KNOWN:
+            there = ", ".join(sorted(families)) or "none of any"
+            raise UsageError(
+                f"--at-most {limit}: looked for a file that wants a version of {limit.family}, found {there}"
+            )
 
 
 def wanted(objects: Iterable[ElfObject]) -> Iterator[tuple[ElfObject, str, Age]]:

@@ -57,6 +57,7 @@ def check(
     library = Library(Search(options or SearchOptions.from_environment()))
     limits = ages.limits(demands.at_most)
     inputs = gather([Path(path) for path in paths], library)
+    ages.heard_of(limits, inputs.objects)
     openers = _openers(hosts, library)
     verdicts = Verdicts(inputs, library.search)
     loaded: set[ElfObject] = set()
@@ -95,7 +96,7 @@ def check(
     if parts:
         from patcher.symbols.linking import lacking
 
-        for one in lacking(parts, inputs.objects, library):
+        for one in lacking(parts, inputs, library):
             findings.add(one)
     ignores = ignore if isinstance(ignore, Ignores) else Ignores.of(ignore)
     kept = ignores.apply(findings)

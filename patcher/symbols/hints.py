@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 from patcher.symbols.demangle import demangle
@@ -15,7 +16,7 @@ from patcher.symbols.inputs import Inputs
 from patcher.symbols.instantiate import function_instance, tidy
 from patcher.symbols.repair.signature import signature
 from patcher.symbols.scope import Scope
-from patcher.symbols.search import Search
+from patcher.symbols.search import GLIBC, Search
 from patcher.symbols.whereabouts import Common, common, forgotten, neighbours, passed_by
 
 MAX_NAMES = 400_000  # exported names among which those of the same function are looked for
@@ -44,6 +45,7 @@ class Hints:
     wanted: set[str] = field(default_factory=set)
     search: Search = field(default_factory=Search)
     loaded: list[ElfObject] = field(default_factory=list)  # by whoever lacks something
+    parts: list[tuple[ElfObject, str]] = field(default_factory=list)  # of a link, and what each defines
     _hidden: dict[Path, dict[str, Hidden]] = field(default_factory=dict)
     _common: dict[ElfObject, list[Common]] = field(default_factory=dict)
     _left: int = COMPARED
@@ -89,6 +91,13 @@ class Hints:
         return table
 
     @cached_property
+    def _mute_programs(self) -> dict[str, Path]:
+        """Name -> the given program that has it for itself, though nothing but the linker hides it."""
+        programs = {item.path for item in self.inputs.objects if item.executable}
+        table = self._hidden_given.items()
+        return {name: path for name, (path, found) in table if path in programs and not found.local}
+
+    @cached_property
     def _in_objects(self) -> dict[str, list[tuple[Path, Hidden]]]:
         table: dict[str, list[tuple[Path, Hidden]]] = {}
         for path in self.inputs.hints:
@@ -119,6 +128,12 @@ class Hints:
                 yield f"{item.name}, a program, exports it: if it opens {plugin}, say --host {item.path}"
         for item in exporters:
             yield f"link {wanting.name} against {item.name}, which defines it"
+        mute = self._mute_programs.get(name)
+        if mute is not None:
+            yield (
+                f"{mute.name}, a program, has it and doesn't export it: if it opens {scope.root.name}, link"
+                f" it with -rdynamic (CMake: ENABLE_EXPORTS), and say --host {mute}"
+            )
         for path, found in self._in_objects.get(name, ()):
             member = f"({found.member})" if found.member else ""
             yield f"{path.name}{member} defines it and is not linked into what is loaded"
@@ -127,12 +142,7 @@ class Hints:
             yield _unlinked(scope, wanting, name)
             return
         yield from self._linkage(name)
-        if not name.startswith("_Z"):
-            if wanting not in self._common:
-                self._common[wanting] = common(wanting, self.search, scope.libc, self._by_path)
-            word = forgotten(wanting, name, self._common[wanting])
-            if word is not None:
-                yield word
+        yield from self._forgotten(wanting, name, scope.libc)
         shape = signature(name)
         if shape is not None:
             yield f"instantiate it where the template is defined: {shape.lines()[0]} (not proven)"
@@ -151,6 +161,23 @@ class Hints:
         if name in self._hidden_given:
             path, found = self._hidden_given[name]
             yield f"{path.name}, which is not loaded, defines it, but {found.why}"
+
+    def of_a_link(self, wanting: ElfObject, name: str) -> str | None:
+        """The same for an object file or an archive, whose link lacks ``name``."""
+        told = [*self._other_abi(wanting, name)]
+        if not told and not standard(name):
+            told = [*self._linkage(name), *self._forgotten(wanting, name, GLIBC), *self._near(name)]
+        return next(iter(told), None)
+
+    def _forgotten(self, wanting: ElfObject, name: str, libc: str) -> Iterator[str]:
+        """A library that everybody has and that wasn't linked."""
+        if name.startswith("_Z"):
+            return
+        if wanting not in self._common:
+            self._common[wanting] = common(wanting, self.search, libc, self._by_path)
+        word = forgotten(wanting, name, self._common[wanting])
+        if word is not None:
+            yield word
 
     def _other_abi(self, wanting: ElfObject, name: str) -> Iterator[str]:
         """The same function, compiled with the other of libstdc++'s two ABIs of strings and lists."""
@@ -222,11 +249,11 @@ class Hints:
         if self._names > MAX_NAMES:
             return table
         wanted = {base_name(name) or name for name in self.wanted}
-        for item in self._all:
-            for other in item.exports:
-                base = base_name(other) or other
-                if base in wanted:
-                    table.setdefault(base, []).append((item, other))
+        exported = ((item, other) for item in self._all for other in item.exports)
+        for item, other in chain(self.parts, exported):
+            base = base_name(other) or other
+            if base in wanted:
+                table.setdefault(base, []).append((item, other))
         return table
 
 

@@ -137,7 +137,9 @@ def _entry(table: Any, place: str) -> Ignore:
     if not isinstance(name, str):
         raise UsageError(f"{place}: looked for a pattern as object, found {name!r}")
     if rule != "*" and rule not in RULES:
-        raise UsageError(f"{place}: looked for a rule, found {rule!r}", hint=f"one of {', '.join(RULES)}")
+        raise UsageError(
+            f"{place}: looked for a rule, found {rule!r}", hint=f"name one of {', '.join(RULES)}"
+        )
     if isinstance(expires, dt.datetime):
         expires = expires.date()
     if expires is not None and not isinstance(expires, dt.date):

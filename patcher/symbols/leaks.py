@@ -34,7 +34,8 @@ def leaks(item: ElfObject, search: Search, checked: Iterable[Path]) -> Iterator[
             yield entry or "(empty)", detail
     entries = tuple(entry for entry in paths if entry.startswith("/"))
     for entry, folder in zip(entries, search.places.expand(entries, item), strict=True):
-        real = os.path.realpath(folder) if "\0" not in folder else folder
+        inside = search.places.inside(folder)  # a sysroot's absolute links stay in it
+        real = os.path.realpath(inside) if "\0" not in inside else inside
         why = leak(entry, real, str(item.path.parent), folders)
         if why is not None:
             yield entry, f"{item.name} searches {entry}: {why}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from patcher.symbols.elf import ET_DYN, Abi, ElfObject, abi_of
 from patcher.symbols.elf.identity import head, identify
 from patcher.symbols.findings import SymbolFinding
-from patcher.symbols.inputs import ARCHIVES
+from patcher.symbols.inputs import ARCHIVES, Inputs
 from patcher.symbols.platforms import platform_of
 from patcher.symbols.relocatable import Unit, members
 from patcher.symbols.scope import Library
@@ -25,17 +25,17 @@ _CPP = (b"_Z", b"__gxx_personality")
 _COMPILERS = ("usr/lib/gcc", "usr/lib/gcc-cross", "usr/lib64/gcc")
 
 
-def lacking(parts: list[Path], libraries: list[ElfObject], library: Library) -> Iterator[SymbolFinding]:
-    """What the link of ``parts`` (object files, archives) with ``libraries`` would lack.
+def lacking(parts: list[Path], inputs: Inputs, library: Library) -> Iterator[SymbolFinding]:
+    """What the link of ``parts`` (object files, archives) with the libraries of ``inputs`` would lack.
 
     The C library and the compiler's own are added as the compiler adds them, libstdc++ where there is
     C++. Where objects are given, archives give only what is asked of them; archives alone count whole.
     """
-    units = [unit for path in parts for unit in members(path)]
+    every = [unit for path in parts for unit in members(path)]
     abi = next((abi for abi in map(_abi, parts) if abi is not None), None)
     if abi is None:
         return
-    units = _linked(units)
+    units = _linked(every)
     names = {one.name for unit in units for one in unit.symbols}
     added, missing = _system(abi, library, cpp=any(name.startswith(_CPP) for name in names))
     if missing:
@@ -43,7 +43,7 @@ def lacking(parts: list[Path], libraries: list[ElfObject], library: Library) -> 
         yield SymbolFinding("library-not-found", missing, str(parts[0]), (parts[0].name,), detail)
         return
     defined = {one.name for unit in units for one in unit.symbols if one.defined and not one.local}
-    shared = [*libraries, *added]
+    shared = [*inputs.objects, *added]
     wanted = sorted(
         {
             (one.name, str(unit.path), unit.member)
@@ -54,12 +54,26 @@ def lacking(parts: list[Path], libraries: list[ElfObject], library: Library) -> 
     )
     open_names = {name for name, _, _ in wanted if not _served(name, shared) and not _made(name, parts)}
     open_names -= _in_archives(open_names, abi, library)
+    if not open_names:
+        return
+    from patcher.symbols.hints import Hints  # slow to load
+
+    texts = {name.decode("utf-8", "surrogateescape") for name in open_names}
+    stands = {str(path): ElfObject(path, abi, ET_DYN, None, True) for path in parts}
+    hints = Hints(inputs, texts, library.search, shared)
+    hints.parts = [
+        (stands[str(unit.path)], one.name.decode("utf-8", "surrogateescape"))
+        for unit in every
+        for one in unit.symbols
+        if one.defined and not one.local
+    ]
     for name, path, member in wanted:
         if name in open_names:
             where = f"{Path(path).name}({member})" if member else Path(path).name
             detail = f"{where} uses it; none of these, nor what a compiler links by itself, defines it"
             symbol = name.decode("utf-8", "surrogateescape")
-            yield SymbolFinding("undefined-symbol", symbol, path, (where,), detail, None, (path,))
+            advice = hints.of_a_link(stands[path], symbol)
+            yield SymbolFinding("undefined-symbol", symbol, path, (where,), detail, advice, (path,))
 
 
 def _abi(path: Path) -> Abi | None:

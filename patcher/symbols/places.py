@@ -45,6 +45,22 @@ class Places:
             self._expanded[key] = folders
         return self._expanded[key]
 
+    def expand_for_musl(self, entries: tuple[str, ...], origin: ElfObject, place: str = "") -> list[str]:
+        """The same as musl has it: ``$ORIGIN`` alone, whatever follows it; any other dollar makes all void.
+
+        Lines part folders as colons do, and an empty entry is none.
+        """
+        text = ":".join(entries)
+        if any(not part.startswith(("ORIGIN", "{ORIGIN}")) for part in text.split("$")[1:]):
+            return []
+        folder = place or str(origin.path.parent)
+        folders = []
+        for entry in filter(None, text.replace("\n", ":").split(":")):
+            filled = entry.replace("${ORIGIN}", folder).replace("$ORIGIN", folder)
+            own = filled != entry or not entry.startswith("/")
+            folders.append(filled if own else self.placed(entry))
+        return folders
+
     def rooted(self, text: str) -> Path:
         """An absolute path of the system that the files are for, on this one, its links followed there."""
         return Path(self.inside(self.placed(text)))
@@ -99,9 +115,11 @@ class Places:
 
     def why_passed(self, path: str, requester: ElfObject) -> str:
         """Why :meth:`look` passes over ``path``."""
-        start = self._starts.get(self.inside(path))
+        inside = self.inside(path)
+        start = self._starts.get(inside)
         if start is None or start.abi is None:
-            return "may not be opened" if os.path.lexists(path) else "no such file"
+            there = "\0" not in inside and os.path.lexists(inside)
+            return "may not be opened" if there else "no such file"
         return f"{start.abi[0]} bits" if start.abi[0] != requester.bits else "for another machine"
 
 

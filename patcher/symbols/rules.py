@@ -126,6 +126,14 @@ _ALL = (
         "The loader finds it; a linker that follows NEEDED entries needs -rpath-link or the same RUNPATH.",
     ),
     Rule(
+        "static-tls-refused",
+        "error",
+        "A library uses more static TLS than is left when its host opens it.",
+        "The host was named, so it is known that the library is opened at run time: musl gives no room\n"
+        "then, glibc some 1,664 bytes ('cannot allocate memory in static TLS block'). Compile it with\n"
+        "-ftls-model=global-dynamic, link the host against it, preload it, or tune glibc and ignore this.",
+    ),
+    Rule(
         "static-tls",
         "note",
         "A library that is opened at run time uses static TLS.",

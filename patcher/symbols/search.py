@@ -130,7 +130,12 @@ class Search:
         requester: ElfObject, loaders: tuple[ElfObject, ...], libc: str, places: Mapping[ElfObject, str]
     ) -> tuple[_Asker, ...]:
         if libc == MUSL or not requester.runpath:
-            loaders = tuple(one for one in loaders if one.rpath or (libc == MUSL and one.runpath))
+            # musl's own folders go by the program's interpreter, so the program is always one
+            loaders = tuple(
+                one
+                for number, one in enumerate(loaders, 1)
+                if one.rpath or (libc == MUSL and (one.runpath or number == len(loaders)))
+            )
         else:
             loaders = ()  # theirs don't count
         return tuple([_Asker(one, places.get(one, "")) for one in (requester, *loaders)])
@@ -208,9 +213,11 @@ class Search:
         yield "library-path", None, [str(folder) for folder in self.options.library_path]
         for origin, place in askers:
             how = "runpath" if origin.runpath else "rpath"
-            yield how, origin, self.places.expand(origin.runpath or origin.rpath, origin, place)
+            yield how, origin, self.places.expand_for_musl(origin.runpath or origin.rpath, origin, place)
         arch = platform_of(askers[0].item.abi).musl
-        path = self.places.rooted(f"/etc/ld-musl-{arch}.path")
+        interpreter = askers[-1].item.interpreter or ""
+        prefix = interpreter.rpartition("/")[0].rpartition("/")[0] if interpreter.startswith("/") else ""
+        path = self.places.rooted(f"{prefix}/etc/ld-musl-{arch}.path")
         yield "default", None, [str(folder) for folder in read_musl_path(path, self.places.rooted)]
 
     def _bionic_order(self, askers: tuple[_Asker, ...]) -> Iterator[_Rule]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from patcher.base.errors import UsageError
 from patcher.base.printable import readable
 from patcher.symbols.elf import ElfObject
 from patcher.symbols.hosts import host_of
@@ -77,7 +78,11 @@ def trees(
     Raises what :func:`patcher.symbols.check` raises.
     """
     library = Library(Search(options or SearchOptions.from_environment()))
-    inputs = gather([Path(path) for path in paths], library)
+    given = [Path(path) for path in paths]
+    inputs = gather(given, library)
+    if not inputs.objects and not inputs.unreadable:
+        names = ", ".join(map(str, given))
+        raise UsageError(f"{names}: looked for programs or libraries, found object files, which load nothing")
     openers = [(host, library.read(host.program)) for host in map(host_of, hosts)]
     loaded: set[ElfObject] = set()
     found = []

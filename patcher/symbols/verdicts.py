@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from patcher.symbols.elf import ElfObject, Reference
-from patcher.symbols.elf.constants import DF_STATIC_TLS
 from patcher.symbols.findings import Collection, SymbolFinding
 from patcher.symbols.inputs import Inputs
 from patcher.symbols.leaks import leaks
 from patcher.symbols.mismatches import tls_mismatches
 from patcher.symbols.scope import Scope, has_lost_versions, provides
 from patcher.symbols.search import MUSL, Search
+from patcher.symbols.threads import opened, refused
 
 LACKING = ("undefined-symbol", "hidden-definition", "version-mismatch")
 _NOWHERE = "defined nowhere in what is loaded"
-# of the C library, which every program has from its start
-_C_LIBRARY = ("libc.", "ld-", "libpthread.", "libm.", "libdl.", "librt.")
 
 
 class Closures:
@@ -242,17 +240,15 @@ class Verdicts:
 
     def _static_tls(self, scope: Scope) -> None:
         """Libraries that somebody opens at run time, and that want room set aside before it."""
-        if scope.root.executable:
-            return
-        for item in scope.objects:
-            if (
-                item.flags & DF_STATIC_TLS
-                and item not in scope.company
-                and not item.name.startswith(_C_LIBRARY)
-            ):
-                detail = f"{item.name} uses static TLS, for which little room is left when it is opened"
-                advice = "compile it with -ftls-model=global-dynamic, or link the program against it"
-                self.add(scope, item, "static-tls", item.name, detail, advice)
+        late = opened(scope)
+        advice = "compile it with -ftls-model=global-dynamic, or link the program against it"
+        for item, why in refused(scope, late):
+            self.add(
+                scope, item, "static-tls-refused", item.name, f"{item.name} can't be opened: {why}", advice
+            )
+        for item in late:
+            detail = f"{item.name} uses static TLS, for which little room is left when it is opened"
+            self.add(scope, item, "static-tls", item.name, detail, advice)
 
     def _paths(self, scope: Scope, item: ElfObject) -> None:
         if item not in self._given:

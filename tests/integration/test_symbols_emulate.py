@@ -214,3 +214,10 @@ def test_a_command_that_nobody_has_run(
     shop.run("gcc", "-fPIC", "-c", "f.c")
     assert run(["verify-symbols", "--emulate", "bfd", "--", *words, "f.o"]) == 0
     assert shop.run(*words, "f.o", ok=False).returncode == 0
+
+
+def test_commands_that_make_no_sense(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["verify-symbols", "--emulate", "foo", "--", "gcc", "main.o", "-o", "x"]) == 2
+    assert "--emulate foo: no such linker" in capsys.readouterr().err
+    assert run(["verify-symbols", "--emulate", "loader", "--", "gcc", "main.o", "-o", "x"]) == 2
+    assert "found a command, which has linked nothing yet" in capsys.readouterr().err

@@ -186,7 +186,11 @@ def test_shapes(name: str, tmp_path: Path) -> None:
 DEFINES = "int s4(void){return 0;}"
 LACKS = "int s1(void),s2(void),s6(void); int lib(void){return s1()+s2()+s6();}"
 THREAD = "extern __thread int s7; int s5(void); int _start(void){return s7+s5();}"
-# what is named, too: name -> C sources, the line
+OFF_LINE = {
+    "libdeep.so": "int s1(void){return 0;} int s2(void){return 0;}",
+    "libuse.so libdeep.so": "int s1(void); int use(void){return s1();}",
+}
+# what is named, too: name -> C sources (of a library with those that it needs), the line
 NAMED = {
     "a definition called after itself": ({"m.o": "int s4(void); int _start(void){return s4();}"}, "--defsym=s4=s4 m.o"),
     "a definition called after itself, and another's lack": (
@@ -211,24 +215,71 @@ NAMED = {
          "e.o": OWN + "int s2(void){return 0;}", "libl.so": LACKS},
         "m.o d.o e.o libl.so",
     ),
+    "the same, as unused code goes": (
+        {"m.o": "int lib(void); int _start(void){return lib();}", "d.o": OWN + "int s1(void); int s1(void){return 0;}",
+         "e.o": "int s2(void){return 0;}", "libl.so": LACKS},
+        "--gc-sections --version-script=two.map m.o d.o e.o libl.so",
+    ),
+    "what a script makes local is written late, as unused code goes": (
+        {"m.o": "int lib(void); int _start(void){return lib();}", "e.o": "int s2(void){return 0;}", "libl.so": LACKS},
+        "--gc-sections --version-script=two.map m.o e.o libl.so",
+    ),
     "what a library lacks, before and behind a hidden reference": (
         {"m.o": OWN + "int s0(void); int lib(void); int _start(void){return lib()+s0();}", "libl.so": LACKS},
         "m.o libl.so",
     ),
+    "off the line, though it is all a warning": (
+        {"m.o": "int s1(void),s2(void); int _start(void){return s1()+s2();}", **OFF_LINE},
+        "--warn-unresolved-symbols -rpath-link . m.o libuse.so",
+    ),
+    "off the line, for a library": (
+        {"m.o": "int s1(void),s2(void); int f(void){return s1()+s2();}", **OFF_LINE},
+        "-shared --no-allow-shlib-undefined -rpath-link . m.o libuse.so",
+    ),
+    "off the line, and wanted as one's own": (
+        {"m.o": OWN + "int s1(void); int s2(void); int _start(void){return s1()+s2();}", **OFF_LINE},
+        "-rpath-link . m.o libuse.so",
+    ),
+    "off the line, and wanted weakly": (
+        {"m.o": "__attribute__((weak)) int s1(void); int use(void); int _start(void){return (s1?s1():0)+use();}", **OFF_LINE},
+        "-rpath-link . m.o libuse.so",
+    ),
+    "off the line, and wanted there": (
+        {"m.o": "__attribute__((weak)) int s3(void); int _start(void){return s3?s3():0;}",
+         "libdeep.so": "int s3(void); int s1(void){return s3();}", "libuse.so libdeep.so": OFF_LINE["libuse.so libdeep.so"]},
+        "-rpath-link . m.o libuse.so",
+    ),
+    "a thread's own variable that a definition makes a number": (
+        {"m.o": "extern __thread int s7; int main(void){return 0;} int _start(void){return s7;}"},
+        "--defsym=s7=main m.o",
+    ),
+    "a requirement and another lack": (
+        {"m.o": "int s0(void); int _start(void){return s0();}"}, "--require-defined=s2 m.o",
+    ),
+    "a requirement that an object mentions": (
+        {"m.o": "__attribute__((weak)) int s0(void); int s1(void); int _start(void){return s0?s0():s1();}"},
+        "--require-defined=s0 m.o",
+    ),
+    "a hidden reference needs no library": (
+        {"m.o": OWN + "int s0(void); int _start(void){return s0();}",
+         "libl.so": "int s2(void); int s0(void){return s2();}"},
+        "m.o --as-needed libl.so",
+    ),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NAMED)
-def test_names(name: str, tmp_path: Path) -> None:
-    sources, line = NAMED[name]
+@pytest.mark.parametrize("shape", NAMED)
+def test_names(shape: str, tmp_path: Path) -> None:
+    sources, line = NAMED[shape]
     shop = Workshop(tmp_path)
     shop.source("two.map", "V1 { global: s4; s8; local: *; };\n")
-    for file, text in sources.items():
+    for name, text in sources.items():
+        file, *needed = name.split()
         part = shop.compile(f"{file}_.c", text)
         if file.endswith(".o"):
             part.rename(tmp_path / file)
         else:
-            shop.run("ld.gold", "-shared", "-o", file, part)
+            shop.run("ld.gold", "-shared", "-o", file, part, *needed)
     typed = Line(0, {}, [], {}, {}, {}, line.split())
     for linker, program in linkers().items():
         real = asked(program, typed, tmp_path)

@@ -210,6 +210,48 @@ def test_a_program_lends_its_rpath_to_what_it_opens(tmp_path: Path, cc: str, tag
     assert bool(errors(plugin, hosts=[host])) is not starts(host, plugin)
 
 
+@pytest.mark.parametrize("cc", ["gcc", "musl-gcc"])
+def test_search_paths_as_each_loader_reads_them(
+    tmp_path: Path, cc: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """musl: $ORIGIN alone, or all is void; an empty entry isn't the current folder; lines part, too."""
+    if not have(cc):
+        pytest.skip(f"needs {cc}")
+    shop = Workshop(tmp_path, cc=cc)
+    needed = shop.library("sub/f", F)
+    (tmp_path / "AL").mkdir()  # for $ORIGINAL, as musl takes it
+    right = {True: 0, False: 0}
+    for text in (
+        "$ORIGIN/sub", "${ORIGIN}/sub", "$ORIGIN/$LIB:$ORIGIN/sub", "$FOO:$ORIGIN/sub", f"$:{tmp_path}/sub",
+        ":x", "x::y", f"/nowhere\n{tmp_path}/sub", "$ORIGIN/AL$ORIGINAL:$ORIGIN/no", "sub", "$ORIGINAL/../sub",
+    ):  # fmt: skip
+        program = shop.program("main", MAIN, needed, f"-Wl,-rpath,{text}")
+        for folder in (tmp_path, tmp_path / "sub"):
+            monkeypatch.chdir(folder)
+            loads = starts(program, folder=folder)
+            assert (errors(program) == set()) is loads, (text, folder)
+            right[loads] += 1
+    assert min(right.values()) > 3
+
+
+def test_musl_s_folders_lie_beside_its_loader(tmp_path: Path) -> None:
+    """Its ``ld-musl-ARCH.path`` is read from the ``etc`` beside the folder that the interpreter is in."""
+    loader = Path("/lib/ld-musl-x86_64.so.1")
+    if not (have("musl-gcc") and loader.exists()):
+        pytest.skip("needs musl-gcc")
+    shop = Workshop(tmp_path, cc="musl-gcc")
+    (tmp_path / "own/lib").mkdir(parents=True)
+    (tmp_path / "own/etc").mkdir()
+    own = tmp_path / "own/lib" / loader.name
+    own.write_bytes(loader.read_bytes())
+    own.chmod(0o755)
+    needed = shop.library("sub/f", F)
+    program = shop.program("main", MAIN, needed, f"-Wl,-dynamic-linker,{own}")
+    for text in ("/nowhere\n", f"/nowhere\n{tmp_path}/sub\n"):
+        (tmp_path / "own/etc/ld-musl-x86_64.path").write_text(text)
+        assert (errors(program) == set()) is starts(program) is (str(tmp_path) in text)
+
+
 def test_folders_that_are_not_there_are_refused(tmp_path: Path) -> None:
     gone = tmp_path / "no"
     with pytest.raises(UsageError, match=r"--library-path .*no: looked for a folder, found nothing"):

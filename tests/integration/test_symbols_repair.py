@@ -207,7 +207,7 @@ def test_members_of_a_class_template(tree: Path, capsys: pytest.CaptureFixture[s
     assert len(report.at_least("error")) == 4  # constructor, destructor, get and count
     assert {fix.line for fix in fixes(report, proven=True)} == {"template class box::holder<int>;"}
     assert run(["verify-symbols", str(library), "--fix", str(tree)]) == 1
-    assert "1 lines written" in capsys.readouterr().err
+    assert "1 line written" in capsys.readouterr().err
     text = (tree / "src" / "holder.cpp").read_text()
     assert text.count("holder<int>;") == 1
     assert text.index("holder<long>;") < text.index("holder<int>;")
@@ -280,6 +280,7 @@ struct Loader {
     template <class T> explicit Loader(T x); template <class T> T operator()(T x) const;
     template <class T> operator T() const; };
 template <class T> struct Outer { struct Inner { T go(); static int count; }; };
+template <class T> bool operator==(const Box<T> & a, const Box<T> & b);
 }
 """
 SHAPES_OWNER = """#include "shapes.h"
@@ -295,6 +296,7 @@ template <class T> T Loader::operator()(T x) const { return x; }
 template <class T> Loader::operator T() const { return T(); }
 template <class T> T Outer<T>::Inner::go() { return T(count); }
 template <class T> int Outer<T>::Inner::count = 1;
+template <class T> bool operator == (const Box<T> & a, const Box<T> & b) { return &a == &b; }
 template int conv<int>(const std::string & s);
 #ifdef ENG_NEVER
 template short conv<short>(const std::string & s);
@@ -321,6 +323,7 @@ USES = {
     "a conversion": "(int)(double)eng::Loader(2)",
     "a class within": "(int)eng::Outer<double>::Inner().go()",
     "data of a class within": "eng::Outer<long>::Inner::count",
+    "an operator of no class": "(eng::Box<int>() == eng::Box<int>())",
 }
 
 

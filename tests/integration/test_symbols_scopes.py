@@ -156,7 +156,9 @@ def test_static_tls_of_what_is_opened(shop: Workshop) -> None:
     shop.run("gcc", "-shared", "-o", big, shop.folder / "big.o")
     assert not starts(host, big)  # cannot allocate memory in static TLS block
     assert ("static-tls", "libbig.so") in found(check([big], options=SearchOptions()), "note")
-    assert ("static-tls", "libbig.so") in found(check([big], options=SearchOptions(), hosts=[host]), "note")
+    report = check([big], options=SearchOptions(), hosts=[host])
+    assert ("static-tls", "libbig.so") in found(report, "note")
+    assert found(report, "error") == {("static-tls-refused", "libbig.so")}
     shop.compile("big.c", text.format(100_000), "-ftls-model=global-dynamic")
     shop.run("gcc", "-shared", "-o", big, shop.folder / "big.o")
     assert starts(host, big)
@@ -169,6 +171,30 @@ def test_static_tls_of_what_is_opened(shop: Workshop) -> None:
     program = shop.program("main", "char *entry(void); int main(void){return !entry();}", big, ORIGIN)
     assert starts(program)
     assert "static-tls" not in {rule for rule, _ in found(check([program], options=SearchOptions()), "note")}
+
+
+@pytest.mark.parametrize("cc", ["gcc", "musl-gcc"])
+def test_little_static_tls_of_what_is_opened(tmp_path: Path, cc: str) -> None:
+    """glibc has some to spare, musl none: neither for its own variables nor for another late library's."""
+    if not have(cc):
+        pytest.skip(f"needs {cc}")
+    shop = Workshop(tmp_path, cc=cc)
+    host = shop.program("host", OPENER, "-ldl")
+    own = shop.library("own", "__thread int x = 1;")
+    early = '__attribute__((tls_model("initial-exec")))'
+    plugins = [
+        shop.library("plain", "__thread int y; int *p(void){return &y;}"),
+        shop.library("few", f"{early} __thread int y[16]; int *p(void){{return y;}}"),
+        shop.library("other", f"extern __thread int x {early}; int *p(void){{return &x;}}", own, ORIGIN),
+    ]
+    loads = [starts(host, plugin) for plugin in plugins]
+    assert loads == [True, cc == "gcc", cc == "gcc"]
+    for plugin, right in zip(plugins, loads, strict=True):
+        report = check([plugin], options=SearchOptions(), hosts=[host])
+        assert found(report, "error") == (set() if right else {("static-tls-refused", plugin.name)})
+    linked = shop.program("linked", OPENER, "-ldl", own, ORIGIN)  # there from the start
+    assert starts(linked, plugins[2])
+    assert found(check([plugins[2]], options=SearchOptions(), hosts=[linked]), "error") == set()
 
 
 @pytest.mark.parametrize(("text", "why"), [
@@ -222,6 +248,28 @@ def test_the_oldest_system(shop: Workshop) -> None:
         assert f"{family}_{version}" in _ages(program, f"{family}_{older}")
     with pytest.raises(UsageError, match="--at-most new: looked for a version"):
         _ages(program, "new")
+    with pytest.raises(
+        UsageError, match=r"--at-most GLIB_2\.28: looked for a file .* found CXXABI, .*GLIBCXX"
+    ):
+        _ages(program, "GLIB_2.28")
+
+
+def test_advice_for_a_link(shop: Workshop) -> None:
+    """As for libraries: the other ABI of C++, a library that was forgotten, C that C++ took for its own."""
+    text = "#include <string>\nstd::string name() { return {}; }\n"
+    old = shop.compile("old.cpp", text + 'extern "C" int plain() { return 1; }', "-D_GLIBCXX_USE_CXX11_ABI=0")
+    shop.run("ar", "rcs", "libold.a", old)
+    main = shop.compile(
+        "main.cpp", "#include <string>\nstd::string name(); int plain(); extern \"C\" double lgamma(double);"
+        "int main() { return int(name().size() + plain()); }",
+    )  # fmt: skip
+    math = shop.compile("math.c", "double zlibVersion(void); double f(double x){return zlibVersion();}")
+    report = check([main, shop.folder / "libold.a", math], options=SearchOptions())
+    told = {one.symbol: one.suggestion or "" for one in report.findings if one.rule == "undefined-symbol"}
+    assert "main.o was compiled with _GLIBCXX_USE_CXX11_ABI=1, libold.a with 0" in told["_Z4nameB5cxx11v"]
+    assert 'libold.a defines plain plain: declare it extern "C"' in told["_Z5plainv"]
+    if Path("/lib/x86_64-linux-gnu/libz.so.1").exists():
+        assert told["zlibVersion"].endswith("add -lz")
 
 
 def _ages(program: Path, limit: str) -> set[str]:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from patcher import cli
-from patcher.symbols import SearchOptions
+from patcher.base.errors import UsageError
+from patcher.symbols import SearchOptions, check
 from patcher.symbols.trees import Node, text, trees
 from tests import schemas
 from tests.elf_files import I386, Elf
@@ -147,3 +148,32 @@ def test_the_command(shop: Workshop, documents: Documents, capsys: pytest.Captur
     assert "libf.so => assumed" in capsys.readouterr().out
     assert cli.run(["verify-symbols", "--tree", str(program), "--format", "sarif"]) == 2
     assert cli.run(["verify-symbols", "--tree", str(program), "--emulate", "bfd"]) == 2
+
+
+def test_a_sysroots_absolute_links_lead_nowhere_else(tmp_path: Path) -> None:
+    """What was looked at through them is told as it is there, and they are folders of that system."""
+    root = tmp_path / "root"
+    Elf(soname="libg.so").write(root / "opt/app/libg.so")
+    main = Elf(interpreter="/lib/ld.so", needed=["libg.so", "libc.so.6"], runpath="/app").write(
+        root / "bin/m"
+    )
+    Elf(soname="libc.so.6").write(root / "usr/lib/libc.so.6")
+    (root / "app").symlink_to("/opt/app")
+    outside = tmp_path / "x86_64-linux-gnu/libc.so.6"  # no file of that system
+    outside.parent.mkdir()
+    outside.write_bytes(b"")
+    (root / "lib").symlink_to(tmp_path)
+    report = check([main], options=SearchOptions(sysroot=root))
+    assert "build-tree-leak" not in {one.rule for one in report.findings}
+    (tree,) = trees([main], options=SearchOptions(sysroot=root))
+    assert [need.path for need in tree.needs] == [
+        str(root / "opt/app/libg.so"),
+        str(root / "usr/lib/libc.so.6"),
+    ]
+    assert [step.outcome for need in tree.needs for step in need.passed] == []
+
+
+def test_object_files_have_no_tree(tmp_path: Path) -> None:
+    part = Elf(type=1).write(tmp_path / "x.o")
+    with pytest.raises(UsageError, match=r"x\.o: looked for programs or libraries, found object files"):
+        trees([part])

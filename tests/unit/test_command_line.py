@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -19,6 +20,7 @@ from patcher import __version__, cli, start
 from patcher.base import cache
 from patcher.base.console import ConsoleReporter
 from patcher.base.errors import UsageError
+from patcher.base.units import how_many
 from patcher.engine.layout import tree_around
 from tests.conftest import git
 from tests.elf_files import Elf
@@ -160,12 +162,20 @@ def test_another_users_folder_is_not_looked_into(mini: Path, monkeypatch: pytest
         (["apply", "--only"], "cpu-o", "cpu-ops"), (["diff", "--without"], "llama-f", "llama-ftype"),
         (["apply", "--with-fix"], "fast", "fast-attention-tile"), (["apply", "--type"], "Q", "Q8_A8"),
         (["verify-symbols", "--explain"], "hidden", "hidden-definition"), (["cache", "clean"], "down", "downloads"),
-        (["verify-symbols", "--emulate"], "m", "mold"), (["quantize", "a.gguf", "b.gguf"], "q8_a", "q8_a8"),
+        (["verify-symbols", "--emulate"], "m", "mold"), (["build", "--target"], "llama-s", "llama-server"),
+        (["run", "--build-type"], "Rel", "RelWithDebInfo"), (["build", "--compiler-launcher"], "s", "sccache"),
+        (["guard", "check", "--source"], "npm", "npm:node-llama-cpp@"), (["quantize", "a.gguf", "b.gguf"], "q8_a", "q8_a8"),
     ],
 )  # fmt: skip
 def test_values_are_completed(line: list[str], wanted: str, offered: str) -> None:
     shell = ShellComplete(cli.cli, {}, "q8a8-patch", "_Q8A8_PATCH_COMPLETE")
     assert offered in [item.value for item in shell.get_completions(line, wanted)]
+
+
+@pytest.mark.parametrize("line", ["fetch --source", "guard check --source", "move --base", "gguf identify"])
+def test_files_are_completed_where_more_than_files_are_taken(line: str) -> None:
+    shell = ShellComplete(cli.cli, {}, "q8a8-patch", "_Q8A8_PATCH_COMPLETE")
+    assert "file" in [item.type for item in shell.get_completions(line.split(), "./x")]
 
 
 def test_types_are_those_that_the_build_has(tmp_path: Path) -> None:
@@ -247,6 +257,61 @@ def test_long_work_says_where_it_is_without_a_terminal(
         assert ("Building: 4 of 9 (ops.cpp)" in said) is not quiet
     time.sleep(0.06)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "idle"),
+    [
+        ("guard check --static --target llama-cli -j 2", "--target and -j"),
+        ("verify-symbols --tree --prove --at-most GLIBC_2.28 x", "--prove and --at-most"),
+        ("calibrate --merge a.stats --chunks 3 -o b.stats", "--chunks"),
+        ("smooth a.gguf --undo --alpha 0.5 -o b.gguf", "--alpha"),
+        ("smooth --lora a.gguf --like b.gguf --head -o c.gguf", "--head"),
+        ("type show --schema q8_a8.toml", "[FILE]"), ("cache clean --all downloads", "[KIND]..."),
+        ("merge-audit --range A..B HEAD", "[BASE OURS THEIRS] MERGED"),
+    ],
+)  # fmt: skip
+def test_an_option_without_effect_is_refused(
+    words: str, idle: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(words.split()) == 2
+    assert capsys.readouterr().err.endswith(f"; leave {idle} out\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_options_that_may_be_repeated_say_so() -> None:
+    def commands(command: click.Command, context: click.Context) -> Iterator[click.Command]:
+        yield command
+        if isinstance(command, click.Group):
+            for name in command.list_commands(context):
+                below = command.get_command(context, name)
+                assert below is not None
+                yield from commands(below, click.Context(below, context, name))
+
+    for command in commands(cli.cli, click.Context(cli.cli)):
+        for option in command.params:
+            if isinstance(option, click.Option):
+                said = "repeated" in (option.help or "")
+                assert said is option.multiple, f"{command.name} {option.opts[0]}: {option.help}"
+
+
+def test_guard_and_drift_find_the_tree_from_below(
+    mini_repo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(mini_repo / "ggml" / "src")
+    (mini_repo / "ggml/include/ggml-backend.h").write_text("", encoding="utf-8")
+    assert cli.run(["guard", "check", "--static"]) == 0
+    assert f"{mini_repo}: green" in capsys.readouterr().out
+    assert cli.run(["drift"]) == 0
+    assert "1 revision, " in capsys.readouterr().out
+    assert cli.run(["drift", "--since", "2020-01-01", "--refs", "HEAD"]) == 2
+    assert "leave --since out, or name A..B" in capsys.readouterr().err
+
+
+def test_numbers_of_things() -> None:
+    assert [how_many(count, "file") for count in (0, 1, 2)] == ["0 files", "1 file", "2 files"]
+    assert how_many(2, "match") == "2 matches"
 
 
 def test_a_folder_of_wheels_is_told_how_to_unpack_them(

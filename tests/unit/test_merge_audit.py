@@ -342,12 +342,26 @@ def four(place: Path, *files: dict[str, str]) -> list[tuple[str, str, str]]:
 
 def test_a_statement_of_which_each_side_changed_another_line(tmp_path: Path) -> None:
     """The merge by lines makes one that neither side has."""
-    call = "int f(void) {\n    return first(a,\n        between,\n        last);\n}\n"
-    ours, theirs = call.replace("first(a", "better(a, b"), call.replace("last)", "last, more)")
-    merged = ours.replace("last)", "last, more)")
+    call = "int f(void) {\n    x =\n        // of\n        last(1);\n}\n"
+    ours, theirs = (
+        call.replace("x =", "at->some[0].place(a, b, c).of->things[d + 1] ="),
+        call.replace("1)", "2)"),
+    )
+    merged = ours.replace("1)", "2)")
     assert four(tmp_path, {"a.c": call}, {"a.c": ours}, {"a.c": theirs}, {"a.c": merged}) == []
     found = four(tmp_path, {"a.c": call}, {"a.c": ours}, {"a.c": theirs}, {"a.c": ours})
     assert [one[0] for one in found] == ["merge-line-lost"]
+
+
+def test_a_message_names_a_function_that_the_other_side_has_renamed(tmp_path: Path) -> None:
+    told = 'int {0}(int n) {{\n    if (decode(n)) {{\n        say("%s: decode() failed{1}");\n    }}\n    return n;\n}}\n'
+    base = "int decode(int n);\n" + told.format("first", "")
+    theirs = base + told.format("second", ", stop")
+    ours, merged = base.replace("decode", "decode_all"), theirs.replace("decode", "decode_all")
+    files = [{"a.c": text} for text in (base, ours, theirs)]
+    assert four(tmp_path, *files, {"a.c": merged}) == []
+    found = four(tmp_path, *files, {"a.c": merged.replace(", stop", "")})
+    assert [one[2] for one in found] == ['say ( "%s: decode() failed, stop" )']
 
 
 def test_a_line_gone_from_a_function_that_went_to_another_file(tmp_path: Path) -> None:

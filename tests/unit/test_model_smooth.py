@@ -376,7 +376,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         (["--layer-alpha", "x=1", "--stats", "s"], "N=ALPHA"),
         (["--layer-alpha", "1=1.5", "--stats", "s"], "N=ALPHA"),
         ([], "--stats is needed"),
-        (["--undo", "--stats", "s"], "takes no --stats"),
+        (["--undo", "--stats", "s"], "leave --stats out"),
     ],
 )
 def test_wrong_usage(tmp_path: Path, arguments: list[str], message: str) -> None:

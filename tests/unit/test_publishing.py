@@ -55,6 +55,13 @@ def test_the_action_goes_on_where_code_scanning_is_off() -> None:
     assert "::warning" in word["run"]
 
 
+def test_every_input_of_the_action_is_in_its_pages() -> None:
+    inputs = yaml.safe_load((ROOT / "ci/action.yml").read_text(encoding="utf-8"))["inputs"]
+    for page in ("docs/how-to/guard-a-repository.md", "docs/ko/how-to/guard-a-repository.md"):
+        rows = re.findall(r"^\| (`[a-z`, -]+`) \|", (ROOT / page).read_text(encoding="utf-8"), re.M)
+        assert set(inputs) <= {name for row in rows for name in re.findall(r"`([a-z-]+)`", row)}, page
+
+
 def test_changes_are_tested() -> None:
     workflow = yaml.safe_load((ROOT / ".github/workflows/tests.yml").read_text(encoding="utf-8"))
     assert set(workflow[True]) >= {"pull_request", "push"}  # YAML 1.1 reads the key "on" as true

@@ -40,11 +40,13 @@ def test_urls(text: str, name: str, ref: str | None) -> None:
     assert parse(text) == Locator(SourceForm.GIT_URL, name, ref, text)
 
 
-def test_a_ref_of_its_own_comes_before_the_option() -> None:
-    assert parse(f"{DEFAULT_URL}@b1", "b2").ref == "b1"
+def test_a_ref_of_its_own_and_another_by_option_are_a_question() -> None:
     assert parse(DEFAULT_URL, "b2").ref == "b2"
-    assert parse("npm:node-llama-cpp@1.0.0", "2.0.0").ref == "1.0.0"
+    assert parse(f"{DEFAULT_URL}@b1", "b1").ref == "b1"
     assert parse("pypi:llama-cpp-python", "2.0.0").ref == "2.0.0"
+    for text, own in ((f"{DEFAULT_URL}@b1", "b1"), ("npm:node-llama-cpp@1.0.0", "1.0.0")):
+        with pytest.raises(UsageError, match=f"names {own} itself, and --ref 2.0.0; leave one of them out"):
+            parse(text, "2.0.0")
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from patcher.engine.anchors.source import Source
 from patcher.engine.patchset import load
 from patcher.engine.tree import WorkTree
 from patcher.lift import Lift, Origin, lift, types
+from tests import schemas
 from tests.conftest import FIXTURES
 
 Q6_X = Path(__file__).parents[2] / "docs" / "examples" / "q6_x" / "q6_x.toml"
@@ -182,6 +183,24 @@ def test_c_and_gguf_py_have_to_agree(trees: Path, tmp_path: Path) -> None:
         types(WorkTree(tmp_path / "fork"), WorkTree(trees / "base"))
 
 
+def test_a_type_that_cannot_be_told_is_listed_beside_the_others(
+    trees: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(trees / "fork", tmp_path / "fork")
+    changed(
+        tmp_path / "fork",
+        "ggml/include/ggml.h",
+        ("GGML_TYPE_Q6_X ", "GGML_TYPE_I2_Z = 120,\n        GGML_TYPE_Q6_X ", 1),
+    )
+    assert cli.run(["type", "lift", str(tmp_path / "fork"), "--base", str(trees / "base"), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert schemas.errors("type-lift", document) == []
+    assert [one["upper"] for one in document["types"]] == ["Q6_X"]
+    ((name, reason),) = [one.values() for one in document["unread"]]
+    assert name == "I2_Z"
+    assert "looked for its name and its block in type_traits" in reason
+
+
 def test_a_lifted_type_keeps_its_number_and_another_may_not(tmp_path: Path) -> None:
     shutil.copytree(Q6_X.parent, tmp_path / "own")
     place = tmp_path / "own" / "q6_x.toml"
@@ -204,6 +223,103 @@ def test_a_base_without_a_place_for_a_text_is_refused(trees: Path, tmp_path: Pat
         lifted(trees / "fork", tmp_path / "base", tmp_path / "out")
     assert any(QUANTS in detail for detail in caught.value.details)
     assert not (tmp_path / "out").exists()
+
+
+_OWN = """// notice of the fork
+#include "ggml-quants.h"
+#include "of-the-fork.h"
+#ifdef _WIN32
+#include <windows.h>
+#endif
+
+int of_another_type(void) { return 1; }
+
+"""
+_HEADER = "#pragma once\n#define OF_BOTH 2\n"
+_LISTS = "add_library(ggml-base\n            ggml.c\n            ggml-quants.c\n            {}gguf.cpp)\n"
+CMAKE = "ggml/src/CMakeLists.txt"
+
+
+@pytest.fixture
+def apart(trees: Path, tmp_path: Path) -> Path:
+    """The folders fork and base: the fork has the quantizers, with what they need, in a file of its own."""
+    for name, own in (("fork", "ggml-own.c\n            "), ("base", "")):
+        shutil.copytree(trees / name, tmp_path / name)
+        (tmp_path / name / CMAKE).write_text(_LISTS.format(own), encoding="utf-8")
+    place = tmp_path / "fork" / QUANTS
+    text, before = place.read_text(encoding="utf-8"), texts(trees / "base", QUANTS)
+    moved = text[text.index("static const float q6_levels") :]
+    names = [name for name in texts(trees / "fork", QUANTS) if name not in before]
+    bodies = [texts(trees / "fork", QUANTS)[name] for name in names]
+    assert len(bodies) > 3
+    assert all(body in moved for body in bodies)
+    for body in bodies:
+        text = text.replace(body, "")
+    place.write_text(text.replace("#if defined(__AVX2__)", "#if 0"), encoding="utf-8")
+    (tmp_path / "fork/ggml/src/ggml-own.c").write_text(_OWN + "\n\n".join(bodies) + "\n", encoding="utf-8")
+    (tmp_path / "fork/ggml/src/of-the-fork.h").write_text(_HEADER, encoding="utf-8")
+    return tmp_path
+
+
+def test_what_lies_in_a_file_of_the_forks_goes_into_one_that_cmake_lists(apart: Path) -> None:
+    shutil.copytree(apart / "base", apart / "made")
+    made = lifted(apart / "fork", apart / "base", apart / "q6_x")
+    assert cli.run(["apply", str(apart / "made"), "--type", str(apart / "q6_x"), "--quiet"]) == 0
+    new = apart / "made/ggml/src/ggml-own-q6_x.c"
+    text = new.read_text(encoding="utf-8")
+    assert text.startswith(_OWN.partition("int of")[0])
+    assert "of_another_type" not in text
+    mine, theirs = (
+        texts(apart / "made", "ggml/src/ggml-own-q6_x.c"),
+        texts(apart / "fork", "ggml/src/ggml-own.c"),
+    )
+    assert mine == {name: body for name, body in theirs.items() if name != "of_another_type"}
+    lists = (apart / "made" / CMAKE).read_text(encoding="utf-8")
+    assert (apart / "made/ggml/src/of-the-fork.h").read_text(encoding="utf-8") == _HEADER
+    assert lists == _LISTS.format("ggml-own-q6_x.c\n            ")
+    assert "ggml/src/ggml-own.c" not in [one.file for one in made.left]
+    assert cli.run(["revert", str(apart / "made"), "--type", "q6_x", "--quiet"]) == 0
+    assert not new.exists()
+
+
+def test_what_the_fork_declares_first_is_defined_there(trees: Path, tmp_path: Path) -> None:
+    """A table between the declaration and the definition names it: BASE has the table before what follows."""
+    table, last = "static const int row_sizes[] = { 1, 2 };\n", "int last_of_all(void) {\n    return 2;\n}\n"
+    for name in ("fork", "base"):
+        shutil.copytree(trees / name, tmp_path / name)
+        with (tmp_path / name / QUANTS).open("a", encoding="utf-8") as file:
+            file.write(f"int before(void) {{\n    return 1;\n}}\n\n{table}\n{last}")
+    own = "static int row_size_q6_x(int n) {\n    return n*50;\n}\n"
+    declared = "static int row_size_q6_x(int n);\n"
+    changed(tmp_path / "fork", QUANTS, (table, f"{declared}{table}"), (last, f"{last}\n{own}"))
+    made = lifted(tmp_path / "fork", tmp_path / "base", tmp_path / "q6_x")
+    assert QUANTS not in [one.file for one in made.left]
+    assert cli.run(["apply", str(tmp_path / "base"), "--type", str(tmp_path / "q6_x"), "--quiet"]) == 0
+    text = (tmp_path / "base" / QUANTS).read_text(encoding="utf-8")
+    assert text.index("int before(") < text.index(own) < text.index(table)
+
+
+def test_a_file_of_the_forks_that_cannot_be_added_is_refused(apart: Path) -> None:
+    own, lists = apart / "fork/ggml/src/ggml-own.c", apart / "fork" / CMAKE
+    text, listed = own.read_text(encoding="utf-8"), lists.read_text(encoding="utf-8")
+    for place, wrong, said in (
+        (own, text.replace("ggml-quants.h", "own/own.h"), 'includes "own/own.h", which is in none of'),
+        (lists, listed.replace("ggml-own.c", "${OWN}"), "no list of .* names it"),
+    ):
+        place.write_text(wrong, encoding="utf-8")
+        with pytest.raises(ConflictError, match=said):
+            lifted(apart / "fork", apart / "base", apart / "out")
+        own.write_text(text, encoding="utf-8")
+        lists.write_text(listed, encoding="utf-8")
+    (apart / "fork/ggml/src/own").mkdir()
+    own.rename(apart / "fork/ggml/src/own/own.c")
+    with pytest.raises(ConflictError, match="of its functions can't be lifted") as caught:
+        lifted(apart / "fork", apart / "base", apart / "out")
+    assert any(
+        one.startswith("quantize_row_q6_x_ref: defined in ggml/src/own/own.c:")
+        for one in caught.value.details
+    )
+    assert not (apart / "out").exists()
 
 
 def test_what_is_asked_wrongly_is_one_line(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from patcher.engine.anchors.conditions import Branch, twice, uncovered
 from patcher.engine.anchors.kind import AnchorKind, Language
@@ -62,14 +63,37 @@ def _alone_in(code: bytes, start: int, end: int) -> tuple[int, int] | None:
         found = (start, end)
 
 
+@dataclass(frozen=True)
+class ListCall:
+    """One ``list(APPEND variable ...)`` or ``add_library(variable ...)``: its arguments, and their places."""
+
+    variable: str
+    arguments: Mapping[str, int]
+
+
+_LIST = rb"(?i:\blist\s*\(\s*APPEND|\badd_library\s*\()\s*(?P<variable>[^\s()]+)(?P<arguments>[^()]*)"
+
+
+def calls_of(code: bytes) -> Iterator[ListCall]:
+    """The calls that list sources, in the order of the file; ``code`` is without comments."""
+    for call in re.finditer(_LIST, code):
+        start = call.start("arguments")
+        found = {
+            one.group().decode("utf-8", "replace"): start + one.start()
+            for one in re.finditer(rb"[^\s()]+", call["arguments"])
+        }
+        yield ListCall(call["variable"].decode("utf-8", "replace"), found)
+
+
 def cmake_item(source: Source, *, variable: str, beside: list[str], ours: str) -> Located:
-    """Behind the line of the one of ``beside`` that ``list(APPEND variable ...)`` has.
+    """Behind the line of the one of ``beside`` that ``list(APPEND variable ...)`` has, or
+    ``add_library(variable ...)``.
 
     ``beside`` are names that an argument has had in one version or another. It has to end its line.
     ``ours`` is the argument that tells that the text is there.
     """
     code = code_of(source)
-    call = rf"(?i:\blist)\s*\(\s*APPEND\s+{re.escape(variable)}\b[^()]*"
+    call = rf"(?i:\blist\s*\(\s*APPEND|\badd_library\s*\()\s*{re.escape(variable)}(?=[\s)])[^()]*"
     found = []
     for block in re.finditer(call.encode(), code):
         for name in (ours, *beside):
@@ -84,11 +108,11 @@ def cmake_item(source: Source, *, variable: str, beside: list[str], ours: str) -
         return Located(existing=(Existing(variable, there[0], there[0] + len(ours), problem),))
     if len(found) != 1:
         names = " or ".join(beside)
-        raise AnchorError(f"{names} in one list(APPEND {variable} ...)", f"{len(found)}")
+        raise AnchorError(f"{names} in one list of {variable}", f"{len(found)}")
     _, start, end = found[0]
     around = _ifs(code, start)
     if around:
-        what = f"list(APPEND {variable} ...) that has {found[0][0]}, under no condition"
+        what = f"a list of {variable} that has {found[0][0]}, under no condition"
         raise AnchorError(what, f"it under '{source.line(around[-1]).strip()[:60]}'")
     behind = source.line_end(end - 1)
     if not source.starts_line(start) or code[end:behind].strip():

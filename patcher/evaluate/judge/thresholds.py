@@ -97,7 +97,8 @@ def parse(text: str) -> list[Requirement]:
         metric, relation, bound = match[1], match[2], float(match[3])
         if metric.partition("@")[0] not in known:
             raise UsageError(
-                f"--require {part.strip()!r}: no metric is called {metric}", hint=f"one of {', '.join(known)}"
+                f"--require {part.strip()!r}: no metric is called {metric}",
+                hint=f"name one of {', '.join(known)}",
             )
         found.append(Requirement(metric, relation, bound))
     return found

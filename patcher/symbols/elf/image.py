@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from patcher.base import system
 from patcher.base.errors import UsageError
-from patcher.symbols.elf.constants import MAGIC, PN_XNUM, PT_DYNAMIC, PT_INTERP, PT_LOAD
+from patcher.symbols.elf.constants import MAGIC, PN_XNUM, PT_DYNAMIC, PT_INTERP, PT_LOAD, PT_TLS
 from patcher.symbols.elf.identity import Abi, identify
 
 if TYPE_CHECKING:
@@ -122,6 +122,7 @@ class Image:
         self.loads: list[tuple[int, int, int]] = []  # address, file offset, size in the file
         self.dynamic: tuple[int, int, int] | None = None  # file offset, size, address
         self.interpreter: str | None = None
+        self.thread_local = 0  # bytes of each thread's own
         self._segments()
 
     def _segments(self) -> None:
@@ -141,6 +142,8 @@ class Image:
                 self.loads.append((address, offset, size))
             elif row[0] == PT_DYNAMIC:
                 self.dynamic = (offset, size, address)
+            elif row[0] == PT_TLS:
+                self.thread_local = row[6] if self.bits == 64 else row[5]
             elif row[0] == PT_INTERP and offset < self.size:
                 # a split-off debug file keeps the header and not the text
                 raw = self.at(offset, min(size, MAX_TEXT, self.size - offset))

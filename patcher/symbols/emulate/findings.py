@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from patcher.base.errors import UsageError
 from patcher.base.progress import SILENT, Reporter
 from patcher.symbols.check import check
 from patcher.symbols.emulate.commandline import LinkLine
 from patcher.symbols.emulate.commands import given_line, is_command, link_line, outputs
 from patcher.symbols.emulate.linkers import linker_named
-from patcher.symbols.emulate.refusals import Refusal, refusals
+from patcher.symbols.emulate.refusal import Refusal
+from patcher.symbols.emulate.refusals import refusals
 from patcher.symbols.findings import Collection, SymbolFinding, SymbolReport, in_order
 from patcher.symbols.ignores import Ignores
 from patcher.symbols.inputs import gather
@@ -19,7 +21,8 @@ from patcher.symbols.search import Search, SearchOptions
 
 LOADER = "loader"
 # What keeps a program from starting with LD_BIND_NOW; the other rules are about something else.
-_FATAL = ("undefined-symbol", "hidden-definition", "version-mismatch", "library-not-found", "unreadable-file")
+_FATAL = ("undefined-symbol", "hidden-definition", "version-mismatch", "library-not-found", "unreadable-file",
+          "static-tls-refused")  # fmt: skip
 
 
 def emulate(
@@ -40,6 +43,13 @@ def emulate(
     """
     paths = list(paths)
     ignores = ignore if isinstance(ignore, Ignores) else Ignores.of(ignore)
+    if name != LOADER:
+        linker_named(name)  # one that isn't known is said before a command is looked for
+    elif is_command(paths):
+        raise UsageError(
+            "--emulate loader: looked for files, found a command, which has linked nothing yet",
+            hint="name a linker, as in --emulate bfd -- g++ main.o -o app",
+        )
     if is_command(paths) and name != LOADER:
         return _of_links([given_line(paths)], name, options, ignores, reporter)
     unmade = [path for path in paths if not path.exists()]

@@ -76,6 +76,7 @@ class Linker:
     expressions_end: bool = False  # a name of a --defsym that is nowhere: nothing else is looked at
     scripts_end: bool = False  # as a name in a version script
     requires: bool = False  # --require-defined is heeded
+    requirements_end: bool = False  # and ends the link at once, where no object mentions the name
     undefined_versions: bool = True  # a version script may name what isn't defined
     heeds_undefined_version: bool = False  # --[no-]undefined-version
     unknown_options: tuple[str, ...] = ()  # that it refuses and others know
@@ -94,6 +95,7 @@ _LLD: dict[str, Any] = {
 }  # fmt: skip
 _MOLD: dict[str, Any] = {
     "hardened_by": Hardened.NONE, "archives_by_rank": True, "relaxes_foreign": False, "requires": True,
+    "requirements_end": True,
     "hidden_is_fatal": False, "resolves_defsym": False,
     "unknown_options": _COPY,
 }  # fmt: skip
@@ -143,7 +145,7 @@ def linker_named(text: str) -> Linker:
     family, dash, version = text.partition("-")
     rows = [row for row in LINKERS if row.family == family]
     if not rows:
-        raise UsageError(f"--emulate {text}: no such linker", hint=f"one of {', '.join(FAMILIES)}, loader")
+        raise UsageError(f"--emulate {text}: no such linker", hint=f"name {', '.join(FAMILIES)} or loader")
     if not dash:
         found = installed(family)
         return rows[-1] if found is None else _at(rows, found)

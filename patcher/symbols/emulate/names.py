@@ -75,14 +75,17 @@ def linker_own(name: str) -> bool:
 
 
 class _Defines:
-    """The keys of one library's exports, made once: linkers match versions by their name alone."""
+    """The keys of one library's exports, in its table's order, made once.
+
+    Linkers match versions by their name alone.
+    """
 
     def __init__(self) -> None:
-        self._known: dict[ElfObject, frozenset[Key]] = {}
+        self._known: dict[ElfObject, dict[Key, None]] = {}
 
-    def __call__(self, library: ElfObject) -> frozenset[Key]:
+    def __call__(self, library: ElfObject) -> dict[Key, None]:
         if library not in self._known:
-            self._known[library] = frozenset(self._keys(library))
+            self._known[library] = dict.fromkeys(self._keys(library))
         return self._known[library]
 
     @staticmethod

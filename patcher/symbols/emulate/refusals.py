@@ -5,36 +5,23 @@ One module, however long: every check reads the same table, and they come in the
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import NamedTuple
 
-from patcher.symbols.elf import ElfObject, UnreadableElfError
+from patcher.symbols.elf import ElfObject
 from patcher.symbols.emulate.collect import Kept, collect
 from patcher.symbols.emulate.commandline import UNRESOLVED, LinkLine
+from patcher.symbols.emulate.indirect import copied, follow, off_line
 from patcher.symbols.emulate.linkers import Hardened, Libraries, Linker
-from patcher.symbols.emulate.names import TLS_CALL, Key, UndefinedName, defines, linker_own
+from patcher.symbols.emulate.names import TLS_CALL, Key, UndefinedName, linker_own
 from patcher.symbols.emulate.operands import inputs
-from patcher.symbols.emulate.order import place, said_first
+from patcher.symbols.emulate.order import written
+from patcher.symbols.emulate.refusal import Refusal
 from patcher.symbols.emulate.resolution import Table, asks
 from patcher.symbols.emulate.scripts import VersionScript, read_script
 from patcher.symbols.relocatable import exports_data
 from patcher.symbols.scope import Library
-from patcher.symbols.search import Search, SearchOptions
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """One complaint that ends the link. ``symbol`` is empty where it isn't about one."""
-
-    symbol: str
-    user: Path | None
-    why: str
-    unexported: bool = False
-    fatal: bool = False  # whatever is allowed
-    ends: bool = False  # the linker looks no further, and so says nothing of the rest
 
 
 def refusals(line: LinkLine, linker: Linker, library: Library) -> list[Refusal]:
@@ -67,26 +54,30 @@ def refusals(line: LinkLine, linker: Linker, library: Library) -> list[Refusal]:
             if name not in table.sonames
         ]
     script = read_script(line.version_script) if line.version_script is not None else VersionScript()
+    told = reported(line, linker)
+    indirect: dict[Key, ElfObject] = {}
+    if linker.libraries is Libraries.RECURSIVE and (told.libraries or table.needs_all):
+        indirect = follow(table, library)
+        off = [one for one in off_line(table, indirect) if not copied(table, one, library)]
+        if off:
+            return [*lost, *off[:1]]
     found = [] if line.version_script is None or table.lto else _in_script(table, script)
     hidden = table.hidden | {name for name, visible in table.objects.items() if not visible}
     for name in table.objects:
         table.objects[name] = table.objects[name] and not script.is_local(name)
-    told = reported(line, linker)
     kept = _kept(table, hidden) if line.collect and not table.lto else None
-    found += [] if table.lto or _ended(found) else _in_objects(table, told, kept)
+    found += [] if table.lto or _ended(found) else _in_objects(table, told, kept, indirect)
     if _ended(found):
         return [*lost, *_ended(found)]
-    indirect: dict[Key, ElfObject] = {}
-    if linker.libraries is Libraries.RECURSIVE and (told.libraries or table.needs_all):
-        indirect = _follow(table, library)
     if linker.libraries is Libraries.RECURSIVE:
-        found = [one for one in found if one.fatal or not _copied(table, one, library)]
+        found = [one for one in found if one.fatal or not copied(table, one, library)]
     names = {one.symbol for one in found}
     lacking = _in_libraries(table, indirect, names, kept)
     if not told.libraries:
         lacking = [one for one in lacking if one.unexported and linker.unexported_is_fatal]
     if linker.stops_writing:
-        lacking = _written(lacking, names & table.hidden)
+        late = {name for name in table.objects if name not in hidden} if line.collect else set()
+        lacking = written(lacking, names & table.hidden, late)
     found += lacking
     return [*lost, *(one for one in found if one.fatal or not line.warn_only)]
 
@@ -94,16 +85,6 @@ def refusals(line: LinkLine, linker: Linker, library: Library) -> list[Refusal]:
 def _ended(found: list[Refusal]) -> list[Refusal]:
     """What ends the link before all else is looked at."""
     return [one for one in found if one.ends]
-
-
-def _written(lacking: list[Refusal], hidden: set[str]) -> list[Refusal]:
-    """What GNU ld says of libraries' symbols before it ends at one that isn't exported, or ``hidden``."""
-    local = {one.symbol for one in lacking if one.unexported}
-    if local:  # those are written first
-        return [one for one in lacking if one.symbol == said_first(local)]
-    if not hidden:
-        return lacking
-    return [one for one in lacking if place(one.symbol) < place(said_first(hidden))]
 
 
 def _told(table: Table, told: Reported, name: str) -> bool:
@@ -154,15 +135,22 @@ def reported(line: LinkLine, linker: Linker) -> Reported:
     return Reported(objects, True, libraries)
 
 
-def _in_objects(table: Table, told: Reported, kept: Kept | None) -> list[Refusal]:
+def _in_objects(
+    table: Table, told: Reported, kept: Kept | None, indirect: dict[Key, ElfObject]
+) -> list[Refusal]:
     """Names that objects want and nothing on the line defines, or no library may."""
     line, linker, found = table.line, table.linker, list[Refusal]()
     if linker.resolves_defsym:
         for said in sorted(line.needed_by_defsym):
             name = table.meant(said) if linker.wraps_defsym else said
-            foreign = (name, None) in table.by_library
+            foreign = (name, None) in table.by_library or (name, None) in indirect
             itself = name in line.circular  # which only bfd minds
-            known = foreign and linker.takes_library_value and not line.shared and not itself
+            known = (
+                (name, None) in table.by_library
+                and linker.takes_library_value
+                and not line.shared
+                and not itself
+            )
             known = known or (itself and not linker.minds_circles)
             known = known or name in line.defined - line.circular or linker_own(name)
             if name not in table.objects and not known:
@@ -171,10 +159,12 @@ def _in_objects(table: Table, told: Reported, kept: Kept | None) -> list[Refusal
                 found.append(Refusal(said, None, why, fatal=True, ends=ends))
     if linker.requires:
         for name in sorted(line.required):
+            asked = table.wanted.get((name, None))
+            if linker.requirements_end and asked is not None and asked.objects:
+                continue  # mold asks whether any object mentions it
             if not table.defined(name.encode("utf-8", "surrogateescape")) and name not in line.defined:
-                found.append(
-                    Refusal(name, None, "--require-defined asks for it, and nothing defines it", fatal=True)
-                )
+                why, ends = "--require-defined asks for it, and nothing defines it", linker.requirements_end
+                found.append(Refusal(name, None, why, fatal=True, ends=ends))
     # what reaches a thread's own variables is wanted where an access to one stays, so: last
     for key, wanted in sorted(table.wanted.items(), key=lambda one: one[0][0] == TLS_CALL):
         name = key[0]
@@ -184,7 +174,8 @@ def _in_objects(table: Table, told: Reported, kept: Kept | None) -> list[Refusal
         uses = [one for one in wanted.objects if not table.relaxed(one, lost)]
         uses = [one for one in uses if kept is None or kept.wanted(one.unit, one.name)]
         strong = [one for one in uses if not one.weak]
-        if not strong and key not in table.by_library and _hardened(table, name, wanted):
+        nowhere = key not in table.by_library and key not in indirect
+        if not strong and nowhere and _hardened(table, name, wanted):
             strong = uses
         if not strong or (line.shared and linker.hardened_by is Hardened.NONE and wanted.objects[0].weak):
             continue  # or: the first reference, a weak one, has settled it for a library
@@ -248,45 +239,6 @@ def _in_script(table: Table, script: VersionScript) -> list[Refusal]:
     names = script.unmatched({*table.objects, *table.lazily()})
     why, ends = "the version script names it, and no object defines it", linker.scripts_end
     return [Refusal(name, line.version_script, why, fatal=True, ends=ends) for name in names]
-
-
-def _follow(table: Table, library: Library) -> dict[Key, ElfObject]:
-    """Load what the libraries need, as GNU ld does: those serve libraries, and objects not at all."""
-    line = table.line
-    root = Path(line.sysroot) if line.sysroot else None
-    folders = tuple(line.folder / text for text in (*line.rpath_link, *line.rpath) if "$" not in text)
-    search = Search(SearchOptions((*folders, *library.search.options.library_path), root))
-    found: dict[Key, ElfObject] = {}
-    seen = set(table.sonames)
-    todo = deque(table.libraries)
-    while todo:
-        item = todo.popleft()
-        for name in item.needed:
-            if name in seen:
-                continue
-            seen.add(name)
-            there = table.dropped.get(name)
-            place = search.find(name, item, ()) if there is None else None
-            try:
-                there = library.read(place.path) if place is not None else there
-            except UnreadableElfError:
-                there = None
-            if there is not None and there not in table.libraries:
-                for key in defines(there):
-                    found.setdefault(key, there)
-                table.indirect(there)
-                todo.append(there)
-    return found
-
-
-def _copied(table: Table, refusal: Refusal, library: Library) -> bool:
-    """Whether --copy-dt-needed-entries lets a library of a library serve an object."""
-    if not table.needs_all or refusal.symbol == "":
-        return False
-    scopes = [library.load(one) for one in table.needs_all]
-    return any((refusal.symbol, None) in defines(item) for scope in scopes for item in scope.objects) or any(
-        (refusal.symbol, None) in defines(item) for item in table.followed
-    )
 
 
 def _in_libraries(

@@ -235,6 +235,7 @@ class Table:
             and key not in self.by_library
             and key[0] not in self.objects
             and key[0] not in self.line.defined
+            and key[0] not in self.hidden
             and key in defines(library)
             for key, wanted in self.wanted.items()
         )
@@ -274,20 +275,24 @@ class Table:
     def relaxed(self, use: ObjectUse, lost: set[str]) -> bool:
         """Whether a program's call of ``__tls_get_addr`` is taken out: its accesses are made simpler ones.
 
-        Those to what is ``lost``, reported as undefined, stay as they are under most linkers.
+        Those to what a ``--defsym`` makes a plain number stay as they are, and, under most linkers, those to
+        what is ``lost``, reported as undefined.
         """
         if self.line.shared or use.name != TLS_CALL.encode():
             return False
-        names = [
-            one.name.decode("utf-8", "surrogateescape")
-            for one in self.units[use.unit].symbols
-            if one.tls and not one.defined
-        ]
-        if self.linker.relaxes_lost:
-            return True
-        return not any(
-            name in lost or (not self.linker.relaxes_foreign and self._foreign(name)) for name in names
-        )
+        for symbol in self.units[use.unit].symbols:
+            name = symbol.name.decode("utf-8", "surrogateescape")
+            if not symbol.tls or symbol.local:
+                continue
+            if self.linker.resolves_defsym and name in self.line.defined:
+                return False
+            if symbol.defined:
+                continue
+            if not self.linker.relaxes_lost and name in lost:
+                return False
+            if not self.linker.relaxes_foreign and self._foreign(name):
+                return False
+        return True
 
     def _foreign(self, name: str) -> bool:
         return name not in self.objects and (name, None) in self.by_library

@@ -45,9 +45,13 @@ def _defining(wanted: Signature, database: list[Compilation]) -> Owner | None:
     What looks like one by its text may be another's; whether the line helps is for the compiler to say.
     """
     needle, best, most = wanted.word.encode(), None, 0
-    defines = re.compile(
-        rb"\btemplate\s*<[^;{}]{1,300}\b" + re.escape(needle) + rb"\b[^;{}]{0,300}(?:\{|=[^;{}]{0,300}[;{])"
-    )
+    name = rb"\b" + re.escape(needle) + rb"\b"
+    if wanted.base.startswith("operator") and wanted.entity == "function":
+        needle = b"operator"  # a free one: its name's last identifier is its namespace
+        name = (
+            rb"\boperator\s*" + re.escape(wanted.base.removeprefix("operator").strip().encode()) + rb"\s*\("
+        )
+    defines = re.compile(rb"\btemplate\s*<[^;{}]{1,300}" + name + rb"[^;{}]{0,300}(?:\{|=[^;{}]{0,300}[;{])")
     for compilation in database:
         data = read_file(compilation.source)
         count = len(defines.findall(data)) if needle in data else 0
