@@ -20,7 +20,7 @@ from tests.integration.conftest import environment, q8a8_patch
 from tests.programs import need
 from tests.unit.evaluate_fakes import calls, fake_programs, write_gguf
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="the fakes are scripts")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="the fakes are scripts")]
 
 
 def moments(folder: Path) -> list[tuple[str, str, str, int, int, float]]:

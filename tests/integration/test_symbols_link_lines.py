@@ -17,6 +17,7 @@ from patcher.symbols.search import Search
 from tests.linking import Workshop, have
 
 pytestmark = [
+    pytest.mark.system,
     pytest.mark.compiler,
     pytest.mark.skipif(not have("gcc", "ld.gold"), reason="needs gcc and gold"),
 ]

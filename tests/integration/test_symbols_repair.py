@@ -20,6 +20,7 @@ from tests.conftest import git
 from tests.linking import Workshop, have
 
 pytestmark = [
+    pytest.mark.system,
     pytest.mark.compiler,
     pytest.mark.skipif(not have("g++", "cmake", "ninja", "git"), reason="needs g++, cmake, ninja"),
 ]
