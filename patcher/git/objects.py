@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from git import Git
 
 
-_shells: dict[Path, Git] = {}
+SHELLS = 8  # processes that are kept: whoever reads many repositories mustn't gather one for each
+
+_shells: dict[Path, Git] = {}  # those used last stand last
 _parents: list[dict[Path, Git]] = []  # held, since GitPython ends the process of a shell that is let go
 
 
@@ -31,9 +33,11 @@ if hasattr(os, "register_at_fork"):
 
 
 def _shell(repo: Path) -> Git:
-    if repo not in _shells:
-        _shells[repo] = _started(repo)
-    return _shells[repo]
+    shell = _shells.pop(repo, None) or _started(repo)
+    while len(_shells) >= SHELLS:
+        _shells.pop(next(iter(_shells))).clear_cache()  # ends its process
+    _shells[repo] = shell
+    return shell
 
 
 def _started(repo: Path) -> Git:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from patcher import git as patcher_git
 from patcher.base.errors import SourceError, UsageError
 from patcher.engine.records_folder import place_of
-from patcher.git import process, repository
+from patcher.git import objects, process, repository
 from patcher.git.changes import require_identity, write_commit
 from tests.conftest import git, snapshot
 
@@ -592,6 +592,21 @@ def test_a_fork_asks_a_git_of_its_own(repo: Path) -> None:
         ours = [patcher_git.read_blob(repo, blob) for blob in blobs] * 4
         assert asked.get(timeout=60) == ours == list(blobs.values()) * 4
     assert patcher_git.read_blob(repo, first) == blobs[first]
+
+
+def test_many_repositories_leave_few_processes(tmp_path: Path, repo: Path) -> None:
+    """A library that reads a thousand clones doesn't gather a thousand of git's processes."""
+    blob = git(repo, "rev-parse", "HEAD:text").strip()
+    clones = [Path(shutil.copytree(repo, tmp_path / f"clone{number}", symlinks=True)) for number in range(20)]
+    processes = []
+    for clone in clones:
+        assert patcher_git.read_blob(clone, blob) == b"one\ntwo\nthree\n"
+        processes.append(objects._shells[clone].cat_file_all.proc)
+    assert list(objects._shells) == clones[-objects.SHELLS :]
+    assert [one.poll() is None for one in processes] == [False] * (20 - objects.SHELLS) + [
+        True
+    ] * objects.SHELLS
+    assert patcher_git.read_blob(clones[0], blob) == b"one\ntwo\nthree\n"  # it is asked anew
 
 
 def test_what_stops_git_before_it_looks_is_said_with_its_remedy(
