@@ -601,11 +601,13 @@ def test_many_repositories_leave_few_processes(tmp_path: Path, repo: Path) -> No
     processes = []
     for clone in clones:
         assert patcher_git.read_blob(clone, blob) == b"one\ntwo\nthree\n"
-        processes.append(objects._shells[clone].cat_file_all.proc)
+        started = objects._shells[clone].cat_file_all
+        assert started is not None
+        processes.append(started.proc)
     assert list(objects._shells) == clones[-objects.SHELLS :]
-    assert [one.poll() is None for one in processes] == [False] * (20 - objects.SHELLS) + [
-        True
-    ] * objects.SHELLS
+    assert [one is not None and one.poll() is None for one in processes] == [False] * (
+        20 - objects.SHELLS
+    ) + [True] * objects.SHELLS
     assert patcher_git.read_blob(clones[0], blob) == b"one\ntwo\nthree\n"  # it is asked anew
 
 
