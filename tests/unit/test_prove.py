@@ -165,6 +165,7 @@ _LACKING = "#ifdef STUBBORN\n    unknown_t lacking;\n#endif\n"
 
 
 @pytest.mark.compiler
+@pytest.mark.slow  # two builds each, of which one fails
 @pytest.mark.parametrize(("side", "text", "code"), [("tree", "own", 0), ("base", "type", 1)])
 def test_the_others_are_proved_where_one_is_not_compiled(
     side: str, text: str, code: int, callable_mini: Path, tmp_path: Path,
