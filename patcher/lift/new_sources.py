@@ -6,6 +6,7 @@ type's name in its own, with the head of the fork's: its notice and its includes
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -116,7 +117,10 @@ def with_includes(tree: TreeIndex, base: TreeIndex, kind: Facts, needed: Texts) 
 
 
 def _places(path: str, name: str) -> list[str]:
-    return [str(PurePosixPath(folder, name)) for folder in (PurePosixPath(path).parent, *_SEARCHED)]
+    """Where a compiler looks for ``name``, in the tree: ``../../quants.h`` is what sources of arch/ say."""
+    folders = (posixpath.dirname(path), *_SEARCHED)
+    places = [posixpath.normpath(posixpath.join(folder, name)) for folder in folders]
+    return [place for place in places if not place.startswith(("../", "/"))]
 
 
 def _own_name(path: str, name: str) -> str:

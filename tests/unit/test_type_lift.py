@@ -76,7 +76,7 @@ def trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("lift")
     base, fork = root / "base", root / "fork"
     shutil.copytree(FIXTURES / "mini", base)
-    for path, text in ((FALLBACK, _CHAIN), (X86, f"{_ROW}\n{_LATE}")):
+    for path, text in ((FALLBACK, _CHAIN), (X86, f'#include "../../quants.h"\n{_ROW}\n{_LATE}')):
         (base / path).parent.mkdir(parents=True, exist_ok=True)
         (base / path).write_text(text, encoding="utf-8")
     shutil.copytree(base, fork)
