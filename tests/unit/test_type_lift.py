@@ -69,6 +69,9 @@ def changed(root: Path, path: str, *changes: tuple[str, str] | tuple[str, str, i
     (root / path).write_text(text, encoding="utf-8")
 
 
+_UP = '#include "../../quants.h"\n'  # a header in a folder above, which is in the tree
+
+
 @pytest.fixture(scope="module")
 def trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folders fork and base: the fork has Q6_X with helpers, a kernel of one architecture, and more than
@@ -76,7 +79,7 @@ def trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("lift")
     base, fork = root / "base", root / "fork"
     shutil.copytree(FIXTURES / "mini", base)
-    for path, text in ((FALLBACK, _CHAIN), (X86, f'#include "../../quants.h"\n{_ROW}\n{_LATE}')):
+    for path, text in ((FALLBACK, _CHAIN), (X86, f"{_UP}{_ROW}\n{_LATE}")):
         (base / path).parent.mkdir(parents=True, exist_ok=True)
         (base / path).write_text(text, encoding="utf-8")
     shutil.copytree(base, fork)
@@ -87,7 +90,7 @@ def trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
     header = "ggml/src/ggml-cpu/quants.h"
     declared = next(line for line in (fork / header).read_text(encoding="utf-8").split("\n") if name in line)
     changed(fork, header, (declared, f"{declared}\n{declared.replace(name, name + '_generic')}"))
-    (fork / X86).write_text(f"{_LATE}\n{_ROW}{_KERNEL}", encoding="utf-8")
+    (fork / X86).write_text(f"{_UP}{_LATE}\n{_ROW}{_KERNEL}", encoding="utf-8")
     head = "void quantize_row_q6_x_ref("
     changed(
         fork, QUANTS, (head, _HELPERS + head), ("float extreme = 0.0f;", "float extreme = q6_half(0.0f);")
