@@ -155,7 +155,9 @@ def _wanted(
             continue
         there = base.home(path, word)
         if there is None:
-            yield home, word, by
+            # what an architecture's text calls is the plain one; its other name has an edit of its own
+            if not all(_is_fallback(tree, home, one) for one in tree.defined(home, word)):
+                yield home, word, by
         elif _differs(tree, base, home, there, word):
             found.changed.setdefault((home, word), by)
 

@@ -57,6 +57,7 @@ static inline int q6_sum(int a) { return a + 1; }
 
 void ggml_vec_dot_q6_x_q8_0(int n, float * GGML_RESTRICT s, size_t bs, const void * GGML_RESTRICT vx, size_t bx, const void * GGML_RESTRICT vy, size_t by, int nrc) {
     *s = (float) q6_sum(late(n));
+    ggml_vec_dot_q6_x_q8_0_generic(n, s, bs, vx, bx, vy, by, nrc);
 }
 """
 
