@@ -138,13 +138,23 @@ _LOOK: dict[str, Any] = {
 
 @cache
 def _trusted(shipped: Path) -> Environment:
-    from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined
+    from jinja2 import BytecodeCache, Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined
+    from jinja2.bccache import Bucket
+
+    class Compiled(BytecodeCache):
+        """In the cache's folder as it is at the time: 'cache clean' takes it away while others work."""
+
+        def load_bytecode(self, bucket: Bucket) -> None:
+            FileSystemBytecodeCache(str(cache_dir("templates"))).load_bytecode(bucket)
+
+        def dump_bytecode(self, bucket: Bucket) -> None:
+            FileSystemBytecodeCache(str(cache_dir("templates"))).dump_bytecode(bucket)
 
     return Environment(  # noqa: S701 - the output is C, not HTML
         loader=FileSystemLoader(shipped),
         undefined=StrictUndefined,
         # compiling forty templates takes a tenth of a second that every run would pay
-        bytecode_cache=FileSystemBytecodeCache(str(cache_dir("templates"))),
+        bytecode_cache=Compiled(),
         **_LOOK,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patcher.base.errors import ConflictError, UsageError
+from patcher.engine import rendering
 from patcher.engine.patchset import NEW_FILE, Edit, load
 from patcher.engine.plan import Plan, State
 from patcher.engine.planning import make_plan
@@ -40,6 +42,19 @@ def test_every_edit_has_its_place(mini: Path) -> None:
 def test_what_there_is_to_do_in_words(mini: Path) -> None:
     assert plan(mini).extent == f"{len(PATCHSET.edits)} edits in {FILES} files"
     assert make_plan(WorkTree(mini), PATCHSET.select(("block",))).extent == "1 edit in 1 file"
+
+
+def test_a_cache_that_is_cleaned_meanwhile_is_made_again(
+    mini: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is compiled of templates lies in the cache: another process may clean it while this one plans."""
+    monkeypatch.setenv("Q8A8_PATCH_CACHE", str(tmp_path / "cache"))
+    rendering._trusted.cache_clear()
+    make_plan(WorkTree(mini), PATCHSET.select(("block",)))
+    assert any((tmp_path / "cache/templates").iterdir())
+    shutil.rmtree(tmp_path / "cache")
+    assert plan(mini).state == "clean"
+    assert any((tmp_path / "cache/templates").iterdir())
 
 
 def test_planning_writes_nothing(mini: Path) -> None:
