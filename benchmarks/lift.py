@@ -207,9 +207,10 @@ _BEFORE = """
 and write nothing. Whether what is placed is right, a proof says, and nothing else: where none was tried,
 nothing was compiled. The last column but one is what `git merge-file` takes of the same files without a
 conflict, the release being ours, and the first release with the type theirs: what it takes brings all of
-upstream's other changes to these files, too. Releases from before ggml-cpu's folder for each architecture (b4980 and
-b5590) are given the plain `vec_dot`, which adds up in another order than an architecture's own: there some products
-differ in their last bits, and rows are quantized and dequantized to the same bytes.
+upstream's other changes to these files, too. Releases from before ggml-cpu's folder for each architecture
+(b4980 and b5590) are given the plain `vec_dot`, which adds up in another order than an architecture's
+own: there some products differ in their last bits, and rows are quantized and dequantized to the same
+bytes.
 
 | type | release | weeks | edits | placed | refused | not needed | files | `git merge-file` | proof |
 |---|---|---|---|---|---|---|---|---|---|
