@@ -114,7 +114,7 @@ def lift(
                 header,
                 "the tree includes it here for the type, and no text is put here that could",
             )
-            for path, _, header in (one.partition(": ") for one in apart)
+            for path, header in apart
         ]
         return _proved(made, base, folder)
 

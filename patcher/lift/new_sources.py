@@ -89,10 +89,10 @@ def gathered(tree: TreeIndex, base: TreeIndex, kind: Facts, needed: Texts) -> li
     return list(made.values())
 
 
-def with_includes(tree: TreeIndex, base: TreeIndex, kind: Facts, needed: Texts) -> list[str]:
+def with_includes(tree: TreeIndex, base: TreeIndex, kind: Facts, needed: Texts) -> list[tuple[str, str]]:
     """Give the first text of each file the headers that the tree includes there for the type, and BASE not.
 
-    What comes back are the files where no text is, which could take them along: ``path: header``.
+    What comes back are (path, header) where the file has no text that could take it along.
     """
     left = []
     for path in dict.fromkeys((*_NAMING, *(text.path for text in needed.carried))):
@@ -109,7 +109,7 @@ def with_includes(tree: TreeIndex, base: TreeIndex, kind: Facts, needed: Texts) 
                 continue
             first = next((number for number, one in enumerate(needed.carried) if one.path == path), None)
             if first is None:
-                left.append(f"{path}: {found[1]}")
+                left.append((path, found[1]))
                 continue
             text = needed.carried[first]
             needed.carried[first] = replace(text, template=f'#include "{found[1]}"\n{text.template}')

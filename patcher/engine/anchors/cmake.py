@@ -71,7 +71,8 @@ class ListCall:
     arguments: Mapping[str, int]
 
 
-_LIST = rb"(?i:\blist\s*\(\s*APPEND|\badd_library\s*\()\s*(?P<variable>[^\s()]+)(?P<arguments>[^()]*)"
+_LISTING = r"(?i:\blist\s*\(\s*APPEND|\badd_library\s*\()\s*"  # what stands before the variable's name
+_LIST = rf"{_LISTING}(?P<variable>[^\s()]+)(?P<arguments>[^()]*)".encode()
 
 
 def calls_of(code: bytes) -> Iterator[ListCall]:
@@ -93,7 +94,7 @@ def cmake_item(source: Source, *, variable: str, beside: list[str], ours: str) -
     ``ours`` is the argument that tells that the text is there.
     """
     code = code_of(source)
-    call = rf"(?i:\blist\s*\(\s*APPEND|\badd_library\s*\()\s*{re.escape(variable)}(?=[\s)])[^()]*"
+    call = rf"{_LISTING}{re.escape(variable)}(?=[\s)])[^()]*"
     found = []
     for block in re.finditer(call.encode(), code):
         for name in (ours, *beside):
