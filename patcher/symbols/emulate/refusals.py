@@ -170,7 +170,7 @@ def _in_objects(
         name = key[0]
         if table.own(name) or name in line.defined or name in table.objects:
             continue
-        lost = {one.symbol for one in found}
+        lost = {one.symbol for one in found} if key[0] == TLS_CALL else set()  # nothing else asks
         uses = [one for one in wanted.objects if not table.relaxed(one, lost)]
         uses = [one for one in uses if kept is None or kept.wanted(one.unit, one.name)]
         strong = [one for one in uses if not one.weak]
