@@ -77,7 +77,10 @@ def move(
     )  # fmt: skip
     state.write(tree, begun)
     if course.carried == "uncommitted":
-        transaction.revert(tree, course.patchset.name, reporter=reporter)
+        done = transaction.revert(tree, course.patchset.name, reporter=reporter)
+        stock = Contents(course.objects, course.old)  # what of the type is staged goes as well
+        paths = [course.prefix + path for path in done.files]
+        changes.stage(course.objects.repo, {path: stock.version(path) for path in paths})
     try:
         return _go_on(tree, begun, at=course.old, patchset=course.patchset, reporter=reporter)
     except PatcherError:

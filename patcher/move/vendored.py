@@ -22,7 +22,7 @@ from patcher.engine.plan import Plan
 from patcher.engine.planning import make_plan
 from patcher.engine.tree import CommitTree, Tree, WorkTree
 from patcher.engine.tree_record import PLACE
-from patcher.move.stripping import holds
+from patcher.move.stripping import holds, taken_out
 from patcher.source import fetch
 
 
@@ -138,7 +138,7 @@ def _without(mine: bytes, carried: bytes, stock: bytes | None, path: str) -> byt
         return stock
     if stock is not None and not holds(mine, carried, stock):
         return mine
-    merged = git.merge(mine, base=carried, other=stock) if stock is not None else None
+    merged = taken_out(mine, carried, stock) if stock is not None else None
     if merged is None:
         raise TreeChangedError(
             f"{path}: the type's own lines were changed since they were written",

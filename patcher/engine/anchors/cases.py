@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from patcher.engine.anchors.conditions import Condition, own_condition
+from patcher.engine.anchors.conditions import Condition, own_condition, twice
 from patcher.engine.anchors.focus import Wanted
 from patcher.engine.anchors.kind import AnchorKind, Language
 from patcher.engine.anchors.site import AnchorError, Existing, Located, Place, Site, behind
@@ -73,14 +73,7 @@ def _switch_has(syntax: Syntax, owner: str, node: Node, label: str, ours: str) -
     if switch is None:
         return None
     here = set(_conditions(node, switch))
-    for token in re.finditer(
-        rf"\bcase\s+{re.escape(ours)}\s*:".encode(), syntax.source.code[: switch.end_byte]
-    ):
-        if token.start() < switch.start_byte:
-            continue
-        there = ancestor(syntax.at(token.start(), token.end() - 1), "case_statement")
-        if there is None or ancestor(there, "switch_statement") != switch:
-            continue
+    for there in _labels(syntax, switch, ours):
         extra = set(_conditions(there, switch)) - here
         if not extra:
             return there
@@ -92,6 +85,24 @@ def _switch_has(syntax: Syntax, owner: str, node: Node, label: str, ours: str) -
             f"it under a condition of its own in line {line}",
         )
     return None
+
+
+def _labels(syntax: Syntax, switch: Node, label: str) -> list[Node]:
+    """Every ``case label`` of ``switch`` itself, not of one inside of it."""
+    found = []
+    pattern = re.compile(rf"\bcase\s+{re.escape(label)}\s*:".encode())
+    for token in pattern.finditer(syntax.source.code, switch.start_byte, switch.end_byte):
+        node = ancestor(syntax.at(token.start(), token.end() - 1), "case_statement")
+        if node is not None and ancestor(node, "switch_statement") == switch:
+            found.append(node)
+    return found
+
+
+def _twice(syntax: Syntax, node: Node, ours: str) -> str | None:
+    """What is said where the switch of ``node`` has ``case ours`` in two places that both count."""
+    switch = ancestor(node, "switch_statement")
+    there = _labels(syntax, switch, ours) if switch is not None else []
+    return twice(syntax.source, f"'case {ours}:'", [one.start_byte for one in there])
 
 
 def arm_of(node: Node) -> Node | None:
@@ -227,6 +238,7 @@ def case(
         there = _switch_has(syntax, owner, node, label, ours)
         if there is not None:
             problem = None if arm else _contradiction(syntax, label, node, ours, there)
+            problem = problem or _twice(syntax, there, ours)
             existing.append(_there(syntax, owner, node, there, problem))
             continue
         start = node.start_byte
