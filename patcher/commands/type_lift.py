@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", "folder", type=click.Path(path_type=Path), help="The new folder to write.")
 @common_options
 def lift_command(tree: Path, base: str, wanted: str | None, folder: Path | None, output: Output) -> None:
-    """Lift a quantization type out of TREE, a fork or a release, into a type's file of its own.
+    """Take a quantization type out of TREE, a fork or a release, and write it as a type of your own.
 
-    What names the type in TREE and isn't in its base is carried, or listed as not lifted, with its lines and
-    the reason. Without --type: the types that TREE has and its base hasn't.
+    Every line that names the type in TREE and isn't in its base is taken along, or listed as not lifted,
+    with the reason. Without --type, the types that TREE has and its base lacks are listed.
     Example: q8a8-patch type lift ./fork --base npm:node-llama-cpp@3.18.1 --type Q1_0 -o q1_0
     """
     from patcher import lift
