@@ -170,17 +170,17 @@ def _listed(tree: TreeIndex, base: TreeIndex, path: str, place: str) -> Iterable
             continue
         there: dict[str, set[str]] = {}
         for call in calls_of(code_of(theirs)):
-            there.setdefault(call.variable, set()).update(call.arguments)
+            there.setdefault(call.variable, set()).update(name for name, _ in call.arguments)
         for call in calls_of(code_of(ours)):
-            names = list(call.arguments)
-            mine = [name for name in names if path.endswith(f"/{name}")]
+            names = [name for name, _ in call.arguments]
+            mine = [(name, start) for name, start in call.arguments if path.endswith(f"/{name}")]
             if not mine or call.variable not in there:
                 continue
-            at = names.index(mine[0])
-            earlier = [name for name in reversed(names[:at]) if name in there[call.variable]]
+            name, start = mine[0]
+            at = names.index(name)
+            earlier = [one for one in reversed(names[:at]) if one in there[call.variable]]
             if earlier:
-                own = str(PurePosixPath(mine[0]).with_name(PurePosixPath(place).name))
-                start = call.arguments[mine[0]]
+                own = str(PurePosixPath(name).with_name(PurePosixPath(place).name))
                 yield Listed(
                     cmake, call.variable, earlier[0], own, (ours.line_start(start), ours.line_end(start))
                 )
