@@ -125,7 +125,7 @@ def made(
     for text in needed.carried:
         place = by_name.get((text.path, text.name))
         template = text.template
-        if text.name in fallbacks and text.kind == "function":
+        if text.name in fallbacks and text.construct == "function":
             template += texts.forwarded(text.name, text.template, fallbacks[text.name]["apart"])
         if place is not None and place.edit.kind == "function":
             name = place.edit.id

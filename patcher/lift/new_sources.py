@@ -132,7 +132,7 @@ def _head(source: Source, tree: TreeIndex, path: str) -> tuple[str, int]:
     """The text up to the last include before the first definition that is no macro, and where it ends."""
     text = source.data.decode("utf-8", "surrogateescape").replace("\r\n", "\n")
     first = min(
-        (one.start for one in tree.definitions(path) if one.kind not in ("macro", "declaration")),
+        (one.start for one in tree.definitions(path) if one.construct not in ("macro", "declaration")),
         default=len(source.data),
     )
     end = 0

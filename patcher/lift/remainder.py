@@ -241,9 +241,9 @@ class _Scan:
         before = [
             one.name
             for one in self.tree.definitions(self.path)
-            if one.kind == "declaration" and one.start < node.start_byte
+            if one.construct == "declaration" and one.start < node.start_byte
         ]
-        known = [one.name for one in self.base.definitions(self.path) if one.kind == "declaration"]
+        known = [one.name for one in self.base.definitions(self.path) if one.construct == "declaration"]
         beside = next((one for one in reversed(before) if known.count(one) == 1), None)
         if beside is None:
             return None
