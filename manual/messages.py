@@ -176,16 +176,16 @@ def messages_page() -> str:
     lines = [
         "# Messages",
         "",
-        "Every error that the tool can print, and what to do. {name} stands for what it is about: a file,",
-        "a number, what was found. Search for the words between. With `--json`, `message` and `hint` of the",
-        "[error document](documents.md#error) hold the two columns.",
+        "Every error that the tool can print, and what to do. {name} stands for a value: a file, a number,",
+        "what was found. Search this page for the words around the values of your message. With `--json`,",
+        "`message` and `hint` of the [error document](documents.md#error) are the first and the last column.",
     ]
     area = ""
     for one in messages():
         if one.area != area:
             area = one.area
-            lines += ["", f"## {area}", "", "| message | what to do | exit code |", "|---|---|---|"]
-        lines.append(f"| {_cell(one.text)} | {_advice(one.advice)} | [{int(one.code)}](exit-codes.md) |")
+            lines += ["", f"## {area}", "", "| message | exit code | what to do |", "|---|---|---|"]
+        lines.append(f"| {_cell(one.text)} | [{int(one.code)}](exit-codes.md) | {_advice(one.advice)} |")
     return "\n".join(lines) + "\n"
 
 
