@@ -92,7 +92,7 @@ def top_of(tree: WorkTree) -> Path:
     if top is None or git.head(top) is None:
         raise UsageError(
             f"{tree.root}: looked for a git checkout with a commit, found none",
-            hint="commit what is there, or name both releases: q8a8-patch move SOURCE TREE --base SOURCE",
+            hint="commit what is there, or name both releases of a copy: q8a8-patch move NEW TREE --base OLD",
         )
     return top
 
