@@ -59,8 +59,8 @@ def size_command(output: Output) -> None:
 def clean_command(kinds: tuple[str, ...], everything: bool, dry_run: bool, output: Output) -> None:
     """Remove parts of the cache, by the names that 'cache size' shows.
 
-    Your trees, their records and what 'run' built in its own folder stay. Don't do it while another command
-    of this program is at work. Example: q8a8-patch cache clean downloads builds
+    Your trees, their records and what 'run' built in its own folder stay. While another command of this
+    program is at work it is refused. Example: q8a8-patch cache clean downloads builds
     """
     from patcher.base import cache
     from patcher.base.units import number
