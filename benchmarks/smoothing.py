@@ -66,7 +66,7 @@ def plant(source: Path, out: Path) -> None:
     factors: dict[Fold, Array] = {}
     chosen: dict[int, Any] = {}
     for fold in folds:
-        if fold.producer_kind != "norm":
+        if fold.producer_role != "norm":
             continue
         count = max(1, round(fold.channels * SHARE))
         channels = chosen.setdefault(fold.channels, rng.choice(fold.channels, count, replace=False))

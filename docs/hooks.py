@@ -14,6 +14,11 @@ _OUTSIDE = re.compile(r"\]\((?P<up>(?:\.\./)+)(?P<path>(?:patches|templates|exam
 
 
 _OPTION = re.compile(r"<code>(-[^<]{1,28})</code>")
+# GitHub wants a pipe in a table's code escaped; Python-Markdown shows the escape
+_PIPE = re.compile(r"(?m)^\|.*\\\|.*$")
+# the tabs, as Korean pages call them: what they lead to is in English
+_TABS = {"Start": "시작(영문)", "How to": "방법(영문)", "Reference": "참조(영문)", "Why": "배경(영문)"}
+_ENGLISH = {korean: english for english, korean in _TABS.items()}
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -36,7 +41,11 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         up = match["up"].removeprefix("../")
         return f"]({up}project/{match['path']}"
 
-    return _OUTSIDE.sub(inside, markdown)
+    return _OUTSIDE.sub(inside, _PIPE.sub(_plain_pipes, markdown))
+
+
+def _plain_pipes(row: re.Match[str]) -> str:
+    return re.sub(r"`[^`]*`", lambda code: code[0].replace("\\|", "|"), row[0])
 
 
 def on_page_content(html: str, **_: Any) -> str:
@@ -45,6 +54,10 @@ def on_page_content(html: str, **_: Any) -> str:
 
 
 def on_page_context(context: Any, page: Any, config: Any, **_: Any) -> Any:
-    """The site's own words (search, contents, next page) in the language that the page is in."""
-    config.theme["language"] = "ko" if page.file.src_uri.startswith("ko/") else "en"
+    """The site's own words (search, contents, tabs, next page) in the language that the page is in."""
+    korean = page.file.src_uri.startswith("ko/")
+    config.theme["language"] = "ko" if korean else "en"
+    for tab in context["nav"].items:
+        english = _ENGLISH.get(tab.title, tab.title)
+        tab.title = _TABS.get(english, english) if korean else english
     return context

@@ -133,9 +133,34 @@ def _said(node: ast.expr) -> str:
     if isinstance(node, ast.IfExp):
         ways = [text for text in (_said(node.body), _said(node.orelse)) if text]
         return " / ".join(ways)
-    names = [one for one in ast.walk(node) if isinstance(one, ast.Name | ast.Attribute)]
-    last = names[0] if names else None
-    return f"{{{last.attr if isinstance(last, ast.Attribute) else last.id}}}" if last is not None else "{...}"
+    return f"{{{_name(node).strip('_').lower() or '...'}}}"
+
+
+def _name(node: ast.AST) -> str:
+    """What the code calls the value of an expression: what is joined or shortened in it, not by what."""
+    match node:
+        case ast.Name():
+            return node.id
+        case ast.Attribute(attr="__name__"):
+            return "type"
+        case ast.Attribute():
+            return node.attr
+        case ast.FormattedValue() | ast.Subscript() | ast.Starred():
+            return _name(node.value)
+        case ast.BinOp():
+            return _name(node.left) or _name(node.right)
+        case ast.BoolOp():
+            return _name(node.values[0])
+        case ast.GeneratorExp() | ast.ListComp() | ast.SetComp():
+            return _name(node.generators[0].iter)
+        case ast.Call(func=ast.Name(id="len")):
+            return "number"
+        case ast.Call():
+            said = next((name for name in map(_name, node.args) if name), "")
+            if said or isinstance(node.func, ast.Name):
+                return said or _name(node.func)
+            return _name(node.func.value) if isinstance(node.func, ast.Attribute) else ""
+    return ""
 
 
 def _bare(text: str) -> str:
@@ -151,16 +176,16 @@ def messages_page() -> str:
     lines = [
         "# Messages",
         "",
-        "Every error that the tool can print, and what to do. {name} stands for what it is about: a file,",
-        "a number, what was found. Search for the words between. With `--json`, `message` and `hint` of the",
-        "[error document](documents.md#error) hold the two columns.",
+        "Every error that the tool can print, and what to do. {name} stands for a value: a file, a number,",
+        "what was found. Search this page for the words around the values of your message. With `--json`,",
+        "`message` and `hint` of the [error document](documents.md#error) are the first and the last column.",
     ]
     area = ""
     for one in messages():
         if one.area != area:
             area = one.area
-            lines += ["", f"## {area}", "", "| message | what to do | exit code |", "|---|---|---|"]
-        lines.append(f"| {_cell(one.text)} | {_advice(one.advice)} | [{int(one.code)}](exit-codes.md) |")
+            lines += ["", f"## {area}", "", "| message | exit code | what to do |", "|---|---|---|"]
+        lines.append(f"| {_cell(one.text)} | [{int(one.code)}](exit-codes.md) | {_advice(one.advice)} |")
     return "\n".join(lines) + "\n"
 
 

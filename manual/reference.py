@@ -83,10 +83,18 @@ def _command(command: Command) -> list[str]:
 
 
 def _option_table(options: Iterable[Option]) -> list[str]:
-    rows = ["| option | does | default |", "|---|---|---|"]
-    for item in options:
+    """With a column for defaults where an option has one."""
+    listed = list(options)
+    any_default = any(item.default for item in listed)
+    rows = (
+        ["| option | does | default |", "|---|---|---|"]
+        if any_default
+        else ["| option | does |", "|---|---|"]
+    )
+    for item in listed:
+        row = f"| `{_cell(item.spelled)}` | {_cell(_escaped(item.help))} |"
         default = f"`{_cell(item.default)}`" if item.default else ""
-        rows.append(f"| `{_cell(item.spelled)}` | {_cell(_escaped(item.help))} | {default} |")
+        rows.append(f"{row} {default} |" if any_default else row)
     return rows
 
 

@@ -78,7 +78,7 @@ class LazyGroup(Family):
 )
 @click.version_option(__version__, "-V", "--version", prog_name="q8a8-patch")
 def cli() -> None:
-    """Carry the Q8_A8 quantization type on top of any llama.cpp.
+    """Add the Q8_A8 quantization type to any llama.cpp tree, build it, and prove that it links.
 
     Example: q8a8-patch run --source npm:node-llama-cpp@3.22.1 --work ./work
     """

@@ -114,14 +114,14 @@ def others() -> int:
     return sum(_bytes(place) for place in root.iterdir() if place.is_dir() and place.name not in PARTS)
 
 
-def clean(kinds: Iterable[str] | None, *, dry_run: bool = False) -> list[CachePart]:
+def clean(names: Iterable[str] | None, *, dry_run: bool = False) -> list[CachePart]:
     """Remove these parts, or all; say which were there. Nothing but :data:`PARTS` is touched.
 
     A part leaves its name at once, so that one cut off is never taken for a whole one; its rest goes with the
     next cleaning. Raises :class:`UsageError` for a name that isn't one, that can't be removed, and where
     another process of ours is at work with the cache.
     """
-    wanted = set(PARTS if kinds is None else kinds)
+    wanted = set(PARTS if names is None else names)
     unknown = sorted(wanted - set(PARTS))
     if unknown:
         raise UsageError(f"{unknown[0]}: is no part of the cache", hint=f"name one of {', '.join(PARTS)}")

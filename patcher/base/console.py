@@ -183,9 +183,9 @@ def talking_options() -> list[click.Parameter]:
             ["--json", "as_json"], is_flag=True, help="Print one JSON document on stdout, nothing else."
         ),
         click.Option(
-            ["-q", "--quiet"], is_flag=True, help="No notes, no progress; warnings and errors stay."
+            ["-q", "--quiet"], is_flag=True, help="Print no notes and no progress, only warnings and errors."
         ),
-        click.Option(["-v", "--verbose"], count=True, help="Say more on stderr."),
+        click.Option(["-v", "--verbose"], count=True, help="Print more details on stderr."),
     ]
 
 

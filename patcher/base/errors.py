@@ -1,4 +1,4 @@
-"""One class and one exit code per kind of failure.
+"""One class and one exit code for each way to fail.
 
 The library raises these and never prints; the command line prints the one line that
 :meth:`PatcherError.__str__` gives and leaves with :attr:`PatcherError.exit_code`.

@@ -127,7 +127,7 @@ def cmake_command(request: BuildRequest, folder: Path, tools: Toolchain) -> list
 
 
 def linker_flags(variable: str, *, allow_undefined: bool, platform: str = sys.platform) -> list[str]:
-    """What makes the linker refuse (or let pass) undefined symbols, for one kind of target."""
+    """What makes the linker refuse (or let pass) undefined symbols, for one type of target."""
     if platform == "win32":
         return []  # link.exe always refuses
     if platform == "darwin":

@@ -38,6 +38,8 @@ def refuse_beside(chosen: str, why: str, *parameters: str) -> None:
     """Raise UsageError where the command line has one of ``parameters`` (Python names) beside ``chosen``,
     an option that has no use for them: what is asked for is never passed over in silence."""
     context = click.get_current_context()
+    if unknown := set(parameters) - {one.name for one in context.command.params}:
+        raise LookupError(f"{context.command_path}: has no {', '.join(sorted(unknown))}")  # and goes nowhere
     given = [
         parameter.opts[0] if isinstance(parameter, click.Option) else parameter.make_metavar(context)
         for parameter in context.command.params

@@ -47,8 +47,8 @@ def command(
     """Build TREE with CMake and Ninja, out of tree and strictly linked; prove that no symbol is undefined.
 
     Two readers read every file that was built (with --toolchain, none does: 'verify-symbols --sysroot' can).
-    Exit code 1 where a symbol is undefined. On failure: the first error, its place, which edit of ours
-    stands there, and the log's path.
+    Exit code 1 where a symbol is undefined. If the build fails, the first error is printed with its place,
+    the edit of ours that stands there, and the log's path.
     Example: q8a8-patch build ./llama.cpp --target llama-quantize --jobs 4
     """
     from patcher.build import BuildRequest, build, default_build_dir, default_targets

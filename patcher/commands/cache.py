@@ -52,27 +52,27 @@ def size_command(output: Output) -> None:
 
 
 @command.command("clean")
-@click.argument("kinds", nargs=-1, metavar="[KIND]...", shell_complete=values.cache_parts)
+@click.argument("chosen", nargs=-1, metavar="[KIND]...", shell_complete=values.cache_parts)
 @click.option("--all", "everything", is_flag=True, help="Remove every part of the cache.")
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
 @common_options
-def clean_command(kinds: tuple[str, ...], everything: bool, dry_run: bool, output: Output) -> None:
+def clean_command(chosen: tuple[str, ...], everything: bool, dry_run: bool, output: Output) -> None:
     """Remove parts of the cache, by the names that 'cache size' shows.
 
-    Your trees, their records and what 'run' built in its own folder stay. While another command of this
-    program is at work it is refused. Example: q8a8-patch cache clean downloads builds
+    Your trees, their records and what 'run' built in its own folder stay. While another q8a8-patch command
+    is running this is refused. Example: q8a8-patch cache clean downloads builds
     """
     from patcher.base import cache
     from patcher.base.units import number
 
     if everything:
-        refuse_beside("--all", "removes every part", "kinds")
-    elif not kinds:
+        refuse_beside("--all", "removes every part", "chosen")
+    elif not chosen:
         raise UsageError(
             "cache clean: looked for the parts to remove, or --all",
             hint=f"name some of {', '.join(cache.PARTS)}; 'q8a8-patch cache size' shows how large they are",
         )
-    gone = cache.clean(None if everything else kinds, dry_run=dry_run)
+    gone = cache.clean(None if everything else chosen, dry_run=dry_run)
     freed = sum(part.bytes for part in gone)
     names = ", ".join(part.name for part in gone) or "nothing was there"
     output.emit(

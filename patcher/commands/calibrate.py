@@ -81,7 +81,7 @@ def command(
 ) -> None:
     """Gather what smoothing has to know: how large each channel's activations are while MODEL reads a text.
 
-    A run that was stopped goes on where the statistics end; so does one with more --chunks.
+    Start a stopped run again to go on where its statistics end, or with more --chunks to add to them.
     Example: q8a8-patch calibrate model-f16.gguf -f valid.txt -o model.stats --tool build/bin
     """
     from patcher.base.files import require_place

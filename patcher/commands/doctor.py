@@ -26,7 +26,7 @@ _INDENT = " " * 33
 @click.option("--offline", is_flag=True, help="Don't check whether the network can be reached.")
 @common_options
 def command(system: str | None, offline: bool, output: Output) -> int:
-    """Say what this machine has and lacks, and the command that installs each lack.
+    """Say what this machine has and lacks, and the command that installs what is missing.
 
     Exit code 1 where a required tool is missing. Example: q8a8-patch doctor --offline
     """

@@ -22,7 +22,11 @@ from patcher.commands.arguments import found_tree, type_option
     metavar="REF|A..B",
     help="A ref, or a range commit by commit; may be repeated. [default: HEAD's history]",
 )
-@click.option("--since", metavar="DATE", help="Only commits since then, as git takes dates.")
+@click.option(
+    "--since",
+    metavar="DATE",
+    help="Only commits since this date, written as git takes dates, such as 2026-01-31.",
+)
 @click.option(
     "--bisect", is_flag=True, help="Judge only what it takes to find the first commit that breaks each edit."
 )

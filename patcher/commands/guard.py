@@ -74,7 +74,8 @@ def _source(context: click.Context, parameter: click.Parameter, value: str | Non
     type=click.Choice(["auto", "stock", "carried"]),
     default="auto",
     show_default=True,
-    help="Whether the tree carries the type of its own: then nothing of it may be missing.",
+    help="Whether the tree has the type already (carried), of which nothing may be missing then, "
+    "or not (stock).",
 )
 @click.option("--static", is_flag=True, help="Only read the source, in seconds: make no copy and no build.")
 @click.option(
@@ -100,7 +101,7 @@ def _source(context: click.Context, parameter: click.Parameter, value: str | Non
     "--merge-waivers",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="What merges may lose, with reasons, as merge-audit takes it; may be repeated.",
+    help="A TOML file of what merges may lose, with reasons, as for merge-audit; may be repeated.",
 )
 @click.option("--sarif", type=click.Path(path_type=Path), help="Write SARIF 2.1.0 into this file.")
 @click.option("--gitlab", type=click.Path(path_type=Path), help="Write GitLab's code quality into this file.")
@@ -130,7 +131,7 @@ def check_command(
     annotate: bool | None,
     output: Output,
 ) -> int:
-    """Judge a tree: does every edit have its place, is no sibling forgotten, does it build and link?
+    """Check a tree: has every edit its place, is Q8_A8 wherever Q8_0 is, does it build and link?
 
     A tree that carries the type must have all of it; to any other it is applied, in a copy. Nothing is
     written in the source. Exit code 1 where a problem of the severity --fail-on, or a worse one, was found.
@@ -186,7 +187,7 @@ def check_command(
     type=click.Choice(["none", "github", "gitlab"]),
     default="none",
     show_default=True,
-    help="Keep one issue there, with the token that the environment has.",
+    help="Keep one issue there, with the token in the environment.",
 )
 @click.option(
     "--fail-on",
@@ -220,7 +221,7 @@ def watch_command(
     jobs: int | None,
     output: Output,
 ) -> int:
-    """Plan the type on upstream's newest; where it refuses an edit, find the commit and keep one issue.
+    """Plan the type on upstream's newest commit; if an edit has no place, find the cause, keep one issue.
 
     The issue is opened once, updated while something changes, and closed when every edit fits again.
     Exit code 1 where the newest refuses an edit. Run in a tree that carries the type, it judges the edits

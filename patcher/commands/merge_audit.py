@@ -25,7 +25,7 @@ from patcher.commands.arguments import refuse_beside
     "--waivers",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="A TOML file of findings that are meant, with reasons; may be repeated.",
+    help="A TOML file of losses that are intended, with reasons; may be repeated.",
 )
 @click.option(
     "--fail-on",

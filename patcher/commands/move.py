@@ -51,7 +51,7 @@ def command(
     again on RELEASE, and the type is put in as this version writes it; where it was committed, it becomes
     one commit again. All of it is tried in memory first: where the type can't be placed, nothing changes.
 
-    Without RELEASE, a merge, rebase or stash that stopped in the type's own lines is settled.
+    Without RELEASE, the type's own conflicts in a merge, rebase or stash that stopped are resolved.
 
     For a copy without a history of its own, RELEASE and --base are sources as 'fetch' takes them.
 

@@ -32,8 +32,8 @@ from patcher.commands import values
 @click.option(
     "--stats",
     type=click.Path(path_type=Path),
-    help="What 'calibrate' wrote for MODEL, or before it was smoothed: weights are rounded so that their"
-    " errors cancel. Q8_A8 only.",
+    help="Statistics that 'calibrate' wrote for MODEL, or for the model that MODEL was smoothed "
+    "from: weights are then rounded so that their errors cancel. Only for Q8_A8.",
 )
 @click.option(
     "--judge",
@@ -65,8 +65,8 @@ def command(
 ) -> None:
     """Make OUT from MODEL in TYPE (Q8_A8, Q8_0, Q4_K_M, ...) with the llama-quantize that 'run' built.
 
-    OUT appears only when it is complete and its data, compared with MODEL's, are right. Of a model in parts
-    name the first; options of llama-quantize itself (--keep-split, say) go behind TYPE.
+    OUT appears only when it is complete and its data, compared with MODEL's, are right. For a model in
+    several files, name the first. Options of llama-quantize itself, such as --keep-split, go behind TYPE.
     Example: q8a8-patch quantize model-f16.gguf model-q8a8.gguf Q8_A8
     """
     from patcher.base.machine import processors

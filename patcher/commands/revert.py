@@ -42,8 +42,8 @@ def command(tree: Path, type_name: str | None, output: Output) -> None:
     name = load(type_name).type.name if type_name is not None and Path(type_name).is_file() else type_name
     done = transaction.revert(work, name, reporter=output.reporter)
     left = _left(work, done.types)
-    for kind_left, many in left.items():
-        remain = f"{how_many(many, 'edit')} of {kind_left} {'remains' if many == 1 else 'remain'}"
+    for type_left, many in left.items():
+        remain = f"{how_many(many, 'edit')} of {type_left} {'remains' if many == 1 else 'remain'}"
         output.reporter.warn(
             f"{work.root}: {remain} that no record of an apply"
             " knows: committed, or another hand's; git can go back behind that"

@@ -87,8 +87,8 @@ def command(
 
     The smoothed model computes the same function.
 
-    A run that was stopped goes on where it was when it is started again. Of a model in parts name the first.
-    A LoRA adapter of the model fits the smoothed one only when the same factors are folded into it: --lora.
+    Start a stopped run again to go on where it was. For a model in several files, name the first. A LoRA
+    adapter of the model fits the smoothed one only after the same factors were folded into it: see --lora.
     Example: q8a8-patch smooth model-f16.gguf --stats model.stats -o smooth-f16.gguf
     """
     from patcher.model import smooth as smoothing

@@ -47,7 +47,7 @@ def command() -> None:
 def show_command(file: Path | None, schema: bool, output: Output) -> None:
     """Check the .toml FILE of your own quantization type and say what it adds; without FILE, show Q8_A8's.
 
-    What is wrong is one line: the place, what was found, what is allowed.
+    A mistake is reported in one line: its place, what was found, what is allowed.
     Example: q8a8-patch type show my_type.toml
     """
     from dataclasses import asdict

@@ -15,7 +15,7 @@ from patcher.commands import values
 if TYPE_CHECKING:
     from patcher.base.progress import Reporter
     from patcher.engine.tree import ListedTree
-    from patcher.lift import Facts, Lift
+    from patcher.lift import Lift, TypeFacts
 
 
 @click.command("lift")
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", "folder", type=click.Path(path_type=Path), help="The new folder to write.")
 @common_options
 def lift_command(tree: Path, base: str, wanted: str | None, folder: Path | None, output: Output) -> None:
-    """Lift a quantization type out of TREE, a fork or a release, into a type's file of its own.
+    """Take a quantization type out of TREE, a fork or a release, and write it as a type of your own.
 
-    What names the type in TREE and isn't in its base is carried, or listed as not lifted, with its lines and
-    the reason. Without --type: the types that TREE has and its base hasn't.
+    Every line that names the type in TREE and isn't in its base is taken along, or listed as not lifted,
+    with the reason. Without --type, the types that TREE has and its base lacks are listed.
     Example: q8a8-patch type lift ./fork --base npm:node-llama-cpp@3.18.1 --type Q1_0 -o q1_0
     """
     from patcher import lift
@@ -107,7 +107,7 @@ def _called(tree: Path) -> tuple[str, str | None]:
     return tree.resolve().name, commit
 
 
-def _listed(found: list[Facts], unread: dict[str, str], tree: str, base: str) -> str:
+def _listed(found: list[TypeFacts], unread: dict[str, str], tree: str, base: str) -> str:
     if not found and not unread:
         return f"{tree} has no type that {base} hasn't"
     lines = [
@@ -136,7 +136,7 @@ def _listed(found: list[Facts], unread: dict[str, str], tree: str, base: str) ->
     return "\n".join(lines)
 
 
-def _python(one: Facts) -> str:
+def _python(one: TypeFacts) -> str:
     if not one.gguf_py:
         return "doesn't know it"
     return (

@@ -84,14 +84,15 @@ FORMATS = ("text", "json", "sarif", "junit", "github", "gitlab")
 @click.option(
     "--prove",
     is_flag=True,
-    help="Compile what is suggested for templates, and say whether it helps. Trusts the build: its compile"
-    " commands are run.",
+    help="Compile the lines that are suggested for missing templates, and say whether they help. "
+    "Trusts the build: its compile commands are run.",
 )
 @click.option(
     "--fix",
     type=click.Path(path_type=Path),
     metavar="TREE",
-    help="Write what was proven into this checkout; 'revert' takes it back. Trusts the build, too.",
+    help="Write the proved lines into this checkout; 'revert' removes them. Trusts the build, as "
+    "--prove does.",
 )
 @click.option(
     "--must-export",

@@ -36,11 +36,11 @@ def check(table: Mapping[str, Any], place: Path) -> None:
         raise UsageError(_said(why, keys, place)) from why
 
 
-def check_least(kind: Mapping[str, Any], fact: str, least: int, place: Path) -> None:
+def check_least(table: Mapping[str, Any], fact: str, least: int, place: Path) -> None:
     """Raise :class:`UsageError` for a number of [type] below ``least``, where it is given."""
-    if kind.get(fact, least) < least:
+    if table.get(fact, least) < least:
         line = _line(place.read_text(encoding="utf-8"), ["type", fact])
-        raise UsageError(f"{place}:{line}: type.{fact}: found {kind[fact]}; allowed: {least} to 511")
+        raise UsageError(f"{place}:{line}: type.{fact}: found {table[fact]}; allowed: {least} to 511")
 
 
 @cache

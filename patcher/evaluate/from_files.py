@@ -39,7 +39,7 @@ def read_text(path: Path) -> str:
 
 
 def report(paths: Sequence[Path]) -> Report:
-    """Compare what the files hold: of each kind the first is the baseline's, the second the candidate's.
+    """Compare what the files hold: of each form the first is the baseline's, the second the candidate's.
 
     Raises :class:`UsageError` for an unknown format, where a pair is not complete, and where both of a pair
     are the same output.

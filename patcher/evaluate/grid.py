@@ -88,9 +88,9 @@ def _named(path: Path, settings: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     if not isinstance(model, str):
         raise UsageError(f"{path}: looked for the path of a [[model]], found {model!r}")
     for key, value in settings.items():
-        kind = SETTINGS.get(key)
-        if kind is None or not isinstance(value, kind):
-            what = f"a {kind.__name__}" if kind else f"one of {', '.join(SETTINGS)}"
+        expected = SETTINGS.get(key)
+        if expected is None or not isinstance(value, expected):
+            what = f"a {expected.__name__}" if expected else f"one of {', '.join(SETTINGS)}"
             raise UsageError(f"{path}: {name}: {key} = {value!r}: looked for {what}")
     return str(name), {**settings, "model": model}
 

@@ -81,7 +81,7 @@ def _reason(why: urllib.error.HTTPError) -> str:
 
 
 class GitHub:
-    """Issues of a repository at GitHub, or at a server of that kind."""
+    """Issues of a repository at GitHub, or at a server that speaks its API."""
 
     def __init__(self, api: str, repository: str, token: str, marker: str = MARKER) -> None:
         if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository, re.ASCII):

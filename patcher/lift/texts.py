@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from patcher.engine.anchors import Source
 from patcher.engine.anchors.definitions import Definition, conditions_of, with_comment
 from patcher.engine.comparison import same, tokens
-from patcher.lift.facts import Facts, functions
 from patcher.lift.tree_index import RENAMED, RENAMED_IN, TreeIndex, words
+from patcher.lift.type_facts import TypeFacts, functions
 
 _LIBRARY = re.compile(r"ggml/src/[^/]+\.(?:c|cpp|h)|ggml/src/ggml-cpu/(?:[^/]+/)*[^/]+\.(?:c|cpp|h)")
 FALLBACK = re.compile(r"\s*#\s*define\s+\w+_generic\s+\w+\s*$")
@@ -26,7 +26,7 @@ class Text:
 
     path: str
     name: str
-    kind: str  # function, macro, type, table, variable
+    construct: str  # function, macro, type, table, variable
     lines: tuple[int, int]  # of the tree's file, counted from 1
     spans: tuple[tuple[int, int], ...]  # of the definitions, with the comments above them
     behind: tuple[str, ...]  # what stands before it in the tree and is in BASE, the nearest first
@@ -45,24 +45,24 @@ class Texts:
     changed: dict[tuple[str, str], str] = field(default_factory=dict)  # (path, name) -> who uses it
 
 
-def own_definitions(tree: TreeIndex, base: TreeIndex, kind: Facts) -> Iterator[tuple[str, Definition]]:
+def own_definitions(tree: TreeIndex, base: TreeIndex, facts: TypeFacts) -> Iterator[tuple[str, Definition]]:
     """What ggml and its CPU backend define under the type's name, and BASE doesn't.
 
     Of a file that BASE hasn't only what the type's entries name: a fork has operators and tests of its own.
     """
-    named = {*functions(tree, kind), f"quantize_{kind.name}", f"quantize_row_{kind.name}_ref", kind.block}
+    named = {*functions(tree, facts), f"quantize_{facts.name}", f"quantize_row_{facts.name}_ref", facts.block}
     for path in tree.files:
         if not _LIBRARY.fullmatch(path):
             continue
         data = tree.tree.read(path) or b""
         if (
-            kind.name.encode() not in data
-            and kind.upper.encode() not in data
-            and kind.block.encode() not in data
+            facts.name.encode() not in data
+            and facts.upper.encode() not in data
+            and facts.block.encode() not in data
         ):
             continue
         for one in tree.definitions(path):
-            if one.kind == "declaration" or not kind.word.fullmatch(one.name):
+            if one.construct == "declaration" or not facts.word.fullmatch(one.name):
                 continue
             if base.same(path) is None and "/arch/" not in path and one.name not in named:
                 continue
@@ -73,13 +73,15 @@ def own_definitions(tree: TreeIndex, base: TreeIndex, kind: Facts) -> Iterator[t
 def _is_fallback(tree: TreeIndex, path: str, one: Definition) -> bool:
     """Whether it is no text, but a name that an architecture without one gives to the plain one."""
     source = tree.source(path)
-    return source is not None and one.kind == "macro" and FALLBACK.match(source.line(one.start)) is not None
+    return (
+        source is not None and one.construct == "macro" and FALLBACK.match(source.line(one.start)) is not None
+    )
 
 
 def closure(
     tree: TreeIndex,
     base: TreeIndex,
-    kind: Facts,
+    facts: TypeFacts,
     also: Iterable[tuple[str, str]],
     covered: set[tuple[str, str]],
 ) -> Texts:
@@ -90,7 +92,7 @@ def closure(
     """
     found = Texts()
     todo: list[tuple[str, str, str]] = []  # (path, name, who needs it)
-    for path, one in own_definitions(tree, base, kind):
+    for path, one in own_definitions(tree, base, facts):
         todo.append((path, one.name, ""))
     seen: set[tuple[str, str]] = set()
     for path, text in also:
@@ -127,7 +129,9 @@ def _behind_what_they_use(tree: TreeIndex, base: TreeIndex, carried: list[Text])
     out: list[Text] = []
     for one in carried:
         text, source = one, tree.source(one.path)
-        places = {one.name: one.start for one in base.definitions(text.path) if one.kind != "declaration"}
+        places = {
+            one.name: one.start for one in base.definitions(text.path) if one.construct != "declaration"
+        }
         used = [name for span in text.spans for name in words(source, *span)] if source is not None else []
         others = {other.name for other in carried if other.path == text.path and other.name != text.name}
         if text.declared is not None and text.early and not others & set(used):
@@ -166,7 +170,7 @@ def _differs(tree: TreeIndex, base: TreeIndex, home: str, there: str, name: str)
     """Whether a definition that both have once says something else; in which of several is another matter."""
     ours, theirs = tree.defined(home, name), base.defined(there, name)
     one, other = tree.source(home), base.same(there)
-    if len(ours) != 1 or len(theirs) != 1 or one is None or other is None or ours[0].kind == "variable":
+    if len(ours) != 1 or len(theirs) != 1 or one is None or other is None or ours[0].construct == "variable":
         return False
     return not same(
         tokens(one.data[ours[0].start : ours[0].end]), tokens(other.data[theirs[0].start : theirs[0].end])
@@ -192,8 +196,8 @@ def text_of(tree: TreeIndex, base: TreeIndex, path: str, there: list[Definition]
     body = "\n".join(parts)
     first, last = source.line_number(spans[0][0]), source.line_number(spans[-1][1])
     return Text(
-        path, name, there[0].kind, (first, last), tuple(spans), _behind(tree, base, path, there[0]), within,
-        renamed(body, path) + verbatim(body) + "\n", by, *_declared(tree, base, path, there[0]),
+        path, name, there[0].construct, (first, last), tuple(spans), _behind(tree, base, path, there[0]),
+        within, renamed(body, path) + verbatim(body) + "\n", by, *_declared(tree, base, path, there[0]),
     )  # fmt: skip
 
 
@@ -203,7 +207,7 @@ def _declared(
     """Where a source declares what it defines further down, and what stands before that and is in BASE."""
     source = tree.source(path)
     for other in tree.definitions(path) if not path.endswith(".h") and source is not None else ():
-        if other.kind == "declaration" and other.name == one.name and other.start < one.start:
+        if other.construct == "declaration" and other.name == one.name and other.start < one.start:
             span = (source.line_start(other.start), source.line_end(other.end - 1)) if source else None
             return span, _behind(tree, base, path, other)
     return None, ()
@@ -219,7 +223,9 @@ def _within(source: Source, start: int) -> str:
 def _behind(tree: TreeIndex, base: TreeIndex, path: str, one: Definition) -> tuple[str, ...]:
     """The definitions before ``one`` that BASE has once in that file, the nearest first."""
     before = [
-        other for other in tree.definitions(path) if other.start < one.start and other.kind != "declaration"
+        other
+        for other in tree.definitions(path)
+        if other.start < one.start and other.construct != "declaration"
     ]
     named: list[str] = []
     for other in reversed(before):

@@ -67,7 +67,7 @@ class TreeIndex:
 
     def defined(self, path: str, name: str) -> list[Definition]:
         """The definitions of ``name`` in the file; declarations are none."""
-        return [one for one in self.definitions(path) if one.name == name and one.kind != "declaration"]
+        return [one for one in self.definitions(path) if one.name == name and one.construct != "declaration"]
 
     @cached_property
     def in_headers(self) -> dict[str, str]:
@@ -75,7 +75,7 @@ class TreeIndex:
         found: dict[str, str] = {}
         for path in self.headers:
             for one in self.definitions(path):
-                if one.kind != "declaration":
+                if one.construct != "declaration":
                     found.setdefault(one.name, path)
         return found
 

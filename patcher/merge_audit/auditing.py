@@ -180,7 +180,7 @@ class Auditing:
         spare: dict[tuple[str, str], list[tuple[Compared, Mark]]] = defaultdict(list)
         for one in compared:
             for mark in one.spare:
-                spare[mark.key.kind, mark.key.text].append((one, mark))
+                spare[mark.key.construct, mark.key.text].append((one, mark))
         left: set[Key] = set().union(*(one.left for one in compared))
         grown = {key: number for one in compared for key, number in one.grown.items()}
         for one in compared:
@@ -192,14 +192,14 @@ class Auditing:
             # what a side took to another file, and the other removed where it was
             one.lost = [mark for mark in one.lost if mark.key not in left or mark.counts.base]
             for mark in one.lost:
-                for there, other in spare.get((mark.key.kind, mark.key.text), ()):
+                for there, other in spare.get((mark.key.construct, mark.key.text), ()):
                     number = min(mark.number, other.number)
                     if there is one or not number or other.is_double:
                         continue
                     mark.number -= number
                     other.number -= number
                     with_owner = not mark.owned[3] or mark.key.owner[-1:] == other.key.owner[-1:]
-                    if not with_owner and mark.key.kind in STRICT:
+                    if not with_owner and mark.key.construct in STRICT:
                         where = " > ".join((there.path, *other.key.owner))
                         one.findings.append(finding("merge-moved", one.path, mark, f"stands in {where}"))
             one.lost = [mark for mark in one.lost if mark.number]
@@ -234,7 +234,7 @@ class Auditing:
             )
             return [*together(found), finding("merge-lost", one.path, whole, "isn't in the merge")]
         for head, marks in by_lost_owner(one.lost):
-            rule = "merge-lost" if head.key.kind in STRICT | {"value"} else "merge-line-lost"
+            rule = "merge-lost" if head.key.construct in STRICT | {"value"} else "merge-line-lost"
             number = sum(mark.number for mark in marks)
             found.append(finding(rule, one.path, replace(head, number=number), "isn't in the merge"))
         found += of_spare(one)

@@ -14,7 +14,7 @@ TYPES = frozenset(["struct", "class", "union"])
 class Frame:
     """What a brace has opened, and what stands around it."""
 
-    kind: str  # file, namespace, type, enum, list, function, switch, block
+    scope: str  # file, namespace, type, enum, list, function, switch, block
     name: str | None = None
     parent: Frame | None = None
     head: list[str] = field(default_factory=list)  # what the statement had before the brace
@@ -30,7 +30,7 @@ class Frame:
         names: list[str] = []
         at: Frame | None = self
         while at is not None:
-            if at.name and at.kind not in ("namespace", "block"):
+            if at.name and at.scope not in ("namespace", "block"):
                 names.append(at.name)
             at = at.parent
         return tuple(reversed(names))
@@ -38,23 +38,23 @@ class Frame:
     def body(self) -> tuple[str, ...]:
         """The owner of a plain statement: a function's, whatever blocks and switches it stands in."""
         at: Frame | None = self
-        while at is not None and at.kind in ("block", "switch", "list"):
+        while at is not None and at.scope in ("block", "switch", "list"):
             at = at.parent
         return at.owner() if at is not None else ()
 
 
 def opened(head: list[str], around: Frame, depth: int) -> Frame:
     """What a brace opens behind the words ``head`` (no switch), in ``depth`` parentheses of ``around``."""
-    kind = around.kind
+    scope = around.scope
     last = head[-1] if head else ""
     words = set(head)
-    if head and head[0] in _CONTROL and not depth and kind != "list":
+    if head and head[0] in _CONTROL and not depth and scope != "list":
         return Frame("block")
     equals = c_heads.equals(head)
     if depth:
         lambda_ends = last == ")" or last in ("mutable", "]") or "->" in head[-6:]
         return Frame("block") if lambda_ends and "]" in words else Frame("list", c_heads.called(head))
-    if kind == "list":
+    if scope == "list":
         around.holds = True
         return Frame("list", "".join(head).rstrip("=") or None)
     if "enum" in words and "(" not in words and last != "=":
@@ -65,7 +65,7 @@ def opened(head: list[str], around: Frame, depth: int) -> Frame:
         return Frame("namespace", head[1] if head[0] == "namespace" and len(head) > 1 else None)
     if words & TYPES and "(" not in words:
         return Frame("type", c_heads.named(head, *TYPES))
-    outside = kind in ("file", "namespace", "type")
+    outside = scope in ("file", "namespace", "type")
     if outside and "(" in words:
         if last != ")" and ":" in words and last not in ("const", "noexcept", "override", "final"):
             return Frame("list")  # a member that a constructor begins with braces

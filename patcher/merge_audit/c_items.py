@@ -69,15 +69,15 @@ class _Reader:
     def _finished(self) -> Reading:
         ends = [found.start() for found in re.finditer("\n", self.text)]
         reading = Reading()
-        for frame, plain, kind, text, offset, value in self.made:
+        for frame, plain, construct, text, offset, value in self.made:
             owner = frame.body() if plain else frame.owner()
-            reading.items.append(Item(Key(owner, kind, text), bisect_right(ends, offset - 1) + 1, value))
+            reading.items.append(Item(Key(owner, construct, text), bisect_right(ends, offset - 1) + 1, value))
         return reading
 
     def _add(
-        self, kind: str, text: str, offset: int, *, plain: bool = False, value: str | None = None
+        self, construct: str, text: str, offset: int, *, plain: bool = False, value: str | None = None
     ) -> None:
-        self.made.append((self.frame, plain, kind, text, offset, value))
+        self.made.append((self.frame, plain, construct, text, offset, value))
 
     # -- conditions
 
@@ -119,7 +119,7 @@ class _Reader:
         elif word == ";" and not (self.depth and "for" in self.head):
             self.depth = 0  # parentheses that no one closed end here, not with the file
             self._flush()
-        elif word == "," and not self.depth and self.frame.kind in ("list", "enum"):
+        elif word == "," and not self.depth and self.frame.scope in ("list", "enum"):
             self._flush()
         elif word == ":" and self._labels():
             pass
@@ -141,16 +141,16 @@ class _Reader:
         if first == "default" and len(self.head) == 1:
             self._label("default")
             return True
-        if first in ("public", "private", "protected") and len(self.head) <= 2 and self.frame.kind == "type":
+        if first in ("public", "private", "protected") and len(self.head) <= 2 and self.frame.scope == "type":
             self.head = []
             return True
         return False
 
     def _label(self, text: str) -> None:
         at: Frame | None = self.frame
-        while at is not None and at.kind == "block":
+        while at is not None and at.scope == "block":
             at = at.parent
-        if at is not None and at.kind == "switch":
+        if at is not None and at.scope == "switch":
             if at.labeled != len(self.made):
                 at.label = text
             self.made.append((at, False, "case", text, self.start, None))
@@ -162,14 +162,16 @@ class _Reader:
     # -- braces
 
     def _open(self) -> None:
-        plain = self.head[:1] == ["switch"] and not self.depth and self.frame.kind != "list"
+        plain = self.head[:1] == ["switch"] and not self.depth and self.frame.scope != "list"
         frame = self._switch() if plain else opened(self.head, self.frame, self.depth)
         frame.parent, frame.head, frame.start, frame.depth = self.frame, self.head, self.start, self.depth
         frame.mark = len(self.made)
         head = " ".join(self.head)
-        if frame.kind == "function":
+        if frame.scope == "function":
             self._add("definition", head, self.start)
-        elif frame.kind == "switch" or (frame.kind == "block" and head and head not in ("else", "do", "try")):
+        elif frame.scope == "switch" or (
+            frame.scope == "block" and head and head not in ("else", "do", "try")
+        ):
             self._add("condition", head, self.start, plain=True)
         if self.level < _DEEPEST:
             self.frame = frame
@@ -180,7 +182,7 @@ class _Reader:
         """A switch by what it asks, and by the case that it stands in: a number only tells twins apart."""
         name = "".join(self.head)
         around: Frame | None = self.frame
-        while around is not None and around.kind == "block":
+        while around is not None and around.scope == "block":
             around = around.parent
         if around is not None and around.label:
             name = f"{name} of {around.label}"
@@ -196,9 +198,9 @@ class _Reader:
         if frame.parent is None or self.level >= _DEEPEST:
             return
         self.frame, self.depth = frame.parent, frame.depth
-        if frame.kind in ("list", "type", "enum") or frame.depth:
+        if frame.scope in ("list", "type", "enum") or frame.depth:
             self.head, self.start = [*frame.head, "{}"], frame.start
-            if frame.kind == "list" and self.frame.kind == "list":
+            if frame.scope == "list" and self.frame.scope == "list":
                 self._row(frame)
             elif len(self.head) > _LONGEST:
                 self._flush()
@@ -222,20 +224,20 @@ class _Reader:
         head, self.head = self.head, []
         if not head:
             return
-        kind = self.frame.kind
+        scope = self.frame.scope
         text = " ".join(head)
-        if kind == "enum":
+        if scope == "enum":
             self._enumerator(head)
-        elif kind == "list":
+        elif scope == "list":
             self._add("entry", text, self.start)
         elif "{}" in head and set(head) & {"struct", "class", "union", "enum"} and not set(head) & {"=", "("}:
             self._named_behind(head)
             self._add("definition", text, self.start)
         elif len(head) > _LONG and "," in head:
             self._parts(head)
-        elif kind == "type":
+        elif scope == "type":
             self._add("field", text, self.start)
-        elif kind in ("file", "namespace"):
+        elif scope in ("file", "namespace"):
             self._add("declaration", text, self.start)
         else:
             self._add("statement", text, self.start, plain=True)

@@ -58,8 +58,8 @@ def read(text: str) -> Reading:
 
 
 def _command(reading: Reading, around: list[str], name: str, words: list[str], line: int) -> None:
-    def add(owner: tuple[str, ...], kind: str, text: str) -> None:
-        reading.items.append(Item(Key(owner, kind, text), line))
+    def add(owner: tuple[str, ...], construct: str, text: str) -> None:
+        reading.items.append(Item(Key(owner, construct, text), line))
 
     here = tuple(around)
     whole = f"{name}({' '.join(words)})"

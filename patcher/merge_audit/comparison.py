@@ -64,7 +64,7 @@ class Comparison:
                 self.out.grown[key] = more
             if counts.missing:
                 lost.append(self._mark(key, counts, counts.missing))
-            elif counts.spare or (counts.added_twice and key.kind in ONCE):
+            elif counts.spare or (counts.added_twice and key.construct in ONCE):
                 spare.append(self._mark(key, counts, max(1, counts.spare)))
         return lost, spare
 
@@ -86,9 +86,9 @@ class Comparison:
         """Let what is missing here and more there be one that moved; what is left on both sides."""
         by_text: dict[tuple[str, str], list[Mark]] = defaultdict(list)
         for mark in spare:
-            by_text[mark.key.kind, mark.key.text].append(mark)
+            by_text[mark.key.construct, mark.key.text].append(mark)
         for one in lost:
-            for other in by_text.get((one.key.kind, one.key.text), ()):
+            for other in by_text.get((one.key.construct, one.key.text), ()):
                 number = min(one.number, other.number)
                 if not number or other.is_double:
                     continue
@@ -123,9 +123,13 @@ class Comparison:
         here = one.key.owner
         if here not in self.merged.owners:
             return False
-        if one.key.kind not in STRICT and len(one.key.text.split()) < _TELLING:
+        if one.key.construct not in STRICT and len(one.key.text.split()) < _TELLING:
             return False
-        if self.language == "c" and one.key.kind == "case" and not "".join(here[-1:]).startswith("switch"):
+        if (
+            self.language == "c"
+            and one.key.construct == "case"
+            and not "".join(here[-1:]).startswith("switch")
+        ):
             return False  # it isn't in the switch that it is in: what opens that is read in part
         index = self.forms.side(one.side)
         other = self.theirs if index is self.ours else self.ours
@@ -160,15 +164,15 @@ class Comparison:
         other = self.theirs if index is self.ours else self.ours
         return any(
             key.owner not in index.owners and other.counts[key] < self.base.counts[key]
-            for key in self._places.get((one.key.kind, one.key.text), ())
+            for key in self._places.get((one.key.construct, one.key.text), ())
         )
 
     @cached_property
     def _places(self) -> dict[tuple[str, str], list[Key]]:
-        """Kind and text -> the items of the base that have them."""
+        """Construct and text -> the items of the base that have them."""
         found: dict[tuple[str, str], list[Key]] = defaultdict(list)
         for key in self.base.first:
-            found[key.kind, key.text].append(key)
+            found[key.construct, key.text].append(key)
         return found
 
     # -- adapted
@@ -184,7 +188,7 @@ class Comparison:
             by_owner[mark.key.owner[:1]].append(mark)
         few = len(lost) < _MANY
         for one in lost:
-            if one.key.kind == "value" and self.forms.numbered_anew(one):
+            if one.key.construct == "value" and self.forms.numbered_anew(one):
                 continue
             near = {mark.key: mark for mark in by_owner[one.key.owner[:1]][: MOST if few else 0]}
             form = most_alike(one.key, near)

@@ -47,7 +47,7 @@ class Finding:
     rule: str
     file: str
     line: int | None
-    kind: str
+    construct: str
     owner: tuple[str, ...]
     text: str
     side: str
@@ -68,7 +68,7 @@ class Finding:
         """One line: what, whose, where it was, who brought it."""
         where = f" in {' > '.join(self.owner)}" if self.owner else ""
         text = self.text if len(self.text) <= 120 else f"{self.text[:117]}..."
-        said = [f"{self.kind} '{text}'{where}: {self.detail}"]
+        said = [f"{self.construct} '{text}'{where}: {self.detail}"]
         if self.count > 1:
             said.append(f"{self.count - 1} more with it")
         if self.was is not None:
@@ -86,7 +86,7 @@ class Finding:
             "severity": self.severity,
             "file": readable(self.file),
             "line": self.line,
-            "kind": self.kind,
+            "kind": self.construct,
             "owner": [readable(name) for name in self.owner],
             "text": readable(self.text),
             "side": self.side,

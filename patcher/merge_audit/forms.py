@@ -30,7 +30,7 @@ class Forms:
         """Whether the enumerator has another number in the merge, which is not the one from before."""
         name = one.key.text.partition(" = ")[0]
         for key in self.merged.first:
-            if key.kind == "value" and key.owner == one.key.owner and key.text.startswith(f"{name} = "):
+            if key.construct == "value" and key.owner == one.key.owner and key.text.startswith(f"{name} = "):
                 return self.base.counts[key] == 0
         return False
 
@@ -39,7 +39,7 @@ class Forms:
         if one.side not in ("ours", "theirs"):
             return None
         other = self.theirs if one.side == "ours" else self.ours
-        keys = self._changed(other)[1].get((one.key.owner, one.key.kind), ())
+        keys = self._changed(other)[1].get((one.key.owner, one.key.construct), ())
         return most_alike(one.key, (key for key in keys[:MOST] if key in self.merged.first))
 
     def gone(self, one: Mark, form: Key) -> set[str]:
@@ -78,20 +78,20 @@ class Forms:
     def before(self, one: Mark) -> Key | None:
         """What the side's item was in the base, where the side has changed it."""
         index = self.side(one.side)
-        keys = self._changed(index)[0].get((one.key.owner, one.key.kind), ())
+        keys = self._changed(index)[0].get((one.key.owner, one.key.construct), ())
         return most_alike(one.key, keys[:MOST])
 
     def _changed(self, index: Index) -> tuple[_Keys, _Keys]:
-        """What a side removed and what it added, by owner and kind."""
+        """What a side removed and what it added, by owner and construct."""
         if id(index) not in self._known:
             removed: _Keys = defaultdict(list)
             added: _Keys = defaultdict(list)
             for key, count in self.base.counts.items():
                 if index.counts[key] < count:
-                    removed[key.owner, key.kind].append(key)
+                    removed[key.owner, key.construct].append(key)
             for key in index.first:
                 if not self.base.counts[key]:
-                    added[key.owner, key.kind].append(key)
+                    added[key.owner, key.construct].append(key)
             self._known[id(index)] = removed, added
         return self._known[id(index)]
 

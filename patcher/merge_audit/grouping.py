@@ -19,11 +19,11 @@ TELLING = 4  # words of a line in a function's body that is worth a word by itse
 def by_lost_owner(lost: Iterable[Mark]) -> Iterator[tuple[Mark, list[Mark]]]:
     """What is lost, each with what is lost in it: a function with its lines, a row with its fields."""
     marks = list(lost)
-    yield from _by_hunk([mark for mark in marks if mark.key.kind == "line"])
-    marks = [mark for mark in marks if mark.key.kind != "line"]
+    yield from _by_hunk([mark for mark in marks if mark.key.construct == "line"])
+    marks = [mark for mark in marks if mark.key.construct != "line"]
     heads: dict[tuple[tuple[str, ...], str], Mark] = {}
     for mark in marks:
-        if mark.key.kind in ("definition", "entry", "declaration"):
+        if mark.key.construct in ("definition", "entry", "declaration"):
             for name in _names(mark.key.text):
                 heads.setdefault((mark.key.owner, name), mark)
     groups: dict[int, tuple[Mark, list[Mark]]] = {}
@@ -35,7 +35,7 @@ def by_lost_owner(lost: Iterable[Mark]) -> Iterator[tuple[Mark, list[Mark]]]:
                 head = above
                 break
         else:
-            if not mark.owned[3] and mark.key.kind not in ("definition",):
+            if not mark.owned[3] and mark.key.construct not in ("definition",):
                 # an owner that no item names: the first that is lost in it stands for it
                 head = next(
                     (
@@ -77,26 +77,26 @@ def of_spare(one: Compared) -> Iterator[Finding]:
     doubled = {
         (*mark.key.owner, name)
         for mark in one.spare
-        if mark.key.kind == "definition" and any(mark.counts[1:3])
+        if mark.key.construct == "definition" and any(mark.counts[1:3])
         for name in _names(mark.key.text)
     }
     for mark in one.spare:
         key, counts = mark.key, mark.counts
-        strict = key.kind in STRICT
+        strict = key.construct in STRICT
         if any(key.owner[:depth] in doubled for depth in range(1, len(key.owner) + 1)):
             continue
         telling = strict or len(key.text.split()) >= TELLING
-        if not telling or key.kind in ("condition", "directive", "value"):
+        if not telling or key.construct in ("condition", "directive", "value"):
             continue
-        if key.kind == "line" and not counts.added_twice and not counts.removed_by:
+        if key.construct == "line" and not counts.added_twice and not counts.removed_by:
             continue  # a text says many things more than once
         on_sides = max(counts.ours, counts.theirs)
         if counts.base and counts.removed_by and counts.merged <= max(counts.bases):
             by = "both sides" if counts.removed_by == "both" else counts.removed_by.upper()
             rule = "merge-revived" if strict else "merge-line-revived"
             yield finding(rule, one.path, mark, f"{by} removed it, and it is back")
-        elif (on_sides == 1 and key.kind in ONCE) or (on_sides and not strict):
-            if key.kind == "entry" and not _NAMED.match(key.text):
+        elif (on_sides == 1 and key.construct in ONCE) or (on_sides and not strict):
+            if key.construct == "entry" and not _NAMED.match(key.text):
                 continue
             rule = "merge-duplicated" if strict else "merge-line-duplicated"
             yield finding(rule, one.path, mark, f"stands {counts.merged} times, {on_sides} on a side")

@@ -56,7 +56,7 @@ class Index:
         found: dict[tuple[str, ...], dict[str, tuple[int | None, int, bool]]] = defaultdict(dict)
         last: dict[tuple[str, ...], int | None] = {}
         for item in self.items:
-            if item.key.kind != "enumerator":
+            if item.key.construct != "enumerator":
                 continue
             owner, name = item.key.owner, item.key.text
             number, alias = _number(item.value, found[owner], last.get(owner, -1))

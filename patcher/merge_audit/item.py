@@ -52,10 +52,10 @@ BRACES = frozenset(
 
 
 class Key(NamedTuple):
-    """Equal keys are one item: its owners from the outermost on, its kind, its text in words."""
+    """Equal keys are one item: its owners from the outermost on, its construct, its text in words."""
 
     owner: tuple[str, ...]
-    kind: str
+    construct: str
     text: str
 
 

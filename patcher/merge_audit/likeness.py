@@ -28,11 +28,11 @@ def share(mine: Counter[_T], theirs: Counter[_T]) -> float:
 
 
 def most_alike(key: Key, others: Iterable[Key]) -> Key | None:
-    """The one of ``others`` of the same kind whose words are most like those of ``key``; None for none."""
+    """Of ``others`` of the same construct the one whose words are most like ``key``'s; None for none."""
     mine = words(key.text)
     best, most = None, ALIKE
     for other in others:
-        if other.kind == key.kind and other != key:
+        if other.construct == key.construct and other != key:
             alike = share(mine, words(other.text))
             if alike > most:
                 best, most = other, alike

@@ -55,7 +55,11 @@ class LineMerge:
             return number
         known = self._forms.get(key.owner[:1], ())[:MOST]
         form = most_alike(key, known)
-        near = [form] if form else [one for one in known if (one.owner, one.kind) == (key.owner, key.kind)]
+        near = (
+            [form]
+            if form
+            else [one for one in known if (one.owner, one.construct) == (key.owner, key.construct)]
+        )
         return int(any(self.merged.counts[one] < self._made[0].counts[one] for one in near))
 
     def spare(self, key: Key) -> int | None:

@@ -30,7 +30,7 @@ class Mark:
     def is_double(self) -> bool:
         """Whether it is one more of what a side has in that very place: it came from nowhere else."""
         return (
-            self.key.kind in ONCE
+            self.key.construct in ONCE
             and max(self.counts.ours, self.counts.theirs) > 0
             and not self.counts.removed_by
         )
@@ -57,5 +57,5 @@ def finding(rule: str, path: str, mark: Mark, detail: str, *, line: int | None =
     was = (path, mark.was) if mark.was else None
     key = mark.key
     return Finding(
-        rule, path, line or mark.near, key.kind, key.owner, key.text, mark.side, was, detail, mark.number
+        rule, path, line or mark.near, key.construct, key.owner, key.text, mark.side, was, detail, mark.number
     )

@@ -18,10 +18,10 @@ class _Reader:
         self.reading = Reading()
 
     def add(
-        self, owner: tuple[str, ...], kind: str, text: str, node: ast.AST, value: str | None = None
+        self, owner: tuple[str, ...], construct: str, text: str, node: ast.AST, value: str | None = None
     ) -> None:
         line = getattr(node, "lineno", 1)
-        self.reading.items.append(Item(Key(owner, kind, " ".join(text.split())), line, value))
+        self.reading.items.append(Item(Key(owner, construct, " ".join(text.split())), line, value))
 
     def said(self, node: ast.stmt | ast.expr) -> str:
         """The node's text; of one line as it stands there, of several as Python writes it."""

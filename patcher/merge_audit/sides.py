@@ -51,9 +51,9 @@ class Version:
 def of_commit(repo: Path, ref: str, prefix: str = "") -> Version:
     """What a commit has below ``prefix``. Raises :class:`UsageError` for what names no commit."""
     commit = git.resolve(repo, ref)
-    kinds = {"120000": _LINK, "160000": _MODULE}
+    links = {"120000": _LINK, "160000": _MODULE}
     there = {path: one for path, one in git.entries(repo, commit).items() if path.startswith(prefix)}
-    found = {path: kinds.get(mode, "") + blob for path, (mode, blob) in there.items()}
+    found = {path: links.get(mode, "") + blob for path, (mode, blob) in there.items()}
     programs = frozenset(path for path, (mode, _) in there.items() if mode == "100755")
     return Version(commit[:12], found, commit, repo, programs=programs)
 
@@ -122,9 +122,9 @@ def follow_renames(base: Version, side: Version) -> dict[str, str]:
             found[path] = old
             gone.discard(old)
     new -= set(found)
-    by_kind: dict[str, list[str]] = {}
+    by_suffix: dict[str, list[str]] = {}
     for path in sorted(gone):
-        by_kind.setdefault(Path(path).suffix, []).append(path)
+        by_suffix.setdefault(Path(path).suffix, []).append(path)
     lines: dict[tuple[int, str], Counter[bytes]] = {}
 
     def said(version: Version, number: int, path: str) -> Counter[bytes]:
@@ -134,7 +134,7 @@ def follow_renames(base: Version, side: Version) -> dict[str, str]:
             lines[number, path] = Counter(line.strip() for line in text.split(b"\n") if len(line) > 4)
         return lines[number, path]
 
-    pairs = [(path, old) for path in new for old in by_kind.get(Path(path).suffix, ())]
+    pairs = [(path, old) for path in new for old in by_suffix.get(Path(path).suffix, ())]
     if len(pairs) > _PAIRS:  # a whole folder: its files have kept their names
         pairs = [(path, old) for path, old in pairs if Path(path).name == Path(old).name][:_PAIRS]
     alike = [(share(said(side, 1, path), said(base, 0, old)), path, old) for path, old in pairs]

@@ -85,18 +85,18 @@ def _enums(
         pure, shared = PurePosixPath(path), version.moved.get(path, path)
         if shared not in wanted:
             continue
-        kind, content = ("python" if pure.suffix == ".py" else "c"), version.contents[path]
+        language, content = ("python" if pure.suffix == ".py" else "c"), version.contents[path]
         if content not in known:
-            known[content] = _enums_of(kind, version.read(path))
+            known[content] = _enums_of(language, version.read(path))
         for owner, members in known[content].items():
-            found[kind][shared, owner] = members
+            found[language][shared, owner] = members
     return found
 
 
-def _enums_of(kind: str, data: bytes | None) -> dict[tuple[str, ...], _Members]:
-    if data is None or (kind == "python" and not _PYTHON.search(data)):
+def _enums_of(language: str, data: bytes | None) -> dict[tuple[str, ...], _Members]:
+    if data is None or (language == "python" and not _PYTHON.search(data)):
         return {}
-    names = indexes(kind, [data])[0].names
+    names = indexes(language, [data])[0].names
     return {owner: members for owner, members in names.items() if len(members) >= _SHARED}
 
 

@@ -26,7 +26,7 @@ class FoldRule:
     """A fold, for every layer that has its tensors; see the table's head for the words."""
 
     id: str
-    producer_kind: str  # the table's ``kind``
+    producer_role: str  # the table's ``kind``
     producer: str
     consumers: tuple[str, ...]
     part: str = ""
@@ -92,10 +92,10 @@ def _architecture(table: dict[str, Any], where: str) -> ModelArchitecture:
 
 
 def _rule(table: dict[str, Any], where: str, name: str) -> FoldRule:
-    rule = FoldRule(consumers=tuple(table.pop("consumers")), producer_kind=table.pop("kind"), **table)
-    if rule.producer_kind not in PRODUCERS or rule.part not in PARTS:
+    rule = FoldRule(consumers=tuple(table.pop("consumers")), producer_role=table.pop("kind"), **table)
+    if rule.producer_role not in PRODUCERS or rule.part not in PARTS:
         raise PatcherError(
-            f"{where}: {name}: fold '{rule.id}': unknown kind '{rule.producer_kind}' or part '{rule.part}'"
+            f"{where}: {name}: fold '{rule.id}': unknown kind '{rule.producer_role}' or part '{rule.part}'"
         )
     if rule.producer in NEVER:
         raise PatcherError(

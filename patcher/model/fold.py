@@ -39,7 +39,7 @@ class Fold:
     """One fold of one layer. Its factors have the shape [experts, channels]."""
 
     name: str  # blk.N.<rule>, or head
-    producer_kind: str  # norm, value, product, or head
+    producer_role: str  # norm, value, product, or head
     experts: int
     channels: int
     producers: tuple[Target, ...]  # the weight, then the bias where there is one
@@ -218,7 +218,7 @@ def _fold(model: ModelFile, rule: FoldRule, layer: int, floats: bool) -> Fold | 
             )
     inputs = consumers[0].row
     experts = producer.dims[2] if len(producer.dims) > 2 else 1
-    heads, group = _heads(model, layer) if rule.producer_kind == "value" else (1, 1)
+    heads, group = _heads(model, layer) if rule.producer_role == "value" else (1, 1)
     channels = inputs // group
     outputs = _outputs(producer, experts)
     first = {"": 0, "second-half": outputs // 2, "last-value-heads": outputs - channels}[rule.part]
@@ -228,7 +228,7 @@ def _fold(model: ModelFile, rule: FoldRule, layer: int, floats: bool) -> Fold | 
     elif rule.part == "last-value-heads" and (alone := model.tensors.get(f"{prefix}attn_v.bias")) is not None:
         targets.append(Target(alone))  # fused weights beside biases that are not
     fold = Fold(
-        f"{prefix}{rule.id}", rule.producer_kind, experts, channels, tuple(targets), consumers, heads, group
+        f"{prefix}{rule.id}", rule.producer_role, experts, channels, tuple(targets), consumers, heads, group
     )
     _check_shapes(fold, rule, outputs, first)
     return fold

@@ -20,7 +20,7 @@ STRIDE = 1 << 18  # bytes between the first looks
 REACH = 1 << 26  # bytes behind which no head ends that anybody has made
 STEP = 1 << 14  # bytes read at once around a hit
 _LONGEST = 1 << 12  # bytes of a string in an array
-_SMALL = 64  # of numbers that say what kind a token is
+_SMALL = 64  # of numbers that say what a token is
 _TEXT = bytes(range(32, 127)) + b"\n\r\t"
 _NAME = re.compile(rb"[A-Za-z0-9_.\-]{1,63}")
 

@@ -136,7 +136,7 @@ class Stats:
 
 
 def open_stats(path: Path) -> Stats:
-    """Read the description of a statistics file. Raises :class:`GgufError` for another kind or version."""
+    """Read the description of a statistics file. Raises :class:`GgufError` for another type or version."""
     file = read(path)
     if file.get("general.type") != TYPE:
         raise GgufError(

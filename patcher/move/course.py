@@ -81,7 +81,7 @@ def top_of(tree: WorkTree) -> Path:
     if top is None or git.head(top) is None:
         raise UsageError(
             f"{tree.root}: looked for a git checkout with a commit, found none",
-            hint="for a copy without a history name both releases: --from OLD --source NEW",
+            hint="for a copy without a history name both releases: q8a8-patch move NEW TREE --base OLD",
         )
     return top
 

@@ -67,8 +67,8 @@ def complaint(after: Header, name: str, arguments: Sequence[str]) -> str:
     share: dict[str, int] = {}
     for tensor in found:
         share[tensor.type] = share.get(tensor.type, 0) + tensor.weights
-    kinds = ", ".join(f"{held} {count}" for held, count in sorted(share.items(), key=lambda item: -item[1]))
-    return f"was asked for {name}, the weights are {kinds}"
+    shares = ", ".join(f"{held} {count}" for held, count in sorted(share.items(), key=lambda item: -item[1]))
+    return f"was asked for {name}, the weights are {shares}"
 
 
 def kept(after: Header, name: str, arguments: Sequence[str]) -> tuple[Fallback, ...]:

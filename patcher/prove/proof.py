@@ -14,7 +14,7 @@ from patcher.prove.running import Called
 
 @dataclass(frozen=True)
 class Part:
-    """One thing that was compared: what the type does (``what``) with one kind of ``rows``.
+    """One thing that was compared: what the type does (``what``) with one pattern of ``rows``.
 
     ``numbers`` were compared, of which ``differing`` are not the same; ``first`` is the place of the first,
     ``worst`` the largest difference of two floats in proportion to the larger one. ``detail`` says what else.
@@ -188,15 +188,15 @@ def _texts(rows: str, name: str, tree: tuple[str, bytes], base: tuple[str, bytes
     if tree == base:
         return Part(rows, name, 1, 0)
     said = [
-        value.decode("utf-8", "replace") if kind == "text" else f"{len(value)} bytes"
-        for kind, value in (tree, base)
+        value.decode("utf-8", "replace") if form == "text" else f"{len(value)} bytes"
+        for form, value in (tree, base)
     ]
     return Part(rows, name, 1, 1, detail=f"{said[0]} in the tree, {said[1]} in the base")
 
 
 def _numbers(rows: str, name: str, tree: tuple[str, bytes], base: tuple[str, bytes]) -> Part:
-    kind = np.dtype("u1") if tree[0] == "u8" else np.dtype("<u4")
-    theirs, ours = (np.frombuffer(value, kind) for value in (tree[1], base[1]))
+    element = np.dtype("u1") if tree[0] == "u8" else np.dtype("<u4")
+    theirs, ours = (np.frombuffer(value, element) for value in (tree[1], base[1]))
     unequal = theirs != ours
     worst = None
     if tree[0] == "f32":

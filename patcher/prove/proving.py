@@ -68,9 +68,9 @@ def prove(request: ProveRequest, *, reporter: Reporter = SILENT) -> Proof:
     compiled and run, or the disk or the memory is full.
     """
     patchset = load(request.type_file)
-    kind = patchset.type
+    upper = patchset.type.upper
     tree = transaction.tree_at(request.tree)
-    _require_type(tree.root, f"GGML_TYPE_{kind.upper}")
+    _require_type(tree.root, f"GGML_TYPE_{upper}")
     chosen = architectures(request.architectures)
     work = (request.work or _default_work(request)).resolve()
     if work.is_relative_to(tree.root.resolve()):
@@ -79,7 +79,7 @@ def prove(request: ProveRequest, *, reporter: Reporter = SILENT) -> Proof:
         work.mkdir(parents=True, exist_ok=True)
     except OSError as why:
         raise refused(work, why, what="made") from why
-    proof = Proof(kind.upper, str(tree.root), request.base, str(work))
+    proof = Proof(upper, str(tree.root), request.base, str(work))
     with lock.hold(work / "prove.lock", seconds=0):
         base = _base_with_type(request, patchset, work, reporter)
         sides = (_Side("tree", tree.root.resolve()), _Side("base", base))
@@ -89,7 +89,7 @@ def prove(request: ProveRequest, *, reporter: Reporter = SILENT) -> Proof:
         lacks = "; ".join(f"{one.name}: {one.lacking}" for one in proof.architectures)
         logs = [one.not_compiled.log for one in proof.architectures if one.not_compiled]
         raise BuildError(
-            f"{kind.upper}: nothing was proved: {lacks}", hint=f"the log lies in {logs[0]}" if logs else None
+            f"{upper}: nothing was proved: {lacks}", hint=f"the log lies in {logs[0]}" if logs else None
         )
     return proof
 
@@ -227,7 +227,7 @@ def _compared(tree: Harness, base: Harness, run: Path) -> list[Part]:
         tried = [one.call(what, numbers, run / f"said-{number}") for number, one in enumerate((tree, base))]
         parts.extend(compared(label, *tried))
 
-    for name, weights, activations in rows.kinds():
+    for name, weights, activations in rows.patterns():
         rows.write(numbers, weights, activations)
         both("rows", f"{name} rows")
     # the last ones, which are like a model's, are what operators and files get

@@ -18,8 +18,8 @@ _EXTREMES = np.array(
 Floats = NDArray[np.float32]
 
 
-def kinds() -> Iterator[tuple[str, Floats, Floats]]:
-    """Each kind of rows: its name, ``(COUNT,)`` weights, ``(COUNT,)`` activations."""
+def patterns() -> Iterator[tuple[str, Floats, Floats]]:
+    """Each pattern of rows: its name, ``(COUNT,)`` weights, ``(COUNT,)`` activations."""
     random = np.random.default_rng(_SEED)
 
     def normal() -> Floats:

@@ -19,7 +19,7 @@ _RECORD = re.compile(rb"(\S+) (u8|f32|text) (\d+)\n")
 
 @dataclass(frozen=True)
 class Called:
-    """What one call gave: records by name as (kind, bytes); ``ended`` is empty, or how it ended instead."""
+    """What one call gave: records by name as (form, bytes); ``ended`` is empty, or how it ended instead."""
 
     records: dict[str, tuple[str, bytes]]
     ended: str = ""
@@ -55,15 +55,17 @@ class Harness:
         return Called(records, _ended(done.code), _last_words(done.errors))
 
 
-def compiled(root: Path, libraries: Path, kind: str, architecture: Architecture, place: Path) -> Harness:
-    """Compile the program for the type ``kind`` (``GGML_TYPE_X``) of the tree ``root``.
+def compiled(
+    root: Path, libraries: Path, enumerator: str, architecture: Architecture, place: Path
+) -> Harness:
+    """Compile the program for the type ``enumerator`` (``GGML_TYPE_X``) of the tree ``root``.
 
     ``libraries`` is where its ggml-base and ggml-cpu are. Raises :class:`BuildError` with the first error.
     """
     command = [
-        architecture.compiler, "-std=gnu11", "-O1", f"-DTYPE={kind}", "-I", str(root / "ggml" / "include"),
-        str(SOURCE), "-o", str(place), "-L", str(libraries), "-lggml-cpu", "-lggml-base",
-        f"-Wl,-rpath,{libraries}", "-lm",
+        architecture.compiler, "-std=gnu11", "-O1", f"-DTYPE={enumerator}",
+        "-I", str(root / "ggml" / "include"), str(SOURCE), "-o", str(place), "-L", str(libraries),
+        "-lggml-cpu", "-lggml-base", f"-Wl,-rpath,{libraries}", "-lm",
     ]  # fmt: skip
     try:
         done = processes.run(command, env=building(), seconds=SECONDS, output=16 << 20)
@@ -73,7 +75,7 @@ def compiled(root: Path, libraries: Path, kind: str, architecture: Architecture,
         errors = [line for line in done.errors.splitlines() if "error" in line or "undefined" in line]
         first = errors[0] if errors else f"{architecture.compiler} ended with {done.code}"
         raise BuildError(
-            f"{root}: the program that calls {kind} can't be made with its ggml ({first.strip()})",
+            f"{root}: the program that calls {enumerator} can't be made with its ggml ({first.strip()})",
             hint="its public headers lack what today's ggml has: name a tree from 2025 or later",
         )
     return Harness(place, architecture)

@@ -223,7 +223,7 @@ def _left_out(folder: str, names: list[str]) -> set[str]:
     return {
         name
         for name, mode in modes.items()
-        if name in (".git", ".q8a8-patch") or not any(is_kind(mode) for is_kind in copied)
+        if name in (".git", ".q8a8-patch") or not any(is_one(mode) for is_one in copied)
     }
 
 

@@ -25,7 +25,7 @@ MAX_PATH = 4096  # bytes of a name and of a link's target, as PATH_MAX has it
 MAX_NAMES = 16 << 20  # of all of them together
 MAX_DIRECTORY = 16 << 20  # bytes of a zip's directory, which is read whole
 # What the readers of the standard library raise for damaged files. RuntimeError: an encrypted or
-# unknown kind of member in a zip.
+# unknown form of member in a zip.
 BROKEN = (
     tarfile.TarError,
     zipfile.BadZipFile,

@@ -27,7 +27,7 @@ class Brackets:
                 if char == ">" and text[at - 1 : at] == "-":  # an arrow
                     continue
                 while open_ones and char != ">" and text[open_ones[-1]] == "<":
-                    open_ones.pop()  # less than: brackets of other kinds are always pairs
+                    open_ones.pop()  # less than: other brackets are always pairs
                 if open_ones and text[open_ones[-1]] == _CLOSES[char]:
                     start = open_ones.pop()
                     self.partner[start], self.partner[at] = at, start

@@ -50,7 +50,7 @@ def host_of(value: str | Path) -> Host:
 
 
 class HostFamily(NamedTuple):
-    """A kind of host: what its names begin with, its programs, and how plugins' paths tell its version."""
+    """A family of hosts: what its names begin with, its programs, and how plugins' paths tell its version."""
 
     title: str
     starts: tuple[str, ...]

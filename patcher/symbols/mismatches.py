@@ -1,4 +1,4 @@
-"""References that are served by something of another kind: the loader binds them and the program dies."""
+"""References that are served by something of another sort: the loader binds them and the program dies."""
 
 from __future__ import annotations
 

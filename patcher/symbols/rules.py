@@ -8,7 +8,7 @@ SEVERITIES = ("error", "warning", "note")
 
 
 class Rule(NamedTuple):
-    """One kind of finding."""
+    """What findings of one id have in common."""
 
     id: str
     severity: str

@@ -293,10 +293,14 @@ def test_long_work_says_where_it_is_without_a_terminal(
 def test_an_option_without_effect_is_refused(
     words: str, idle: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
+    kept = tmp_path / "cache" / "downloads" / "kept"  # never this user's own cache: 'clean' is among them
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    monkeypatch.setenv("Q8A8_PATCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(kept.parent)
     assert cli.run(words.split()) == 2
     assert capsys.readouterr().err.endswith(f"; leave {idle} out\n")
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.rglob("*")] == ["cache", "downloads", "kept"]
 
 
 def test_options_that_may_be_repeated_say_so() -> None:

@@ -163,7 +163,7 @@ def test_the_answer_is_a_row_a_promise_and_a_column_a_type() -> None:
     report.settings = {"command": "q8a8-patch evaluate x.gguf", "context": 64, "text": "/a/t.txt"}
     verdicts = thresholds.judge(report, thresholds.parse(thresholds.PROMISE), ["Q8_0", "Q8_A8"])
     made = answer(report, verdicts)
-    assert made[0] == "|  | told | asked for | F16 | Q8_0 | Q8_A8 |"
+    assert made[0] == "|  | promised | required | F16 | Q8_0 | Q8_A8 |"
     assert made[2] == (
         "| File size | -47 % | at most 0.54x | 1 kB | 532 B, 0.532x (-46.8 %): **yes** | 532 B, 0.532x (-46.8 %): **yes** |"
     )

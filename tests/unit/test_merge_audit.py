@@ -194,7 +194,7 @@ def test_what_is_seeded_is_found_by_name(
         for name, files in zip("bots", (BASE, OURS, BASE | THEIRS, seeded), strict=True)
     ]
     found = audit_sides(tmp_path, *names).findings
-    assert (rule, kind, text, file) in {(one.rule, one.kind, one.text, one.file) for one in found}
+    assert (rule, kind, text, file) in {(one.rule, one.construct, one.text, one.file) for one in found}
 
 
 def test_a_case_in_another_switch_has_moved(repo: Path) -> None:

@@ -96,7 +96,7 @@ def test_a_fold_that_misses_one_reader_is_noticed(variant: str, tmp_path: Path) 
 
 def test_heads_of_a_group_share_a_factor(tmp_path: Path) -> None:
     _, folds = folds_of(write_model(tmp_path / "m.gguf", "llama"))
-    value = next(fold for fold in folds if fold.producer_kind == "value")
+    value = next(fold for fold in folds if fold.producer_role == "value")
     assert (value.heads, value.group, value.channels) == (2, 2, 32)
     spread = value.spread(np.arange(32, dtype=np.float32)[None])[0].reshape(4, 16)
     assert (spread[0] == spread[1]).all()

@@ -18,7 +18,7 @@ from patcher.build import BuildFailedError, Diagnosis
 from patcher.engine.patchset import load
 from patcher.prove import ArchitectureProof, Part, Proof, architecture, proving, running
 from patcher.prove.proof import compared
-from patcher.prove.rows import COUNT, kinds
+from patcher.prove.rows import COUNT, patterns
 from patcher.prove.running import Called
 from tests import schemas
 from tests.conftest import FIXTURES, snapshot
@@ -65,7 +65,7 @@ def test_what_a_program_wrote_before_it_died_is_read() -> None:
 
 
 def test_the_rows_are_the_same_every_time() -> None:
-    for (name, weights, activations), (again, *others) in zip(kinds(), kinds(), strict=True):
+    for (name, weights, activations), (again, *others) in zip(patterns(), patterns(), strict=True):
         assert name == again
         assert weights.shape == activations.shape == (COUNT,)
         assert weights.dtype == activations.dtype == np.float32

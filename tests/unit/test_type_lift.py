@@ -119,7 +119,9 @@ def lifted(fork: Path, base: Path, folder: Path) -> Lift:
 def texts(root: Path, path: str) -> dict[str, str]:
     source = Source(path, (root / path).read_bytes())
     return {
-        one.name: source.text(one.start, one.end) for one in definitions(source) if one.kind != "declaration"
+        one.name: source.text(one.start, one.end)
+        for one in definitions(source)
+        if one.construct != "declaration"
     }
 
 

@@ -42,7 +42,7 @@ class Definition:
     """One top-level item; ``start`` to ``end`` are its bytes, the comment above it not among them."""
 
     name: str
-    kind: str  # function, macro, type, table, variable, declaration
+    construct: str  # function, macro, type, table, variable, declaration
     start: int
     end: int
 
@@ -59,7 +59,7 @@ def definitions(source: Source) -> list[Definition]:
             found.append(one)
     outside_of = _Outside(inside)
     taken = {one.start for one in found}
-    for pattern, kind in (
+    for pattern, construct in (
         (_DEFINE, "macro"),
         (_TABLE, "table"),
         (_PLAIN, "variable"),
@@ -68,7 +68,7 @@ def definitions(source: Source) -> list[Definition]:
         for match in pattern.finditer(code):
             if outside_of(match.start()) and match.start() not in taken:
                 name = (match["name"] if "name" in match.groupdict() else match[1]).decode()
-                found.append(Definition(name, kind, match.start(), len(code[: match.end()].rstrip())))
+                found.append(Definition(name, construct, match.start(), len(code[: match.end()].rstrip())))
     return sorted(found, key=lambda one: one.start)
 
 
@@ -167,13 +167,13 @@ def definition(source: Source, *, names: Iterable[str], ours: str, within: str =
     known: dict[str, list[Definition]] = {}
     for one in definitions(source):
         known.setdefault(one.name, []).append(one)
-    there = [one for one in known.get(ours, ()) if one.kind != "declaration"]
+    there = [one for one in known.get(ours, ()) if one.construct != "declaration"]
     if there:
         problem = twice(source, ours, [one.start for one in there])
         return Located(existing=(Existing(ours, there[0].start, there[0].end, problem),))
     wanted = list(names)
     for name in wanted:
-        found = [one for one in known.get(name, ()) if one.kind != "declaration"]
+        found = [one for one in known.get(name, ()) if one.construct != "declaration"]
         if len(found) == 1:
             at = behind(source, found[0].end, f"the definition of {name}")
             at = outside(source, at, found[0].start, within=within)

@@ -1,1 +1,1 @@
-"""The dossier of a type: what a reviewer asks for, on several kinds of text, beside types of similar size."""
+"""The dossier of a type: what a reviewer asks for, on several texts, beside types of similar size."""

@@ -65,7 +65,7 @@ def figures(texts: Sequence[Tokens], reference: Sequence[Tokens] | None = None) 
     blocks = _blocks(texts)
     beside = _blocks(reference) if reference is not None else None
     generator = np.random.default_rng(_SEED)
-    # drawn from each text by itself: what there is of a kind of text stays as it is
+    # drawn from each text by itself: how much there is of each stays as it is
     owners = np.array([owner for owner, _ in blocks])
     groups = [np.flatnonzero(owners == owner) for owner in np.unique(owners)]
     draws = [np.concatenate([generator.choice(group, len(group)) for group in groups]) for _ in range(DRAWS)]

@@ -84,9 +84,9 @@ def of(key: str) -> Metric:
     """The metric ``key``: one of :data:`METRICS`, or a speed at a depth or thread count (``tg@d1024``)."""
     if key in METRICS:
         return METRICS[key]
-    kind, _, where = key.partition("@")
+    series, _, where = key.partition("@")
     return _of_series(
-        key, f"{METRICS[kind].title} @ {where}", METRICS[kind].unit, METRICS[kind].higher_is_better
+        key, f"{METRICS[series].title} @ {where}", METRICS[series].unit, METRICS[series].higher_is_better
     )
 
 

@@ -61,7 +61,7 @@ def answer(report: Report, verdicts: Sequence[Verdict]) -> list[str]:
         ]
         rows.append([line.title, line.told or "-", line.asked, line.baseline, *cells])
     judged = verdict_table.types(verdicts)
-    made = table(["", "told", "asked for", report.baseline, *judged], rows)
+    made = table(["", "promised", "required", report.baseline, *judged], rows)
     return [*made, "", closing(report)]
 
 

@@ -64,7 +64,7 @@ def _bars(report: Report, metric: Metric, note: str, bound: float | None) -> Plo
         return None
     title, base = metric.title.capitalize(), metric.value(report.base)
     sign = "at least" if metric.higher_is_better else "at most"
-    reference = (bound * base, f"{sign} {bound:g}x asked for") if bound is not None and base else None
+    reference = (bound * base, f"{sign} {bound:g}x required") if bound is not None and base else None
     return Plot(title, note, svg.bars(marks, name=title, reference=reference))
 
 
@@ -103,7 +103,7 @@ def _ratio(report: Report, bound: float | None) -> Plot | None:
     title = f"Perplexity against {report.baseline}"
     note = "paired over the same text, with its 95 % interval: one that reaches across 0 is within noise"
     if bound is not None:
-        note += f"; {100 * (bound - 1):+.2g} % was asked for"
+        note += f"; {100 * (bound - 1):+.2g} % is required"
     picture = svg.intervals(marks, name=title, unit="change in %, lower is better", reference=0.0)
     return Plot(title, note, picture)
 

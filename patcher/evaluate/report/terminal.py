@@ -47,7 +47,7 @@ def terminal(report: Report, verdicts: list[Verdict], *, width: int | None = Non
             ]
             for line in verdict_table.lines(report, verdicts)
         ]
-        tables.append(_table(["", "told", "asked", *verdict_table.types(verdicts)], answers, width))
+        tables.append(_table(["", "promised", "required", *verdict_table.types(verdicts)], answers, width))
         tables.append("\n".join(verdict_table.summary(verdicts)))
     lines = ["(noise): within noise, or unknown: no difference can be told"] * any(
         "noise" in item.verdict for item in compared.values()
