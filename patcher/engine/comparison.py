@@ -191,6 +191,8 @@ def _difference_of(patchset: PatchSet, edit: Edit, ours: str, theirs: str) -> tu
             return unlike(wanted, found), True
         if edit.kind != "function" or same(ours, theirs):
             return None
+        if theirs.startswith("static ") and not ours.startswith("static "):
+            return "static, where other files call it", True
         if _does_nothing(theirs):
             return "with a body that does nothing", True
         return unlike(ours, theirs), False

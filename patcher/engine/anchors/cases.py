@@ -64,27 +64,21 @@ def _conditions(node: Node, switch: Node) -> list[tuple[int, int]]:
     return found
 
 
-def _switch_has(syntax: Syntax, owner: str, node: Node, label: str, ours: str) -> Node | None:
-    """The ``case ours`` in the switch of ``node``, ``case label``, if it holds wherever that does.
-
-    Raises :class:`AnchorError` where it stands under a condition of its own.
-    """
+def _switch_has(syntax: Syntax, node: Node, ours: str) -> tuple[Node | None, str | None]:
+    """The ``case ours`` in the switch of its sibling ``node``; what is wrong where it holds less often."""
     switch = ancestor(node, "switch_statement")
     if switch is None:
-        return None
+        return None, None
     here = set(_conditions(node, switch))
     for there in _labels(syntax, switch, ours):
         extra = set(_conditions(there, switch)) - here
         if not extra:
-            return there
+            return there, None
         if {first for first, _ in extra} & {first for first, _ in here}:
             continue  # the other branch of one #if
         line = syntax.source.line_number(there.start_byte)
-        raise AnchorError(
-            f"'case {ours}:' where 'case {label}:' is, in {owner}",
-            f"it under a condition of its own in line {line}",
-        )
-    return None
+        return there, f"'case {ours}:' under a condition of its own in line {line}"
+    return None, None
 
 
 def _labels(syntax: Syntax, switch: Node, label: str) -> list[Node]:
@@ -235,9 +229,9 @@ def case(
         if chosen and owner not in chosen:
             continue
         seen.add(owner)
-        there = _switch_has(syntax, owner, node, label, ours)
+        there, problem = _switch_has(syntax, node, ours)
         if there is not None:
-            problem = None if arm else _contradiction(syntax, label, node, ours, there)
+            problem = problem or (None if arm else _contradiction(syntax, label, node, ours, there))
             problem = problem or _twice(syntax, there, ours)
             existing.append(_there(syntax, owner, node, there, problem))
             continue
