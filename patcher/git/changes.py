@@ -11,7 +11,7 @@ from pathlib import Path
 
 from patcher.base.errors import UsageError
 from patcher.git.process import complete, line, run
-from patcher.git.repository import blob_name, entries, git_dir, resolve
+from patcher.git.repository import entries, git_dir, holds, resolve
 
 _WHO = re.compile(rb"(?P<name>.*?) ?<(?P<email>[^<>\n]*)> (?P<date>\d+ [+-]\d{4})")
 
@@ -220,13 +220,11 @@ def restore(repo: Path, commit: str) -> None:
     known = {os.fsdecode(name) for name in run(repo, "ls-files", "-z", "--full-name").split(b"\0") if name}
     for path, (_, blob) in entries(repo, resolve(repo, commit)).items():
         place = repo / path
-        if path not in known and place.is_file():
-            data = place.read_bytes()
-            if blob not in (blob_name(data, blob), blob_name(data.replace(b"\r\n", b"\n"), blob)):
-                raise UsageError(
-                    f"{place}: git doesn't know this file, and {commit[:12]} has one of that name",
-                    hint="move it away, then once more",
-                )
+        if path not in known and place.is_file() and not holds(place, blob):
+            raise UsageError(
+                f"{place}: git doesn't know this file, and {commit[:12]} has one of that name",
+                hint="move it away, then once more",
+            )
     run(repo, "read-tree", "--reset", "-u", resolve(repo, commit))
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
+from patcher.base.bounded import MAX_SOURCE
 from patcher.base.errors import UsageError
 from patcher.git.objects import read_blob
 from patcher.git.process import complete, line, refusal, run
@@ -157,16 +158,29 @@ def _hidden(repo: Path) -> Iterator[str]:
         facts, _, name = entry.partition(b"\t")
         if name:
             index[os.fsdecode(name)] = facts.decode("ascii").split(" ")[1]
-    for path in flagged:
-        data = (repo / path).read_bytes()
-        if not {blob_name(data, index[path]), blob_name(data.replace(b"\r\n", b"\n"), index[path])} & {
-            index[path]
-        }:
-            yield path
+    yield from (path for path in flagged if not holds(repo / path, index[path]))
+
+
+def holds(place: Path, blob: str) -> bool:
+    """Whether the file at ``place`` is what git calls ``blob``; its line ends may be others."""
+    size = place.stat().st_size
+    if size <= MAX_SOURCE:
+        data = place.read_bytes()
+        return blob in (blob_name(data, blob), blob_name(data.replace(b"\r\n", b"\n"), blob))
+    made = _hash_like(blob)
+    made.update(b"blob %d\0" % size)
+    with place.open("rb") as file:
+        while part := file.read(1 << 20):
+            made.update(part)
+    return made.hexdigest() == blob
 
 
 def blob_name(data: bytes, like: str) -> str:
     """What git calls a file that holds ``data``, in the kind of hash that ``like`` is."""
-    made = hashlib.new("sha1" if len(like) == 40 else "sha256", usedforsecurity=False)
+    made = _hash_like(like)
     made.update(b"blob %d\0" % len(data) + data)
     return made.hexdigest()
+
+
+def _hash_like(name: str) -> hashlib._Hash:
+    return hashlib.new("sha1" if len(name) == 40 else "sha256", usedforsecurity=False)
