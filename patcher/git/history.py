@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -118,3 +119,23 @@ def merges(repo: Path, base: str, tip: str) -> list[str]:
     return (
         run(repo, "rev-list", "--merges", "--topo-order", "--reverse", *wanted, "--").decode("ascii").split()
     )
+
+
+def logged(repo: Path) -> list[str]:
+    """Commits that changes which are not committed may have grown from, the likeliest first.
+
+    Those that the latest stashes were made on, then those that HEAD was at; none where no logs are kept.
+    """
+    found: list[str] = []
+    for ref, place in (("refs/stash", "%P"), ("HEAD", "%H")):
+        status, out, _ = complete(repo, "log", "-g", "-n", "32", f"--format={place}", ref, "--")
+        lines = out.decode("ascii").splitlines() if status == 0 else []
+        found += [line.split()[0] for line in lines if line]
+    return list(dict.fromkeys(found))
+
+
+def renames(repo: Path, old: str, new: str) -> dict[str, str]:
+    """Files of ``old`` that ``new`` has under another name, as git finds it out: by half of their lines."""
+    words = ("-r", "-M", "-l7000", "-z", "--name-status", "--diff-filter=R")
+    fields = os.fsdecode(run(repo, "diff-tree", *words, resolve(repo, old), resolve(repo, new))).split("\0")
+    return dict(zip(fields[1::3], fields[2::3], strict=False))
