@@ -44,7 +44,7 @@ def chosen(
         raise UsageError(f"{unknown[0]}: no such edit or group", hint="'q8a8-patch status' lists them")
     both = sorted(set(keep) & set(replaced))
     if both:
-        raise UsageError(f"{both[0]}: --keep and --replace, of which one is meant")
+        raise UsageError(f"{both[0]}: named by --keep and by --replace; it can be kept or replaced, not both")
     record = tree_record.read(tree) if tree is not None else tree_record.TreeRecord()
     part = record.of(patchset.name)
     choices = part.choices.merged(
