@@ -10,6 +10,7 @@ from pathlib import Path
 from patcher.base import system
 
 MAX_SOURCE = 8 << 20  # bytes of one file that is parsed; upstream's longest has not yet one million
+MAX_FILE = 24 << 20  # bytes of one that is only carried from release to release; the longest has 16 million
 
 
 class TooLongError(ValueError):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from patcher.base import system
+from patcher.base import lock, system
 from patcher.base.errors import UsageError
 from patcher.base.os_errors import reason, refused
 
@@ -32,10 +32,12 @@ PARTS = {
     "tools": "CMake and Ninja from PyPI",
 }
 _GOING = ".going-"
+_IN_USE = ".in-use"
+_sharing: lock.Sharing | None = None  # of this process, with every other that uses the same cache
 
 
 def cache_dir(*parts: str) -> Path:
-    """The folder ``parts`` below the user's cache, created when missing.
+    """The folder ``parts`` below the user's cache, created when missing; nobody cleans it before we end.
 
     ``Q8A8_PATCH_CACHE`` overrides the system's place (``$XDG_CACHE_HOME/q8a8-patch`` on Linux).
     Raises :class:`UsageError` where no folder can be made there.
@@ -54,10 +56,22 @@ def cache_dir(*parts: str) -> Path:
     try:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         _require_ours(root, hint)
+        _shared(root)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as why:
         raise UsageError(f"{folder}: the cache can't be made there ({reason(why)})", hint=hint) from why
     return folder
+
+
+def _shared(root: Path) -> lock.Sharing:
+    """Ours is the lock that says that the cache is used, from the first folder in it until we end."""
+    global _sharing  # noqa: PLW0603 - what a process holds until it ends
+    place = root / _IN_USE
+    if _sharing is None or _sharing.place != place:
+        if _sharing is not None:
+            _sharing.close()
+        _sharing = lock.Sharing(place)
+    return _sharing
 
 
 def _require_ours(root: Path, hint: str) -> None:
@@ -104,7 +118,8 @@ def clean(names: Iterable[str] | None, *, dry_run: bool = False) -> list[CachePa
     """Remove these parts, or all; say which were there. Nothing but :data:`PARTS` is touched.
 
     A part leaves its name at once, so that one cut off is never taken for a whole one; its rest goes with the
-    next cleaning. Raises :class:`UsageError` for a name that isn't one, or that can't be removed.
+    next cleaning. Raises :class:`UsageError` for a name that isn't one, that can't be removed, and where
+    another process of ours is at work with the cache.
     """
     wanted = set(PARTS if names is None else names)
     unknown = sorted(wanted - set(PARTS))
@@ -115,11 +130,17 @@ def clean(names: Iterable[str] | None, *, dry_run: bool = False) -> list[CachePa
     if dry_run:
         return found
     try:
-        for part in found:
-            going = Path(tempfile.mkdtemp(prefix=_GOING, dir=root))
-            (root / part.name).rename(going / part.name)
+        with _shared(root).alone():
+            for part in found:
+                going = Path(tempfile.mkdtemp(prefix=_GOING, dir=root))
+                (root / part.name).rename(going / part.name)
         for place in root.glob(f"{_GOING}*"):
             shutil.rmtree(place)
+    except lock.LockTakenError as why:
+        raise UsageError(
+            f"{root}: another q8a8-patch is at work with it, and nothing was removed",
+            hint="wait for it or end it, then clean again",
+        ) from why
     except OSError as why:
         raise refused(
             why.filename or root, why, what="removed", hint="end what uses it, then clean again"

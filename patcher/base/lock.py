@@ -65,6 +65,43 @@ def hold(
         os.close(handle)  # which lets go of the lock, when the last child has ended
 
 
+class Sharing:
+    """A lock file that many processes hold at once, each until it ends, and one of them alone for a moment.
+
+    Where the file can't be made or its file system has no locks, nothing is held: what is shared is still of
+    use. On Windows nothing is held either: there an open file keeps its folder from being moved.
+    """
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self._handle: int | None = None
+        if fcntl is None:
+            return
+        try:
+            self._handle = Folder.open(place.parent).handle(place.name, os.O_RDWR | os.O_CREAT)
+            fcntl.flock(self._handle, fcntl.LOCK_SH)
+        except (OSError, UsageError):
+            self.close()
+
+    def close(self) -> None:
+        """Hold it no longer."""
+        if self._handle is not None:
+            os.close(self._handle)
+        self._handle = None
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold it while no other process does. Raises :class:`LockTakenError` where one does."""
+        if self._handle is None:
+            yield
+            return
+        try:
+            _take(self._handle, self.place, 0, UsageError)
+            yield
+        finally:
+            fcntl.flock(self._handle, fcntl.LOCK_SH)
+
+
 def _take(handle: int, place: Path, seconds: float | None, failure: type[PatcherError]) -> None:
     end = None if seconds is None else time.monotonic() + seconds
     while True:

@@ -59,8 +59,8 @@ def size_command(output: Output) -> None:
 def clean_command(chosen: tuple[str, ...], everything: bool, dry_run: bool, output: Output) -> None:
     """Remove parts of the cache, by the names that 'cache size' shows.
 
-    Your trees, their records and what 'run' built in its own folder stay. Don't do this while another
-    q8a8-patch command is running. Example: q8a8-patch cache clean downloads builds
+    Your trees, their records and what 'run' built in its own folder stay. While another q8a8-patch command
+    is running this is refused. Example: q8a8-patch cache clean downloads builds
     """
     from patcher.base import cache
     from patcher.base.units import number

@@ -15,7 +15,7 @@ from patcher.commands import values
 if TYPE_CHECKING:
     from patcher.base.progress import Reporter
     from patcher.engine.tree import ListedTree
-    from patcher.lift import Facts, Lift
+    from patcher.lift import Lift, TypeFacts
 
 
 @click.command("lift")
@@ -107,7 +107,7 @@ def _called(tree: Path) -> tuple[str, str | None]:
     return tree.resolve().name, commit
 
 
-def _listed(found: list[Facts], unread: dict[str, str], tree: str, base: str) -> str:
+def _listed(found: list[TypeFacts], unread: dict[str, str], tree: str, base: str) -> str:
     if not found and not unread:
         return f"{tree} has no type that {base} hasn't"
     lines = [
@@ -136,7 +136,7 @@ def _listed(found: list[Facts], unread: dict[str, str], tree: str, base: str) ->
     return "\n".join(lines)
 
 
-def _python(one: Facts) -> str:
+def _python(one: TypeFacts) -> str:
     if not one.gguf_py:
         return "doesn't know it"
     return (

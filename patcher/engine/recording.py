@@ -8,7 +8,7 @@ from patcher.base.progress import SILENT, Reporter
 from patcher.engine import tree_record
 from patcher.engine.anchors import Splice
 from patcher.engine.patchset import PatchSet
-from patcher.engine.plan import FilePlan, Plan
+from patcher.engine.plan import FilePlan, Plan, State
 from patcher.engine.tree import Tree
 from patcher.engine.tree_record import PLACE, Choices, TypeRecord
 
@@ -39,7 +39,11 @@ def recorded(tree: Tree, plan: Plan, choices: Choices) -> FilePlan | None:
 
     now = tree_record.read(tree)
     part = now.of(plan.patchset.name)
-    wrote = dict(part.wrote)
+    standing = {edit.edit.id for edit in plan.edits if edit.state in (State.PRESENT, State.APPLIED)}
+    gone = {
+        edit.edit.id for edit in plan.missing if edit.hashes
+    } - standing  # nothing that was written is there
+    wrote = {name: hashes for name, hashes in part.wrote.items() if name not in gone}
     for edit in plan.missing:
         if edit.hashes:
             fresh = (

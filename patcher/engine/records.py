@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from patcher.base.bounded import MAX_SOURCE, inflated
+from patcher.base.bounded import MAX_FILE, inflated
 from patcher.base.errors import UsageError
 from patcher.base.folder import Folder
 from patcher.engine import seal
@@ -88,7 +88,7 @@ class Record:
         if not entry.before:
             return None
         try:
-            data = inflated(self.folder.read(place, MAX_SOURCE) or b"", MAX_SOURCE)
+            data = inflated(self.folder.read(place, MAX_FILE) or b"", MAX_FILE)
         except (OSError, ValueError, zlib.error) as why:
             raise self._senseless(place, f"{type(why).__name__}: {why}") from why
         if digest(data) != entry.before:

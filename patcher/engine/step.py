@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from patcher.base import interrupt
-from patcher.base.bounded import MAX_SOURCE
+from patcher.base.bounded import MAX_FILE
 from patcher.base.errors import PatcherError, TreeChangedError
 from patcher.base.folder import Folder
 from patcher.base.os_errors import reason, refused
@@ -116,7 +116,7 @@ def _swap(root: Folder, record: Record, number: int, before: bytes | None, after
     path = record.entries[number].path
     try:
         with root.parent_of(path) as (folder, name):
-            if folder.read(name, MAX_SOURCE + 1) != before:
+            if folder.read(name, MAX_FILE + 1) != before:
                 return False
             if after is None:
                 folder.remove(name)
@@ -226,7 +226,7 @@ def _put_back(root: Folder, record: Record, number: int) -> None:
 def _now(root: Folder, path: str) -> str:
     try:
         with root.parent_of(path) as (folder, name):
-            return digest(folder.read(name, MAX_SOURCE + 1))
+            return digest(folder.read(name, MAX_FILE + 1))
     except FileNotFoundError:
         return ""
 

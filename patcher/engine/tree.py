@@ -71,14 +71,14 @@ class WorkTree:
             raise UsageError(f"{place}: is behind a symbolic link", hint="replace it by the file itself")
         return place, real[len(root) :].split(os.sep)  # noqa: PTH206
 
-    def read(self, path: str) -> bytes | None:
+    def read(self, path: str, limit: int = MAX_SOURCE) -> bytes | None:
         place, (*way, name) = self._looked_at(path)
         try:
             if not os.path.isfile(place):  # noqa: PTH113
                 return None
             # by handles: what has become a link since we looked isn't followed
             with Folder.open(self.root) as root, root.walk(way) as folder:
-                return opened(folder.handle(name, os.O_RDONLY), MAX_SOURCE)
+                return opened(folder.handle(name, os.O_RDONLY), limit)
         except FileNotFoundError:
             return None
         except TooLongError as why:

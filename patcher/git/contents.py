@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from patcher.base.bounded import MAX_FILE
 from patcher.git import changes
 from patcher.git.changes import FileVersion
 from patcher.git.objects import read_blob
@@ -27,7 +28,7 @@ class Objects:
         if version is None:
             return None
         known = self._made.get(version.blob)
-        return known if known is not None else read_blob(self.repo, version.blob)
+        return known if known is not None else read_blob(self.repo, version.blob, MAX_FILE)
 
     def made(self, data: bytes | None, like: FileVersion | None) -> FileVersion | None:
         """The version that holds ``data``, with the mode of ``like``; it is in memory alone."""

@@ -118,3 +118,16 @@ def merges(repo: Path, base: str, tip: str) -> list[str]:
     return (
         run(repo, "rev-list", "--merges", "--topo-order", "--reverse", *wanted, "--").decode("ascii").split()
     )
+
+
+def logged(repo: Path) -> list[str]:
+    """Commits that changes which are not committed may have grown from, the likeliest first.
+
+    Those that the latest stashes were made on, then those that HEAD was at; none where no logs are kept.
+    """
+    found: list[str] = []
+    for ref, place in (("refs/stash", "%P"), ("HEAD", "%H")):
+        status, out, _ = complete(repo, "log", "-g", "-n", "32", f"--format={place}", ref, "--")
+        lines = out.decode("ascii").splitlines() if status == 0 else []
+        found += [line.split()[0] for line in lines if line]
+    return list(dict.fromkeys(found))

@@ -55,21 +55,25 @@ def _started(repo: Path) -> Git:
     return shell
 
 
-def read_blob(repo: Path, blob: str) -> bytes:
-    """The content of an object by its full hash.
+class TooLongBlobError(UsageError):
+    """An object is longer than what is read."""
 
-    Raises :class:`UsageError` where there is none, and for one that is longer than a source may be: it is
-    packed, so a small repository can hold any length.
+
+def read_blob(repo: Path, blob: str, limit: int = MAX_SOURCE) -> bytes:
+    """The content of an object by its full hash, ``limit`` bytes at most.
+
+    Raises :class:`UsageError` where there is none, and :class:`TooLongBlobError` for one that is longer: it
+    is packed, so a small repository can hold any length.
     """
     import git
 
     try:
         _, _, size, stream = _shell(repo).stream_object_data(blob)
-        if size > MAX_SOURCE:
+        if size > limit:
             while stream.read(1 << 20):  # the next answer comes behind this one
                 pass
-            raise UsageError(
-                f"{repo}: object {blob}: looked for a source, found {size} bytes, more than {MAX_SOURCE}"
+            raise TooLongBlobError(
+                f"{repo}: object {blob}: looked for a source, found {size} bytes, more than {limit}"
             )
         data = stream.read(size)
     except (ValueError, OSError, git.GitCommandError) as why:

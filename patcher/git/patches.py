@@ -55,9 +55,14 @@ def format_patches(repo: Path, base: str, tip: str, folder: Path) -> list[Path]:
 
 
 def merge(now: bytes, *, base: bytes, other: bytes) -> bytes | None:
-    """``now`` with the change ``base`` -> ``other`` made in it; None where both changed the same lines."""
+    """``now`` with the change ``base`` -> ``other`` made in it; None where both changed the same lines.
+
+    Where ``git merge-file`` says that they did, ``git merge`` is asked, which finds out by other means what
+    was changed (its histograms, where the former takes the shortest difference): nobody is to settle by hand
+    what a merge of git's settles.
+    """
     data, is_clean = merge_marked(now, base=base, other=other)
-    return data if is_clean else None
+    return data if is_clean else _merged_as_branches(now, base, other)
 
 
 def merge_marked(
@@ -71,6 +76,30 @@ def merge_marked(
 def merge_favoring(now: bytes, *, base: bytes, other: bytes, favored: Literal["ours", "theirs"]) -> bytes:
     """:func:`merge`, with ``now`` (``ours``) or ``other`` (``theirs``) where both changed the same lines."""
     return _merge_file([f"--{favored}"], now, base, other)[0]
+
+
+def _merged_as_branches(now: bytes, base: bytes, other: bytes) -> bytes | None:
+    """The three in a repository of their own, merged as git merges branches; None where that stops, too, or
+    git is older than 2.38."""
+    stream = b"".join(
+        b"commit refs/heads/%s\ncommitter q8a8-patch <q8a8-patch@localhost> 0 +0000\ndata 0\n%s"
+        b"M 100644 inline f\ndata %d\n%s\n" % (name, start, len(data), data)
+        for name, start, data in (
+            (b"base", b"", base),
+            (b"now", b"from refs/heads/base\n", now),
+            (b"other", b"from refs/heads/base\n", other),
+        )
+    )
+    with tempfile.TemporaryDirectory(prefix="q8a8-patch-") as name:
+        folder = Path(name)
+        run(folder, "init", "--quiet", "--bare", "--template=", ".", own=True)
+        own = {"GIT_DIR": name}
+        run(folder, "fast-import", "--quiet", own=True, env=own, stdin=stream)
+        status, out, _ = complete(folder, "merge-tree", "--write-tree", "now", "other", own=True, env=own)
+        if status != 0:
+            return None
+        tree = out.split()[0].decode("ascii")
+        return run(folder, "cat-file", "blob", f"{tree}:f", own=True, env=own)
 
 
 def _merge_file(options: list[str], now: bytes, base: bytes, other: bytes) -> tuple[bytes, bool]:

@@ -21,20 +21,20 @@ from patcher.engine.plan import State
 from patcher.engine.planning import make_plan
 from patcher.engine.tree import ListedTree
 from patcher.engine.type_file import parsed
-from patcher.lift import assembly, facts, new_sources, places, remainder, texts, twins, writing
+from patcher.lift import assembly, new_sources, places, remainder, texts, twins, type_facts, writing
 from patcher.lift.assembly import OWN, Lift, Origin, type_table
-from patcher.lift.facts import Facts
 from patcher.lift.places import SetPlaces
 from patcher.lift.remainder import Left
 from patcher.lift.texts import Texts
 from patcher.lift.tree_index import TreeIndex
+from patcher.lift.type_facts import TypeFacts
 
-__all__ = ["Facts", "Lift", "Origin", "license_of", "lift", "types"]
+__all__ = ["Lift", "Origin", "TypeFacts", "license_of", "lift", "types"]
 
 _STUB = "case-label.j2"  # what the draft's texts are before the tree's are known
 
 
-def types(tree: ListedTree, base: ListedTree, unread: dict[str, str] | None = None) -> list[Facts]:
+def types(tree: ListedTree, base: ListedTree, unread: dict[str, str] | None = None) -> list[TypeFacts]:
     """The types that ``tree`` has and ``base`` hasn't, by number.
 
     One whose facts can't be told goes into ``unread``, with the reason.
@@ -42,12 +42,12 @@ def types(tree: ListedTree, base: ListedTree, unread: dict[str, str] | None = No
     ``unread`` isn't given.
     """
     ours, theirs = TreeIndex(tree), TreeIndex(base)
-    new = facts.new_types(ours, theirs)
+    new = type_facts.new_types(ours, theirs)
     found = []
     for name in sorted(new, key=lambda one: new[one]):
         upper = name.removeprefix("GGML_TYPE_")
         try:
-            found.append(facts.read(ours, upper))
+            found.append(type_facts.read(ours, upper))
         except ConflictError as why:
             if unread is None:
                 raise
@@ -55,13 +55,13 @@ def types(tree: ListedTree, base: ListedTree, unread: dict[str, str] | None = No
     return found
 
 
-def _kind(tree: TreeIndex, base: TreeIndex, wanted: str) -> Facts:
+def _chosen(tree: TreeIndex, base: TreeIndex, wanted: str) -> TypeFacts:
     """The one type called ``wanted``: MXFP4, mxfp4 or GGML_TYPE_MXFP4."""
-    new = facts.new_types(tree, base)
+    new = type_facts.new_types(tree, base)
     upper = re.sub(r"^GGML_TYPE_", "", wanted.upper().replace("-", "_"))
     named = {name.removeprefix("GGML_TYPE_").upper(): name.removeprefix("GGML_TYPE_") for name in new}
     if upper not in named:
-        there = facts.enum(tree, "ggml/include/ggml.h", "ggml_type")
+        there = type_facts.enum(tree, "ggml/include/ggml.h", "ggml_type")
         known = f"GGML_TYPE_{upper}" in there
         has = f"it has {', '.join(named.values())}" if named else "it has none that its base hasn't"
         raise UsageError(
@@ -69,7 +69,7 @@ def _kind(tree: TreeIndex, base: TreeIndex, wanted: str) -> Facts:
             f" {'one that both have' if known else 'none'}; {has}",
             hint="'type lift TREE --base BASE' lists what there is",
         )
-    return facts.read(tree, named[upper])
+    return type_facts.read(tree, named[upper])
 
 
 def lift(
@@ -83,18 +83,18 @@ def lift(
     writing.require_free(folder)
     paths = parsed(resource_dir("patches") / "sets" / "standard.toml", "patches/sets/standard.toml")["paths"]
     ours, theirs = TreeIndex(tree, paths.values()), TreeIndex(base, paths.values())
-    kind = _kind(ours, theirs, wanted)
+    facts = _chosen(ours, theirs, wanted)
     with reporter.step("Lifting", total=4) as step:
         step.update(done=0, detail="places")
-        draft = _draft(kind, origin)
+        draft = _draft(facts, origin)
         found = places.of_set(ours, draft)
         step.update(done=1, detail="texts")
-        needed = _texts(ours, theirs, kind, draft, found)
-        _require_bound(ours, kind, found, needed)
-        sources = new_sources.gathered(ours, theirs, kind, needed)
-        apart = new_sources.with_includes(ours, theirs, kind, needed)
+        needed = _texts(ours, theirs, facts, draft, found)
+        _require_bound(ours, facts, found, needed)
+        sources = new_sources.gathered(ours, theirs, facts, needed)
+        apart = new_sources.with_includes(ours, theirs, facts, needed)
         step.update(done=2, detail="what remains")
-        word = _word(ours, kind)
+        word = _word(ours, facts)
         accounted = _accounted(found, needed)
         python = twins.of_places(ours, theirs, found.there)
         for twin in python:
@@ -103,9 +103,9 @@ def lift(
             accounted.setdefault(source.path, []).extend(source.spans)
             for one in source.listed:
                 accounted.setdefault(one.path, []).append(one.span)
-        rest = remainder.of_tree(ours, theirs, kind, word, accounted)
+        rest = remainder.of_tree(ours, theirs, facts, word, accounted)
         step.update(done=3, detail="the plan")
-        made = assembly.made(ours, kind, origin, draft, found, needed, sources, python, rest.added)
+        made = assembly.made(ours, facts, origin, draft, found, needed, sources, python, rest.added)
         made.left += [*rest.left, *_other(ours, needed)]
         made.left += [
             Left(
@@ -119,14 +119,18 @@ def lift(
         return _proved(made, base, folder)
 
 
-def _require_bound(tree: TreeIndex, kind: Facts, found: SetPlaces, needed: Texts) -> None:
+def _require_bound(tree: TreeIndex, facts: TypeFacts, found: SetPlaces, needed: Texts) -> None:
     """Refuse a type of which functions are named in its entries and defined where nothing is lifted from."""
     carried = {text.name for text in needed.carried}
     carried |= {str(one.edit.anchor["ours"]) for one in found.there if one.edit.kind == "function"}
-    lacking = {name: facts.home_of(tree, name) for name in facts.functions(tree, kind) if name not in carried}
+    lacking = {
+        name: type_facts.home_of(tree, name)
+        for name in type_facts.functions(tree, facts)
+        if name not in carried
+    }
     if lacking:
         raise ConflictError(
-            f"{tree.name}: {kind.upper}: {len(lacking)} of its functions can't be lifted",
+            f"{tree.name}: {facts.upper}: {len(lacking)} of its functions can't be lifted",
             hint="what ggml's base and its CPU backend define is lifted, in C that both trees' files have or"
             " in files of ggml/src and ggml/src/ggml-cpu",
             details=tuple(
@@ -147,19 +151,21 @@ def license_of(tree: ListedTree) -> str | None:
     return None
 
 
-def _word(tree: TreeIndex, kind: Facts) -> re.Pattern[str]:
+def _word(tree: TreeIndex, facts: TypeFacts) -> re.Pattern[str]:
     """The names that are the type's and not those of a type with a longer name."""
-    there = [name.removeprefix("GGML_TYPE_") for name in facts.enum(tree, "ggml/include/ggml.h", "ggml_type")]
-    longer = tuple(name for name in there if name.startswith(kind.upper) and name != kind.upper)
-    return facts.name_pattern(kind.name, kind.upper, longer + tuple(name.lower() for name in longer))
+    there = [
+        name.removeprefix("GGML_TYPE_") for name in type_facts.enum(tree, "ggml/include/ggml.h", "ggml_type")
+    ]
+    longer = tuple(name for name in there if name.startswith(facts.upper) and name != facts.upper)
+    return type_facts.name_pattern(facts.name, facts.upper, longer + tuple(name.lower() for name in longer))
 
 
-def _draft(kind: Facts, origin: Origin) -> PatchSet:
+def _draft(facts: TypeFacts, origin: Origin) -> PatchSet:
     """The set's edits for the type's facts, with no text of its own yet: what is looked for in the tree."""
     table = {
         "extends": "own-layout",
         "lifted": origin.table(),
-        "type": type_table(kind),
+        "type": type_table(facts),
         "templates": dict.fromkeys(OWN, _STUB),
     }
     with tempfile.TemporaryDirectory() as scratch:
@@ -170,7 +176,7 @@ def _draft(kind: Facts, origin: Origin) -> PatchSet:
     return replace(patchset, home=None, edits=tuple(replace(edit, own=False) for edit in patchset.edits))
 
 
-def _texts(tree: TreeIndex, base: TreeIndex, kind: Facts, draft: PatchSet, found: SetPlaces) -> Texts:
+def _texts(tree: TreeIndex, base: TreeIndex, facts: TypeFacts, draft: PatchSet, found: SetPlaces) -> Texts:
     """The closure, from the type's definitions and from the texts of its places."""
     covered: set[tuple[str, str]] = set()
     also: list[tuple[str, str]] = []
@@ -186,7 +192,7 @@ def _texts(tree: TreeIndex, base: TreeIndex, kind: Facts, draft: PatchSet, found
                 covered.add((place.path, name))
         elif place.template is not None and not place.path.endswith(".py"):
             also.append((place.path, place.template))
-    return texts.closure(tree, base, kind, also, covered)
+    return texts.closure(tree, base, facts, also, covered)
 
 
 def _is_the_sets(tree: TreeIndex, draft: PatchSet, place: places.SetPlace) -> bool:

@@ -10,14 +10,15 @@ from typing import Any
 
 from patcher.engine.patchset import PatchSet
 from patcher.engine.plan import Plan, State
-from patcher.lift import places, remainder, texts, writing
-from patcher.lift.facts import Facts
+from patcher.lift import places, texts, writing
+from patcher.lift.additions import Addition
 from patcher.lift.new_sources import NewSource
 from patcher.lift.places import SetPlaces
-from patcher.lift.remainder import Addition, Left
+from patcher.lift.remainder import Left
 from patcher.lift.texts import Text, Texts
 from patcher.lift.tree_index import TreeIndex
 from patcher.lift.twins import Twin
+from patcher.lift.type_facts import TypeFacts
 
 OWN = ("block", "quantize-row-ref", "dequantize-row", "cpu-vec-dot", "py-quants")
 _GROUPS = (
@@ -47,7 +48,7 @@ class Origin:
 class Lift:
     """A type that was lifted: its facts, the edits that carry it, what isn't carried."""
 
-    facts: Facts
+    facts: TypeFacts
     origin: Origin
     table: dict[str, Any]
     templates: dict[str, str]  # path in the folder -> text
@@ -75,20 +76,20 @@ class Lift:
         }
 
 
-def type_table(kind: Facts) -> dict[str, Any]:
+def type_table(facts: TypeFacts) -> dict[str, Any]:
     table: dict[str, Any] = {
-        "name": kind.name,
-        "upper": kind.upper,
-        "description": kind.description,
-        "id": kind.id,
-        "ftype": kind.ftype if kind.ftype is not None else kind.id,
-        "ggml_ftype": kind.ggml_ftype if kind.ggml_ftype is not None else kind.id,
-        "block_size": kind.block_size,
-        "type_size": kind.type_size,
-        "sibling": kind.sibling,
-        "activations": kind.activations,
+        "name": facts.name,
+        "upper": facts.upper,
+        "description": facts.description,
+        "id": facts.id,
+        "ftype": facts.ftype if facts.ftype is not None else facts.id,
+        "ggml_ftype": facts.ggml_ftype if facts.ggml_ftype is not None else facts.id,
+        "block_size": facts.block_size,
+        "type_size": facts.type_size,
+        "sibling": facts.sibling,
+        "activations": facts.activations,
     }
-    return table | ({"ftype_upper": kind.ftype_upper} if kind.ftype_upper != kind.upper else {})
+    return table | ({"ftype_upper": facts.ftype_upper} if facts.ftype_upper != facts.upper else {})
 
 
 def _group(path: str) -> str:
@@ -97,7 +98,7 @@ def _group(path: str) -> str:
 
 def made(
     tree: TreeIndex,
-    kind: Facts,
+    facts: TypeFacts,
     origin: Origin,
     draft: PatchSet,
     found: SetPlaces,
@@ -131,7 +132,7 @@ def made(
             name = place.edit.id
             without.append(name)
         else:
-            name = writing.unique({*known, *edits}, remainder.slug(_called(text)))
+            name = writing.unique({*known, *edits}, writing.slug(_called(text)))
         edits[name] = _text_edit(tree, text, place, name) | {"template": put(text.path, name, template)}
     for source in sources:
         edits |= _source_edits(tree, source, {*known, *edits}, put)
@@ -145,7 +146,7 @@ def made(
         if place.only and place.template is None:
             edits[name] = _narrowed(place)
     for twin in python:
-        name = writing.unique({*known, *edits}, remainder.slug(f"py-{twin.name}"))
+        name = writing.unique({*known, *edits}, writing.slug(f"py-{twin.name}"))
         edits[name] = {
             "id": name, "group": _group(twin.path), "purpose": f"{twin.name}, which {twin.needed_by} names.",
             "files": list(tree.candidates(twin.path)),
@@ -166,7 +167,7 @@ def made(
         "known_good": [origin.base],
         "without": list(dict.fromkeys(without)),
         "lifted": origin.table(),
-        "type": type_table(kind),
+        "type": type_table(facts),
         "templates": named,
         "edit": list(edits.values()),
     }
@@ -175,7 +176,7 @@ def made(
     ]
     same_as_set = [name for name in same_as_set if name not in without]
     absent = {name: why for name, why in found.absent.items() if name not in edits}
-    return Lift(kind, origin, table, templates, [], same_as_set, [*named, *edits], absent)
+    return Lift(facts, origin, table, templates, [], same_as_set, [*named, *edits], absent)
 
 
 def _source_edits(
@@ -183,7 +184,7 @@ def _source_edits(
 ) -> dict[str, dict[str, Any]]:
     """A new file, and the lists of CMake that name it."""
     called = PurePosixPath(source.place).name
-    name = writing.unique(taken, remainder.slug(called))
+    name = writing.unique(taken, writing.slug(called))
     needed = f"what the type is defined by lies in {called}"
     made: dict[str, dict[str, Any]] = {
         name: {
@@ -194,7 +195,7 @@ def _source_edits(
         }
     }  # fmt: skip
     for one in source.listed:
-        name = writing.unique((*taken, *made), remainder.slug(f"{called}-{one.variable}"))
+        name = writing.unique((*taken, *made), writing.slug(f"{called}-{one.variable}"))
         made[name] = {
             "id": name, "group": _group(source.place), "purpose": f"It is compiled into {one.variable}.",
             "required": needed, "files": list(tree.candidates(one.path)),

@@ -16,9 +16,9 @@ from patcher.base.errors import ConflictError
 from patcher.engine.anchors import Source
 from patcher.engine.anchors.cmake import calls_of, code_of
 from patcher.engine.anchors.definitions import conditions_of
-from patcher.lift.facts import Facts
 from patcher.lift.texts import Text, Texts, verbatim
 from patcher.lift.tree_index import TreeIndex
+from patcher.lift.type_facts import TypeFacts
 
 _NAMING = ("ggml/src/ggml.c", "ggml/src/ggml-cpu/ggml-cpu.c")  # whose tables name the type's functions
 _CMAKE = ("ggml/src/CMakeLists.txt", "ggml/src/ggml-cpu/CMakeLists.txt", "ggml/CMakeLists.txt")
@@ -50,7 +50,7 @@ class NewSource:
     spans: tuple[tuple[int, int], ...]
 
 
-def gathered(tree: TreeIndex, base: TreeIndex, kind: Facts, needed: Texts) -> list[NewSource]:
+def gathered(tree: TreeIndex, base: TreeIndex, facts: TypeFacts, needed: Texts) -> list[NewSource]:
     """The texts of ``needed`` that lie in files which BASE hasn't, taken out of it, as new files.
 
     A header is taken whole: several types may need it. Raises :class:`ConflictError` for one that includes
@@ -75,7 +75,7 @@ def gathered(tree: TreeIndex, base: TreeIndex, kind: Facts, needed: Texts) -> li
         head = head.replace("\r\n", "\n")
         todo += _new_headers(head, tree, base, path)
         texts = [text for text in by_path.get(path, ()) if text.spans[0][0] >= end]
-        place = path if whole else _own_name(path, kind.name)
+        place = path if whole else _own_name(path, facts.name)
         listed = () if whole else tuple(_listed(tree, base, path, place))
         if not listed and not whole:
             raise ConflictError(
@@ -89,7 +89,7 @@ def gathered(tree: TreeIndex, base: TreeIndex, kind: Facts, needed: Texts) -> li
     return list(made.values())
 
 
-def with_includes(tree: TreeIndex, base: TreeIndex, kind: Facts, needed: Texts) -> list[tuple[str, str]]:
+def with_includes(tree: TreeIndex, base: TreeIndex, facts: TypeFacts, needed: Texts) -> list[tuple[str, str]]:
     """Give the first text of each file the headers that the tree includes there for the type, and BASE not.
 
     What comes back are (path, header) where the file has no text that could take it along.
@@ -105,7 +105,7 @@ def with_includes(tree: TreeIndex, base: TreeIndex, kind: Facts, needed: Texts) 
                 (name for name in _places(path, found[1] or "") if tree.source(name) is not None), None
             )
             declares = tree.source(header) if header is not None and found[1] not in known else None
-            if declares is None or not kind.word.search(declares.spoken.decode("latin-1")):
+            if declares is None or not facts.word.search(declares.spoken.decode("latin-1")):
                 continue
             first = next((number for number, one in enumerate(needed.carried) if one.path == path), None)
             if first is None:
@@ -170,17 +170,17 @@ def _listed(tree: TreeIndex, base: TreeIndex, path: str, place: str) -> Iterable
             continue
         there: dict[str, set[str]] = {}
         for call in calls_of(code_of(theirs)):
-            there.setdefault(call.variable, set()).update(call.arguments)
+            there.setdefault(call.variable, set()).update(name for name, _ in call.arguments)
         for call in calls_of(code_of(ours)):
-            names = list(call.arguments)
-            mine = [name for name in names if path.endswith(f"/{name}")]
+            names = [name for name, _ in call.arguments]
+            mine = [(name, start) for name, start in call.arguments if path.endswith(f"/{name}")]
             if not mine or call.variable not in there:
                 continue
-            at = names.index(mine[0])
-            earlier = [name for name in reversed(names[:at]) if name in there[call.variable]]
+            name, start = mine[0]
+            at = names.index(name)
+            earlier = [one for one in reversed(names[:at]) if one in there[call.variable]]
             if earlier:
-                own = str(PurePosixPath(mine[0]).with_name(PurePosixPath(place).name))
-                start = call.arguments[mine[0]]
+                own = str(PurePosixPath(name).with_name(PurePosixPath(place).name))
                 yield Listed(
                     cmake, call.variable, earlier[0], own, (ours.line_start(start), ours.line_end(start))
                 )

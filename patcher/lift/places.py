@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from patcher.engine.anchors import ANCHORS, AnchorError, Existing, ParsedFile, Source
+from patcher.engine.anchors import AnchorError, Existing, ParsedFile, Source
 from patcher.engine.anchors.cases import arm_of, first_statement
 from patcher.engine.anchors.definitions import with_comment
 from patcher.engine.anchors.syntax import Syntax, ancestor
@@ -156,8 +156,3 @@ def _paragraph(source: Source, one: Existing) -> tuple[int, int]:
             break
         end = source.line_end(end)
     return with_comment(source, start), end
-
-
-def is_text(edit: Edit) -> bool:
-    """Whether the edit puts a definition of C there."""
-    return edit.kind == "function" and edit.kind in ANCHORS

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
 
 from patcher.base.units import how_many
 from patcher.engine.anchors import Source
-from patcher.engine.anchors.cases import arm_of, first_statement
 from patcher.engine.anchors.definitions import conditions_of
-from patcher.engine.anchors.syntax import Syntax, ancestor
 from patcher.engine.foreign import C_SUFFIXES
-from patcher.lift.facts import Facts
-from patcher.lift.texts import FALLBACK, GPU, verbatim
+from patcher.lift.additions import Addition, Analogy
+from patcher.lift.texts import FALLBACK, GPU
 from patcher.lift.tree_index import TreeIndex
-
-if TYPE_CHECKING:
-    from tree_sitter import Node
+from patcher.lift.type_facts import TypeFacts
 
 _TEXT_SUFFIXES = C_SUFFIXES | frozenset(
     (
@@ -32,19 +27,6 @@ _RECORDS = ".q8a8-patch"  # what this tool notes in a tree that it has written
 _BACKEND = re.compile(r"ggml/src/ggml-(?!cpu/)([a-z]+)/|.*\.(cu|cuh|metal|comp|wgsl|cl)$")
 
 Spans = Mapping[str, list[tuple[int, int]]]
-
-
-@dataclass(frozen=True)
-class Addition:
-    """An edit that the sets don't have: its anchor hangs on the neighbour that the place has in the tree."""
-
-    id: str
-    path: str
-    anchor: Mapping[str, Any]
-    template: str
-    lines: tuple[int, int]
-    purpose: str
-    when: str | None = None  # a pattern without which the file has no place for it
 
 
 @dataclass(frozen=True)
@@ -70,11 +52,11 @@ class Remainder:
 
 
 def of_tree(
-    tree: TreeIndex, base: TreeIndex, kind: Facts, word: re.Pattern[str], accounted: Spans
+    tree: TreeIndex, base: TreeIndex, facts: TypeFacts, word: re.Pattern[str], accounted: Spans
 ) -> Remainder:
     """Every line of the tree that names the type, isn't in BASE, and isn't ``accounted`` for."""
     found = Remainder()
-    names = (kind.name.encode(), kind.upper.encode(), kind.block.encode())
+    names = (facts.name.encode(), facts.upper.encode(), facts.block.encode())
     for path in tree.files:
         if PurePosixPath(path).suffix not in _TEXT_SUFFIXES or path.startswith(_RECORDS):
             continue
@@ -83,26 +65,17 @@ def of_tree(
             continue
         source = tree.source(path)
         if source is not None:
-            _Scan(tree, base, kind, path, source, found).scan(word, accounted.get(path, []))
+            _Scan(tree, base, facts.name, source, found).scan(word, accounted.get(path, []))
     return found
 
 
 class _Scan:
     """One file."""
 
-    def __init__(
-        self, tree: TreeIndex, base: TreeIndex, kind: Facts, path: str, source: Source, found: Remainder
-    ) -> None:
-        self.tree, self.base, self.kind, self.path, self.source, self.found = (
-            tree,
-            base,
-            kind,
-            path,
-            source,
-            found,
-        )
-        self.is_c = PurePosixPath(path).suffix in C_SUFFIXES
-        self.syntax: Syntax | None = None
+    def __init__(self, tree: TreeIndex, base: TreeIndex, name: str, source: Source, found: Remainder) -> None:
+        self.base, self.path, self.source, self.found = base, source.path, source, found
+        is_c = PurePosixPath(source.path).suffix in C_SUFFIXES
+        self.analogy = Analogy(tree, base, name, source) if is_c else None
 
     def scan(self, word: re.Pattern[str], spans: list[tuple[int, int]]) -> None:
         before = self.base.same(self.path)
@@ -135,7 +108,7 @@ class _Scan:
             if any(start <= hit.start() < end for start, end in done):
                 continue
             line = (self.source.line_start(hit.start()), self.source.line_end(hit.start()))
-            made = self._addition(hit) if self.is_c else None
+            made = self.analogy.at(hit) if self.analogy is not None else None
             if made is not None:
                 addition, span = made
                 if addition is not None:
@@ -148,7 +121,7 @@ class _Scan:
             self._leave(places, what, reason)
 
     def _spoken(self) -> bytes:
-        if self.is_c:
+        if self.analogy is not None:
             return self.source.spoken
         if self.path.endswith(".py"):
             return re.sub(
@@ -160,13 +133,8 @@ class _Scan:
         lines = sorted({self.source.line_number(hit.start()) for hit in hits})
         self.found.left.append(Left(self.path, spans_of(lines), what, reason))
 
-    def _parsed(self) -> Syntax:
-        if self.syntax is None:
-            self.syntax = Syntax(self.source)
-        return self.syntax
-
     def _reason(self, hit: re.Match[bytes]) -> tuple[str, str]:
-        if not self.is_c:
+        if self.analogy is None:
             if self.path.endswith(".py"):
                 return (
                     "Python",
@@ -176,173 +144,11 @@ class _Scan:
         said = " ".join(conditions_of(self.source, hit.start()))
         if GPU.search(said):
             return hit[0].decode(), "under a GPU backend's condition"
-        syntax = self._parsed()
+        syntax = self.analogy.syntax
         owner = syntax.owner(syntax.at(hit.start(), hit.end()))
         return (
             owner or hit[0].decode()
         ), "a changed function that is not additive" if owner else "no place by analogy"
-
-    # -- additions
-
-    def _addition(self, hit: re.Match[bytes]) -> tuple[Addition | None, tuple[int, int]] | None:
-        """The edit for the place, if there is one, and what it accounts for; None where nothing was found."""
-        line = self.source.line(hit.start())
-        if FALLBACK.match(line):
-            return self._fallback(hit)
-        syntax = self._parsed()
-        node = syntax.at(hit.start(), hit.end())
-        declared = ancestor(node, "declaration", "function_definition")
-        if declared is not None and declared.type == "declaration" and ancestor(node, "function_declarator"):
-            return self._declaration(declared)
-        case = ancestor(node, "case_statement")
-        value = case.child_by_field_name("value") if case is not None else None
-        if case is not None and value is not None and value.start_byte <= hit.start() < value.end_byte:
-            return self._case(case, syntax.text(value))
-        inner = ancestor(node, "initializer_list")
-        if inner is not None and inner.parent is not None and inner.parent.type == "init_declarator":
-            return self._element(inner, node)
-        return None
-
-    def _fallback(self, hit: re.Match[bytes]) -> tuple[Addition | None, tuple[int, int]] | None:
-        name = hit[0].decode()
-        defined = re.compile(rf"(?m)^[ \t]*#[ \t]*define[ \t]+{re.escape(name)}\b[^\n]*\n".encode())
-        places = list(defined.finditer(self.source.code))
-        span = (self.source.line_start(hit.start()), self.source.line_end(hit.start()))
-        if not places or not places[0].start() <= hit.start() < places[0].end():
-            return None, span  # one edit for all branches
-        chains: dict[int, list[tuple[int, int]]] = {}
-        for first, start, end in self.source.branches:
-            chains.setdefault(first, []).append((start, end))
-        chain = next((one for one in chains.values() if any(a <= places[0].start() < b for a, b in one)), [])
-        apart: list[str] = []
-        for start, end in chain:
-            if not any(start <= place.start() < end for place in places):
-                apart += re.findall(
-                    r"\b(?!(?:defined|if|elif|ifdef|ifndef|else)\b)[A-Za-z_]\w+", self.source.line(start - 1)
-                )
-        text = self.source.text(places[0].start(), places[0].end())
-        family = re.sub(re.escape(self.kind.name), r"\\w+", name)
-        beside = r"ggml_vec_dot_\w+_generic" if name.startswith("ggml_vec_dot_") else family
-        anchor = {
-            "kind": "branch-define",
-            "beside": beside,
-            "ours": name,
-            "apart": list(dict.fromkeys(apart)),
-        }
-        said = "Where an architecture has no text of its own, the plain one takes its name."
-        return Addition(slug(name), self.path, anchor, text, (self._at(places[0].start()),) * 2, said), span
-
-    def _at(self, offset: int) -> int:
-        return self.source.line_number(offset)
-
-    def _declaration(self, node: Node) -> tuple[Addition | None, tuple[int, int]] | None:
-        syntax = self._parsed()
-        name = syntax.function_name(node)
-        before = [
-            one.name
-            for one in self.tree.definitions(self.path)
-            if one.construct == "declaration" and one.start < node.start_byte
-        ]
-        known = [one.name for one in self.base.definitions(self.path) if one.construct == "declaration"]
-        beside = next((one for one in reversed(before) if known.count(one) == 1), None)
-        if beside is None:
-            return None
-        start = self.source.line_start(node.start_byte)  # decorations are blank to the parser
-        text = self.source.text(start, node.end_byte).strip()
-        anchor = {"kind": "declaration", "name": beside, "ours": name}
-        span = (self.source.line_start(node.start_byte), self.source.line_end(node.end_byte - 1))
-        said = f"{name}, for other files."
-        when = (
-            rf"\b{beside}\s*\(" if name.endswith("_generic") else None
-        )  # older releases have one text alone
-        number = slug(f"{name}-declaration")
-        return Addition(number, self.path, anchor, verbatim(text) + "\n", self._span(node), said, when), span
-
-    def _span(self, node: Node) -> tuple[int, int]:
-        return self._at(node.start_byte), self._at(node.end_byte - 1)
-
-    def _case(self, case: Node, label: str) -> tuple[Addition | None, tuple[int, int]] | None:
-        syntax, source = self._parsed(), self.source
-        owner = syntax.owner(case)
-        arm, own = arm_of(case), first_statement(case) is not None
-        if arm is None or not owner:
-            return None
-        switch = ancestor(case, "switch_statement")
-        labels = [
-            node
-            for node in (
-                switch.children_by_field_name("body")[0].named_children if switch is not None else []
-            )
-            if node.type == "case_statement" and node.child_by_field_name("value") is not None
-        ]
-        sharing = [node for node in labels if arm_of(node) == arm and node != case]
-        beside = self._known_label(owner, sharing)
-        where: dict[str, Any] = {"only": [owner]}
-        if beside is not None:
-            anchor = {"kind": "case", "label": beside, "ours": label, **where}
-            text, end = f"case {label}:\n", source.code.index(b":", case.start_byte) + 1
-        else:
-            with_arm = [
-                node
-                for node in labels
-                if node != case and first_statement(node) is not None and arm_of(node) != arm
-            ]
-            earlier = [node for node in with_arm if node.start_byte < case.start_byte]
-            beside = self._known_label(owner, [*reversed(earlier), *with_arm])
-            if beside is None or not own:
-                return None
-            anchor = {"kind": "case", "label": beside, "ours": label, "arm": True, **where}
-            indent = source.indent(case.start_byte)
-            lines = source.text(case.start_byte, case.end_byte).rstrip().split("\n")
-            text = verbatim("\n".join([lines[0], *(line.removeprefix(indent) for line in lines[1:])])) + "\n"
-            end = case.end_byte
-        span = (source.line_start(case.start_byte), source.line_end(end - 1))
-        said = f"{owner}: {label} beside {beside}."
-        number = slug(f"{PurePosixPath(self.path).stem}-{owner}-{label}")
-        return Addition(
-            number, self.path, anchor, text, (self._at(case.start_byte), self._at(end - 1)), said
-        ), span
-
-    def _known_label(self, owner: str, nodes: Iterable[Node]) -> str | None:
-        """The first label that BASE has in the function, too."""
-        base = self.base.same(self.path)
-        there = self.base.defined(self.path, owner)
-        if base is None or not there:
-            return None
-        code = b"".join(base.code[one.start : one.end] for one in there)
-        for node in nodes:
-            value = node.child_by_field_name("value")
-            label = self._parsed().text(value) if value is not None else ""
-            if label and re.search(rf"\bcase\s+{re.escape(label)}\s*:".encode(), code):
-                return label
-        return None
-
-    def _element(self, whole: Node, node: Node) -> tuple[Addition | None, tuple[int, int]] | None:
-        syntax, source = self._parsed(), self.source
-        while node.parent is not None and node.parent != whole:
-            node = node.parent
-        variable = syntax.owner(node)
-        base = self.base.same(self.path)
-        if not variable or base is None or not source.starts_line(node.start_byte):
-            return None
-        ours = re.search(r"\bGGML_TYPE_\w+|\bLLAMA_FTYPE_\w+", syntax.text(node))
-        before = [child for child in whole.named_children if child.end_byte <= node.start_byte]
-        for other in reversed(before):
-            name = re.search(r"\bGGML_TYPE_\w+|\bLLAMA_FTYPE_\w+", syntax.text(other))
-            if ours is None or name is None or re.search(rf"\b{name.group()}\b".encode(), base.code) is None:
-                continue
-            anchor = {"kind": "element", "variable": variable, "mentions": name.group(), "ours": ours.group()}
-            text = source.text(node.start_byte, node.end_byte) + ",\n"
-            span = (source.line_start(node.start_byte), source.line_end(node.end_byte - 1))
-            said = f"{variable}: {ours.group()} behind {name.group()}."
-            number = slug(f"{PurePosixPath(self.path).stem}-{variable}")
-            return Addition(number, self.path, anchor, verbatim(text), self._span(node), said), span
-        return None
-
-
-def slug(text: str) -> str:
-    """An id that a type's file takes."""
-    return re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-")[:60]
 
 
 def spans_of(lines: list[int]) -> str:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from patcher.engine.anchors import Source
 from patcher.engine.anchors.definitions import Definition, conditions_of, with_comment
 from patcher.engine.comparison import same, tokens
-from patcher.lift.facts import Facts, functions
 from patcher.lift.tree_index import RENAMED, RENAMED_IN, TreeIndex, words
+from patcher.lift.type_facts import TypeFacts, functions
 
 _LIBRARY = re.compile(r"ggml/src/[^/]+\.(?:c|cpp|h)|ggml/src/ggml-cpu/(?:[^/]+/)*[^/]+\.(?:c|cpp|h)")
 FALLBACK = re.compile(r"\s*#\s*define\s+\w+_generic\s+\w+\s*$")
@@ -45,24 +45,24 @@ class Texts:
     changed: dict[tuple[str, str], str] = field(default_factory=dict)  # (path, name) -> who uses it
 
 
-def own_definitions(tree: TreeIndex, base: TreeIndex, kind: Facts) -> Iterator[tuple[str, Definition]]:
+def own_definitions(tree: TreeIndex, base: TreeIndex, facts: TypeFacts) -> Iterator[tuple[str, Definition]]:
     """What ggml and its CPU backend define under the type's name, and BASE doesn't.
 
     Of a file that BASE hasn't only what the type's entries name: a fork has operators and tests of its own.
     """
-    named = {*functions(tree, kind), f"quantize_{kind.name}", f"quantize_row_{kind.name}_ref", kind.block}
+    named = {*functions(tree, facts), f"quantize_{facts.name}", f"quantize_row_{facts.name}_ref", facts.block}
     for path in tree.files:
         if not _LIBRARY.fullmatch(path):
             continue
         data = tree.tree.read(path) or b""
         if (
-            kind.name.encode() not in data
-            and kind.upper.encode() not in data
-            and kind.block.encode() not in data
+            facts.name.encode() not in data
+            and facts.upper.encode() not in data
+            and facts.block.encode() not in data
         ):
             continue
         for one in tree.definitions(path):
-            if one.construct == "declaration" or not kind.word.fullmatch(one.name):
+            if one.construct == "declaration" or not facts.word.fullmatch(one.name):
                 continue
             if base.same(path) is None and "/arch/" not in path and one.name not in named:
                 continue
@@ -81,7 +81,7 @@ def _is_fallback(tree: TreeIndex, path: str, one: Definition) -> bool:
 def closure(
     tree: TreeIndex,
     base: TreeIndex,
-    kind: Facts,
+    facts: TypeFacts,
     also: Iterable[tuple[str, str]],
     covered: set[tuple[str, str]],
 ) -> Texts:
@@ -92,7 +92,7 @@ def closure(
     """
     found = Texts()
     todo: list[tuple[str, str, str]] = []  # (path, name, who needs it)
-    for path, one in own_definitions(tree, base, kind):
+    for path, one in own_definitions(tree, base, facts):
         todo.append((path, one.name, ""))
     seen: set[tuple[str, str]] = set()
     for path, text in also:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,11 @@ def require_free(folder: Path) -> None:
 def extension(path: str) -> str:
     """The ending of a template of a text out of ``path``, so that an editor knows the language."""
     return Path(path).suffix or ".txt"
+
+
+def slug(text: str) -> str:
+    """An id that a type's file takes."""
+    return re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-")[:60]
 
 
 def unique(names: Iterable[str], wanted: str) -> str:

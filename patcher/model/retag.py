@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,41 +19,18 @@ from typing import Any
 from patcher.base.errors import UsageError
 from patcher.base.files import made_whole
 from patcher.base.progress import SILENT, Reporter
-from patcher.base.units import how_many
 from patcher.engine.quant_type import QuantType
 from patcher.engine.type_file import SHIPPED
+from patcher.model.evidence import find_id, placed, require_ours
 from patcher.model.gguf_cursor import GgufError
-from patcher.model.gguf_format import TENSOR_TYPES, ValueType
-from patcher.model.gguf_head import GgufHead, TensorEntry, read_head
-from patcher.model.model_file import part_path, parts_of
+from patcher.model.gguf_format import ValueType
+from patcher.model.gguf_head import GgufHead, read_head
+from patcher.model.model_file import part_path
 
 FILE_TYPE = "general.file_type"
 GUESSED = 1024  # LLAMA_FTYPE_GUESSED: a bit beside the file type
 CHUNK = 8 << 20
-SAMPLE = 64  # blocks of each tensor whose scale is looked at
 BY_HAND = 39  # the next free number of May 2025, which hands took; MXFP4 since August
-LEAST_PEAK = 64  # of a block's integers: its scale is the largest weight over 127
-
-
-@dataclass(frozen=True)
-class Placed:
-    """A tensor, the file that it lies in, and its room: the bytes up to the next tensor or the end."""
-
-    head: GgufHead
-    entry: TensorEntry
-    span: int
-
-    def fits(self, block: int, size: int) -> bool:
-        """Whether its data can be blocks of ``size`` bytes for ``block`` weights: what is left of the room
-        is padding, which is zero."""
-        if self.entry.dims[0] % block:
-            return False
-        data = self.entry.elements // block * size
-        if not data <= self.span < data + self.head.alignment:
-            return False
-        with self.head.path.open("rb") as file:
-            file.seek(self.entry.offset + data)
-            return not any(file.read(self.span - data))
 
 
 @dataclass(frozen=True)
@@ -83,36 +59,6 @@ class Retagged:
         }
 
 
-def placed(path: Path) -> tuple[Placed, ...]:
-    """The tensors of the model at ``path``, over all its parts. Raises :class:`GgufError`."""
-    found: list[Placed] = []
-    for head in parts_of(read_head(path), read_head):
-        spans = head.spans()
-        if len(spans) != len(head.entries):
-            raise GgufError(f"{head.path}: a tensor's name is there twice")
-        found += [Placed(head, entry, spans[entry.name]) for entry in head.entries]
-    return tuple(found)
-
-
-def find_id(tensors: Sequence[Placed], quant_type: QuantType) -> int | None:
-    """The number under which all tensors have our size, and none has that of the number's own type.
-
-    Raises :class:`UsageError` where several could be meant.
-    """
-    by_number: dict[int, list[Placed]] = {}
-    for one in tensors:
-        if one.entry.type != quant_type.id:
-            by_number.setdefault(one.entry.type, []).append(one)
-    ours = [number for number, some in by_number.items() if not _doubt(some, number, quant_type)]
-    if len(ours) > 1:
-        numbers = ", ".join(map(str, sorted(ours)))
-        raise UsageError(
-            f"{tensors[0].head.path}: the types {numbers} could each be {quant_type.upper}",
-            hint="name one with --from-id",
-        )
-    return ours[0] if ours else None
-
-
 def retag(
     path: Path,
     quant_type: QuantType,
@@ -139,7 +85,7 @@ def retag(
         number = next((one.entry.type for one in tensors if one.entry.type == BY_HAND), None)
     chosen = [one for one in tensors if number not in (None, quant_type.id) and one.entry.type == number]
     if chosen and number is not None:
-        _require_ours(chosen, number, quant_type)
+        require_ours(chosen, number, quant_type)
     taken = [one for one in tensors if own and chosen and one.entry.type == quant_type.id]
     if taken and not all(one.fits(quant_type.block_size, quant_type.type_size) for one in taken):
         raise UsageError(
@@ -180,86 +126,6 @@ def retag(
             changes[head.places[FILE_TYPE]] = struct.pack(order + "I", file_type[1])
         hashes |= _write(head, place, changes, reporter)
     return Retagged(path, number, quant_type.id, plan.tensors, file_type, tuple(places), hashes)
-
-
-def _doubt(tensors: Sequence[Placed], number: int, quant_type: QuantType) -> str:
-    """Why the tensors of ``number`` are not ours, or not for certain; empty where their sizes say so."""
-    known = TENSOR_TYPES.get(number)
-    ours = (quant_type.block_size, quant_type.type_size)
-    for one in tensors:
-        if one.fits(*ours):
-            continue
-        size = one.entry.elements // quant_type.block_size * quant_type.type_size
-        own = f"; {known[0]} has this size, so that is what it is" if known and one.fits(*known[1:]) else ""
-        return (
-            f"tensor '{one.entry.name}' of type {number} takes {one.span} bytes,"
-            f" {quant_type.upper} would take {size}{own}"
-        )
-    if known and all(one.fits(*known[1:]) for one in tensors):
-        if known[1:] == ours:
-            return f"its tensors of type {number} are {known[0]}, whose blocks have the same size"
-        return (
-            f"its tensors of type {number} fit {known[0]} and {quant_type.upper} alike, because of the"
-            f" padding to {tensors[0].head.alignment} bytes"
-        )
-    hides = [one for one in tensors if one.head.alignment > quant_type.type_size]
-    if hides and not any(_ends_in_data(one, quant_type) for one in hides):
-        return f"how long its tensors of type {number} are can't be told from their padding"
-    return ""
-
-
-def _ends_in_data(one: Placed, quant_type: QuantType) -> bool:
-    """Whether the last block that our type would have holds anything."""
-    data = one.entry.elements // quant_type.block_size * quant_type.type_size
-    with one.head.path.open("rb") as file:
-        file.seek(one.entry.offset + data - quant_type.type_size)
-        return any(file.read(quant_type.type_size))
-
-
-def _require_ours(chosen: Sequence[Placed], number: int, quant_type: QuantType) -> None:
-    own = quant_type.name not in SHIPPED  # nothing but its size is known of it, and its number was named
-    sizes = (quant_type.block_size, quant_type.type_size)
-    wrong = next((one for one in chosen if not one.fits(*sizes)), None)
-    doubt = "" if own and wrong is None else _doubt(chosen, number, quant_type)
-    if doubt:
-        raise UsageError(f"{chosen[0].head.path}: {doubt}", hint="nothing was written")
-    if not own and not sum(_require_scales(one, quant_type) for one in chosen):
-        raise UsageError(
-            f"{chosen[0].head.path}: looked for scales in {how_many(len(chosen), 'tensor')} of type {number},"
-            f" found nothing but zeros: whether that is {quant_type.upper} can't be told",
-            hint="nothing was written",
-        )
-
-
-def _require_scales(one: Placed, quant_type: QuantType) -> int:
-    """A scale is the largest magnitude over 127: never negative, never infinite, never far from its block's
-    integers. How many of the blocks looked at hold anything. Raises :class:`UsageError`."""
-    entry, order = one.entry, ">" if one.head.big_endian else "<"
-    blocks = entry.elements // quant_type.block_size
-    looked, held, flat = 0, 0, 0
-    with one.head.path.open("rb") as file:
-        for number in range(0, blocks, max(1, blocks // SAMPLE)):
-            file.seek(entry.offset + number * quant_type.type_size)
-            raw = file.read(quant_type.type_size)
-            (scale,) = struct.unpack_from(order + "e", raw)
-            peak = max(map(abs, struct.unpack_from(f"{quant_type.type_size - 2}b", raw, 2)))
-            if not 0 <= scale < float("inf"):
-                raise UsageError(
-                    f"{one.head.path}: tensor '{entry.name}', block {number}: the scale {scale} is none of"
-                    f" {quant_type.upper}'s",
-                    hint="nothing was written",
-                )
-            looked += 1
-            held += any(raw)
-            # a block of weights below a half float's range keeps its integers beside a scale of 0
-            flat += any(raw) and (scale == 0 or peak < LEAST_PEAK)
-    if flat > looked // 4:
-        raise UsageError(
-            f"{one.head.path}: tensor '{entry.name}': {flat} of {looked} blocks have a scale that isn't their"
-            f" largest integer's: it is no {quant_type.upper}",
-            hint="nothing was written",
-        )
-    return held
 
 
 def _write(

@@ -6,7 +6,10 @@ unmerged after that is the user's own to settle.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from patcher import git
@@ -16,10 +19,14 @@ from patcher.engine import settled, transaction
 from patcher.engine.patchset import PatchSet
 from patcher.engine.planning import make_plan
 from patcher.engine.tree import WorkTree
-from patcher.git import changes
+from patcher.engine.tree_record import PLACE
+from patcher.git import changes, history
 from patcher.git.changes import FileVersion
 from patcher.git.contents import Contents, Objects
+from patcher.git.repository import NoCommitError
 from patcher.move.stripping import Stripping
+
+_TRIED = 4  # bases in which the type is placed before HEAD is taken
 
 _NEXT = {
     "merge": "git commit --no-edit",
@@ -56,9 +63,8 @@ def settle(tree: WorkTree, patchset: PatchSet, *, reporter: Reporter = SILENT) -
     prefix = git.prefix(top, tree.root)
     doing = changes.operation(top) or "stash"
     objects = Objects(top)
-    base = _base(top, doing)
     stripping = _stripping(
-        objects, prefix, settled.remembered(patchset, Contents(objects, "HEAD", prefix)), base, sides
+        objects, prefix, settled.remembered(patchset, Contents(objects, "HEAD", prefix)), doing, sides
     )
     done: dict[str, FileVersion | None] = {}
     for path, stages in sides.items():
@@ -79,32 +85,44 @@ def settle(tree: WorkTree, patchset: PatchSet, *, reporter: Reporter = SILENT) -
             doing, tuple(done), left, False, f"settle {left[0]}, 'git add' it, then 'q8a8-patch apply'"
         )
     applied = transaction.apply(tree, settled.remembered(patchset, tree), reporter=reporter)
-    changes.stage_files(top, [prefix + path for path in applied.written])
+    changes.stage_files(top, [prefix + path for path in (*applied.written, PLACE)])
     return Settled(doing, tuple(done), (), True, _NEXT.get(doing, "git stash drop"))
 
 
-def _base(top: Path, doing: str) -> str | None:
-    """The commit that both sides grew from, as far as git says it."""
+def _bases(top: Path, doing: str, sides: dict[str, dict[int, FileVersion]]) -> Iterator[str]:
+    """Commits that both sides may have grown from: what git says of it, else those that it was at before.
+
+    A stash, ``checkout -m`` or ``rebase --autostash`` says nothing, but each file's base side is a commit's.
+    """
     if doing == "merge":
-        return changes.merge_base(top, "HEAD", "MERGE_HEAD")
+        found = changes.merge_base(top, "HEAD", "MERGE_HEAD")
+        yield from [found] if found is not None else []
     if doing in ("rebase", "cherry-pick"):
-        name = "REBASE_HEAD" if doing == "rebase" else "CHERRY_PICK_HEAD"
-        if changes.has_ref(top, name):
-            parents = changes.read_commit(top, name).parents
-            return parents[0] if parents else None
-    return None
+        with suppress(NoCommitError):
+            name = "REBASE_HEAD" if doing == "rebase" else "CHERRY_PICK_HEAD"
+            yield from changes.read_commit(top, git.resolve(top, name)).parents[:1]
+    if doing == "revert":
+        with suppress(NoCommitError):
+            yield git.resolve(top, "REVERT_HEAD")
+    firsts = {path: stages[1] for path, stages in sides.items() if 1 in stages}
+    for commit in history.logged(top):
+        there = git.entries(top, commit)
+        if all(there.get(path) == (first.mode, first.blob) for path, first in firsts.items()):
+            yield commit
 
 
 def _stripping(
     objects: Objects,
     prefix: str,
     patchset: PatchSet,
-    base: str | None,
+    doing: str,
     sides: dict[str, dict[int, FileVersion]],
 ) -> Stripping:
-    """Pairs for what is unmerged: of the base that git names, else of HEAD with each file's base side."""
-    if base is not None and not make_plan(Contents(objects, base, prefix), patchset).conflicts:
-        return Stripping(objects, prefix, patchset, base)
+    """Pairs for what is unmerged: of the first base in which the type can be placed, else of HEAD with each
+    file's base side."""
+    for base in islice(_bases(objects.repo, doing, sides), _TRIED):
+        if not make_plan(Contents(objects, base, prefix), patchset).conflicts:
+            return Stripping(objects, prefix, patchset, base)
     over = {path: stages.get(1) for path, stages in sides.items()}
     return Stripping(objects, prefix, patchset, "HEAD", over=over)
 

@@ -61,14 +61,15 @@ class Stripping:
 
         Raises :class:`ConflictError` where ours and theirs can't be told apart any more.
         """
-        data = self._objects.read(version) if version is not None and version.is_file else None
-        if data is None or not path.startswith(self._prefix):
+        if version is None or not version.is_file or not path.startswith(self._prefix):
             return version
+        known = () if path == self._prefix + PLACE else tuple(self._known(path))
+        if not known and path != self._prefix + PLACE:
+            return version  # what it says of the type is somebody's own; not read, it may be of any length
+        data = self._objects.read(version) or b""
         if path == self._prefix + PLACE:
             return self._objects.made(_without_type(data, self._patchset.name), version)
-        is_known = False
-        for carried, stock in self._known(path):
-            is_known = True
+        for carried, stock in known:
             if data in (carried, stock):
                 return self._objects.made(stock, version)
             if carried is None or stock is None:
@@ -78,19 +79,16 @@ class Stripping:
             merged = git.merge(data, base=carried, other=stock)
             if merged is not None:
                 return self._objects.made(merged, version)
-        if is_known:
-            raise ConflictError(
-                f"{path}: {self._patchset.type.upper} can't be told from what was changed in its own lines",
-                hint="take the type's lines out of that file by hand, commit that, then move",
-            )
-        return version  # what is said there of the type is somebody's own
+        raise ConflictError(
+            f"{path}: {self._patchset.type.upper} can't be told from what was changed in its own lines",
+            hint="take the type's lines out of that file by hand, commit that, then move",
+        )
 
     def _known(self, path: str) -> Iterator[tuple[bytes | None, bytes | None]]:
         below = path.removeprefix(self._prefix)
         for carried, stock in self._pairs:
-            pair = carried.read(below), stock.read(below)
-            if pair[0] != pair[1]:
-                yield pair
+            if carried.version(path) != stock.version(path):
+                yield carried.read(below), stock.read(below)
         if path in self._computed:
             yield self._computed[path]
 

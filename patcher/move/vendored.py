@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from patcher import git
+from patcher.base.bounded import MAX_FILE
 from patcher.base.errors import ConflictError, TreeChangedError
 from patcher.base.progress import SILENT, Reporter
 from patcher.engine import settled, step, transaction, tree_record
@@ -22,6 +23,7 @@ from patcher.engine.plan import Plan
 from patcher.engine.planning import make_plan
 from patcher.engine.tree import CommitTree, Tree, WorkTree
 from patcher.engine.tree_record import PLACE
+from patcher.git.objects import TooLongBlobError
 from patcher.move.stripping import holds
 from patcher.source import fetch
 
@@ -63,14 +65,16 @@ def move(
         merged[PLACE] = (
             tree_record.read(tree).with_type(patchset.name, None).text()
         )  # written by the apply anew
-        changed = {path: data for path, data in merged.items() if tree.read(path) != data}
+        changed = {path: data for path, data in merged.items() if tree.read(path, MAX_FILE) != data}
         if not dry_run:
             journal = Journal(tree)
             with journal.lock():
                 transaction.heal(journal, reporter)
                 records = [one.name for one in journal.applied if one.type_name == patchset.name]
                 changes = [
-                    step.Change(path, tree.read(path), data, executable=_is_executable(before, after, path))
+                    step.Change(
+                        path, tree.read(path, MAX_FILE), data, executable=_is_executable(before, after, path)
+                    )
                     for path, data in changed.items()
                 ]
                 step.take(journal, changes, patchset.name, undoes=records, forget=True)
@@ -95,7 +99,12 @@ def _merged(
         if any(not blob.get(path, ("100",))[0].startswith("100") for blob in blobs):
             reporter.warn(f"{path}: is a link or a submodule in one of the releases, and stays as it is")
             continue
-        mine, base, other = tree.read(path), before.read(path), after.read(path)
+        try:
+            base, other = _content(before, blobs[0].get(path)), _content(after, blobs[1].get(path))
+        except TooLongBlobError:
+            reporter.warn(f"{path}: has more than {MAX_FILE >> 20} MB, and stays as it is: copy it by hand")
+            continue
+        mine = tree.read(path, MAX_FILE)
         if path in carried and mine is not None:
             mine = _without(mine, *carried[path], path)
         if mine is None and base is not None:
@@ -119,6 +128,10 @@ def _merged(
             hint="take your changes of those lines out, move, and make them again",
         )
     return found
+
+
+def _content(release: CommitTree, entry: tuple[str, str] | None) -> bytes | None:
+    return git.read_blob(release.repo, entry[1], MAX_FILE) if entry is not None else None
 
 
 def _is_executable(before: CommitTree, after: CommitTree, path: str) -> bool | None:

@@ -213,10 +213,29 @@ def test_the_cache_is_measured_and_emptied(
     assert cli.run(["cache", "clean", "--all", "--dry-run"]) == 0
     assert (tmp_path / "downloads/a").is_file()
     assert cli.run(["cache", "clean", "downloads"]) == 0
-    assert sorted(place.name for place in tmp_path.iterdir()) == ["logs", "mine"]
+    assert sorted(place.name for place in tmp_path.iterdir() if place.is_dir()) == ["logs", "mine"]
     assert cli.run(["cache", "clean", "--all"]) == 0
-    assert [place.name for place in tmp_path.iterdir()] == ["mine"]
+    assert [place.name for place in tmp_path.iterdir() if place.is_dir()] == ["mine"]
     assert "freed" in capsys.readouterr().out
+
+
+def test_a_cache_that_another_process_works_with_is_not_emptied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("Q8A8_PATCH_CACHE", str(tmp_path))
+    code = "from patcher.base.cache import cache_dir; print(cache_dir('downloads'), flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline().strip() == str(tmp_path / "downloads")
+        assert cli.run(["cache", "clean", "--all"]) == 2
+        assert f"{tmp_path}: another q8a8-patch is at work with it" in capsys.readouterr().err
+        assert (tmp_path / "downloads").is_dir()
+        assert cli.run(["cache", "clean", "--all", "--dry-run"]) == 0  # which only says what there is
+        other.communicate("\n")
+    assert cli.run(["cache", "clean", "--all"]) == 0
+    assert not (tmp_path / "downloads").exists()
 
 
 def test_every_part_of_the_cache_has_a_name() -> None:

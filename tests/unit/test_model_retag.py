@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from patcher import cli
 from patcher.base.errors import UsageError
 from patcher.engine.patchset import load
+from patcher.model.evidence import placed
 from patcher.model.gguf import read
 from patcher.model.gguf_format import ValueType
 from patcher.model.gguf_head import read_head
 from patcher.model.gguf_writer import make_value
-from patcher.model.retag import placed, retag
+from patcher.model.retag import retag
 
 KIND = load().type
 Q8_A8, MXFP4 = (32, 34), (32, 17)

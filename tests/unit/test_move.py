@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from patcher import cli
-from patcher.git import changes
+from patcher.git import changes, merge
+from patcher.git.patches import merge_marked
 from tests.conftest import git, snapshot
 
 OPS = "ggml/src/ggml-cpu/ops.cpp"
@@ -111,6 +114,98 @@ def test_a_merge_that_stopped_in_the_types_lines(forked: Path, way: str) -> None
     assert git(forked, "status", "--porcelain") == ""
     assert without_own_file(snapshot(forked)) == without_own_file(fresh(forked))
     assert (forked / "notes.txt").read_text(encoding="utf-8") == "mine\n"
+
+
+@pytest.fixture
+def split(mini: Path) -> Path:
+    """Two releases, of which the first has in one file what the second has in two, with a place of ours in it."""
+    old, new = mini / "convert_hf_to_gguf.py", mini / "conversion/base.py"
+    both = old.read_text(encoding="utf-8"), new.read_text(encoding="utf-8")
+    shutil.rmtree(mini / "conversion")
+    old.write_text(both[1] + "\n\n" + both[0], encoding="utf-8")
+    git(mini, "init", "-q", "-b", "main")
+    git(mini, "add", "-A")
+    git(mini, "commit", "-qm", "first release")
+    git(mini, "tag", "r1")
+    new.parent.mkdir()
+    old.write_text(both[0], encoding="utf-8")
+    new.write_text(both[1], encoding="utf-8")
+    git(mini, "add", "-A")
+    git(mini, "commit", "-qm", "second release")
+    git(mini, "tag", "r2")
+    git(mini, "checkout", "-qb", "work", "r1")
+    return mini
+
+
+@pytest.mark.parametrize("way", ["merge r2", "rebase r2", "cherry-pick work", "stash pop", "checkout -m r2"])
+def test_what_stopped_where_upstream_moved_our_place_to_another_file(split: Path, way: str) -> None:
+    verb = way.split()
+    run("apply", split, *(["--commit"] if verb[0] in ("merge", "rebase", "cherry-pick") else []))
+    if verb[0] == "stash":
+        git(split, "stash", "-q", "--include-untracked")
+    if verb[0] in ("stash", "cherry-pick"):
+        git(split, "checkout", "-q", "r2")
+    git_stops(split, *verb)
+    assert set(changes.unmerged(split)) == {"convert_hf_to_gguf.py"}
+    run("move", split)
+    assert not changes.unmerged(split)
+    if verb[0] in ("merge", "rebase", "cherry-pick"):
+        git(
+            split,
+            *(
+                ["commit", "--no-edit"]
+                if verb[0] == "merge"
+                else ["-c", "core.editor=true", verb[0], "--continue"]
+            ),
+        )
+        assert git(split, "status", "--porcelain") == ""
+    assert without_own_file(snapshot(split)) == without_own_file(fresh(split))
+    assert (split / ".q8a8-patch.toml").read_bytes() == (
+        split.parent / "fresh-r2/.q8a8-patch.toml"
+    ).read_bytes()
+
+
+def git_stops(repo: Path, *arguments: str) -> None:
+    """Run git, which leaves something unmerged."""
+    subprocess.run(["git", *arguments], cwd=repo, capture_output=True, check=False)
+    assert changes.unmerged(repo)
+
+
+def test_what_git_merges_is_not_for_the_user_to_settle() -> None:
+    """The shortest difference, which ``git merge-file`` takes, makes a conflict here, and ``git merge`` none."""
+    now, base, other = (
+        ("\n".join(text) + "\n").encode() for text in ("}dz};}", "}d;}{cc}dbabc}", "}d;M}{cc}dbabc}")
+    )
+    assert not merge_marked(now, base=base, other=other)[1]
+    assert merge(now, base=base, other=other) == b"}\nd\nz\n}\n;\nM\n}\n"
+    assert merge(b"a\n", base=b"b\n", other=b"c\n") is None
+
+
+@pytest.mark.parametrize("way", ["commits", "copy"])
+def test_a_file_that_is_longer_than_any_source_is_carried(forked: Path, tmp_path: Path, way: str) -> None:
+    """A vocabulary of upstream's has 16 MB: nobody parses it."""
+    longer = b"\0" * ((8 << 20) + 1)
+    if way == "commits":
+        run("apply", forked, "--commit")
+        (forked / "vocabulary.gguf").write_bytes(longer)
+        git(forked, "add", "-A")
+        git(forked, "commit", "-qm", "mine")
+        run("move", "r2", forked)
+        assert (forked / "vocabulary.gguf").read_bytes() == longer
+        return
+    git(forked, "checkout", "-q", "r2")
+    (forked / "vocabulary.gguf").write_bytes(longer)
+    git(forked, "add", "-A")
+    git(forked, "commit", "-qm", "third release")
+    git(forked, "tag", "r3")
+    copy = tmp_path / "copy"
+    git(forked, "worktree", "add", "-q", "--detach", str(copy), "r1")
+    (copy / ".git").unlink()
+    run("apply", copy)
+    run("move", f"{forked}@r3", copy, "--base", f"{forked}@r1")
+    assert (copy / "vocabulary.gguf").read_bytes() == longer
+    run("move", f"{forked}@r2", copy, "--base", f"{forked}@r3")
+    assert not (copy / "vocabulary.gguf").exists()
 
 
 def test_a_branch_with_merges_is_merged_again(forked: Path) -> None:

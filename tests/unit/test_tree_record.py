@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from patcher import cli
 from patcher.base.errors import UsageError
 from patcher.engine import transaction, tree_record
 from patcher.engine.patchset import load
@@ -13,7 +15,7 @@ from patcher.engine.planning import make_plan
 from patcher.engine.settled import chosen, remembered
 from patcher.engine.tree import WorkTree
 from patcher.engine.tree_record import MARK, PLACE, Choices, TreeRecord, TypeRecord
-from tests.conftest import snapshot
+from tests.conftest import git, snapshot
 
 PATCHSET = load()
 
@@ -48,6 +50,18 @@ def test_apply_remembers_and_revert_forgets(mini_repo: Path) -> None:
     assert make_plan(tree, chosen(PATCHSET, tree, everything=True)).state == "partial"
     transaction.revert(tree)
     assert snapshot(mini_repo) == before
+
+
+def test_what_was_written_before_is_forgotten_where_nothing_of_it_is_left(mini_repo: Path) -> None:
+    """Another release's text of an edit: the record is what a fresh apply writes."""
+    assert cli.run(["apply", str(mini_repo), "-q"]) == 0
+    place = mini_repo / tree_record.PLACE
+    fresh = place.read_text(encoding="utf-8")
+    place.write_text(re.sub(r'(?m)^(ftype-name = \[)"\w+"', r'\1"0123456789abcdef"', fresh), encoding="utf-8")
+    assert place.read_text(encoding="utf-8") != fresh
+    git(mini_repo, "checkout", "-q", "src/llama-model-loader.cpp")
+    assert cli.run(["apply", str(mini_repo), "-q"]) == 0
+    assert place.read_text(encoding="utf-8") == fresh
 
 
 def test_what_people_write_above_the_line_stays(mini_repo: Path) -> None:

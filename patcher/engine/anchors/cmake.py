@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from patcher.engine.anchors.conditions import Branch, twice, uncovered
@@ -65,24 +65,22 @@ def _alone_in(code: bytes, start: int, end: int) -> tuple[int, int] | None:
 
 @dataclass(frozen=True)
 class ListCall:
-    """One ``list(APPEND variable ...)`` or ``add_library(variable ...)``: its arguments, and their places."""
+    """One ``list(APPEND variable ...)`` or ``add_library(variable ...)``: arguments and their places."""
 
     variable: str
-    arguments: Mapping[str, int]
+    arguments: tuple[tuple[str, int], ...]
 
 
-_LISTING = r"(?i:\blist\s*\(\s*APPEND|\badd_library\s*\()\s*"  # what stands before the variable's name
-_LIST = rf"{_LISTING}(?P<variable>[^\s()]+)(?P<arguments>[^()]*)".encode()
+_LIST = re.compile(
+    rb"(?i:\blist\s*\(\s*APPEND|\badd_library\s*\()\s*(?P<variable>[^\s()]+)(?P<arguments>[^()]*)"
+)
 
 
 def calls_of(code: bytes) -> Iterator[ListCall]:
     """The calls that list sources, in the order of the file; ``code`` is without comments."""
-    for call in re.finditer(_LIST, code):
-        start = call.start("arguments")
-        found = {
-            one.group().decode("utf-8", "replace"): start + one.start()
-            for one in re.finditer(rb"[^\s()]+", call["arguments"])
-        }
+    for call in _LIST.finditer(code):
+        words = re.compile(rb"[^\s()]+").finditer(code, *call.span("arguments"))
+        found = tuple((one.group().decode("utf-8", "replace"), one.start()) for one in words)
         yield ListCall(call["variable"].decode("utf-8", "replace"), found)
 
 
@@ -94,30 +92,25 @@ def cmake_item(source: Source, *, variable: str, beside: list[str], ours: str) -
     ``ours`` is the argument that tells that the text is there.
     """
     code = code_of(source)
-    call = rf"{_LISTING}{re.escape(variable)}(?=[\s)])[^()]*"
-    found = []
-    for block in re.finditer(call.encode(), code):
-        for name in (ours, *beside):
-            argument = re.compile(rb"(?<=\s)" + re.escape(name.encode()) + rb"(?=[\s)]|$)")
-            for match in argument.finditer(code, block.start(), block.end()):
-                found.append((name, *match.span()))
-    there = [start for name, start, _ in found if name == ours]
+    lists = [call.arguments for call in calls_of(code) if call.variable == variable]
+    found = [one for arguments in lists for one in arguments if one[0] in (ours, *beside)]
+    there = [start for name, start in found if name == ours]
     if there:
-        siblings = [start for name, start, _ in found if name != ours]
+        siblings = [start for name, start in found if name != ours]
         branches = list(_branches(code))
         problem = uncovered(source, ours, there, siblings, branches) or twice(source, ours, there, branches)
         return Located(existing=(Existing(variable, there[0], there[0] + len(ours), problem),))
     if len(found) != 1:
         names = " or ".join(beside)
         raise AnchorError(f"{names} in one list of {variable}", f"{len(found)}")
-    _, start, end = found[0]
+    name, start = found[0]
     around = _ifs(code, start)
     if around:
-        what = f"a list of {variable} that has {found[0][0]}, under no condition"
+        what = f"a list of {variable} that has {name}, under no condition"
         raise AnchorError(what, f"it under '{source.line(around[-1]).strip()[:60]}'")
-    behind = source.line_end(end - 1)
-    if not source.starts_line(start) or code[end:behind].strip():
-        raise AnchorError(f"{found[0][0]} on a line of its own", f"'{source.line(start).strip()}'")
+    behind = source.line_end(start)
+    if not source.starts_line(start) or code[start + len(name.encode()) : behind].strip():
+        raise AnchorError(f"{name} on a line of its own", f"'{source.line(start).strip()}'")
     return Located((Site(variable, behind, behind, Place.LINES, source.indent(start)),))
 
 

@@ -1,7 +1,4 @@
-"""A linker's arguments (not a compiler driver's) as what matters to undefined symbols.
-
-A quarter of the module is the list of the options that have a value.
-"""
+"""A linker's arguments (not a compiler driver's) as what matters to undefined symbols."""
 
 from __future__ import annotations
 
@@ -11,73 +8,17 @@ from pathlib import Path
 
 # Options whose value is the next argument, if it isn't joined by "=".
 _VALUED = frozenset(
-    [
-        "o",
-        "m",
-        "e",
-        "h",
-        "soname",
-        "L",
-        "l",
-        "rpath",
-        "rpath-link",
-        "dynamic-linker",
-        "I",
-        "T",
-        "z",
-        "u",
-        "undefined",
-        "y",
-        "Map",
-        "version-script",
-        "dynamic-list",
-        "exclude-libs",
-        "plugin",
-        "plugin-opt",
-        "sysroot",
-        "defsym",
-        "wrap",
-        "A",
-        "b",
-        "format",
-        "G",
-        "f",
-        "F",
-        "filter",
-        "auxiliary",
-        "init",
-        "fini",
-        "R",
-        "section-start",
-        "Ttext",
-        "Tdata",
-        "Tbss",
-        "Ttext-segment",
-        "retain-symbols-file",
-        "image-base",
-        "export-dynamic-symbol",
-        "export-dynamic-symbol-list",
-        "just-symbols",
-        "library",
-        "library-path",
-        "output",
-        "entry",
-        "emulation",
-        "script",
-        "hash-style",
-        "unresolved-symbols",
-        "build-id-file",
-        "sort-section",
-        "max-page-size",
-        "out-implib",
-        "dependency-file",
-        "default-symver-file",
-        "thinlto-cache-dir",
-        "lto-O",
-        "mllvm",
-        "require-defined",
-    ]
-)
+    (
+        "o", "m", "e", "h", "soname", "L", "l", "rpath", "rpath-link", "dynamic-linker", "I", "T", "z", "u",
+        "undefined", "y", "Map", "version-script", "dynamic-list", "exclude-libs", "plugin", "plugin-opt",
+        "sysroot", "defsym", "wrap", "A", "b", "format", "G", "f", "F", "filter", "auxiliary", "init", "fini",
+        "R", "section-start", "Ttext", "Tdata", "Tbss", "Ttext-segment", "retain-symbols-file", "image-base",
+        "export-dynamic-symbol", "export-dynamic-symbol-list", "just-symbols", "library", "library-path",
+        "output", "entry", "emulation", "script", "hash-style", "unresolved-symbols", "build-id-file",
+        "sort-section", "max-page-size", "out-implib", "dependency-file", "default-symver-file",
+        "thinlto-cache-dir", "lto-O", "mllvm", "require-defined",
+    )
+)  # fmt: skip
 # One letter, the value joined to it.
 _JOINED = ("L", "l", "u", "T", "m", "R", "o", "e", "h", "z", "y")
 _LONG = {"library": "l", "library-path": "L", "output": "o", "undefined": "u", "entry": "e"}

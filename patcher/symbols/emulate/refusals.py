@@ -20,6 +20,7 @@ from patcher.symbols.emulate.order import written
 from patcher.symbols.emulate.refusal import Refusal
 from patcher.symbols.emulate.resolution import Table, asks
 from patcher.symbols.emulate.scripts import VersionScript, read_script
+from patcher.symbols.emulate.thread_local import relaxed
 from patcher.symbols.relocatable import exports_data
 from patcher.symbols.scope import Library
 
@@ -171,7 +172,7 @@ def _in_objects(
         if table.own(name) or name in line.defined or name in table.objects:
             continue
         lost = {one.symbol for one in found} if key[0] == TLS_CALL else set()  # nothing else asks
-        uses = [one for one in wanted.objects if not table.relaxed(one, lost)]
+        uses = [one for one in wanted.objects if not relaxed(table, one, lost)]
         uses = [one for one in uses if kept is None or kept.wanted(one.unit, one.name)]
         strong = [one for one in uses if not one.weak]
         nowhere = key not in table.by_library and key not in indirect

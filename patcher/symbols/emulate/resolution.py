@@ -9,7 +9,7 @@ from patcher.symbols.elf import ElfObject
 from patcher.symbols.emulate.collect import sections
 from patcher.symbols.emulate.commandline import LinkLine
 from patcher.symbols.emulate.linkers import Libraries, Linker
-from patcher.symbols.emulate.names import OWN, TLS_CALL, Key, ObjectUse, UndefinedName, defines, linker_own
+from patcher.symbols.emulate.names import OWN, Key, ObjectUse, UndefinedName, defines, linker_own
 from patcher.symbols.emulate.operands import Input
 from patcher.symbols.relocatable import Unit, weak_exports
 
@@ -47,30 +47,25 @@ class Table:
             return
         lazy = self._lazy
         for number, part in enumerate(parts):
+            group = part.operand.group
+            is_last = number + 1 == len(parts) or parts[number + 1].operand.group != group
+            is_lazy = part.archive and not part.operand.whole_archive
             if part.library is not None:
                 self._library(part, part.library)
-            elif part.archive and not part.operand.whole_archive:
+            elif is_lazy:
                 lazy.append(part)
-                if self.linker.archives_in_order:
-                    group = part.operand.group
-                    # at the end of a group all of its archives are gone through again
-                    last = number + 1 == len(parts) or parts[number + 1].operand.group != group
-                    members = [
-                        one for one in parts[: number + 1] if one.archive and one.operand.group == group
-                    ]
-                    self._extract([part] if not group or not last else members)
             else:
                 for unit in part.units:
                     self.unit(unit, excluded=self._excluded(part))
-            group = part.operand.group
-            if self.linker.archives_in_order and group and not part.archive:
-                ends = number + 1 == len(parts) or parts[number + 1].operand.group != group
-                if ends:
-                    self._extract(
-                        [one for one in parts[: number + 1] if one.archive and one.operand.group == group]
-                    )
             if not self.linker.archives_in_order:
                 self._extract(lazy)
+            elif group and is_last and (is_lazy or not part.archive):
+                # at the end of a group all of its archives are gone through again
+                self._extract(
+                    [one for one in parts[: number + 1] if one.archive and one.operand.group == group]
+                )
+            elif is_lazy:
+                self._extract([part])
         self._at_end()
 
     def _at_end(self) -> None:
@@ -271,31 +266,6 @@ class Table:
     def own(self, name: str) -> bool:
         """Whether the linker defines ``name`` itself, or takes it for granted."""
         return linker_own(name) or name in self.linker.granted
-
-    def relaxed(self, use: ObjectUse, lost: set[str]) -> bool:
-        """Whether a program's call of ``__tls_get_addr`` is taken out: its accesses are made simpler ones.
-
-        Those to what a ``--defsym`` makes a plain number stay as they are, and, under most linkers, those to
-        what is ``lost``, reported as undefined.
-        """
-        if self.line.shared or use.name != TLS_CALL.encode():
-            return False
-        for symbol in self.units[use.unit].symbols:
-            name = symbol.name.decode("utf-8", "surrogateescape")
-            if not symbol.tls or symbol.local:
-                continue
-            if self.linker.resolves_defsym and name in self.line.defined:
-                return False
-            if symbol.defined:
-                continue
-            if not self.linker.relaxes_lost and name in lost:
-                return False
-            if not self.linker.relaxes_foreign and self._foreign(name):
-                return False
-        return True
-
-    def _foreign(self, name: str) -> bool:
-        return name not in self.objects and (name, None) in self.by_library
 
     def lazily(self) -> set[str]:
         """What members of archives define, taken or not."""

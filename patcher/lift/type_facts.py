@@ -8,22 +8,18 @@ from typing import Any
 
 from patcher.base.errors import ConflictError, UsageError
 from patcher.engine.anchors import AnchorError
-from patcher.engine.anchors.constants import evaluate
 from patcher.engine.anchors.enums import members_of
+from patcher.lift import block_sizes
 from patcher.lift.tree_index import TreeIndex
 
 _GGML_H, _GGML_C, _LLAMA_H = "ggml/include/ggml.h", "ggml/src/ggml.c", "include/llama.h"
-_CPU_C, _COMMON, _CONSTANTS = (
-    "ggml/src/ggml-cpu/ggml-cpu.c",
-    "ggml/src/ggml-common.h",
-    "gguf-py/gguf/constants.py",
-)
+_CPU_C = "ggml/src/ggml-cpu/ggml-cpu.c"
 _QUANT, _QUANTIZE = "src/llama-quant.cpp", ("tools/quantize/quantize.cpp", "examples/quantize/quantize.cpp")
 _ACTIVATIONS = ("q8_0", "q8_1", "q8_K")
 
 
 @dataclass(frozen=True)
-class Facts:
+class TypeFacts:
     """A type as a tree has it. A number that it has none of is None."""
 
     name: str
@@ -92,7 +88,7 @@ def new_types(tree: TreeIndex, base: TreeIndex) -> dict[str, int]:
     }
 
 
-def read(tree: TreeIndex, upper: str) -> Facts:
+def read(tree: TreeIndex, upper: str) -> TypeFacts:
     """The facts of GGML_TYPE_``upper``. Raises :class:`ConflictError` where one can't be told."""
     number = enum(tree, _GGML_H, "ggml_type")[f"GGML_TYPE_{upper}"]
     traits = _entry(tree, _GGML_C, upper)
@@ -110,7 +106,8 @@ def read(tree: TreeIndex, upper: str) -> Facts:
     if partner not in _ACTIVATIONS:
         notes.append(f"vec_dot takes {partner}, which the sets of edits don't know; its text says so itself")
         partner = "q8_0"
-    block_size, type_size = _sizes(tree, upper, traits, block)
+    weights = _first(r"\.blck_size\s*=\s*([^,\n]+)", traits) or ""
+    block_size, type_size = block_sizes.of_type(tree, upper, weights, block)
     files, ggml_files = enum(tree, _LLAMA_H, "llama_ftype"), enum(tree, _GGML_H, "ggml_ftype")
     called = _mapped(
         tree,
@@ -119,10 +116,10 @@ def read(tree: TreeIndex, upper: str) -> Facts:
     )
     said = next((one for one in called if one == upper), called[0] if called else upper)
     option = next((found for path in _QUANTIZE if (found := _option(tree, path, said))), None)
-    constants = tree.source(_CONSTANTS)
+    constants = tree.source(block_sizes.CONSTANTS)
     python = constants.data.decode("utf-8", "replace") if constants is not None else ""
     quants = tree.source("gguf-py/gguf/quants.py")
-    return Facts(
+    return TypeFacts(
         name=name,
         upper=upper,
         id=number,
@@ -161,11 +158,11 @@ def _entry(tree: TreeIndex, path: str, upper: str) -> str:
     return source.spoken[opened.end() : end].decode("utf-8", "replace")
 
 
-def functions(tree: TreeIndex, kind: Facts) -> list[str]:
+def functions(tree: TreeIndex, facts: TypeFacts) -> list[str]:
     """The functions of the type's own that its entries in ggml's and the CPU backend's tables name."""
-    said = " ".join(_entry(tree, path, kind.upper) for path in (_GGML_C, _CPU_C))
+    said = " ".join(_entry(tree, path, facts.upper) for path in (_GGML_C, _CPU_C))
     names = re.findall(r"=\s*(?:\(\s*\w+\s*\)\s*)?([A-Za-z_]\w*)\s*(?:,|$)", said)
-    return [name for name in dict.fromkeys(names) if kind.word.fullmatch(name) and not name.isupper()]
+    return [name for name in dict.fromkeys(names) if facts.word.fullmatch(name) and not name.isupper()]
 
 
 def home_of(tree: TreeIndex, name: str) -> str | None:
@@ -208,105 +205,3 @@ def _requires_imatrix(tree: TreeIndex, upper: str) -> bool:
         ):
             return True
     return False
-
-
-def _sizes(tree: TreeIndex, upper: str, traits: str, block: str) -> tuple[int, int]:
-    """(weights, bytes) of a block: as C says them, and as gguf-py does; they have to agree."""
-    values = _Values(tree)
-    asked = _first(r"\.blck_size\s*=\s*([^,\n]+)", traits) or ""
-    weights, size = values.value(asked), values.size_of(block)
-    constants = tree.source(_CONSTANTS)
-    said = re.search(
-        rf"GGMLQuantizationType\.{upper}\s*:\s*\(([^,()]+),([^()]+)\)".encode(),
-        constants.data if constants else b"",
-    )
-    if said is not None:
-        known = {"QK_K": 256}
-        theirs = tuple(evaluate(part.decode().replace("//", "/"), known) for part in said.groups())
-        if None not in theirs:
-            ours = (weights, size)
-            if any(one is not None and one != other for one, other in zip(ours, theirs, strict=True)):
-                raise ConflictError(
-                    f"{tree.name}: {upper}: C says {weights} weights in {size} bytes, gguf-py says"
-                    f" {theirs[0]} in {theirs[1]}: one is wrong"
-                )
-            weights, size = theirs
-    if weights is None or size is None:
-        raise ConflictError(
-            f"{tree.name}: {upper}: looked for the block's weights and bytes, can't tell {block}'s"
-        )
-    return weights, size
-
-
-_BYTES = {
-    "ggml_half": 2,
-    "ggml_fp16_t": 2,
-    "ggml_half2": 4,
-    "ggml_bf16_t": 2,
-    "float": 4,
-    "double": 8,
-    "int": 4,
-    "char": 1,
-} | {f"{sign}int{bits}_t": bits // 8 for sign in ("", "u") for bits in (8, 16, 32, 64)}
-
-
-class _Values:
-    """Macros of the headers as numbers, and the sizes of structs that are plain lists of fields."""
-
-    def __init__(self, tree: TreeIndex) -> None:
-        self._source = tree.same(_COMMON)
-        self._code = self._source.code.decode("utf-8", "replace") if self._source is not None else ""
-
-    def value(self, text: str, depth: int = 0) -> int | None:
-        """A constant expression over the header's macros; None where it can't be told."""
-        if depth > 8:
-            return None
-        filled = re.sub(r"sizeof\s*\(\s*(\w+)\s*\)", lambda found: str(_BYTES.get(found[1], found[1])), text)
-        known: dict[str, int | None] = {}
-        for name in set(re.findall(r"[A-Za-z_]\w*", filled)):
-            said = _first(rf"(?m)^[ \t]*#[ \t]*define[ \t]+{name}[ \t]+([^\n]+)$", self._code)
-            known[name] = self.value(said, depth + 1) if said is not None else None
-        parts = [evaluate(part, known) for part in _divided(_bare(filled))]
-        if None in parts or 0 in parts[1:]:
-            return None
-        whole = parts[0] or 0
-        for part in parts[1:]:
-            whole //= part or 1
-        return whole
-
-    def size_of(self, block: str) -> int | None:
-        """The bytes of a struct of arrays and numbers; None where it holds another struct or a union."""
-        found = re.search(rf"typedef\s+struct\s*(?:\w+\s*)?\{{([^{{}}]*)\}}\s*{block}\s*;", self._code)
-        if found is None:
-            return None
-        total = 0
-        for part in filter(None, (piece.strip() for piece in found[1].split(";"))):
-            one = re.fullmatch(r"(\w+)\s+(\w+)\s*(?:\[(.+)\])?", part, re.DOTALL)
-            count = self.value(one[3]) if one is not None and one[3] else 1
-            if one is None or one[1] not in _BYTES or count is None:
-                return None
-            total += _BYTES[one[1]] * count
-        return total
-
-
-def _bare(text: str) -> str:
-    """``text`` without parentheses around the whole of it."""
-    text = text.strip()
-    depth = 0
-    for at, sign in enumerate(text):
-        depth += (sign == "(") - (sign == ")")
-        if not depth:
-            return _bare(text[1:-1]) if text[:1] == "(" and at == len(text) - 1 else text
-    return text
-
-
-def _divided(text: str) -> list[str]:
-    """``a/b`` as its parts, where the division is the last thing done; else the whole."""
-    depth = 0
-    for at in range(len(text) - 1, 0, -1):
-        depth += (text[at] == ")") - (text[at] == "(")
-        if depth == 0 and text[at] in "+-":
-            return [text]
-        if depth == 0 and text[at] == "/":
-            return [*_divided(text[:at]), text[at + 1 :]]
-    return [text]
