@@ -147,7 +147,7 @@ def test_a_tree_to_cross_build_that_is_not_there(
     [
         (["from-files"], "found none"),
         (["from-files", "none.txt", "none2.txt"], "none.txt"),
-        (["--from-files", "--compare"], "choose one"),
+        (["--from-files", "--compare"], "can't be given together"),
         (["compare", "a.json"], "two JSON documents, found 1"),
         (["run"], "looked for one MODEL.gguf, found 0"),
         (["run", "none.gguf"], "none.gguf: looked for a GGUF model, found none; name one, or try"),
