@@ -1,4 +1,4 @@
-"""Write the reference pages and the man pages; with ``--check``, only say which are out of step.
+"""Write the pages, and what else repeats the code; ``--check`` only says which of them is stale.
 
 python -m manual [--check]
 """
@@ -9,7 +9,7 @@ import re
 import sys
 from pathlib import Path
 
-from manual import owner
+from manual import anchor_kinds, owner
 from manual.man_pages import man_pages
 from manual.reference import reference_pages
 
@@ -21,7 +21,7 @@ PLACES = {ROOT / "docs" / "reference": reference_pages, ROOT / "man" / "man1": m
 
 def stale() -> dict[Path, str | None]:
     """Files that aren't what the code says, with what they should hold; None for one that should go."""
-    found: dict[Path, str | None] = dict(owner.stale(owner.owner()))
+    found: dict[Path, str | None] = {**owner.stale(owner.owner()), **anchor_kinds.stale()}
     for folder, make in PLACES.items():
         pages = make()
         for name, text in pages.items():

@@ -27,7 +27,7 @@ _BEFORE = """
 Until November 2026 `patcher/` had 29 modules side by side, `evaluate/` 40 more. One import led up
 (`model/refine.py` to `evaluate/drafts.py`), `quantize` entered through `evaluate`, `verify-symbols --fix`
 loaded all of Q8_A8 to note one line, and what one kind of anchor is stood in nine places; now it stands in
-one object, a row of the schema and a test ([Anchors](anchors.md)).
+one object and its test ([Anchors](anchors.md)).
 """
 
 

@@ -131,11 +131,11 @@ def _rules() -> str:
 
 def _edits() -> str:
     patchset = load()
-    kind = patchset.type
     lines = [
         "# Edits",
         "",
-        f"{len(patchset.edits)} edits make {kind.upper}. Each names a place by structure, and a reason;",
+        f"{len(patchset.edits)} edits make {patchset.type.upper}. Each names a place by structure, and a"
+        " reason;",
         "`q8a8-patch status` says how each stands in a tree. A group is one commit of `q8a8-patch export`.",
     ]
     for group in patchset.groups:

@@ -24,7 +24,7 @@ from patcher.git import changes
 from patcher.git.contents import Contents, Objects
 from patcher.move import state
 from patcher.move.course import Course, planned, top_of
-from patcher.move.replay import Meeting, Own, marked, replay
+from patcher.move.replay import Meeting, Own, Renames, marked, replay
 from patcher.move.state import MoveState
 
 
@@ -131,8 +131,10 @@ def _tried(tree: WorkTree, course: Course, reporter: Reporter) -> Moved:
     subjects = tuple(own.written.subject for own in course.own)
     meetings: list[Meeting] = []
     stopped = ""
+    start = course.own[0].written.parents[0] if course.own else course.base
+    renames = Renames(course.objects.repo, start, course.base)
     for own in course.own:
-        found = replay(contents, own)
+        found = replay(contents, own, renames)
         meetings += found
         stopped = stopped or (own.written.subject if found else "")
     plan = make_plan(contents, course.patchset, reporter)
@@ -168,6 +170,7 @@ def _go_on(tree: WorkTree, begun: MoveState, *, at: str, patchset: PatchSet, rep
     top = top_of(tree)
     prefix = git.prefix(top, tree.root)
     objects = Objects(top)
+    renames = Renames(top, begun.rest[0][0] if begun.rest else begun.base, begun.base)
     tip, subjects = begun.tip, [changes.read_commit(top, new).subject for _, new in begun.rest]
     with reporter.step("Moving your commits", total=max(1, len(begun.rest))) as step:
         for number, (before, after) in enumerate(begun.rest):
@@ -175,7 +178,7 @@ def _go_on(tree: WorkTree, begun: MoveState, *, at: str, patchset: PatchSet, rep
             written = changes.read_commit(top, after)
             own = Own(written, changes.changed(top, before, after))
             contents = Contents(objects, tip, prefix)
-            meetings = replay(contents, own)
+            meetings = replay(contents, own, renames)
             if meetings:
                 _stop(tree, begun.stopped_at(number, tip), contents, meetings, at=at)
                 paths = tuple(one.path for one in meetings)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from patcher import git
-from patcher.git import changes
+from patcher.git import changes, history
 from patcher.git.changes import FileVersion, Written
 from patcher.git.contents import Contents
 from patcher.move.stripping import Stripping
@@ -53,15 +54,33 @@ def stripped_changes(repo: Path, old: str, new: str, stripping: Stripping) -> di
     return made
 
 
-def replay(contents: Contents, own: Own) -> list[Meeting]:
+class Renames:
+    """What upstream calls a file now, found out when somebody asks: from the commit ``old`` to ``new``."""
+
+    def __init__(self, repo: Path, old: str, new: str) -> None:
+        self._between = repo, old, new
+
+    @cached_property
+    def _known(self) -> Mapping[str, str]:
+        return history.renames(*self._between)
+
+    def now(self, path: str) -> str:
+        """The name of ``path``; itself where it has no other."""
+        return self._known.get(path, path)
+
+
+def replay(contents: Contents, own: Own, renames: Renames) -> list[Meeting]:
     """Make the changes of ``own`` in ``contents``; the files where that can't be done stay as they are."""
     meetings = []
-    for path, (before, after) in own.changes.items():
-        now = contents.version(path)
+    for name, (before, after) in own.changes.items():
+        path, now = name, contents.version(name)
         if now in (before, after):
             contents.put(path, after)
             continue
-        merged = _merged(contents, now, before, after)
+        if now is None and before is not None and after is not None:
+            path = renames.now(name)
+            now = contents.version(path)
+        merged = after if now == before else _merged(contents, now, before, after)
         if merged is None:
             meetings.append(Meeting(path, now, before, after))
         else:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import json
 
 import pytest
 
+from manual import anchor_kinds
 from patcher.base import toml
 from patcher.engine.anchors import ANCHORS, AnchorKind
-from patcher.engine.patchset import load
+from patcher.engine.patchset import NEW_FILE, load
 from patcher.engine.type_schema import check_anchor
 
 KINDS = pytest.mark.parametrize("kind", ANCHORS.values(), ids=list(ANCHORS))
@@ -29,6 +31,18 @@ def test_the_example_is_one_that_a_type_could_have(kind: AnchorKind) -> None:
 @KINDS
 def test_a_kind_explains_itself(kind: AnchorKind) -> None:
     assert kind.explains.endswith("."), f"{kind.name}: the docstring of its function is the reference page"
+
+
+def test_the_schema_follows_the_objects() -> None:
+    before = anchor_kinds.PLACE.read_text(encoding="utf-8")
+    made = anchor_kinds.renewed(before, [*ANCHORS, "toy", NEW_FILE])
+    names = json.loads(made)["properties"]["edit"]["items"]["properties"]["anchor"]["properties"]["kind"][
+        "enum"
+    ]
+    assert set(names) == {*ANCHORS, "toy", NEW_FILE}
+    assert names[-2:] == ["toy", NEW_FILE]
+    assert json.loads(anchor_kinds.renewed(made, [*ANCHORS, NEW_FILE])) == json.loads(before)
+    assert anchor_kinds.renewed(before, [*ANCHORS, NEW_FILE]) == before
 
 
 def test_what_an_edit_hangs_on_can_be_told_from_its_own_parameters() -> None:

@@ -233,6 +233,32 @@ def meeting(forked: Path) -> None:
     own_change(forked)
 
 
+@pytest.mark.parametrize("meets", [False, True])
+def test_a_file_that_upstream_renamed_is_followed(forked: Path, meets: bool) -> None:
+    lines = [f"line {number}" for number in range(40)]
+    (forked / "plain.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    git(forked, "add", "-A")
+    git(forked, "commit", "-qm", "first release")
+    git(forked, "tag", "-f", "r1")
+    git(forked, "checkout", "-qb", "next")
+    git(forked, "mv", "plain.txt", "renamed.txt")
+    (forked / "renamed.txt").write_text("\n".join(["upstream's", *lines[1:]]) + "\n", encoding="utf-8")
+    git(forked, "commit", "-qam", "second release")
+    git(forked, "checkout", "-q", "work")
+    run("apply", forked, "--commit")
+    at = 0 if meets else 20
+    own = "\n".join([*lines[:at], "mine", *lines[at + 1 :]]) + "\n"
+    own_change(forked, "plain.txt", own)
+    run("move", "next", forked, code=3 if meets else 0)
+    assert not (forked / "plain.txt").exists()
+    found = (forked / "renamed.txt").read_text(encoding="utf-8").splitlines()
+    if meets:
+        assert {"upstream's", "mine"} < set(found)
+        assert list(changes.unmerged(forked)) == ["renamed.txt"]
+    else:
+        assert found == ["upstream's", *lines[1:20], "mine", *lines[21:]]
+
+
 def test_it_stops_where_an_own_commit_meets_upstream_and_goes_on(
     forked: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,7 @@ from xml.etree import ElementTree as Tree
 import pytest
 
 from patcher.cli import run
+from patcher.commands import verify_symbols
 from patcher.symbols import SymbolFinding, SymbolReport
 from patcher.symbols.baseline import without_known, write_baseline
 from patcher.symbols.formats import FORMATS, github, gitlab, junit, sarif
@@ -96,6 +97,10 @@ def test_gitlab_fingerprints_are_unique() -> None:
     assert len({issue["fingerprint"] for issue in issues}) == 2
     assert {issue["severity"] for issue in issues} == {"critical"}
     assert issues[0]["location"] == {"path": "/x/liba.so", "lines": {"begin": 1}}
+
+
+def test_each_format_can_be_asked_for() -> None:
+    assert ("text", *FORMATS) == verify_symbols.FORMATS
 
 
 @pytest.mark.parametrize("form", sorted(FORMATS))

@@ -72,7 +72,7 @@ class ListCall:
 
 
 _LIST = re.compile(
-    rb"(?i:\blist\s*\(\s*APPEND|\badd_library\s*\()\s*(?P<variable>[^\s()]+)(?P<arguments>[^()]*)"
+    rb"(?i:\blist\s*\(\s*APPEND|\badd_library\s*\()\s*(?P<variable>[^\s()]+)(?=(?P<arguments>[^()]*))"
 )
 
 
