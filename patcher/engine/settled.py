@@ -50,7 +50,7 @@ def chosen(
         )
     both = sorted(set(keep) & set(replaced))
     if both:
-        raise UsageError(f"{both[0]}: --keep and --replace, of which one is meant")
+        raise UsageError(f"{both[0]}: named by --keep and by --replace; it can be kept or replaced, not both")
     record = tree_record.read(tree) if tree is not None else tree_record.TreeRecord()
     part = record.of(patchset.name)
     choices = part.choices.merged(
