@@ -23,6 +23,7 @@ def write(made: Path, docs: Path) -> list[str]:
     pictures = re.findall(r"!\[[^\]]*\]\(([\w.-]+\.svg)\)", text)
     text = re.sub(r"(!\[[^\]]*\]\()([\w.-]+\.svg\))", rf"\1{PICTURES}/\2", text)
     text = re.sub(r"^(#+ )", r"#\1", text, flags=re.M)
+    text = re.sub(r"(?<= )/\S*/([^/\s`]+)", r"\1", text)  # folders of the machine that it was made on
     folder = docs / PICTURES
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.svg"):
