@@ -273,6 +273,8 @@ def words(verb: str, birds: Aviary) -> tuple[list[str], bytes | None]:
         "checkout": ["--quiet", "--detach", "HEAD"],
         "merge-file": ["-p", "text", "text", "text"],
         "merge-base": ["HEAD", "HEAD~1"],
+        "merge-tree": ["--write-tree", "HEAD", "HEAD~1"],
+        "fast-import": ["--quiet"],
         "diff-tree": ["-r", "-p", "HEAD~1", "HEAD"],
         "var": ["GIT_COMMITTER_IDENT"],
         "symbolic-ref": ["HEAD", "refs/heads/main"],
@@ -282,7 +284,7 @@ def words(verb: str, birds: Aviary) -> tuple[list[str], bytes | None]:
         "rev-list": ["--parents", "--merges", "HEAD"],
         "tag": ["--sort=-creatordate"],
     }
-    return [verb, *given[verb]], (b"x" if verb == "commit-tree" else None)
+    return [verb, *given[verb]], {"commit-tree": b"x", "fast-import": b""}.get(verb)
 
 
 def ours(verb: str, birds: Aviary) -> None:
