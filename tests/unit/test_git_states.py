@@ -13,6 +13,8 @@ from patcher.git import changes
 from patcher.move.stripping import taken_out
 from tests.conftest import FIXTURES, git, snapshot
 
+pytestmark = pytest.mark.slow  # no build, but twenty moves and applies
+
 HEADER = "ggml/include/ggml.h"
 
 

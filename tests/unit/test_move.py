@@ -153,6 +153,7 @@ def test_what_git_merges_is_not_for_the_user_to_settle() -> None:
     assert merge(b"a\n", base=b"b\n", other=b"c\n") is None
 
 
+@pytest.mark.slow  # files of eight megabytes, in git and out of it
 @pytest.mark.parametrize("way", ["commits", "copy"])
 def test_a_file_that_is_longer_than_any_source_is_carried(forked: Path, tmp_path: Path, way: str) -> None:
     """A vocabulary of upstream's has 16 MB: nobody parses it."""
