@@ -61,7 +61,8 @@ def messages() -> list[Message]:
         if area is not None:
             tree = ast.parse(place.read_text(encoding="utf-8"))
             known = kinds | _chosen_by_callers(tree, kinds)
-            found |= {one for node in ast.walk(tree) for one in _message(node, known, area)}
+            hints = _kept_hints(tree)
+            found |= {one for node in ast.walk(tree) for one in _message(node, known, area, hints)}
     order = list(dict.fromkeys(_AREAS.values()))
     return sorted(found, key=lambda one: (order.index(one.area), one.text.lower(), one))
 
@@ -110,14 +111,34 @@ def _chosen_by_callers(tree: ast.AST, kinds: dict[str, ExitCode]) -> dict[str, E
     return found
 
 
-def _message(node: ast.AST, kinds: dict[str, ExitCode], area: str) -> Iterator[Message]:
+def _kept_hints(tree: ast.AST) -> dict[ast.Call, ast.expr]:
+    """What ``hint=NAME`` of a call stands for, where its function says it a line before."""
+    found = {}
+    for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+        kept = {
+            target.id: node.value
+            for node in ast.walk(function)
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        for call in (node for node in ast.walk(function) if isinstance(node, ast.Call)):
+            for word in call.keywords:
+                if word.arg == "hint" and isinstance(word.value, ast.Name) and word.value.id in kept:
+                    found[call] = kept[word.value.id]
+    return found
+
+
+def _message(
+    node: ast.AST, kinds: dict[str, ExitCode], area: str, hints: dict[ast.Call, ast.expr]
+) -> Iterator[Message]:
     if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args):
         return
     code = kinds.get(node.func.id)
     text = _said(node.args[0])
     if code is None or not any(letter.isalpha() for letter in _bare(text)):
         return
-    hint = next((word.value for word in node.keywords if word.arg == "hint"), None)
+    hint = hints.get(node) or next((word.value for word in node.keywords if word.arg == "hint"), None)
     advice = _said(hint) if hint is not None else ""
     yield Message(text, advice if _bare(advice).strip() else _ADVICE[code], code, area)
 

@@ -80,6 +80,35 @@ def mini_repo(mini: Path) -> Path:
     return mini
 
 
+@pytest.fixture
+def forked(mini_repo: Path) -> Path:
+    """Two releases, tagged, the later one with changes right where the type goes; a branch on the first."""
+    git(mini_repo, "tag", "r1")
+    for name, old, new in (
+        (
+            "ggml/src/ggml-cpu/ops.cpp",
+            "case GGML_TYPE_Q8_0:\n        case GGML_TYPE_Q2_0:",
+            "case GGML_TYPE_Q8_0:\n        case GGML_TYPE_Q1_0:",
+        ),
+        (
+            "gguf-py/gguf/constants.py",
+            "class GGMLQuantizationType(IntEnum):\n",
+            "class GGMLQuantizationType(IntEnum):\n    # numbers\n",
+        ),
+        ("include/llama.h", "enum llama_ftype {", "// file types\nenum llama_ftype {"),
+    ):
+        place = mini_repo / name
+        text = place.read_text(encoding="utf-8")
+        assert old in text, name
+        place.write_text(text.replace(old, new), encoding="utf-8")
+    (mini_repo / "new.txt").write_text("of the second release\n", encoding="utf-8")
+    git(mini_repo, "add", "-A")
+    git(mini_repo, "commit", "-qm", "second release")
+    git(mini_repo, "tag", "r2")
+    git(mini_repo, "checkout", "-qb", "work", "r1")
+    return mini_repo
+
+
 def git(folder: Path, *arguments: str) -> str:
     """Run git for a test and return what it prints."""
     done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)

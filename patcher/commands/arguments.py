@@ -167,7 +167,7 @@ def numbered(patchset: PatchSet, tree: Tree, adopt_id: bool, renumber: bool, rep
     from patcher.engine import numbering
 
     if adopt_id and renumber:
-        raise UsageError("--adopt-id and --renumber: one of them, not both")
+        raise UsageError("--adopt-id and --renumber can't be given together")
     if adopt_id:
         return numbering.adopt(patchset, tree, reporter)
     return numbering.renumber(patchset, tree, reporter) if renumber else patchset

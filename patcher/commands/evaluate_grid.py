@@ -75,7 +75,7 @@ def grid_command(
     requirements = reporting.asked(require)
     files = reporting.files(output_json, markdown)
     if scheduler is not None and executor != "dask":
-        raise UsageError("--scheduler: is Dask's", hint="add --executor dask")
+        raise UsageError("--scheduler: is for Dask alone", hint="add --executor dask")
     jobs = grid.load(manifest, output.reporter)
     unknown = sorted(set(only) - {job.id for job in jobs} - {job.name for job in jobs})
     if unknown:

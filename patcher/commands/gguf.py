@@ -58,7 +58,7 @@ def retag_command(
     from patcher.model.retag import retag
 
     if in_place and output_file is not None:
-        raise UsageError("--in-place and --output-file: one of them, not both")
+        raise UsageError("--in-place and --output-file can't be given together")
     if not (in_place or output_file or dry_run):
         raise UsageError(
             f"{file}: looked for where to write, found nothing", hint="-o FILE, --in-place or --dry-run"

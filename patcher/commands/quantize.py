@@ -80,7 +80,10 @@ def command(
     refined: list[Refined] = []
     of = None
     if judge is not None and stats is None:
-        raise UsageError("--judge: judges what --stats does", hint="name those with --stats")
+        raise UsageError(
+            "--judge: looked for --stats, whose rounding it judges, found none",
+            hint="name what 'calibrate' wrote with --stats",
+        )
     if stats is not None:
         require_type(type_name)
         parts = tuple(part.path for part in open_model(model).parts)

@@ -105,7 +105,7 @@ def command(
 
         done = smooth_adapter(lora, like, out, force=force, reporter=output.reporter)
     elif model is None:
-        raise UsageError("MODEL is needed", hint="or --lora and --like")
+        raise UsageError("looked for a MODEL, found none", hint="name a GGUF file, or use --lora and --like")
     elif undo:
         why = "takes out what the model says was done to it"
         refuse_beside("--undo", why, "stats", "alpha", "layer_alpha", "magnitude", "only", "head")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -42,7 +43,7 @@ def apply_and_commit(tree: WorkTree, patchset: PatchSet, *, reporter: Reporter =
         )
     try:
         applied = apply(tree, patchset, reporter=reporter)
-        commit = _commit(tree, patchset, top, head, prefix)
+        commit = _commit(tree, patchset, top, head, prefix, applied.written)
     except BaseException:
         with suppress(PatcherError, OSError):
             if git.head(top) == head and _ours_since(tree, top, head, prefix, patchset.type.name):
@@ -53,17 +54,25 @@ def apply_and_commit(tree: WorkTree, patchset: PatchSet, *, reporter: Reporter =
     return applied
 
 
-def _commit(tree: WorkTree, patchset: PatchSet, top: Path, head: str, prefix: str) -> str | None:
+def _commit(
+    tree: WorkTree, patchset: PatchSet, top: Path, head: str, prefix: str, written: Iterable[str]
+) -> str | None:
     """Commit all that is ours and not in HEAD: what this run wrote, and one before it that was cut off."""
     from patcher import git
     from patcher.git import changes
 
     ours = _ours_since(tree, top, head, prefix, patchset.type.name)
+    left = sorted(set(written) - set(ours))
+    if left:
+        raise TreeChangedError(
+            f"{tree.root}: {left[0]} differs from {head[:12]} by more than the type; nothing was committed",
+            hint="commit or stash the rest, then apply --commit",
+        )
     if not ours:
         return None
     objects = Objects(top)
     there = Contents(objects, head)
-    made = {prefix + path: objects.made(tree.read(path), there.version(prefix + path)) for path in ours}
+    made = {prefix + path: objects.made(data, there.version(prefix + path)) for path, data in ours.items()}
     objects.keep(made)
     commit = changes.write_commit(top, on=head, changes=made, message=message(patchset))
     with interrupt.held():  # between index and branch
@@ -96,23 +105,34 @@ def is_ours(message: bytes, type_name: str) -> bool:
     return any(line.startswith(start) for line in message.splitlines())
 
 
-def _ours_since(tree: WorkTree, top: Path, head: str, prefix: str, type_name: str) -> list[str]:
-    """The files that differ from the commit ``head`` by what we wrote of the type ``type_name``, no more."""
+def _ours_since(tree: WorkTree, top: Path, head: str, prefix: str, type_name: str) -> dict[str, bytes | None]:
+    """The files that differ from the commit ``head`` by what we wrote of the type ``type_name``, no more.
+
+    Path -> what git is to have of it, with the line ends that it has there.
+    """
     from patcher import git
 
     written: dict[str, list[tuple[str, Entry]]] = {}
     for record in Journal(tree).applied:
         for entry in record.entries:
             written.setdefault(entry.path, []).append((record.type_name, entry))
-    ours = []
+    ours = {}
     for path, entries in written.items():
-        if digest(tree.read(path)) != entries[-1][1].after:
+        now = tree.read(path)
+        if digest(now) != entries[-1][1].after:
             continue
-        committed = digest(git.read_file(top, head, prefix + path))
-        # from what is committed to what is there, step by step
-        first = next((n for n, (_, entry) in enumerate(entries) if entry.before == committed), None)
-        steps = entries[first:] if first is not None else []
-        unbroken = all(one.after == other.before for (_, one), (_, other) in pairwise(steps))
-        if steps and unbroken and all(name == type_name for name, _ in steps):
-            ours.append(path)
+        committed = git.read_file(top, head, prefix + path)
+        # a work tree may have CRLF where git has LF
+        for there in (committed, _with_crlf(committed)):
+            # from what is committed to what is there, step by step
+            first = next((n for n, (_, entry) in enumerate(entries) if entry.before == digest(there)), None)
+            steps = entries[first:] if first is not None else []
+            unbroken = all(one.after == other.before for (_, one), (_, other) in pairwise(steps))
+            if steps and unbroken and all(name == type_name for name, _ in steps):
+                ours[path] = now if there == committed or now is None else now.replace(b"\r\n", b"\n")
+                break
     return ours
+
+
+def _with_crlf(data: bytes | None) -> bytes | None:
+    return data if data is None or b"\r" in data else data.replace(b"\n", b"\r\n")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from patcher.engine import patterns
 from patcher.engine.anchors import ANCHORS, Existing, Located, Source
 from patcher.engine.anchors.cmake import code_of
+from patcher.engine.anchors.conditions import twice
 from patcher.engine.anchors.definitions import definitions
 from patcher.engine.anchors.source import blank_run
 from patcher.engine.anchors.syntax import Syntax
@@ -35,6 +36,7 @@ class Deviation:
     line: int
     detail: str
     hard: bool
+    may_be_equal: bool = True  # it is another text, which may say the same
 
     def __str__(self) -> str:
         return self.detail
@@ -82,10 +84,20 @@ def differences(
         return list(_other_conditions(tree, patchset, edit, source, located))
     if edit.kind == "statement":
         return list(_other_statements(patchset.render(edit, tree, {}), source, located))
-    compares = edit.exact or edit.compare or edit.signature or _is_compared(edit)
-    if not compares or not located.existing:
+    if edit.kind == "item":
+        rendered = patchset.render(edit, tree, {})
+        parts = _compared(patchset, edit, rendered, source, located) if edit.compare else []
+        return parts or list(_other_statements(rendered, source, located))
+    if not (edit.exact or edit.signature or _is_compared(edit)):
         return []
-    ours = part_of(edit, patchset.render(edit, tree, {}))
+    return _compared(patchset, edit, patchset.render(edit, tree, {}), source, located)
+
+
+def _compared(
+    patchset: PatchSet, edit: Edit, rendered: str, source: Source, located: Located
+) -> list[Deviation]:
+    """Each place whose own span is the whole of what we would write."""
+    ours = part_of(edit, rendered) if located.existing else ""
     python = source.path.endswith(".py")
     found: list[Deviation] = []
     for there in located.existing:
@@ -114,13 +126,22 @@ _ROOM = 400  # bytes around what tells that a statement is there
 def _other_statements(rendered: str, source: Source, located: Located) -> Iterator[Deviation]:
     """Statements of ours of which the pattern is there, and not all the rest."""
     ours = tokens(rendered.encode())
-    for there in located.existing:
-        room = 2 * len(rendered) + _ROOM
-        around = source.data[max(0, there.start - room) : there.end + room]
-        if ours not in tokens(around):
-            line = source.line_number(there.start)
-            detail = f"{there.owner} in line {line}, in another form than '{' '.join(ours.split()[:8])} ...'"
-            yield Deviation(there, line, detail, False)
+    room = 2 * len(rendered) + _ROOM
+    whole = [
+        there
+        for there in located.existing
+        if ours in tokens(source.data[max(0, there.start - room) : there.end + room])
+        and tokens(source.data[there.start : there.end]) in ours
+    ]
+    if whole:
+        said = twice(source, f"the statement of {whole[0].owner}", [there.start for there in whole])
+        if said is not None:
+            yield Deviation(whole[1], source.line_number(whole[1].start), said, True, may_be_equal=False)
+        return
+    for there in located.existing[:1]:
+        line = source.line_number(there.start)
+        detail = f"{there.owner} in line {line}, in another form than '{' '.join(ours.split()[:8])} ...'"
+        yield Deviation(there, line, detail, False)
 
 
 def _other_conditions(
@@ -170,6 +191,8 @@ def _difference_of(patchset: PatchSet, edit: Edit, ours: str, theirs: str) -> tu
             return unlike(wanted, found), True
         if edit.kind != "function" or same(ours, theirs):
             return None
+        if theirs.startswith("static ") and not ours.startswith("static "):
+            return "static, where other files call it", True
         if _does_nothing(theirs):
             return "with a body that does nothing", True
         return unlike(ours, theirs), False

@@ -80,15 +80,18 @@ class Editor:
         old: list[tuple[int, int]] = []
         found = comparison.differences(self.tree, self.patchset, self.edit, self.source, located)
         for one in found:
-            reason = self._proof(one.there)
+            reason = self._proof(one.there) if one.may_be_equal else None
             if reason is not None:
                 proofs.append(f"{one.there.owner}: {reason}")
-            elif comparison.written_before(self.patchset, self.edit, self.source, one.there):
+            elif one.may_be_equal and self._was_ours(one.there):
                 old.append((one.there.start, one.there.end))
             else:
                 (hard if one.hard or self.edit.id in self.patchset.wrote else soft).append(one.detail)
                 spans.append((one.there.start, one.there.end))
         return hard, soft, proofs, spans, old
+
+    def _was_ours(self, there: Existing) -> bool:
+        return comparison.written_before(self.patchset, self.edit, self.source, there)
 
     def _proof(self, there: Existing) -> str | None:
         theirs = tokens(self.source.data[there.start : there.end], python=self.path.endswith(".py"))

@@ -25,7 +25,9 @@ _PAIRS = (
 
 
 @dataclass(frozen=True)
-class _NumberedMember:
+class NumberedMember:
+    """One member of an enum, and whether it is there under a condition alone."""
+
     name: str
     value: int
     file: str
@@ -35,10 +37,10 @@ class _NumberedMember:
 
 def clashes(tree: Tree, patchset: PatchSet) -> Iterator[Foreign]:
     """Every number that is two types', and every type that has two numbers, in the enums that edits go to."""
-    enums = {enum: list(members) for enum, members in _enums(tree, patchset)}
-    for enum, members in enums.items():
-        first: dict[int, _NumberedMember] = {}
-        for one in members:
+    enums = {enum: list(found) for enum, found in _enums(tree, patchset)}
+    for enum, found in enums.items():
+        first: dict[int, NumberedMember] = {}
+        for one in found:
             other = first.setdefault(one.value, one)
             if other is one or other.name == one.name or (other.conditional and one.conditional):
                 continue
@@ -53,7 +55,7 @@ def clashes(tree: Tree, patchset: PatchSet) -> Iterator[Foreign]:
                 yield Foreign(twin.file, twin.line, "number", python_enum, twin.name, said)
 
 
-def _enums(tree: Tree, patchset: PatchSet) -> Iterator[tuple[str, Iterator[_NumberedMember]]]:
+def _enums(tree: Tree, patchset: PatchSet) -> Iterator[tuple[str, Iterator[NumberedMember]]]:
     seen = set()
     for edit in patchset.edits:
         kind = ANCHORS.get(edit.kind)
@@ -64,17 +66,18 @@ def _enums(tree: Tree, patchset: PatchSet) -> Iterator[tuple[str, Iterator[_Numb
         if path is None or enum in seen:
             continue
         seen.add(enum)
-        yield enum, _members(Source(path, tree.read(path) or b""), enum, kind.language)
+        yield enum, members(Source(path, tree.read(path) or b""), enum, kind.language)
 
 
-def _members(source: Source, enum: str, language: Language) -> Iterator[_NumberedMember]:
+def members(source: Source, enum: str, language: Language) -> Iterator[NumberedMember]:
+    """The members of ``enum`` in ``source`` whose number can be told; none where there is no such enum."""
     try:
         if language is Language.PYTHON:
             for name, value, offset in member_lines(Module(source, [f"class {enum}"]), enum):
-                yield _NumberedMember(name, value, source.path, source.line_number(offset), False)
+                yield NumberedMember(name, value, source.path, source.line_number(offset), False)
             return
         for name, value, offset, conditional in members_of(source, enum):
             if not name.endswith("_COUNT"):
-                yield _NumberedMember(name, value, source.path, source.line_number(offset), conditional)
+                yield NumberedMember(name, value, source.path, source.line_number(offset), conditional)
     except AnchorError:
         return  # the edit that goes there says what is wrong

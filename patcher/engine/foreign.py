@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from patcher.engine.anchors import Source
 from patcher.engine.anchors.syntax import Syntax, ancestor
-from patcher.engine.patchset import PatchSet
+from patcher.engine.patchset import Edit, PatchSet
 from patcher.engine.tree import ListedTree, Tree
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ C_SUFFIXES = frozenset(
 )
 _TEXTS = frozenset((".py", ".comp", ".glsl", ".wgsl", ".cl"))
 _LIBRARY = "ggml/src/"
+_CORE = "ggml/"
 
 
 @dataclass(frozen=True)
@@ -71,17 +72,20 @@ def files(tree: Tree, patchset: PatchSet) -> Iterator[tuple[str, bytes]]:
 def second_definitions(
     patchset: PatchSet, named: Iterable[tuple[str, bytes]], homes: Mapping[str, str]
 ) -> dict[str, list[Foreign]]:
-    """Edit -> where another file of the libraries defines the symbol that the edit puts into its own.
+    """Edit -> where another hand defines the symbol that the edit puts into a file of its own.
 
-    ``homes`` is edit -> the file that it goes to. A static function is its file's own, and no second one.
+    ``homes`` is edit -> the file that it goes to. A static function is its file's own, and no second one. A
+    type or a macro of that name is one wherever it stands.
     """
     symbols = {str(edit.anchor["ours"]): edit.id for edit in patchset.edits if edit.kind == "function"}
     found: dict[str, list[Foreign]] = {}
     for path, data in named:
-        if (
-            not path.startswith(_LIBRARY.removeprefix(patchset.strip))
-            or PurePosixPath(path).suffix not in C_SUFFIXES
-        ):
+        if PurePosixPath(path).suffix not in C_SUFFIXES:
+            continue
+        if path.startswith(_CORE.removeprefix(patchset.strip)):
+            for one in _other_meanings(patchset, Source(path, data), homes):
+                found.setdefault(str(one.edit), []).append(one)
+        if not path.startswith(_LIBRARY.removeprefix(patchset.strip)):
             continue
         wanted = [
             name
@@ -102,6 +106,39 @@ def second_definitions(
                     Foreign(path, line, "definition", name, name, said, edit, node.start_byte, node.end_byte)
                 )
     return found
+
+
+_MEANINGS = ("type_definition", "alias_declaration", "preproc_def", "preproc_function_def")
+
+
+def _other_meanings(patchset: PatchSet, source: Source, homes: Mapping[str, str]) -> Iterator[Foreign]:
+    """Types of our block's name, and macros of a name that an edit defines, which no anchor finds."""
+    names: dict[str, Edit] = {}
+    for edit in patchset.edits:
+        if edit.id in homes and edit.kind == "item" and edit.anchor.get("owner"):
+            names[str(edit.anchor["owner"])] = edit
+        elif edit.id in homes and edit.kind in ("enumerator", "function"):
+            names[str(edit.anchor["ours"])] = edit
+    names = {name: edit for name, edit in names.items() if name.encode() in source.code}
+    if not names:
+        return
+    syntax = Syntax(source)
+    for name, edit in names.items():
+        for token in syntax.tokens(rf"\b{re.escape(name)}\b"):
+            node = ancestor(syntax.at(token.start(), token.end()), *_MEANINGS)
+            is_macro = node is not None and node.type.startswith("preproc")
+            if node is None or (edit.kind != "item" and not is_macro):
+                continue
+            field = node.child_by_field_name("name" if node.type != "type_definition" else "declarator")
+            if field is None or syntax.text(field) != name:
+                continue
+            at_home = source.path == homes[edit.id] and not is_macro
+            if at_home and re.search(str(edit.anchor["ours"]), syntax.code(node)):
+                continue  # the anchor finds it itself
+            said = f"another meaning of the name that belongs in {homes[edit.id]}: the two don't compile"
+            line = source.line_number(node.start_byte)
+            end = node.end_byte - (1 if source.data[: node.end_byte].endswith(b"\n") else 0)
+            yield Foreign(source.path, line, "definition", name, name, said, edit.id, node.start_byte, end)
 
 
 def _definitions(syntax: Syntax, name: str) -> Iterator[Node]:

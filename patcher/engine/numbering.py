@@ -5,7 +5,6 @@ Numbers are in files, so neither happens without being asked for.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -13,6 +12,7 @@ from patcher.base.errors import ConflictError
 from patcher.base.progress import SILENT, Reporter
 from patcher.engine.anchors import ANCHORS
 from patcher.engine.anchors.source import Source
+from patcher.engine.enum_numbers import members
 from patcher.engine.patchset import Edit, PatchSet
 from patcher.engine.tree import Tree
 
@@ -47,11 +47,9 @@ def numbers(tree: Tree, patchset: PatchSet) -> list[Number]:
         if path is None:
             continue
         source = Source(path, tree.read(path) or b"")
-        code = source.data if path.endswith(".py") else source.code
-        pattern = rf"\b{re.escape(str(edit.anchor['ours']))}\s*=\s*(0[xX][0-9a-fA-F]+|\d+)"
-        match = re.search(pattern.encode(), code)
-        if match is not None:
-            found.append(Number(_FACTS[enum], enum, path, int(match.group(1), 0)))
+        for member in members(source, enum, ANCHORS[edit.kind].language):
+            if member.name == edit.anchor["ours"]:
+                found.append(Number(_FACTS[enum], enum, path, member.value))
     return found
 
 

@@ -12,7 +12,7 @@ from enum import Enum
 
 from patcher.base.errors import ConflictError
 from patcher.base.units import how_many
-from patcher.engine.anchors import Splice
+from patcher.engine.anchors import ANCHORS, Splice
 from patcher.engine.foreign import Foreign
 from patcher.engine.merging import MERGE
 from patcher.engine.patchset import Edit, PatchSet
@@ -126,12 +126,19 @@ class Plan:
         if any(f", not {quant_type.id}" in edit.detail for edit in conflicts):
             ways.append("--renumber moves the number to the reserved one, --adopt-id keeps theirs")
             ways.append(f"where {quant_type.upper} is a type of upstream's own, neither will do")
-        names = [edit.edit.id for edit in conflicts if edit.choosable]
+        names = [edit.edit.id for edit in conflicts if edit.choosable and not _is_number(edit.edit)]
         if names:
             ways.append(
                 f"for each of {', '.join(names)}: --keep {names[0]} leaves theirs,"
                 f" --replace {names[0]} puts ours there"
             )
+        taken = [edit.edit.id for edit in conflicts if edit.choosable and _is_number(edit.edit)]
+        if taken and not ways:
+            ways.append(f"--replace {taken[0]} puts ours there")
+        stuck = [edit.edit for edit in conflicts if not edit.choosable]
+        if stuck:
+            loss = f", and then {stuck[0].required}" if stuck[0].required else ""
+            ways.append(f"--without {stuck[0].id} leaves that edit out{loss}")
         if conflicts:
             ways.append(
                 f"known to work: {', '.join(self.patchset.known_good)}; 'q8a8-patch status' shows the rest"
@@ -143,6 +150,11 @@ class Plan:
         return "".join(
             unified(file.path, None if file.is_new else file.before, file.after()) for file in self.files
         )
+
+
+def _is_number(edit: Edit) -> bool:
+    """Whether ``edit`` puts a number of the type's into an enum: the others have to agree with it."""
+    return edit.kind in ANCHORS and ANCHORS[edit.kind].is_member
 
 
 def unified(path: str, before: bytes | None, after: bytes) -> str:

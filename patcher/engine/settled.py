@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from patcher.base.errors import UsageError
 from patcher.engine import tree_record
-from patcher.engine.numbering import with_numbers
+from patcher.engine.numbering import is_numbered, with_numbers
 from patcher.engine.patchset import PatchSet
 from patcher.engine.tree import Tree
 from patcher.engine.tree_record import Choices, TypeRecord
@@ -42,9 +42,15 @@ def chosen(
     unknown = [name for name in (*only, *without, *keep, *replaced) if name not in known]
     if unknown:
         raise UsageError(f"{unknown[0]}: no such edit or group", hint="'q8a8-patch status' lists them")
+    numbers = [edit.id for edit in patchset.edits if edit.id in keep and is_numbered(edit)]
+    if numbers:
+        raise UsageError(
+            f"--keep {numbers[0]}: a number stands in several files, which have to agree",
+            hint="--adopt-id keeps it in all of them",
+        )
     both = sorted(set(keep) & set(replaced))
     if both:
-        raise UsageError(f"{both[0]}: --keep and --replace, of which one is meant")
+        raise UsageError(f"{both[0]}: named by --keep and by --replace; it can be kept or replaced, not both")
     record = tree_record.read(tree) if tree is not None else tree_record.TreeRecord()
     part = record.of(patchset.name)
     choices = part.choices.merged(

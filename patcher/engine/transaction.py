@@ -6,11 +6,11 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from patcher.base.errors import ConflictError, TreeChangedError, UsageError
+from patcher.base.errors import TreeChangedError, UsageError
 from patcher.base.progress import SILENT, Reporter
+from patcher.engine.checkout import require_checked_out, require_no_merge
 from patcher.engine.journal import Journal
 from patcher.engine.layout import require_tree
-from patcher.engine.merging import MERGE, unmerged
 from patcher.engine.patchset import PatchSet
 from patcher.engine.plan import FilePlan, Plan, State
 from patcher.engine.planning import make_plan
@@ -46,7 +46,8 @@ def apply(
     with journal.lock():
         heal(journal, reporter)
         _set_aside(journal, reporter)
-        _require_no_merge(tree, patchset)
+        require_no_merge(tree, patchset)
+        require_checked_out(tree, patchset)
         plan = make_plan(tree, patchset, reporter)
         plan.require_clean()
         record = recorded(tree, plan, decided(patchset, plan, reporter))
@@ -55,17 +56,6 @@ def apply(
             take(journal, [change_of(file) for file in files], plan.patchset.name)
         plan = mark_ours(plan, journal)
     return Applied(plan, tuple(file.path for file in plan.files))
-
-
-def _require_no_merge(tree: WorkTree, patchset: PatchSet) -> None:
-    """Raise :class:`ConflictError` where git is in the middle of a merge of files that edits go to."""
-    ours = {path for edit in patchset.edits for path in edit.files} | {PLACE}
-    paths = [path for path in unmerged(tree.root) if path in ours]
-    if paths:
-        raise ConflictError(
-            f"{tree.root}: {MERGE}: {', '.join(paths)}; nothing was written",
-            hint="take upstream's side and 'git add' it, then apply: the type's own lines come back",
-        )
 
 
 def change_of(file: FilePlan) -> Change:
@@ -87,6 +77,7 @@ def observed(tree: WorkTree, patchset: PatchSet, reporter: Reporter = SILENT) ->
 
     Nothing is healed by looking: what an interrupted run left is told.
     """
+    require_checked_out(tree, patchset)
     journal = Journal(tree)
     tell_strangers(journal, reporter)
     if journal.pending is not None:

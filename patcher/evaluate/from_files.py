@@ -63,7 +63,7 @@ def report(paths: Sequence[Path]) -> Report:
     if not perplexities and not benches:
         raise UsageError(
             "evaluate from-files: looked for files, found none",
-            hint="fp16_ppl.txt q8a8_ppl.txt fp16_bench.txt q8a8_bench.txt",
+            hint="name them, the baseline's first: fp16_ppl.txt q8a8_ppl.txt fp16_bench.txt q8a8_bench.txt",
         )
     twice = next((found for found in same.values() if len(found) > 1), None)
     if twice:

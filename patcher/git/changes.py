@@ -11,7 +11,7 @@ from pathlib import Path
 
 from patcher.base.errors import UsageError
 from patcher.git.process import complete, line, run
-from patcher.git.repository import git_dir, resolve
+from patcher.git.repository import entries, git_dir, holds, resolve
 
 _WHO = re.compile(rb"(?P<name>.*?) ?<(?P<email>[^<>\n]*)> (?P<date>\d+ [+-]\d{4})")
 
@@ -37,6 +37,7 @@ class Written:
     parents: tuple[str, ...]
     author: tuple[str, str, str]
     message: bytes
+    is_signed: bool = False
 
     @property
     def subject(self) -> str:
@@ -75,17 +76,30 @@ def read_commit(repo: Path, commit: str) -> Written:
     """The commit object ``commit``. Raises :class:`UsageError` where its author can't be read."""
     data = run(repo, "cat-file", "commit", resolve(repo, commit))
     head, _, message = data.partition(b"\n\n")
-    parents, author = [], None
-    for field in head.split(b"\n"):
-        key, _, value = field.partition(b" ")
-        if key == b"parent":
-            parents.append(value.decode("ascii"))
-        elif key == b"author":
-            author = _WHO.fullmatch(value)
+    fields = [field.partition(b" ")[::2] for field in head.split(b"\n")]
+    told = dict(reversed(fields))  # the first of each counts
+    author = _WHO.fullmatch(told.get(b"author", b""))
     if author is None:
-        raise UsageError(f"{repo}: commit {commit[:12]}: looked for an author, found none")
-    who = tuple(author[part].decode("utf-8", "surrogateescape") for part in ("name", "email", "date"))
-    return Written(resolve(repo, commit), tuple(parents), (who[0], who[1], who[2]), message)
+        said = told.get(b"author", b"none").decode("utf-8", "replace")
+        raise UsageError(
+            f"{repo}: commit {commit[:12]}: looked for 'author NAME <EMAIL> SECONDS ZONE', found '{said}'",
+            hint="'git rebase -i' and 'git commit --amend --reset-author' at that commit write it anew",
+        )
+    name, email, date, text = (
+        _as_utf8(part, told.get(b"encoding")) for part in (*author.group("name", "email", "date"), message)
+    )
+    who = [part.decode("utf-8", "surrogateescape") for part in (name, email, date)]
+    parents = tuple(value.decode("ascii") for key, value in fields if key == b"parent")
+    is_signed = b"gpgsig" in told or b"gpgsig-sha256" in told
+    return Written(resolve(repo, commit), parents, (who[0], who[1], who[2]), text, is_signed)
+
+
+def _as_utf8(text: bytes, encoding: bytes | None) -> bytes:
+    """What a commit says, in the encoding that we write; as it is where it isn't what it says that it is."""
+    try:
+        return text.decode((encoding or b"utf-8").decode("ascii")).encode()
+    except (LookupError, UnicodeError):
+        return text
 
 
 def changed(repo: Path, old: str, new: str) -> dict[str, tuple[FileVersion | None, FileVersion | None]]:
@@ -172,15 +186,17 @@ def unmerged(repo: Path) -> dict[str, dict[int, FileVersion]]:
 
 _OPERATIONS = (
     ("rebase-merge", "rebase"),
+    ("rebase-apply/applying", "am"),
     ("rebase-apply", "rebase"),
     ("MERGE_HEAD", "merge"),
     ("CHERRY_PICK_HEAD", "cherry-pick"),
     ("REVERT_HEAD", "revert"),
+    ("BISECT_LOG", "bisect"),
 )
 
 
 def operation(repo: Path) -> str | None:
-    """What git is in the middle of: ``merge``, ``rebase``, ``cherry-pick``, ``revert``; None: of nothing."""
+    """What git is in the middle of, in the name of its command (``merge``, ``am``); None: of nothing."""
     home = git_dir(repo)
     return next((name for file, name in _OPERATIONS if home is not None and (home / file).exists()), None)
 
@@ -197,7 +213,18 @@ def switch(repo: Path, old: str, new: str) -> None:
 
 
 def restore(repo: Path, commit: str) -> None:
-    """Bring index and work tree to ``commit`` whatever they are; files that git doesn't know stay."""
+    """Bring index and work tree to ``commit`` whatever they are.
+
+    Raises :class:`UsageError`, nothing changed, where a file that git doesn't know is in the way.
+    """
+    known = {os.fsdecode(name) for name in run(repo, "ls-files", "-z", "--full-name").split(b"\0") if name}
+    for path, (_, blob) in entries(repo, resolve(repo, commit)).items():
+        place = repo / path
+        if path not in known and place.is_file() and not holds(place, blob):
+            raise UsageError(
+                f"{place}: git doesn't know this file, and {commit[:12]} has one of that name",
+                hint="move it away, then once more",
+            )
     run(repo, "read-tree", "--reset", "-u", resolve(repo, commit))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from patcher.base.bounded import MAX_FILE
 from patcher.git import changes
 from patcher.git.changes import FileVersion
 from patcher.git.objects import read_blob
-from patcher.git.repository import entries, resolve
+from patcher.git.repository import blob_name, entries, resolve
 
 NEW_FILE_MODE = "100644"
 
@@ -21,7 +20,7 @@ class Objects:
     def __init__(self, repo: Path) -> None:
         self.repo = repo
         self._made: dict[str, bytes] = {}
-        self._algorithm = "sha1" if len(resolve(repo, "HEAD")) == 40 else "sha256"
+        self._like = resolve(repo, "HEAD")
 
     def read(self, version: FileVersion | None) -> bytes | None:
         """The bytes of ``version``; None for none."""
@@ -34,10 +33,9 @@ class Objects:
         """The version that holds ``data``, with the mode of ``like``; it is in memory alone."""
         if data is None:
             return None
-        digest = hashlib.new(self._algorithm, usedforsecurity=False)
-        digest.update(b"blob %d\0" % len(data) + data)
-        self._made.setdefault(digest.hexdigest(), data)
-        return FileVersion(like.mode if like is not None else NEW_FILE_MODE, digest.hexdigest())
+        blob = blob_name(data, self._like)
+        self._made.setdefault(blob, data)
+        return FileVersion(like.mode if like is not None else NEW_FILE_MODE, blob)
 
     def keep(self, versions: Mapping[str, FileVersion | None]) -> None:
         """Write those of ``versions`` that were made here into the repository, as objects without a ref."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from patcher.base.bounded import MAX_SOURCE
 from patcher.base.errors import UsageError
 from patcher.base.os_errors import reason
-from patcher.git.process import ENVIRONMENT
+from patcher.git.process import ENVIRONMENT, line, run
 from patcher.git.shadow import shadow
 
 if TYPE_CHECKING:
@@ -67,16 +67,29 @@ def read_blob(repo: Path, blob: str, limit: int = MAX_SOURCE) -> bytes:
     """
     import git
 
+    if len(blob) == 64:  # GitPython knows SHA-1 alone
+        size = int(line(repo, "cat-file", "-s", blob))
+        if size > limit:
+            raise _too_long(repo, blob, size, limit)
+        return run(repo, "cat-file", "blob", blob)
     try:
         _, _, size, stream = _shell(repo).stream_object_data(blob)
         if size > limit:
             while stream.read(1 << 20):  # the next answer comes behind this one
                 pass
-            raise TooLongBlobError(
-                f"{repo}: object {blob}: looked for a source, found {size} bytes, more than {limit}"
-            )
+            raise _too_long(repo, blob, size, limit)
         data = stream.read(size)
     except (ValueError, OSError, git.GitCommandError) as why:
         _shells.pop(repo, None)  # the process may be gone: the next question starts another
-        raise UsageError(f"{repo}: object {blob} can't be read ({reason(why)})") from why
+        said = reason(why)
+        partial = "a partial clone lacks some: 'git fetch --refetch --no-filter' gets them"
+        raise UsageError(
+            f"{repo}: object {blob} can't be read ({said})", hint=partial if "missing" in said else None
+        ) from why
     return bytes(data)
+
+
+def _too_long(repo: Path, blob: str, size: int, limit: int) -> TooLongBlobError:
+    return TooLongBlobError(
+        f"{repo}: object {blob}: looked for a source, found {size} bytes, more than {limit}"
+    )

@@ -24,7 +24,6 @@ MEMORY = 8 << 30  # bytes of address space: git maps packs
 _HARDENED = (
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
-    "core.autocrlf=false",
     "core.safecrlf=false",
     "core.quotePath=true",
     "core.alternateRefsCommand=true",
@@ -140,7 +139,9 @@ def complete(
         if verb in _OF_HEAD:
             environment["GIT_DIR"] = str(seen.real)
             timeout = min(timeout, _HEAD_SECONDS)
-    settings = [part for setting in _HARDENED for part in ("-c", setting)]
+    # what we make ourselves is byte for byte what it was; anybody else's tree has line ends of its own
+    plain = ("core.autocrlf=false",) if own or folder is None else ()
+    settings = [part for setting in (*_HARDENED, *plain) for part in ("-c", setting)]
     command = [program(failure), *settings, *arguments]
     environment |= env or {}
     try:

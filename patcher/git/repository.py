@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
+from patcher.base.bounded import MAX_SOURCE
 from patcher.base.errors import UsageError
 from patcher.git.objects import read_blob
 from patcher.git.process import complete, line, refusal, run
@@ -117,7 +120,67 @@ def entries(repo: Path, commit: str) -> dict[str, tuple[str, str]]:
     return entries
 
 
-def is_dirty(repo: Path) -> list[str]:
-    """Paths, from the top, with changes that aren't committed; new files too."""
-    out = run(repo, "status", "--porcelain=v1", "-z", "--no-renames", "--untracked-files=all")
-    return [os.fsdecode(item[3:]) for item in out.split(b"\0") if item]
+def is_dirty(repo: Path, *, untracked: bool = True) -> list[str]:
+    """Paths, from the top, with changes that aren't committed; new files too, unless ``untracked`` is false.
+
+    Changes that git was told to pass over (assume-unchanged, skip-worktree) are changes all the same.
+    """
+    files = "all" if untracked else "no"
+    out = run(repo, "status", "--porcelain=v1", "-z", "--no-renames", f"--untracked-files={files}")
+    found = [os.fsdecode(item[3:]) for item in out.split(b"\0") if item]
+    return [*found, *(path for path in _hidden(repo) if path not in found)]
+
+
+def _flagged(repo: Path) -> Iterator[tuple[str, str]]:
+    """(letter, path) of every file of the index that git doesn't look at.
+
+    ``S`` where a sparse checkout left it out, a small letter where it is assumed to be unchanged.
+    """
+    for entry in run(repo, "ls-files", "-v", "-z", "--full-name").split(b"\0"):
+        if entry[:1] in (b"S", b"s", b"h"):
+            yield chr(entry[0]), os.fsdecode(entry[2:])
+
+
+def left_out(repo: Path) -> frozenset[str]:
+    """Paths, from the top, that a sparse checkout has in the index alone."""
+    return frozenset(
+        path for letter, path in _flagged(repo) if letter in "Ss" and not os.path.lexists(repo / path)
+    )
+
+
+def _hidden(repo: Path) -> Iterator[str]:
+    """Files that git passes over and that aren't what the index has; line ends don't count."""
+    flagged = [path for _, path in _flagged(repo) if (repo / path).is_file()]
+    if not flagged:
+        return
+    index = {}
+    for entry in run(repo, "ls-files", "-s", "-z", "--full-name").split(b"\0"):
+        facts, _, name = entry.partition(b"\t")
+        if name:
+            index[os.fsdecode(name)] = facts.decode("ascii").split(" ")[1]
+    yield from (path for path in flagged if not holds(repo / path, index[path]))
+
+
+def holds(place: Path, blob: str) -> bool:
+    """Whether the file at ``place`` is what git calls ``blob``; its line ends may be others."""
+    size = place.stat().st_size
+    if size <= MAX_SOURCE:
+        data = place.read_bytes()
+        return blob in (blob_name(data, blob), blob_name(data.replace(b"\r\n", b"\n"), blob))
+    made = _hash_like(blob)
+    made.update(b"blob %d\0" % size)
+    with place.open("rb") as file:
+        while part := file.read(1 << 20):
+            made.update(part)
+    return made.hexdigest() == blob
+
+
+def blob_name(data: bytes, like: str) -> str:
+    """What git calls a file that holds ``data``, in the kind of hash that ``like`` is."""
+    made = _hash_like(like)
+    made.update(b"blob %d\0" % len(data) + data)
+    return made.hexdigest()
+
+
+def _hash_like(name: str) -> hashlib._Hash:
+    return hashlib.new("sha1" if len(name) == 40 else "sha256", usedforsecurity=False)

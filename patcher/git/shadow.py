@@ -35,6 +35,9 @@ _KEYS = {
     "core.precomposeunicode": _BOOLEAN,
     "core.sparsecheckout": _BOOLEAN,
     "core.sparsecheckoutcone": _BOOLEAN,
+    # which line ends the work tree has; git runs nothing for them
+    "core.autocrlf": rf"input|{_BOOLEAN}",
+    "core.eol": r"lf|crlf|native",
     "core.sharedrepository": rf"umask|group|all|world|everybody|0[0-7]{{3}}|{_BOOLEAN}",
     "extensions.objectformat": r"sha1|sha256",
     "extensions.refstorage": r"files|reftable",

@@ -19,6 +19,7 @@ from patcher.base.units import how_many
 from patcher.build import BuildFailedError, BuildRequest, build
 from patcher.build.proof import without_elf
 from patcher.engine import transaction
+from patcher.engine.checkout import require_checked_out
 from patcher.engine.numbering import is_numbered
 from patcher.engine.patchset import PatchSet, load
 from patcher.engine.plan import EditPlan, Plan, State
@@ -104,6 +105,7 @@ def check(
             say(release or commit[:12])
     tree = transaction.tree_at(root)
     patchset = remembered(patchset, tree)
+    require_checked_out(tree, patchset)
     with course.stage("edits") as say:
         plan = make_plan(tree, patchset, reporter)
         carried = request.expect == "carried" or (request.expect == "auto" and carries(plan))

@@ -87,7 +87,7 @@ class Refined:
 def require_type(type_name: str) -> None:
     """Raise :class:`UsageError` for another type than Q8_A8."""
     if type_name.upper() != TYPE:
-        raise UsageError(f"--stats: is for {TYPE}, found {type_name}", hint="leave it out")
+        raise UsageError(f"--stats: is for {TYPE} alone, found {type_name}", hint="leave --stats out")
 
 
 def refine(quantized: Path, of: Material, reporter: Reporter = SILENT) -> Refined:

@@ -160,7 +160,9 @@ def _scaled(tensor: TensorInfo, scaling: Scaling, worst: _Worst) -> Iterable[byt
         wanted = scaling.apply(rows.astype(np.float64), first, tensor)
         lost = np.isfinite(rows) & ~np.isfinite(wanted)
         if lost.any():  # a factor of 1e-45 has no inverse
-            raise GgufError(f"{tensor.path}: scaled, {lost.sum()} weights of '{tensor.name}' are no numbers")
+            raise GgufError(
+                f"{tensor.path}: {lost.sum()} weights of '{tensor.name}', once scaled, are no numbers"
+            )
         stored = encode(wanted, tensor)
         if wanted.size:
             worst.error = max(worst.error, float(np.abs(decode(stored, tensor) - wanted).max()))

@@ -50,7 +50,7 @@ def encode(values: npt.NDArray[np.floating[Any]], info: TensorInfo) -> bytes:
     if overflow.any():
         worst = float(np.abs(values[overflow]).max())
         raise GgufError(
-            f"{info.path}: scaled, tensor '{info.name}' reaches {worst:.4g}, too large for {info.type_name}",
+            f"{info.path}: once scaled, '{info.name}' reaches {worst:.4g}, too large for {info.type_name}",
             hint="convert the model to F32 or BF16 first, or use a smaller --alpha",
         )
     return stored.tobytes()

@@ -15,6 +15,7 @@ from patcher.base.errors import PatcherError, UsageError
 from patcher.base.progress import SILENT, Reporter
 from patcher.engine import commit as committing
 from patcher.engine import settled, transaction
+from patcher.engine.journal import Journal
 from patcher.engine.patchset import PatchSet
 from patcher.engine.plan import Plan
 from patcher.engine.planning import make_plan
@@ -77,7 +78,10 @@ def move(
     )  # fmt: skip
     state.write(tree, begun)
     if course.carried == "uncommitted":
-        transaction.revert(tree, course.patchset.name, reporter=reporter)
+        done = transaction.revert(tree, course.patchset.name, reporter=reporter)
+        stock = Contents(course.objects, course.old)  # what of the type is staged goes as well
+        paths = [course.prefix + path for path in done.files]
+        changes.stage(course.objects.repo, {path: stock.version(path) for path in paths})
     try:
         return _go_on(tree, begun, at=course.old, patchset=course.patchset, reporter=reporter)
     except PatcherError:
@@ -102,6 +106,7 @@ def go_on(tree: WorkTree, patchset: PatchSet, *, reporter: Reporter = SILENT) ->
         state.write(tree, begun)
         at = tip
     else:
+        _take_back(tree, begun, patchset, reporter)
         changes.restore(top, begun.tip)  # it was cut off: the tree may be between two commits
     return _go_on(tree, begun, at=at, patchset=patchset, reporter=reporter)
 
@@ -110,12 +115,24 @@ def abort(tree: WorkTree, patchset: PatchSet, *, reporter: Reporter = SILENT) ->
     """Go back to where the move began; the commit. Raises :class:`UsageError` where there is none."""
     begun = _begun(tree)
     top = top_of(tree)
+    _take_back(tree, begun, patchset, reporter)
     changes.restore(top, begun.old)
     _settle(top, begun.branch, begun.old)
     if begun.carried == "uncommitted":
         transaction.apply(tree, settled.remembered(patchset, tree), reporter=reporter)
     state.drop(tree)
     return begun.old
+
+
+def _take_back(tree: WorkTree, begun: MoveState, patchset: PatchSet, reporter: Reporter) -> None:
+    """Take the type out where a move that was cut off had not yet, was at it, or had just put it in again."""
+    if begun.carried != "uncommitted":
+        return
+    journal = Journal(tree)
+    with journal.lock():
+        transaction.heal(journal, reporter)
+    if any(record.type_name == patchset.name for record in Journal(tree).applied):
+        transaction.revert(tree, patchset.name, reporter=reporter)
 
 
 def _begun(tree: WorkTree) -> MoveState:

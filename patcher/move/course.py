@@ -8,6 +8,7 @@ from pathlib import Path
 from patcher import git
 from patcher.base.errors import TreeChangedError, UsageError
 from patcher.base.progress import Reporter
+from patcher.base.units import how_many
 from patcher.engine import commit as committing
 from patcher.engine import settled
 from patcher.engine.journal import Journal
@@ -45,13 +46,15 @@ def planned(tree: WorkTree, ref: str, patchset: PatchSet, base: str | None, repo
     prefix = git.prefix(top, tree.root)
     old = git.resolve(top, "HEAD")
     doing = changes.operation(top)
+    if doing == "bisect":
+        raise UsageError(f"{top}: a bisect is in progress", hint="'git bisect reset' ends it")
     if doing is not None or changes.unmerged(top):
         raise UsageError(
             f"{top}: a {doing or 'merge'} is in progress",
             hint="'q8a8-patch move' without a release settles the type's own conflicts in it",
         )
     new_base = git.resolve(top, ref)
-    old_base = _old_base(top, old, new_base, base)
+    old_base = _old_base(top, old, new_base, base) if new_base != old else old
     if old_base == new_base:
         raise UsageError(f"{tree.root}: is on {ref} already")
     objects = Objects(top)
@@ -64,6 +67,11 @@ def planned(tree: WorkTree, ref: str, patchset: PatchSet, base: str | None, repo
         ours = []
     stripping = Stripping(objects, prefix, patchset, old_base, ours)
     merges = [one for one in row if len(one.parents) > 1]
+    if merges and changes.merge_base(top, old, new_base) == new_base:
+        raise UsageError(
+            f"{top}: the branch holds merges, such as {merges[-1].id[:12]}, so it can't go back to {ref}",
+            hint=f"'git checkout -b NEW {ref}', 'git cherry-pick' what is yours, and apply",
+        )
     if merges:  # a row that holds merges can't be told again commit by commit: its sum is merged once more
         sum_ = stripped_changes(top, old_base, old, stripping)
         message = f"Merge {ref} into {(changes.branch(top) or old[:12]).removeprefix('refs/heads/')}\n"
@@ -71,6 +79,9 @@ def planned(tree: WorkTree, ref: str, patchset: PatchSet, base: str | None, repo
         return Course(
             objects, prefix, old, new_base, changes.branch(top), patchset, carried, (whole,), (old, new_base)
         )
+    signed = sum(one.is_signed for one in row if not committing.is_ours(one.message, patchset.name))
+    if signed:
+        reporter.warn(f"{top}: {how_many(signed, 'signature')} can't come along: sign those commits again")
     own = tuple(own_commits(top, row, stripping))
     return Course(objects, prefix, old, new_base, changes.branch(top), patchset, carried, own, None)
 
@@ -81,7 +92,7 @@ def top_of(tree: WorkTree) -> Path:
     if top is None or git.head(top) is None:
         raise UsageError(
             f"{tree.root}: looked for a git checkout with a commit, found none",
-            hint="for a copy without a history name both releases: q8a8-patch move NEW TREE --base OLD",
+            hint="commit what is there, or name both releases of a copy: q8a8-patch move NEW TREE --base OLD",
         )
     return top
 
@@ -90,7 +101,17 @@ def _old_base(top: Path, old: str, new: str, named: str | None) -> str:
     """The commit that the branch grew from: named, shared with the new one, or recorded by fetch."""
     if named is not None:
         return git.resolve(top, named)
-    found = changes.merge_base(top, old, new) or git.base(top)
+    recorded = git.base(top)
+    found = changes.merge_base(top, old, new) or recorded
+    if found == new:  # an older release, or the one that it is on
+        is_known = recorded is not None and changes.merge_base(top, recorded, old) == recorded
+        if not is_known or recorded is None or changes.merge_base(top, recorded, new) != new:
+            raise UsageError(
+                f"{top}: {new[:12]} is in the history of {old[:12]}, which doesn't tell your own commits from"
+                " upstream's",
+                hint="--base names the release that you are on; where it is this one, nothing has to move",
+            )
+        return recorded
     if found is None:
         raise UsageError(
             f"{top}: looked for the release that {old[:12]} grew from, found none: it has no commit in common"
@@ -106,7 +127,7 @@ def _carried(
     """How the tree has the type. Raises :class:`TreeChangedError` for changes that aren't committed."""
     records = [one for one in Journal(tree).applied if one.type_name == patchset.name]
     written = {entry.path: entry.after for record in records for entry in record.entries}
-    dirty = [path for path in git.is_dirty(top) if not _is_untracked(top, path)]
+    dirty = git.is_dirty(top, untracked=False)
     loose = [path for path in git.is_dirty(top) if path.removeprefix(prefix) in written]
     for path in dict.fromkeys((*dirty, *loose)):
         below = path.removeprefix(prefix)
@@ -118,7 +139,3 @@ def _carried(
         return "uncommitted"
     plan = make_plan(there, patchset, reporter)
     return "committed" if len(plan.missing) < len(plan.edits) // 2 else ""
-
-
-def _is_untracked(top: Path, path: str) -> bool:
-    return path not in git.entries(top, git.resolve(top, "HEAD"))

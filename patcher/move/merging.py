@@ -16,6 +16,7 @@ from patcher import git
 from patcher.base.errors import ConflictError, UsageError
 from patcher.base.progress import SILENT, Reporter
 from patcher.engine import settled, transaction
+from patcher.engine.commit import is_ours
 from patcher.engine.patchset import PatchSet
 from patcher.engine.planning import make_plan
 from patcher.engine.tree import WorkTree
@@ -31,6 +32,7 @@ _TRIED = 4  # bases in which the type is placed before HEAD is taken
 _NEXT = {
     "merge": "git commit --no-edit",
     "rebase": "git rebase --continue",
+    "am": "git am --continue",
     "cherry-pick": "git cherry-pick --continue",
     "revert": "git revert --continue",
 }
@@ -62,6 +64,13 @@ def settle(tree: WorkTree, patchset: PatchSet, *, reporter: Reporter = SILENT) -
         )
     prefix = git.prefix(top, tree.root)
     doing = changes.operation(top) or "stash"
+    if doing == "bisect":
+        doing = "stash"  # what is unmerged while one looks for a commit comes of something else
+    if doing == "revert" and is_ours(changes.read_commit(top, "REVERT_HEAD").message, patchset.name):
+        raise UsageError(
+            f"{top}: git is taking back the commit that put {patchset.type.upper} in",
+            hint="'git revert --abort', then 'q8a8-patch revert' and a commit take it out",
+        )
     objects = Objects(top)
     stripping = _stripping(
         objects, prefix, settled.remembered(patchset, Contents(objects, "HEAD", prefix)), doing, sides

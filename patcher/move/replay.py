@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from patcher import git
+from patcher.base.errors import ConflictError
 from patcher.git import changes, history
 from patcher.git.changes import FileVersion, Written
 from patcher.git.contents import Contents
@@ -35,19 +36,36 @@ class Meeting:
 
 
 def own_commits(repo: Path, commits: list[Written], stripping: Stripping) -> list[Own]:
-    """``commits``, a row along first parents, without the type; those that leave nothing are ours and go."""
+    """``commits``, a row along first parents, without the type.
+
+    One of which that leaves nothing is ours and goes; one that was empty before is meant. Raises
+    :class:`ConflictError` for one that changed the type's own lines.
+    """
     found = []
     for commit in commits:
-        made = stripped_changes(repo, commit.parents[0], commit.id, stripping)
-        if made:
+        changed = changes.changed(repo, commit.parents[0], commit.id)
+        try:
+            made = _stripped(changed, stripping)
+        except ConflictError as why:
+            short = commit.id[:12]
+            raise ConflictError(
+                f"{why.message}, in {short} '{commit.subject}'",
+                hint=f"'git rebase --onto {short}^ {short}' leaves that commit out; after the move"
+                f" 'git cherry-pick {short}' makes it again",
+            ) from why
+        if made or not changed:
             found.append(Own(commit, made))
     return found
 
 
 def stripped_changes(repo: Path, old: str, new: str, stripping: Stripping) -> dict[str, Change]:
     """What differs between two commits when the type is taken out of both."""
+    return _stripped(changes.changed(repo, old, new), stripping)
+
+
+def _stripped(changed: Mapping[str, Change], stripping: Stripping) -> dict[str, Change]:
     made = {}
-    for path, (before, after) in changes.changed(repo, old, new).items():
+    for path, (before, after) in changed.items():
         pair = stripping.version(path, before), stripping.version(path, after)
         if pair[0] != pair[1]:
             made[path] = pair

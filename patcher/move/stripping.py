@@ -8,7 +8,9 @@ content of the file, leaves what others have changed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from difflib import SequenceMatcher
 from functools import cached_property
+from itertools import pairwise
 
 from patcher import git
 from patcher.base.errors import ConflictError
@@ -76,7 +78,7 @@ class Stripping:
                 continue
             if not holds(data, carried, stock):
                 return version
-            merged = git.merge(data, base=carried, other=stock)
+            merged = taken_out(data, carried, stock)
             if merged is not None:
                 return self._objects.made(merged, version)
         raise ConflictError(
@@ -97,6 +99,56 @@ def holds(data: bytes, carried: bytes, stock: bytes) -> bool:
     """Whether ``data`` has a line that the type brings: one of ``carried`` that ``stock`` hasn't."""
     ours = {line.strip() for line in carried.splitlines()} - {line.strip() for line in stock.splitlines()}
     return any(line.strip() in ours for line in data.splitlines())
+
+
+def taken_out(data: bytes, carried: bytes, stock: bytes) -> bytes | None:
+    """``data`` less what ``carried`` has over ``stock``; None where that was changed since.
+
+    To a merge, a line that somebody put beside one of ours is a change of ours. Where it gives up, ours are
+    looked for line by line, and taken out where all of a place stand as they were written.
+    """
+    merged = git.merge(data, base=carried, other=stock)
+    return merged if merged is not None else _lines_out(data, carried, stock)
+
+
+def _lines_out(data: bytes, carried: bytes, stock: bytes) -> bytes | None:
+    mine, ours, theirs = (text.splitlines(keepends=True) for text in (data, carried, stock))
+    places = {}
+    for block in SequenceMatcher(None, ours, mine).get_matching_blocks():
+        places.update({block.a + n: block.b + n for n in range(block.size)})
+    cuts = []
+    for start, end, stock_lines in _hunks(ours, theirs):
+        # a place without lines of ours lies between two lines of everybody's
+        around = range(start, end) if start < end else range(max(0, start - 1), min(len(ours), start + 1))
+        found = [places.get(number, -2) for number in around]
+        if -2 in found or any(two != one + 1 for one, two in pairwise(found)):
+            return None
+        first = places.get(start, len(mine))
+        cuts.append((first, first + end - start, stock_lines))
+    for first, last, lines in reversed(cuts):
+        mine[first:last] = lines
+    return b"".join(mine)
+
+
+def _hunks(ours: list[bytes], theirs: list[bytes]) -> Iterator[tuple[int, int, list[bytes]]]:
+    """(start, end, lines): what of ``ours`` gives way to which lines of ``theirs``.
+
+    Where one line of theirs was changed and others were put beside it, those are places of their own.
+    """
+    for tag, start, end, other_start, other_end in SequenceMatcher(None, ours, theirs).get_opcodes():
+        lines = theirs[other_start:other_end]
+        if tag == "replace" and len(lines) == 1 and end - start > 1:
+            was = lines[0].decode("utf-8", "replace")
+            like = max(
+                range(start, end),
+                key=lambda number, was=was: SequenceMatcher(  # type: ignore[misc]
+                    None, was, ours[number].decode("utf-8", "replace")
+                ).ratio(),
+            )
+            parts = ((start, like), (like, like + 1), (like + 1, end))
+            yield from ((one, two, lines if one == like else []) for one, two in parts if one < two)
+        elif tag != "equal":
+            yield start, end, lines
 
 
 def _without_type(data: bytes, name: str) -> bytes | None:

@@ -24,7 +24,7 @@ from patcher.engine.planning import make_plan
 from patcher.engine.tree import CommitTree, Tree, WorkTree
 from patcher.engine.tree_record import PLACE
 from patcher.git.objects import TooLongBlobError
-from patcher.move.stripping import holds
+from patcher.move.stripping import holds, taken_out
 from patcher.source import fetch
 
 
@@ -151,7 +151,7 @@ def _without(mine: bytes, carried: bytes, stock: bytes | None, path: str) -> byt
         return stock
     if stock is not None and not holds(mine, carried, stock):
         return mine
-    merged = git.merge(mine, base=carried, other=stock) if stock is not None else None
+    merged = taken_out(mine, carried, stock) if stock is not None else None
     if merged is None:
         raise TreeChangedError(
             f"{path}: the type's own lines were changed since they were written",

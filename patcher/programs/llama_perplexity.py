@@ -84,7 +84,9 @@ def parse(text: str, source: str) -> Perplexity:
     finals = sorted(set(_FINAL.findall(text)))
     if len(finals) > 1:
         values = ", ".join(value for value, _ in finals)
-        raise UsageError(f"{source}: holds {len(finals)} results ({values})", hint="one run a file, please")
+        raise UsageError(
+            f"{source}: holds {len(finals)} results ({values})", hint="write each run into a file of its own"
+        )
     _require_one_run(text, source)
     running = _RUNNING.findall(text)
     if finals:
@@ -116,7 +118,7 @@ def _require_one_run(text: str, source: str) -> None:
             raise UsageError(
                 f"{source}: holds {len(starts)} runs, the second from line"
                 f" {text.count(chr(10), 0, starts[1]) + 1} on",
-                hint="one run a file, please",
+                hint="write each run into a file of its own",
             )
 
 
@@ -179,7 +181,8 @@ def _announced(found: list[tuple[str, str]], source: str) -> tuple[int | None, i
         return None, None
     if len(set(found)) > 1:
         raise UsageError(
-            f"{source}: holds {len(found)} runs of different length", hint="one run a file, please"
+            f"{source}: holds {len(found)} runs of different length",
+            hint="write each run into a file of its own",
         )
     chunks, context = found[0]
     return int(chunks), int(context) if context else None

@@ -261,7 +261,7 @@ def test_the_old_spellings_of_evaluate_are_told_the_new(
         assert f"is written 'evaluate {new}' now" in said[0]
         assert "No such command" not in said[1]
     assert cli.run(["evaluate", "--show", "--compare", "a"]) == 2
-    assert "--show and --compare: choose one" in capsys.readouterr().err
+    assert "--show and --compare can't be given together" in capsys.readouterr().err
 
 
 def test_long_work_says_where_it_is_without_a_terminal(

@@ -147,7 +147,7 @@ def test_a_tree_to_cross_build_that_is_not_there(
     [
         (["from-files"], "found none"),
         (["from-files", "none.txt", "none2.txt"], "none.txt"),
-        (["--from-files", "--compare"], "choose one"),
+        (["--from-files", "--compare"], "can't be given together"),
         (["compare", "a.json"], "two JSON documents, found 1"),
         (["run"], "looked for one MODEL.gguf, found 0"),
         (["run", "none.gguf"], "none.gguf: looked for a GGUF model, found none; name one, or try"),
@@ -177,7 +177,7 @@ def test_a_tree_to_cross_build_that_is_not_there(
             ["run", "x.gguf", "--cross", "aarch64", "--rounds", "9", "--quick"],
             "--quick, --rounds would change nothing",
         ),
-        (["grid", "a", "--scheduler", "tcp://x"], "--scheduler: is Dask's; add --executor dask"),
+        (["grid", "a", "--scheduler", "tcp://x"], "--scheduler: is for Dask alone; add --executor dask"),
         (["shwo", "a.json"], "No such command 'shwo'. Did you mean 'show'?"),
         (["run", "x.gguf", "--require", "fast"], "--require 'fast'"),
         (["run", "x.gguf", "--html", "/no/such/folder/x.html"], "can't be written: looked for the folder"),

@@ -144,4 +144,4 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert cli.run(line) == ExitCode.USAGE
     assert "--lora IN.gguf and --like SMOOTHED.gguf: belong together" in capsys.readouterr().err
     assert cli.run(["smooth", "-o", str(tmp_path / "x.gguf")]) == ExitCode.USAGE
-    assert "MODEL is needed" in capsys.readouterr().err
+    assert "looked for a MODEL, found none" in capsys.readouterr().err

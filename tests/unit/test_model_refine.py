@@ -255,7 +255,7 @@ def test_the_command_looks_at_the_statistics_first(
     assert calls(folder) == []
     assert out.read_bytes() == b"mine"
     assert cli.run([*line[:3], "Q8_0", *line[4:], str(calibrated(source))]) == ExitCode.USAGE
-    assert "--stats: is for Q8_A8, found Q8_0" in capsys.readouterr().err
+    assert "--stats: is for Q8_A8 alone, found Q8_0" in capsys.readouterr().err
 
 
 def test_too_few_rows_are_refused_and_a_few_are_said(tmp_path: Path) -> None:

@@ -18,35 +18,6 @@ OPS = "ggml/src/ggml-cpu/ops.cpp"
 OWN = "src/llama-quant.cpp"
 
 
-@pytest.fixture
-def forked(mini_repo: Path) -> Path:
-    """Two releases, tagged, the later one with changes right where the type goes; a branch on the first."""
-    git(mini_repo, "tag", "r1")
-    for name, old, new in (
-        (
-            OPS,
-            "case GGML_TYPE_Q8_0:\n        case GGML_TYPE_Q2_0:",
-            "case GGML_TYPE_Q8_0:\n        case GGML_TYPE_Q1_0:",
-        ),
-        (
-            "gguf-py/gguf/constants.py",
-            "class GGMLQuantizationType(IntEnum):\n",
-            "class GGMLQuantizationType(IntEnum):\n    # numbers\n",
-        ),
-        ("include/llama.h", "enum llama_ftype {", "// file types\nenum llama_ftype {"),
-    ):
-        place = mini_repo / name
-        text = place.read_text(encoding="utf-8")
-        assert old in text, name
-        place.write_text(text.replace(old, new), encoding="utf-8")
-    (mini_repo / "new.txt").write_text("of the second release\n", encoding="utf-8")
-    git(mini_repo, "add", "-A")
-    git(mini_repo, "commit", "-qm", "second release")
-    git(mini_repo, "tag", "r2")
-    git(mini_repo, "checkout", "-qb", "work", "r1")
-    return mini_repo
-
-
 def fresh(tree: Path, ref: str = "r2") -> dict[str, bytes]:
     """What a fresh apply on ``ref`` gives."""
     place = tree.parent / f"fresh-{ref}"
@@ -90,7 +61,8 @@ def test_own_commits_stay_with_author_and_message(forked: Path) -> None:
     own_change(forked)
     run("move", "r2", forked)
     subjects = git(forked, "log", "--format=%s", "r2..HEAD").splitlines()
-    assert subjects == ["add the Q8_A8 type", "mine: notes.txt", "mine: before.txt"]
+    assert subjects == ["add the Q8_A8 type", "mine: notes.txt", "nothing", "mine: before.txt"]
+    assert git(forked, "log", "-1", "--format=%an", "HEAD~2") == "Other"
     assert git(forked, "status", "--porcelain") == ""
     expected = fresh(forked) | {"before.txt": b"mine\n", "notes.txt": b"mine\n"}
     assert {**snapshot(forked), ".git": b""} == {**expected, ".git": b""}

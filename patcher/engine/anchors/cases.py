@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from patcher.engine.anchors.conditions import Condition, own_condition
+from patcher.engine.anchors.conditions import Condition, own_condition, twice
 from patcher.engine.anchors.focus import Wanted
 from patcher.engine.anchors.kind import AnchorKind, Language
 from patcher.engine.anchors.site import AnchorError, Existing, Located, Place, Site, behind
@@ -64,34 +64,39 @@ def _conditions(node: Node, switch: Node) -> list[tuple[int, int]]:
     return found
 
 
-def _switch_has(syntax: Syntax, owner: str, node: Node, label: str, ours: str) -> Node | None:
-    """The ``case ours`` in the switch of ``node``, ``case label``, if it holds wherever that does.
-
-    Raises :class:`AnchorError` where it stands under a condition of its own.
-    """
+def _switch_has(syntax: Syntax, node: Node, ours: str) -> tuple[Node | None, str | None]:
+    """The ``case ours`` in the switch of its sibling ``node``; what is wrong where it holds less often."""
     switch = ancestor(node, "switch_statement")
     if switch is None:
-        return None
+        return None, None
     here = set(_conditions(node, switch))
-    for token in re.finditer(
-        rf"\bcase\s+{re.escape(ours)}\s*:".encode(), syntax.source.code[: switch.end_byte]
-    ):
-        if token.start() < switch.start_byte:
-            continue
-        there = ancestor(syntax.at(token.start(), token.end() - 1), "case_statement")
-        if there is None or ancestor(there, "switch_statement") != switch:
-            continue
+    for there in _labels(syntax, switch, ours):
         extra = set(_conditions(there, switch)) - here
         if not extra:
-            return there
+            return there, None
         if {first for first, _ in extra} & {first for first, _ in here}:
             continue  # the other branch of one #if
         line = syntax.source.line_number(there.start_byte)
-        raise AnchorError(
-            f"'case {ours}:' where 'case {label}:' is, in {owner}",
-            f"it under a condition of its own in line {line}",
-        )
-    return None
+        return there, f"'case {ours}:' under a condition of its own in line {line}"
+    return None, None
+
+
+def _labels(syntax: Syntax, switch: Node, label: str) -> list[Node]:
+    """Every ``case label`` of ``switch`` itself, not of one inside of it."""
+    found = []
+    pattern = re.compile(rf"\bcase\s+{re.escape(label)}\s*:".encode())
+    for token in pattern.finditer(syntax.source.code, switch.start_byte, switch.end_byte):
+        node = ancestor(syntax.at(token.start(), token.end() - 1), "case_statement")
+        if node is not None and ancestor(node, "switch_statement") == switch:
+            found.append(node)
+    return found
+
+
+def _twice(syntax: Syntax, node: Node, ours: str) -> str | None:
+    """What is said where the switch of ``node`` has ``case ours`` in two places that both count."""
+    switch = ancestor(node, "switch_statement")
+    there = _labels(syntax, switch, ours) if switch is not None else []
+    return twice(syntax.source, f"'case {ours}:'", [one.start_byte for one in there])
 
 
 def arm_of(node: Node) -> Node | None:
@@ -224,9 +229,10 @@ def case(
         if chosen and owner not in chosen:
             continue
         seen.add(owner)
-        there = _switch_has(syntax, owner, node, label, ours)
+        there, problem = _switch_has(syntax, node, ours)
         if there is not None:
-            problem = None if arm else _contradiction(syntax, label, node, ours, there)
+            problem = problem or (None if arm else _contradiction(syntax, label, node, ours, there))
+            problem = problem or _twice(syntax, there, ours)
             existing.append(_there(syntax, owner, node, there, problem))
             continue
         start = node.start_byte

@@ -209,12 +209,16 @@ def instantiation(syntax: Syntax, *, function: str, types: Iterable[str], parame
     for token in syntax.tokens(pattern):
         written = " ".join(token["type"].decode().split())
         taken.setdefault(_SAME_TYPE.get(written, written), []).append(token)
+    definitions = _functions(syntax, name, "function_definition")
+    beside = [node.start_byte for node in definitions]
+
+    def problem(argument: str) -> str | None:
+        said, there = f"{name}<{argument}>", [token.start() for token in taken[argument]]
+        return uncovered(source, said, there, beside) or twice(source, said, there)
+
     existing = tuple(
         Existing(
-            f"{name}<{argument}>",
-            taken[argument][0].start(),
-            taken[argument][0].end(),
-            twice(source, f"{name}<{argument}>", [token.start() for token in taken[argument]]),
+            f"{name}<{argument}>", taken[argument][0].start(), taken[argument][0].end(), problem(argument)
         )
         for argument in types
         if argument in taken
@@ -226,10 +230,9 @@ def instantiation(syntax: Syntax, *, function: str, types: Iterable[str], parame
     for token in syntax.tokens(rf"\btemplate\s+(?!<)[^;{{}}]*\b{re.escape(function)}\b[^;{{}}]*;"):
         last = max(last, token.end())
     if last < 0:
-        definitions = [node.end_byte for node in _functions(syntax, name, "function_definition")]
         if not definitions:
             raise AnchorError(f"the template {function} or an explicit instantiation of it", "neither")
-        last = max(definitions)
+        last = max(node.end_byte for node in definitions)
     at = outside(source, behind(source, last, f"the last instantiation of {function}"), last - 1)
     site = Site(
         name,

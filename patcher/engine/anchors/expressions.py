@@ -165,6 +165,7 @@ ELEMENT = AnchorKind(
     hangs_on=lambda at: str(at["mentions"]),
     bodies=lambda at: [Wanted((at["variable"],), header_only=True)],
     shows="variable",
+    is_whole=True,
     example='variable = "all_types", mentions = "GGML_TYPE_Q8_0", ours = "GGML_TYPE_Q8_A8"',
 )
 
@@ -192,14 +193,26 @@ def statement(
     """
     source = syntax.source
     names = _names(function)
-    there = re.search(ours.encode(), source.spoken)
-    if there:
-        return Located(existing=(Existing(names[0], there.start(), there.end()),))
     found: dict[int, Node] = {}
     for token in re.finditer(mentions.encode(), source.spoken):
         node = ancestor(syntax.at(token.start(), token.end()), node_type)
         if node is not None and syntax.owner(node) in names:
             found[node.start_byte] = node
+    blocks = {_block(node) for node in found.values()}
+    there: dict[int, Node] = {}
+    for token in re.finditer(ours.encode(), source.spoken):
+        node = syntax.at(token.start(), token.end())
+        if syntax.owner(node) in names:
+            whole = _statement(node, blocks)
+            there[whole.start_byte] = whole
+    if there:
+        problem = uncovered(source, f"what matches '{ours}'", there, found)
+        return Located(
+            existing=tuple(
+                Existing(syntax.owner(node), node.start_byte, node.end_byte, problem)
+                for node in there.values()
+            )
+        )
     if len(found) != 1:
         raise AnchorError(f"one statement of {' or '.join(names)} that matches '{mentions}'", f"{len(found)}")
     (node,) = found.values()
@@ -226,6 +239,25 @@ STATEMENT = AnchorKind(
     shows="function",
     example='function = "ggml_type_from_name", mentions = "\\"q8_0\\"", ours = "\\"q8_a8\\""',
 )
+
+
+def _block(node: Node) -> int:
+    """Where the braces begin that the statement ``node`` lies in, an ``#if`` or none between."""
+    whole = ancestor(node.parent, "compound_statement") if node.parent is not None else None
+    return whole.start_byte if whole is not None else -1
+
+
+def _statement(node: Node, blocks: Iterable[int]) -> Node:
+    """The statement around ``node`` that lies in one of ``blocks``; where none does, the innermost."""
+    innermost = None
+    at = node
+    while at.parent is not None and at.type != "function_definition":
+        if at.parent.type == "compound_statement" or at.parent.type.startswith("preproc_"):
+            innermost = innermost or at
+            if _block(at) in blocks:
+                return at
+        at = at.parent
+    return innermost or node
 
 
 def _names(function: str | Iterable[str]) -> tuple[str, ...]:

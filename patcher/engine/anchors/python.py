@@ -25,10 +25,12 @@ def py_member(
     if len(found) != 1:
         raise AnchorError(f"one class {name}", f"{len(found)}")
     members: dict[str, tuple[ast.Assign | ast.AnnAssign, int | None]] = {}
+    there: list[int] = []
     for statement in found[0].body:
         target = target_of(statement)
         if target is not None and isinstance(statement, ast.Assign | ast.AnnAssign):
             written, said = target
+            there += [module.start(statement)] if written == ours else []
             known = {member: number for member, (_, number) in members.items()}
             members[written] = (statement, evaluate(module.text(said), known))
     for member, (node, number) in members.items():
@@ -46,6 +48,7 @@ def py_member(
             start, end = module.start(node.value), module.end(node.value)
             return Located((Site(name, start, end, Place.INLINE, text=str(value)),))
         contradiction = f"{name}.{ours} = {number!r}, not {value}" if number != value else None
+        contradiction = contradiction or twice(source, f"{name}.{ours}", there, ())
         return Located(existing=(Existing(name, module.start(node), module.end(node), contradiction),))
     names = list(members)
     if before is not None and before not in names:
@@ -123,6 +126,7 @@ PY_ENTRY = AnchorKind(
     hangs_on=lambda at: re.escape(str(at["key"])) + "(?=:)",
     words=lambda at: [at["variable"]],
     shows="variable",
+    is_whole=True,
     example='variable = "GGML_QUANT_SIZES", key = "GGMLQuantizationType.Q8_0", '
     'ours = "GGMLQuantizationType.Q8_A8"',
 )
@@ -130,17 +134,17 @@ PY_ENTRY = AnchorKind(
 
 def py_definition(module: Module, *, name: str, ours: str) -> Located:
     """Behind the class or function ``name`` of the module."""
-    definitions = {
-        node.name: node
-        for node in module.tree.body
-        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-    }
+    definitions: dict[str, list[ast.stmt]] = {}
+    for node in module.tree.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            definitions.setdefault(node.name, []).append(node)
     if ours in definitions:
-        node = definitions[ours]
-        return Located(existing=(Existing(ours, module.start(node), module.end(node)),))
+        last = definitions[ours][-1]  # the one that counts
+        problem = twice(module.source, ours, [module.start(one) for one in definitions[ours]], ())
+        return Located(existing=(Existing(ours, module.start(last), module.end(last), problem),))
     if name not in definitions:
         raise AnchorError(f"the definition of {name}", "none")
-    at = _behind(module, module.end(definitions[name]), f"the definition of {name}")
+    at = _behind(module, module.end(definitions[name][-1]), f"the definition of {name}")
     return Located((Site(name, at, at, Place.LINES, blank_before=2),))
 
 
@@ -163,13 +167,18 @@ def py_branch(module: Module, *, test: str, ours: str, mentions: str) -> Located
     """
     source = module.source
     found: list[ast.If] = []
+    there: list[ast.If] = []
     for node in module.statements:
         if isinstance(node, ast.If):
             condition = module.text(node.test)
             if re.search(ours, condition):
-                return Located(existing=(Existing("", module.start(node), module.end(node.body[-1])),))
-            if mentions in condition and re.search(test, condition):
+                there.append(node)
+            elif mentions in condition and re.search(test, condition):
                 found.append(node)
+    if there:
+        places = [module.start(node) for node in there]
+        problem = twice(source, f"a branch that matches '{ours}'", places, ())
+        return Located(existing=(Existing("", places[0], module.end(there[0].body[-1]), problem),))
     if len(found) != 1:
         raise AnchorError(f"one branch whose condition matches '{test}'", f"{len(found)}")
     at = _behind(module, module.end(found[0].body[-1]), f"the branch that matches '{test}'")
@@ -184,6 +193,7 @@ PY_BRANCH = AnchorKind(
     words=lambda at: [at["ours"], at["mentions"]],
     patterns=("ours", "test"),
     shows="mentions",
+    is_whole=True,
     example='test = "== gguf.LlamaFileType.MOSTLY_Q8_0$", mentions = "MOSTLY_Q8_0", ours = "MOSTLY_Q8_A8"',
 )
 

@@ -178,7 +178,7 @@ class _Run:
                 text, context = self._reading.text, self._reading.context
                 raise UsageError(
                     f"{text}: has {few[1]} tokens, {2 * context} are wanted for a context of {context}",
-                    hint="a longer text",
+                    hint="take a longer text",
                 ) from why
             raise self._failure or why from why
 
