@@ -39,6 +39,13 @@ MANGLED = "int _ZN4impl1gEi(int x){return x;} int _ZN3api1fEi(int x){return x;}"
 OWN = '__attribute__((visibility("hidden"))) '
 WANTS = "int f(void); int _start(void){return f();}"
 HIDDEN = OWN + "extern int v; int _start(void){return v;}"
+WEAK = "__attribute__((weak)) "
+UNUSED = {"a.o": "int nowhere(void); int f(void){return nowhere();} int _start(void){return 0;}"}
+BACK = {
+    "m.o": "int lib(void); int _start(void){return lib();}",
+    "libl.so": "int f(void); int lib(void){return f();}",
+}
+WEAKLY = {"m.o": f"{WEAK}int f(void); int _start(void){{return f?f():0;}}"}
 # name -> C sources (a .so is linked of what begins with lib), the line
 SHAPES = {
     "unused code goes": (
@@ -160,6 +167,43 @@ SHAPES = {
         },
         "m.o x.o libl.so",
     ),
+    "a script's name that a library has, and a member that isn't taken": (
+        {"m.o": "int _start(void){return 0;}", "libf.a": "int f(void){return 0;}",
+         "libl.so": "int f(void){return 0;} int nowhere(void){return 0;}"},
+        "--version-script=one.map m.o libf.a libl.so",
+    ),
+    "a script's name that a member has": (
+        {"m.o": "int _start(void){return 0;}", "libf.a": "int f(void){return 0;}"},
+        "-shared --no-undefined-version --version-script=one.map m.o libf.a",
+    ),
+    "a dynamic list in a program of objects alone": (UNUSED, "--gc-sections --dynamic-list=list.map a.o"),
+    "a dynamic list": (UNUSED, "-pie --gc-sections --dynamic-list=list.map a.o"),
+    "a version script names what a program doesn't use": (UNUSED, "--gc-sections --version-script=one.map a.o"),
+    "a hidden reference behind a weak one": (
+        {"w.o": f"{WEAK}int f(void); int w(void){{return f?f():0;}}", "h.o": f"{OWN}int f(void); int h(void){{return f();}}"},
+        "-shared w.o h.o",
+    ),
+    "a weak reference behind a weak and hidden one, and a strong one": (
+        {"w.o": f"{OWN}{WEAK}int f(void); int w(void){{return f?f():0;}}", "m.o": WANTS}, "-shared w.o m.o",
+    ),
+    "a hidden reference that is a warning": ({"m.o": HIDDEN}, "--warn-unresolved-symbols m.o"),
+    "a hidden reference that is no warning": (
+        {"m.o": HIDDEN}, "--unresolved-symbols=ignore-in-object-files --warn-unresolved-symbols m.o",
+    ),
+    "a script makes a definition of the line local": (BACK, "--defsym=f=_start --version-script=local.map m.o libl.so"),
+    "a script makes a definition of the line local, as unused code goes": (
+        BACK, "--gc-sections --defsym=f=_start --version-script=local.map m.o libl.so",
+    ),
+    "a script makes a definition of the line local, for a library": (
+        BACK, "-shared --no-allow-shlib-undefined --defsym=f=_start --version-script=local.map m.o libl.so",
+    ),
+    "asked for, and wanted weakly": (WEAKLY, "-u f m.o"),
+    "asked for, and wanted weakly by what is wrapped": (WEAKLY, "--wrap=f -u f m.o"),
+    "asked for, and wanted weakly by the first library": (
+        {"m.o": "int _start(void){return 0;}", "libw.so": f"{WEAK}int f(void); int w(void){{return f?f():0;}}",
+         "libl.so": "int f(void); int l(void){return f();}"},
+        "-u f m.o libw.so libl.so",
+    ),
 }  # fmt: skip
 
 
@@ -169,6 +213,9 @@ def test_shapes(name: str, tmp_path: Path) -> None:
     shop = Workshop(tmp_path)
     shop.source("cpp.map", '{ global: extern "C++" { api::*; }; local: *; };\n')
     shop.source("none.map", "V1 { global: f; nowhere; local: *; };\n")
+    shop.source("one.map", "V1 { global: f; };\n")
+    shop.source("local.map", "{ local: *; };\n")
+    shop.source("list.map", "{ f; };\n")
     for file, text in sources.items():
         part = shop.compile(f"{file}_.c", text, "-ffunction-sections", "-fdata-sections", "-O1")
         if file.endswith(".o"):
@@ -243,6 +290,25 @@ NAMED = {
     "off the line, and wanted weakly": (
         {"m.o": "__attribute__((weak)) int s1(void); int use(void); int _start(void){return (s1?s1():0)+use();}", **OFF_LINE},
         "-rpath-link . m.o libuse.so",
+    ),
+    "off the line, and mentioned before": (
+        {"m.o": "int s1(void),s2(void); int _start(void){return s1()+s2();}", **OFF_LINE},
+        "-u s1 -rpath-link . m.o libuse.so",
+    ),
+    "off the line, and the second one of it mentioned before": (
+        {"m.o": "int s1(void),s2(void); int _start(void){return s1()+s2();}", **OFF_LINE},
+        "-u s2 -rpath-link . m.o libuse.so",
+    ),
+    "off the line, and named by a definition before": (
+        {"m.o": "int s1(void); int _start(void){return s1();}", **OFF_LINE},
+        "--defsym=q=s1 -rpath-link . m.o libuse.so",
+    ),
+    "off the line, and named by a definition behind": (
+        {"m.o": "int s1(void); int _start(void){return s1();}", **OFF_LINE},
+        "-rpath-link . m.o libuse.so --defsym=q=s1",
+    ),
+    "off the line, and named by a definition alone": (
+        {"m.o": "int _start(void){return 0;}", **OFF_LINE}, "--defsym=q=s1 -rpath-link . m.o libuse.so",
     ),
     "off the line, and wanted there": (
         {"m.o": "__attribute__((weak)) int s3(void); int _start(void){return s3?s3():0;}",

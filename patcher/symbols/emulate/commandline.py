@@ -63,6 +63,7 @@ class LinkLine:
     policy: list[str] = field(default_factory=list)
     defined: set[str] = field(default_factory=set)  # --defsym, --undefined don't come from any file
     needed_by_defsym: set[str] = field(default_factory=set)  # what such a definition names
+    mentioned: set[str] = field(default_factory=set)  # and what does so before any input
     asked_for: set[str] = field(default_factory=set)  # --undefined
     wrapped: set[str] = field(default_factory=set)  # --wrap
     scripts: list[str] = field(default_factory=list)  # -T
@@ -217,6 +218,8 @@ def _option(line: LinkLine, name: str, value: str | None) -> None:
             line.circular.add(symbol)
         if _IDENTIFIER.fullmatch(expression):
             line.needed_by_defsym.add(expression)
+            if not line.operands:
+                line.mentioned.add(expression)
     elif name == "u" and value:
         line.asked_for.add(value)
     elif name in ("gc-sections", "no-gc-sections"):

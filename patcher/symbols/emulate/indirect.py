@@ -55,6 +55,11 @@ def off_line(table: Table, indirect: dict[Key, ElfObject]) -> list[Refusal]:
             and not table.defined(name.encode("utf-8", "surrogateescape"))
             and name not in table.line.defined
         ):
+            if name in table.line.asked_for | table.line.mentioned:
+                # mentioned before any object does: the library is taken in, with all that it defines
+                for key in defines(there):
+                    table.by_library.setdefault(key, there)
+                continue
             user = table.units[users[0].unit].path
             why = f"{there.path.name} has it, which isn't on the line"
             found.append(Refusal(name, user, why, fatal=True))

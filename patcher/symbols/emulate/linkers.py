@@ -32,6 +32,7 @@ class Hardened(Enum):
 
     NONE = "each is for itself"
     OBJECTS = "another object's"
+    ASKED = "another object's, --undefined"
     ALL = "another object's, a library's, --undefined"
 
 
@@ -78,6 +79,8 @@ class Linker:
     requires: bool = False  # --require-defined is heeded
     requirements_end: bool = False  # and ends the link at once, where no object mentions the name
     undefined_versions: bool = True  # a version script may name what isn't defined
+    scripts_export: bool = False  # what a version script names as global, of a program, too
+    lazy_versions: bool = False  # and what a member that isn't taken defines, unless a library serves
     heeds_undefined_version: bool = False  # --[no-]undefined-version
     unknown_options: tuple[str, ...] = ()  # that it refuses and others know
 
@@ -90,12 +93,13 @@ class Linker:
 _COPY = ("--copy-dt-needed-entries", "--add-needed")
 _LLD: dict[str, Any] = {
     "libraries": Libraries.KNOWN, "hidden_wins": True, "wraps_definers": True, "wraps_defsym": True,
-    "wraps_late": True, "static_refuses": True, "scripts_end": True,
-    "heeds_undefined_version": True, "unknown_options": (*_COPY, "--require-defined"),
+    "wraps_late": True, "static_refuses": True, "scripts_end": True, "lazy_versions": True,
+    "hardened_by": Hardened.ASKED, "heeds_undefined_version": True,
+    "unknown_options": (*_COPY, "--require-defined"),
 }  # fmt: skip
 _MOLD: dict[str, Any] = {
     "hardened_by": Hardened.NONE, "archives_by_rank": True, "relaxes_foreign": False, "requires": True,
-    "requirements_end": True,
+    "requirements_end": True, "scripts_export": True,
     "hidden_is_fatal": False, "resolves_defsym": False,
     "unknown_options": _COPY,
 }  # fmt: skip

@@ -66,7 +66,8 @@ def refusals(line: LinkLine, linker: Linker, library: Library) -> list[Refusal]:
     hidden = table.hidden | {name for name, visible in table.objects.items() if not visible}
     for name in table.objects:
         table.objects[name] = table.objects[name] and not script.is_local(name)
-    kept = _kept(table, hidden) if line.collect and not table.lto else None
+    table.unexported = {name for name in line.defined if script.is_local(name)}
+    kept = _kept(table, hidden, script) if line.collect and not table.lto else None
     found += [] if table.lto or _ended(found) else _in_objects(table, told, kept, indirect)
     if _ended(found):
         return [*lost, *_ended(found)]
@@ -101,7 +102,9 @@ def _hardened(table: Table, name: str, wanted: UndefinedName) -> bool:
     by = table.linker.hardened_by
     if by is Hardened.ALL:
         return wanted.hard or name in table.line.asked_for
-    return by is Hardened.OBJECTS and any(not one.weak for one in wanted.objects)
+    return by is not Hardened.NONE and (
+        table.asked_strongly(name) or any(not one.weak for one in wanted.objects)
+    )
 
 
 class Reported(NamedTuple):
@@ -178,8 +181,11 @@ def _in_objects(
         nowhere = key not in table.by_library and key not in indirect
         if not strong and nowhere and _hardened(table, name, wanted):
             strong = uses
-        if not strong or (line.shared and linker.hardened_by is Hardened.NONE and wanted.objects[0].weak):
-            continue  # or: the first reference, a weak one, has settled it for a library
+        if not strong:
+            continue
+        settles = linker.hardened_by is Hardened.NONE and line.shared and name not in table.hidden
+        if settles and wanted.objects[0].weak:
+            continue  # the first reference, a weak one, has settled it for a library
         if linker.wraps_late and name.removeprefix("__wrap_") in table.weakly & line.wrapped:
             continue
         user = table.units[strong[0].unit].path
@@ -193,14 +199,16 @@ def _in_objects(
                 and exports_data(there.path, name)
             ):
                 continue
-            known = linker.family == "gold" and there is not None  # worse than one that is nowhere
+            # gold: worse than one that is nowhere, unless those aren't to be told of
+            quiet = line.unresolved in ("ignore-all", "ignore-in-object-files")
+            known = linker.family == "gold" and (there is not None or quiet)
             found.append(Refusal(name, user, why, fatal=linker.hidden_is_fatal or known))
         elif _told(table, told, name) and key not in table.by_library:
             found.append(Refusal(name, user, "defined nowhere on the line"))
     return found
 
 
-def _kept(table: Table, hidden: set[str]) -> Kept:
+def _kept(table: Table, hidden: set[str], script: VersionScript) -> Kept:
     """What --gc-sections leaves. ``hidden`` are the definitions that no script made so."""
     line = table.line
     lists = [read_script(path) for path in line.dynamic_lists]
@@ -221,7 +229,9 @@ def _kept(table: Table, hidden: set[str]) -> Kept:
     for name, visible in table.objects.items():
         listed = any(one.lists(name) for one in lists) or any(fnmatchcase(name, one) for one in line.exported)
         seen = visible or (linker.family == "mold" and name not in hidden)
-        if (visible and (line.shared or (line.export_all and dynamic))) or (seen and listed):
+        if linker.scripts_export and name not in hidden:
+            listed = listed or (script.lists(name) and not script.is_local(name))
+        if (visible and (line.shared or (line.export_all and dynamic))) or (seen and listed and dynamic):
             roots.add(name)
     return collect(table.units, (name.encode("utf-8", "surrogateescape") for name in roots))
 
@@ -237,7 +247,8 @@ def _in_script(table: Table, script: VersionScript) -> list[Refusal]:
         script = VersionScript([one for one in script.exported if script.versions and not one.cpp])
     if linker.family == "bfd" and not table.dynamic:
         return []
-    names = script.unmatched({*table.objects, *table.lazily()})
+    lazily = table.lazily() - table.lost.keys() if linker.lazy_versions else set[str]()
+    names = script.unmatched({*table.objects, *lazily})
     why, ends = "the version script names it, and no object defines it", linker.scripts_end
     return [Refusal(name, line.version_script, why, fatal=True, ends=ends) for name in names]
 
@@ -249,7 +260,8 @@ def _in_libraries(
     asked = asks(linker, table) | set(table.followed)
     for key, wanted in table.wanted.items():
         served = table.serves_library(key)
-        user = _asker(table, wanted, asked, there=served is None)
+        there = served is None or table.asked_strongly(key[0])
+        user = _asker(table, wanted, asked, there=there)
         if user is None or key[0] in told or key in indirect:
             continue
         answered = linker.objects_answer and bool(wanted.objects) and not table.line.collect
@@ -261,6 +273,7 @@ def _in_libraries(
             if (
                 kept is not None
                 and linker.unexported_is_fatal
+                and key[0] not in line.defined
                 and key[0].encode("utf-8", "surrogateescape") not in kept.defines
             ):
                 continue  # the definition is gone, and the linker doesn't look again
@@ -272,7 +285,7 @@ def _in_libraries(
 def _asker(table: Table, wanted: UndefinedName, asked: set[ElfObject], *, there: bool) -> ElfObject | None:
     """The library in whose name the linker complains; None where it doesn't.
 
-    ``there``: it is defined, and not exported, so that no reference says how it is bound.
+    ``there``: it is defined and not exported, or --undefined asks, so that no reference says how it is bound.
     """
     linker = table.linker
     strongly = any(not one.weak for one in wanted.objects)

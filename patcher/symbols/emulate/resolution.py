@@ -8,7 +8,7 @@ from pathlib import Path
 from patcher.symbols.elf import ElfObject
 from patcher.symbols.emulate.collect import sections
 from patcher.symbols.emulate.commandline import LinkLine
-from patcher.symbols.emulate.linkers import Libraries, Linker
+from patcher.symbols.emulate.linkers import Hardened, Libraries, Linker
 from patcher.symbols.emulate.names import OWN, Key, ObjectUse, UndefinedName, defines, linker_own
 from patcher.symbols.emulate.operands import Input
 from patcher.symbols.relocatable import Unit, weak_exports
@@ -29,6 +29,7 @@ class Table:
     units: list[Unit] = field(default_factory=list)  # that were taken in
     hidden: set[str] = field(default_factory=set)  # wanted by an object that says it is its own
     weakly: set[str] = field(default_factory=set)  # defined by objects, and weakly by the first that does
+    unexported: set[str] = field(default_factory=set)  # of a --defsym, and a script makes it local
     plain: set[str] = field(default_factory=set)  # wanted by a name that will be another's, --wrap's
     bound: set[str] = field(default_factory=set)  # wanted by a library before an object said it is its own
     first: dict[str, int] = field(default_factory=dict)  # who serves, by its identity, where rank decides
@@ -258,6 +259,13 @@ class Table:
                 if name not in self.hidden:
                     self.bound.add(name)
 
+    def asked_strongly(self, name: str) -> bool:
+        """Whether --undefined counts as a strong reference, to go before all others."""
+        asked = self.line.asked_for
+        if self.linker.hardened_by is not Hardened.ASKED or not asked:
+            return False
+        return name in asked or any(self.meant(one) == name for one in asked)
+
     @property
     def dynamic(self) -> bool:
         """Whether bfd makes an output that exports: of objects alone it makes a static program."""
@@ -280,7 +288,7 @@ class Table:
         if key in self.by_library or (version is None and self.own(name)):
             return True
         if name in self.line.defined:
-            return None if name in self.hidden else True
+            return None if name in self.hidden | self.unexported else True
         if version is None and name in self.objects:
             return True if self.objects[name] and name not in self.hidden else None
         return self.linker.asking_is_enough and name in self.line.asked_for
