@@ -39,8 +39,8 @@ COMPLAINT = re.compile(
 )
 # Reasons for a refusal that are nothing to do with symbols that are missing.
 OTHER = re.compile(
-    r"multiple definition|duplicate symbol|duplicate definition|relocation|reloc against|TLS|mismatch|internal error|"
-    r"Assertion|PLEASE submit|cannot preempt|copy reloc|interpos|dangerous|no such version"
+    r"multiple definition|duplicate symbol|duplicate definition|relocation|reloc against|TLS|mismatch|"
+    r"internal error|Assertion|PLEASE submit|cannot preempt|copy reloc|interpos|dangerous|no such version"
 )
 # What a line may name beside the names that all its parts share.
 OTHERS = ("nowhere", "main", "__tls_get_addr", "api::nothing()")
