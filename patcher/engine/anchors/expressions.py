@@ -185,10 +185,12 @@ def statement(
     node_type: str = "if_statement",
     blank: int = 0,
     before: bool = False,
+    conditional: bool = False,
 ) -> Located:
     """Behind (or ``before``) the statement of ``node_type`` in ``function`` that matches ``mentions``.
 
-    Several names are those that the function has had in one version or another.
+    Several names are those that the function has had in one version or another. A ``conditional`` text brings
+    an ``#if`` of its own.
     ``ours`` is the pattern that tells that the text is there; literals count in both.
     """
     source = syntax.source
@@ -206,7 +208,7 @@ def statement(
             whole = _statement(node, blocks)
             there[whole.start_byte] = whole
     if there:
-        problem = uncovered(source, f"what matches '{ours}'", there, found)
+        problem = None if conditional else uncovered(source, f"what matches '{ours}'", there, found)
         return Located(
             existing=tuple(
                 Existing(syntax.owner(node), node.start_byte, node.end_byte, problem)
