@@ -22,6 +22,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return pattern(tmp_path_factory.mktemp("canaries"))
 
 
+@pytest.mark.slow  # no build: every verb with every setting
 @pytest.mark.parametrize(
     "names",
     [

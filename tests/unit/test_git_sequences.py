@@ -13,6 +13,9 @@ SEED = 16
 COUNT = 12  # a sample: python -m benchmarks.git_sequences does as many as it is told
 
 
+pytestmark = pytest.mark.slow  # no build: dozens of applies, merges and moves
+
+
 @pytest.fixture(scope="module")
 def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return template(tmp_path_factory.mktemp("sequences") / "stock")
