@@ -28,16 +28,16 @@ def require_checked_out(tree: WorkTree, patchset: PatchSet) -> None:
     """
     from patcher import git
 
-    top = git.find_toplevel(tree.root)
-    left = git.left_out(top) if top is not None else frozenset()
-    if top is None or not left:
-        return
-    prefix = git.prefix(top, tree.root)
-    wanted = set()
+    lacking: set[str] = set()
     for edit in patchset.edits:
         candidates = edit.besides if edit.kind == NEW_FILE else edit.files
         if not any((tree.root / path).is_file() for path in candidates):
-            wanted |= {path for path in candidates if prefix + path in left}
+            lacking.update(candidates)
+    top = git.find_toplevel(tree.root)
+    if not lacking or top is None:
+        return
+    prefix, left = git.prefix(top, tree.root), git.left_out(top)
+    wanted = {path for path in lacking if prefix + path in left}
     if wanted:
         folders = sorted({f"{prefix}{path}".rpartition("/")[0] or "/" for path in wanted})
         files = f"{min(wanted)}" + (f" and {how_many(len(wanted) - 1, 'other')}" if len(wanted) > 1 else "")

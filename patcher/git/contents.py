@@ -9,7 +9,7 @@ from patcher.base.bounded import MAX_FILE
 from patcher.git import changes
 from patcher.git.changes import FileVersion
 from patcher.git.objects import read_blob
-from patcher.git.repository import blob_name, entries, resolve
+from patcher.git.repository import algorithm_of, blob_name, entries, resolve
 
 NEW_FILE_MODE = "100644"
 
@@ -20,7 +20,7 @@ class Objects:
     def __init__(self, repo: Path) -> None:
         self.repo = repo
         self._made: dict[str, bytes] = {}
-        self._like = resolve(repo, "HEAD")
+        self._algorithm = algorithm_of(resolve(repo, "HEAD"))
 
     def read(self, version: FileVersion | None) -> bytes | None:
         """The bytes of ``version``; None for none."""
@@ -33,7 +33,7 @@ class Objects:
         """The version that holds ``data``, with the mode of ``like``; it is in memory alone."""
         if data is None:
             return None
-        blob = blob_name(data, self._like)
+        blob = blob_name(data, self._algorithm)
         self._made.setdefault(blob, data)
         return FileVersion(like.mode if like is not None else NEW_FILE_MODE, blob)
 

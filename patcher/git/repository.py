@@ -166,8 +166,9 @@ def holds(place: Path, blob: str) -> bool:
     size = place.stat().st_size
     if size <= MAX_SOURCE:
         data = place.read_bytes()
-        return blob in (blob_name(data, blob), blob_name(data.replace(b"\r\n", b"\n"), blob))
-    made = _hash_like(blob)
+        algorithm = algorithm_of(blob)
+        return blob in (blob_name(data, algorithm), blob_name(data.replace(b"\r\n", b"\n"), algorithm))
+    made = hashlib.new(algorithm_of(blob), usedforsecurity=False)
     made.update(b"blob %d\0" % size)
     with place.open("rb") as file:
         while part := file.read(1 << 20):
@@ -175,12 +176,11 @@ def holds(place: Path, blob: str) -> bool:
     return made.hexdigest() == blob
 
 
-def blob_name(data: bytes, like: str) -> str:
-    """What git calls a file that holds ``data``, in the kind of hash that ``like`` is."""
-    made = _hash_like(like)
-    made.update(b"blob %d\0" % len(data) + data)
-    return made.hexdigest()
+def blob_name(data: bytes, algorithm: str) -> str:
+    """What git calls a file that holds ``data`` in a repository of ``algorithm``: ``sha1`` or ``sha256``."""
+    return hashlib.new(algorithm, b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
-def _hash_like(name: str) -> hashlib._Hash:
-    return hashlib.new("sha1" if len(name) == 40 else "sha256", usedforsecurity=False)
+def algorithm_of(name: str) -> str:
+    """The algorithm that an object's full name was made with, which its length tells."""
+    return "sha1" if len(name) == 40 else "sha256"

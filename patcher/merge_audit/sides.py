@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from patcher import git
 from patcher.base.bounded import MAX_SOURCE, TooLongError, regular_file
 from patcher.base.errors import UsageError
 from patcher.engine.tree import WorkTree
+from patcher.git.repository import blob_name
 from patcher.merge_audit.likeness import ALIKE, share
 
 _PAIRS = 20_000  # files that are compared with one another to find where one went
@@ -67,7 +67,7 @@ def of_folder(folder: Path, algorithm: str = "sha1") -> Version:
     found = {}
     for path in tree.files():
         try:
-            found[path] = _hashed(regular_file(tree.root / path, MAX_SOURCE), algorithm)
+            found[path] = blob_name(regular_file(tree.root / path, MAX_SOURCE), algorithm)
         except TooLongError as why:
             found[path] = f"{why}"  # long ones are told apart by their length
         except OSError:
@@ -76,7 +76,7 @@ def of_folder(folder: Path, algorithm: str = "sha1") -> Version:
         folders[:] = [name for name in folders if name != ".git"]
         for one in (Path(place, name) for name in (*folders, *files)):
             if one.is_symlink():
-                found[one.relative_to(tree.root).as_posix()] = _LINK + _hashed(
+                found[one.relative_to(tree.root).as_posix()] = _LINK + blob_name(
                     os.fsencode(one.readlink()), algorithm
                 )
     return Version(str(folder), found, root=tree.root)
@@ -85,10 +85,6 @@ def of_folder(folder: Path, algorithm: str = "sha1") -> Version:
 def is_text(data: bytes) -> bool:
     """Whether git would take it for lines of text."""
     return b"\0" not in data[:_HEAD]
-
-
-def _hashed(data: bytes, algorithm: str) -> str:
-    return hashlib.new(algorithm, b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
 def sides(repo: Path, words: Sequence[str]) -> list[Version]:
