@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import time
@@ -27,7 +26,7 @@ def load(programs: Path, model: Path, *, mode: str, threads: int = 2) -> Load:
     """Start llama-bench, load ``model`` (``mode``: none, mmap, mlock), compute a token, end."""
     command = [str(programs / "llama-bench"), "-m", str(model), "-t", str(threads), "-lm", mode]
     command += ["-p", "1", "-n", "0", "-r", "1", "--no-warmup"]
-    own = locked = 0
+    own = resident = locked = 0
     start = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while True:
@@ -39,14 +38,14 @@ def load(programs: Path, model: Path, *, mode: str, threads: int = 2) -> Load:
             name: int(kilobytes) * 1024 for name, kilobytes in re.findall(r"(\w+):\s+(\d+) kB", status)
         }
         own, locked = max(own, figures.get("RssAnon", 0)), max(locked, figures.get("VmLck", 0))
-        pid, code, usage = os.wait4(process.pid, os.WNOHANG)
-        if pid:
+        # not ru_maxrss of wait4: it counts what was before exec, which is all of Python where it was vforked
+        resident = max(resident, figures.get("VmHWM", 0))
+        if process.poll() is not None:
             break
         time.sleep(0.001)
-    process.returncode = os.waitstatus_to_exitcode(code)
     if process.returncode != 0:
         raise subprocess.CalledProcessError(process.returncode, command)
-    return Load(time.monotonic() - start, own, usage.ru_maxrss * 1024, locked)
+    return Load(time.monotonic() - start, own, resident, locked)
 
 
 def copying(size: int, *, threads: int = 2, rounds: int = 9) -> float:
