@@ -86,8 +86,10 @@ def differences(
         return list(_other_statements(patchset.render(edit, tree, {}), source, located))
     if edit.kind == "item":
         rendered = patchset.render(edit, tree, {})
-        parts = _compared(patchset, edit, rendered, source, located) if edit.compare else []
-        return parts or list(_other_statements(rendered, source, located))
+        if not edit.compare:
+            return list(_other_statements(rendered, source, located))
+        parts = _compared(patchset, edit, rendered, source, located)
+        return parts or list(_lost_items(edit, rendered, source, located))
     if not (edit.exact or edit.signature or _is_compared(edit)):
         return []
     return _compared(patchset, edit, patchset.render(edit, tree, {}), source, located)
@@ -118,6 +120,19 @@ def _lacking(rendered: str, source: Source, located: Located) -> Iterator[Deviat
         yield Deviation(
             there, source.line_number(there.start), f"{there.owner} without {', '.join(lost)}", True
         )
+
+
+def _lost_items(edit: Edit, rendered: str, source: Source, located: Located) -> Iterator[Deviation]:
+    """What stands beside the compared item in our text, a macro or an assertion, and isn't in the file."""
+    ours = rendered.encode()
+    nodes = Syntax(Source("ours.cpp", ours)).tree.root_node.named_children
+    items = [tokens(ours[node.start_byte : node.end_byte]) for node in nodes]
+    there = tokens(source.data)
+    lost = [one for one in items if one and one not in there and not _part(edit, one)]
+    for place in located.existing[:1] if lost else ():
+        said = "; ".join(f"'{' '.join(one.split()[:12])}'" for one in lost)
+        detail = f"{place.owner} in line {source.line_number(place.start)}, without {said}"
+        yield Deviation(place, source.line_number(place.start), detail, False)
 
 
 _ROOM = 400  # bytes around what tells that a statement is there

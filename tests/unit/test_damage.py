@@ -124,3 +124,21 @@ def test_a_statement_of_somebodys_that_names_the_type_is_not_ours() -> None:
     theirs = b"    if (params.type_k == GGML_TYPE_Q8_A8) { warn(); }\n"
     assert not problems("cache-as-sibling", path, data[:start] + theirs + data[start:])
     assert "in another form" in problems("cache-as-sibling", path, data[:start] + theirs + data[end:])[0]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (b"    int8_t    weight_qs[QK8_A8];", b"    uint8_t weight_qs[QK8_A8];", "as"),
+        (b"#define QK8_A8 32", b"#define QK8_A8 64", "without '# define QK8_A8 32'"),
+        (b"#define QK8_A8 32\n", b"#define QK8_A8 32 // as Q8_0\n", None),
+        (b"static_assert(sizeof(block_q8_a8) == sizeof(block_q8_0)", b"(void)(0", "without 'static_assert ("),
+    ],
+)
+def test_what_the_block_lacks_is_named(old: bytes, new: bytes, said: str | None) -> None:
+    contents, spans = applied()
+    ((path, start, end),) = spans["block"]
+    data = contents[path]
+    assert old in data[start:end]
+    found = problems("block", path, data[:start] + data[start:end].replace(old, new, 1) + data[end:])
+    assert (said is None and not found) or (said is not None and said in found[0])
