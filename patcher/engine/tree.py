@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -34,6 +35,24 @@ def inside(path: str) -> bool:
     """Whether ``path`` is relative and stays below its root."""
     pure = PurePosixPath(path)
     return bool(pure.parts) and not pure.is_absolute() and ".." not in pure.parts
+
+
+class Overlaid:
+    """``tree`` with other contents for some of its files, and files more, in memory alone."""
+
+    def __init__(self, tree: ListedTree, over: Mapping[str, bytes]) -> None:
+        self._tree, self._over = tree, over
+
+    @property
+    def name(self) -> str:
+        return self._tree.name
+
+    def read(self, path: str) -> bytes | None:
+        return self._over[path] if path in self._over else self._tree.read(path)
+
+    def files(self) -> list[str]:
+        """Those of the tree and those over it."""
+        return sorted({*self._tree.files(), *self._over})
 
 
 class WorkTree:
