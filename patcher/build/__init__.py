@@ -11,7 +11,7 @@ from typing import IO, Any
 from patcher.base.errors import BuildError
 from patcher.base.machine import memory_bytes, processors
 from patcher.base.progress import SILENT, Reporter
-from patcher.build import ninja
+from patcher.build import ninja, sources
 from patcher.build.configure import (
     DEFAULT_TARGETS,
     LOG,
@@ -114,7 +114,9 @@ def build(request: BuildRequest, *, reporter: Reporter = SILENT, explain: Explai
         jobs = request.jobs or default_jobs()
         with reporter.step(f"Building {request.root.name}") as step:
             make = [str(tools.ninja), "-j", str(jobs), *request.targets]
-            tally = _require(ninja.run(make, folder, env=env, log=log, step=step), log, explain)
+            with sources.as_they_were(request.root, folder):
+                done = ninja.run(make, folder, env=env, log=log, step=step)
+            tally = _require(done, log, explain)
     return Built(
         folder,
         folder / "bin",

@@ -30,12 +30,19 @@ if TYPE_CHECKING:
 @click.option(
     "--type",
     "wanted",
+    multiple=True,
     metavar="NAME",
-    help="The type to take out of TREE. [default: list the types that there are]",
+    help="The type to take out of TREE; may be repeated. [default: list the types that there are]",
 )
-@click.option("-o", "--output", "folder", type=click.Path(path_type=Path), help="The new folder to write.")
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    type=click.Path(path_type=Path),
+    help="The new folder to write; of several types, each gets one in it.",
+)
 @common_options
-def lift_command(tree: Path, base: str, wanted: str | None, folder: Path | None, output: Output) -> None:
+def lift_command(tree: Path, base: str, wanted: tuple[str, ...], folder: Path | None, output: Output) -> None:
     """Take a quantization type out of TREE, a fork or a release, and write it as a type of your own.
 
     Every line that names the type in TREE and isn't in its base is taken along, or listed as not lifted,
@@ -44,16 +51,17 @@ def lift_command(tree: Path, base: str, wanted: str | None, folder: Path | None,
     """
     from patcher import lift
     from patcher.engine.tree import WorkTree
+    from patcher.lift.several import lift_several
 
-    if (wanted is None) != (folder is None):
-        given, lacking = ("-o", "--type") if wanted is None else ("--type", "-o")
+    if (not wanted) != (folder is None):
+        given, lacking = ("--type", "-o") if wanted else ("-o", "--type")
         raise UsageError(
             f"{given} without {lacking}", hint="give both, or neither to list the types that there are"
         )
     ours = WorkTree(tree)
     with tempfile.TemporaryDirectory(prefix="q8a8-base-") as scratch:
         theirs, called, commit = _base(tree, base, Path(scratch), output.reporter)
-        if wanted is None or folder is None:
+        if folder is None:
             unread: dict[str, str] = {}
             found = lift.types(ours, theirs, unread)
             document = {"tree": ours.name, "base": called, "types": [one.document() for one in found]}
@@ -64,8 +72,12 @@ def lift_command(tree: Path, base: str, wanted: str | None, folder: Path | None,
         origin = lift.Origin(
             tree=name, base=called, commit=own_commit, base_commit=commit, license=lift.license_of(ours)
         )
-        made = lift.lift(ours, theirs, wanted, origin, folder, output.reporter)
-    output.emit(made.document(), lambda: _said(made, folder))
+        if len(wanted) == 1:
+            made = lift.lift(ours, theirs, wanted[0], origin, folder, output.reporter)
+            output.emit(made.document(), lambda: _said(made, folder))
+            return
+        each = lift_several(ours, theirs, wanted, origin, folder, output.reporter)
+    output.emit({"each": [one.document() for one in each]}, lambda: _said_of_each(each, folder))
 
 
 def _base(tree: Path, base: str, scratch: Path, reporter: Reporter) -> tuple[ListedTree, str, str | None]:
@@ -159,3 +171,10 @@ def _said(made: Lift, folder: Path) -> str:
     if made.absent:
         lines.append(f"  not in the tree   {', '.join(made.absent)}")
     return "\n".join(lines)
+
+
+def _said_of_each(each: list[Lift], folder: Path) -> str:
+    order = ", ".join(str(folder / one.facts.name) for one in each)
+    return "\n".join(
+        [*(_said(one, folder / one.facts.name) for one in each), f"to be applied in this order: {order}"]
+    )

@@ -32,6 +32,7 @@ from patcher.commands.arguments import jobs_option, launcher_option
     "wanted",
     multiple=True,
     metavar="NAME",
+    shell_complete=values.architectures,
     help="Prove on this architecture; may be repeated. [default: this machine's, and aarch64 and riscv64"
     " where a cross compiler and an emulator are there]",
 )

@@ -91,6 +91,13 @@ def linkers(context: click.Context, parameter: click.Parameter, begun: str) -> I
     return _begun([*((name, said) for name in FAMILIES), ("loader", "ld.so")], begun)
 
 
+def architectures(context: click.Context, parameter: click.Parameter, begun: str) -> Items:
+    """What ``type prove --arch`` takes."""
+    from patcher.prove.architecture import names
+
+    return _begun([(name, "") for name in names()], begun)
+
+
 def releases(context: click.Context, parameter: click.Parameter, begun: str) -> Items:
     """The tags of the repository around the current folder, the newest first."""
     from patcher import git

@@ -158,7 +158,8 @@ class Editor:
         told = [f"written differently from ours ({differs})"] if differs else []
         told += [f"equal to ours: {one}" for one in proofs]
         told += [OLDER] if is_old else []
-        if not located.sites:
+        cuts = self._cuts(located.sites)
+        if all(cut.start == cut.end and not cut.text for cut in cuts):  # nothing to add, says the template
             detail = "; ".join([_listed("there", there), *told])
             return EditPlan(
                 edit, State.PRESENT, self.path, detail, owners=there, there=_spans(located), differs=differs,
@@ -166,7 +167,7 @@ class Editor:
             )  # fmt: skip
         detail = "; ".join([_listed("to add", owners), *([_listed("there", there)] if there else []), *told])
         return EditPlan(
-            edit, State.MISSING, self.path, detail, self._cuts(located.sites), owners,
+            edit, State.MISSING, self.path, detail, cuts, owners,
             there=_spans(located), hashes=self._hashes(located.sites), differs=differs,
         )  # fmt: skip
 

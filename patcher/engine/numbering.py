@@ -41,7 +41,7 @@ def numbers(tree: Tree, patchset: PatchSet) -> list[Number]:
     found: list[Number] = []
     for edit in patchset.edits:
         enum = _enum(edit)
-        if enum is None or not is_numbered(edit):
+        if enum not in _FACTS or not is_numbered(edit):
             continue
         path = next((path for path in edit.files if tree.read(path) is not None), None)
         if path is None:
@@ -98,7 +98,7 @@ def with_numbers(patchset: PatchSet, values: Mapping[str, int]) -> PatchSet:
     edits = []
     for edit in patchset.edits:
         enum = _enum(edit)
-        if enum is not None and _FACTS[enum] in values:
+        if enum in _FACTS and _FACTS[enum] in values:
             edits.append(replace(edit, anchor={**edit.anchor, "value": values[_FACTS[enum]]}))
         else:
             edits.append(edit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -34,6 +35,25 @@ def inside(path: str) -> bool:
     """Whether ``path`` is relative and stays below its root."""
     pure = PurePosixPath(path)
     return bool(pure.parts) and not pure.is_absolute() and ".." not in pure.parts
+
+
+class Overlaid:
+    """``tree`` with other contents for some of its files, in memory alone; None for one that is gone."""
+
+    def __init__(self, tree: ListedTree, over: Mapping[str, bytes | None]) -> None:
+        self._tree, self._over = tree, over
+
+    @property
+    def name(self) -> str:
+        return self._tree.name
+
+    def read(self, path: str) -> bytes | None:
+        return self._over[path] if path in self._over else self._tree.read(path)
+
+    def files(self) -> list[str]:
+        """Those of the tree and those over it."""
+        known = {*self._tree.files(), *self._over}
+        return sorted(path for path in known if path not in self._over or self._over[path] is not None)
 
 
 class WorkTree:

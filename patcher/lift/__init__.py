@@ -21,7 +21,17 @@ from patcher.engine.plan import State
 from patcher.engine.planning import make_plan
 from patcher.engine.tree import ListedTree
 from patcher.engine.type_file import parsed
-from patcher.lift import assembly, new_sources, places, remainder, texts, twins, type_facts, writing
+from patcher.lift import (
+    assembly,
+    enumerators,
+    new_sources,
+    places,
+    remainder,
+    texts,
+    twins,
+    type_facts,
+    writing,
+)
 from patcher.lift.assembly import OWN, Lift, Origin, type_table
 from patcher.lift.places import SetPlaces
 from patcher.lift.remainder import Left
@@ -103,9 +113,14 @@ def lift(
             accounted.setdefault(source.path, []).extend(source.spans)
             for one in source.listed:
                 accounted.setdefault(one.path, []).append(one.span)
+        members = list(enumerators.of_tree(ours, theirs, word, accounted))
+        for addition, span in members:
+            if span is not None:
+                accounted.setdefault(addition.path, []).append(span)
         rest = remainder.of_tree(ours, theirs, facts, word, accounted)
         step.update(done=3, detail="the plan")
-        made = assembly.made(ours, facts, origin, draft, found, needed, sources, python, rest.added)
+        added = [*(addition for addition, _ in members), *rest.added]
+        made = assembly.made(ours, facts, origin, draft, found, needed, sources, python, added)
         made.left += [*rest.left, *_other(ours, needed)]
         made.left += [
             Left(

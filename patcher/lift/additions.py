@@ -13,7 +13,7 @@ from patcher.engine.anchors import Source
 from patcher.engine.anchors.cases import arm_of, first_statement
 from patcher.engine.anchors.syntax import Syntax, ancestor
 from patcher.lift import writing
-from patcher.lift.texts import FALLBACK, verbatim
+from patcher.lift.texts import FALLBACK, as_element, verbatim
 from patcher.lift.tree_index import TreeIndex
 
 if TYPE_CHECKING:
@@ -188,9 +188,9 @@ class Analogy:
             if ours is None or name is None or re.search(rf"\b{name.group()}\b".encode(), base.code) is None:
                 continue
             anchor = {"kind": "element", "variable": variable, "mentions": name.group(), "ours": ours.group()}
-            text = source.text(node.start_byte, node.end_byte) + ",\n"
+            text = as_element(source.text(node.start_byte, node.end_byte))
             span = (source.line_start(node.start_byte), source.line_end(node.end_byte - 1))
             said = f"{variable}: {ours.group()} behind {name.group()}."
             number = writing.slug(f"{PurePosixPath(self.path).stem}-{variable}")
-            return Addition(number, self.path, anchor, verbatim(text), said), span
+            return Addition(number, self.path, anchor, text, said), span
         return None

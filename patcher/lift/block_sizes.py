@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from patcher.base.errors import ConflictError
 from patcher.engine.anchors.constants import evaluate
@@ -24,7 +25,7 @@ def of_type(tree: TreeIndex, upper: str, asked: str, block: str) -> tuple[int, i
     )
     if said is not None:
         known = {"QK_K": 256}
-        theirs = tuple(evaluate(part.decode().replace("//", "/"), known) for part in said.groups())
+        theirs = tuple(evaluate(part.decode(), known) for part in said.groups())
         if None not in theirs:
             ours = (weights, size)
             if any(one is not None and one != other for one, other in zip(ours, theirs, strict=True)):
@@ -52,8 +53,19 @@ _BYTES = {
 } | {f"{sign}int{bits}_t": bits // 8 for sign in ("", "u") for bits in (8, 16, 32, 64)}
 
 
+_DEEP = 8  # macros in macros, structs in structs
+_INDEX = re.compile(r"\[([^\[\]]+)\]")
+_ARRAYS = r"(?P<behind>(?:\w+)?\s*(?:\[[^\[\]]+\]\s*)*"
+_NESTED = re.compile(
+    r"(?:GGML_EXTENSION\s+)?(?P<form>struct|union)\s*\w*\s*\{(?P<body>.*)\}\s*" + _ARRAYS + ")", re.DOTALL
+)
+_PLAIN = re.compile(
+    r"(?:(?:const|volatile|struct|union)\s+)*(?P<type>\w+)\s+" + _ARRAYS + r"(?:,[^;{}]*)?)", re.DOTALL
+)
+
+
 class _Values:
-    """Macros of the headers as numbers, and the sizes of structs that are plain lists of fields."""
+    """Macros of the headers as numbers, and the sizes of structs."""
 
     def __init__(self, tree: TreeIndex) -> None:
         self._source = tree.same(_COMMON)
@@ -61,54 +73,82 @@ class _Values:
 
     def value(self, text: str, depth: int = 0) -> int | None:
         """A constant expression over the header's macros; None where it can't be told."""
-        if depth > 8:
+        if depth > _DEEP:
             return None
         filled = re.sub(r"sizeof\s*\(\s*(\w+)\s*\)", lambda found: str(_BYTES.get(found[1], found[1])), text)
         known: dict[str, int | None] = {}
         for name in set(re.findall(r"[A-Za-z_]\w*", filled)):
             said = re.search(rf"(?m)^[ \t]*#[ \t]*define[ \t]+{name}[ \t]+([^\n]+)$", self._code)
             known[name] = self.value(said[1], depth + 1) if said is not None else None
-        parts = [evaluate(part, known) for part in _divided(_bare(filled))]
-        if None in parts or 0 in parts[1:]:
-            return None
-        whole = parts[0] or 0
-        for part in parts[1:]:
-            whole //= part or 1
-        return whole
+        return evaluate(filled.replace("/", "//"), known)  # of sizes: nothing is below zero
 
     def size_of(self, block: str) -> int | None:
-        """The bytes of a struct of arrays and numbers; None where it holds another struct or a union."""
-        found = re.search(rf"typedef\s+struct\s*(?:\w+\s*)?\{{([^{{}}]*)\}}\s*{block}\s*;", self._code)
-        if found is None:
+        """The bytes of a struct as a compiler lays it out; None where a field's can't be told."""
+        laid = self._struct(block, 0)
+        return laid[0] if laid is not None else None
+
+    def _struct(self, name: str, depth: int) -> tuple[int, int] | None:
+        """(bytes, alignment) of the struct or union that a ``typedef`` calls ``name``."""
+        end = re.search(rf"\}}\s*{re.escape(name)}\s*;", self._code)
+        if end is None or depth > _DEEP:
             return None
-        total = 0
-        for part in filter(None, (piece.strip() for piece in found[1].split(";"))):
-            one = re.fullmatch(r"(\w+)\s+(\w+)\s*(?:\[(.+)\])?", part, re.DOTALL)
-            count = self.value(one[3]) if one is not None and one[3] else 1
-            if one is None or one[1] not in _BYTES or count is None:
+        start, open_braces = end.start(), 1
+        while start > 0 and open_braces:
+            start -= 1
+            open_braces += (self._code[start] == "}") - (self._code[start] == "{")
+        head = re.search(r"\btypedef\s+(struct|union)\s*\w*\s*\Z", self._code[:start])
+        if head is None or re.search(r"(?m)^[ \t]*#[ \t]*pragma[ \t]+pack\b", self._code[:start]):
+            return None
+        return self._laid_out(self._code[start + 1 : end.start()], head[1], depth)
+
+    def _laid_out(self, body: str, form: str, depth: int) -> tuple[int, int] | None:
+        """(bytes, alignment) of the fields in ``body``: those of a union all at its start."""
+        size, widest = 0, 1
+        for field in _parts(body, ";"):
+            laid = self._field(field, depth)
+            if laid is None:
                 return None
-            total += _BYTES[one[1]] * count
-        return total
+            length, unit = laid
+            widest = max(widest, unit)
+            size = max(size, length) if form == "union" else _upwards(size, unit) + length
+        return _upwards(size, widest), widest
+
+    def _field(self, text: str, depth: int) -> tuple[int, int] | None:
+        nested = _NESTED.fullmatch(text)
+        if nested is not None:
+            laid, behind = self._laid_out(nested["body"], nested["form"], depth + 1), nested["behind"]
+        else:
+            plain = _PLAIN.fullmatch(text)
+            if plain is None:
+                return None
+            unit = _BYTES.get(plain["type"])
+            laid = (unit, unit) if unit is not None else self._struct(plain["type"], depth + 1)
+            behind = plain["behind"]
+        if laid is None:
+            return None
+        many = 0
+        for one in _parts(behind, ","):
+            count = 1
+            for index in _INDEX.findall(one):
+                said = self.value(index)
+                if said is None:
+                    return None
+                count *= said
+            many += count
+        return max(many, 1) * laid[0], laid[1]
 
 
-def _bare(text: str) -> str:
-    """``text`` without parentheses around the whole of it."""
-    text = text.strip()
-    depth = 0
-    for at, sign in enumerate(text):
-        depth += (sign == "(") - (sign == ")")
-        if not depth:
-            return _bare(text[1:-1]) if text[:1] == "(" and at == len(text) - 1 else text
-    return text
+def _parts(text: str, sign: str) -> Iterator[str]:
+    """``text`` between the ``sign`` outside of all braces and brackets; none that is blank."""
+    depth, start = 0, 0
+    for at, char in enumerate(f"{text}{sign}"):
+        depth += (char in "{[(") - (char in "}])")
+        if char == sign and not depth:
+            if text[start:at].strip():
+                yield text[start:at].strip()
+            start = at + 1
 
 
-def _divided(text: str) -> list[str]:
-    """``a/b`` as its parts, where the division is the last thing done; else the whole."""
-    depth = 0
-    for at in range(len(text) - 1, 0, -1):
-        depth += (text[at] == ")") - (text[at] == "(")
-        if depth == 0 and text[at] in "+-":
-            return [text]
-        if depth == 0 and text[at] == "/":
-            return [*_divided(text[:at]), text[at + 1 :]]
-    return [text]
+def _upwards(size: int, unit: int) -> int:
+    """``size``, or the next multiple of ``unit``."""
+    return -(-size // unit) * unit

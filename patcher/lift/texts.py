@@ -267,6 +267,12 @@ def verbatim(text: str) -> str:
     return f"{{% raw %}}{text}{{% endraw %}}" if _JINJA.search(text) else text
 
 
+def as_element(text: str) -> str:
+    """A template of an element: on a line of its own, or behind another one in its line."""
+    before, behind = '{{ ", " if site.inline is defined }}', '{{ "," if site.inline is not defined }}'
+    return f"{before}{verbatim(text)}{behind}\n"
+
+
 def renamed(text: str, path: str) -> str:
     """What comes before a text that uses a macro under a name that older releases don't know."""
     used = [name for name in RENAMED if re.search(rf"\b{name}\b", text)] if "/ggml-cpu/" in path else []

@@ -82,11 +82,14 @@ class Auditing:
         for path, old in {**self.theirs.moved, **self.ours.moved}.items():
             if path in self.merged.contents and old not in self.merged.contents:
                 self.merged.moved.setdefault(path, old)
-        taken: set[str] = set()
+        taken: dict[str, str] = {}
         for path, old in sorted(self.merged.moved.items()):
             if old in taken:
                 del self.merged.moved[path]
-            taken.add(old)
+                said = f"each side renamed {old}, and the merge has it as {taken[old]}, too"
+                whose = "ours" if path in self.ours.moved else "theirs"
+                self._say(Finding("merge-duplicated", path, None, "file", (), path, whose, None, said))
+            taken.setdefault(old, path)
         self._paths: list[dict[str, str]] = [
             {version.moved.get(path, path): path for path in version.contents} for version in self.versions
         ]
@@ -237,8 +240,21 @@ class Auditing:
             rule = "merge-lost" if head.key.construct in STRICT | {"value"} else "merge-line-lost"
             number = sum(mark.number for mark in marks)
             found.append(finding(rule, one.path, replace(head, number=number), "isn't in the merge"))
-        found += of_spare(one)
-        return together(found)
+        return together([*found, *self._returned(one.path, list(of_spare(one)))])
+
+    def _returned(self, path: str, found: list[Finding]) -> list[Finding]:
+        """``found``, and a file that a side removed as one of them: all that it holds is back with it."""
+        back = [one for one in found if one.rule in ("merge-revived", "merge-line-revived")]
+        numbers = range(len(self.bases), len(self.bases) + 2)
+        without = [
+            number for number in numbers if self.real(number, path) not in self.versions[number].contents
+        ]
+        if not back or not without:
+            return found
+        said = f"{'OURS' if without[0] == numbers[0] else 'THEIRS'} removed it, and it is back"
+        first = replace(back[0], rule="merge-revived", line=None, construct="file", owner=(), text=path)
+        whole = replace(first, detail=said, count=sum(one.count for one in back))
+        return [*(one for one in found if one not in back), whole]
 
     def _left_alone(self, side: str, path: str) -> bool:
         """Whether the other side has done nothing to the file: what became of it is the merge's own doing."""

@@ -10,14 +10,21 @@ from pathlib import Path
 
 from patcher import git
 from patcher.base.bounded import MAX_SOURCE, TooLongError, regular_file
-from patcher.base.errors import UsageError
 from patcher.engine.tree import WorkTree
+from patcher.git.objects import TooLongBlobError
 from patcher.git.repository import blob_name
 from patcher.merge_audit.likeness import ALIKE, share
 
+UNREAD = "it is no text, or too long to be read"
 _PAIRS = 20_000  # files that are compared with one another to find where one went
 _HEAD = 8000  # bytes in which a file that is no text has a zero
 _LINK, _MODULE = "link ", "module "  # before the hash of what is no file
+
+
+def what(content: str | None) -> str:
+    """Why a version's ``content`` isn't read line by line."""
+    words = {_LINK: "it is a symbolic link", _MODULE: "it is a submodule"}
+    return next((said for mark, said in words.items() if (content or "").startswith(mark)), UNREAD)
 
 
 @dataclass
@@ -34,7 +41,10 @@ class Version:
     written: dict[str, bytes] = field(default_factory=dict)  # contents that no repository has
 
     def read(self, path: str) -> bytes | None:
-        """The file's bytes; None where there is none, and for a link, a submodule, and one too long."""
+        """The file's bytes; None where there is none, and for a link, a submodule, and one too long.
+
+        Raises :class:`UsageError` for one that the repository lacks, as a partial clone does.
+        """
         content = self.contents.get(path)
         if content is None or content.startswith((_LINK, _MODULE)):
             return None
@@ -44,7 +54,7 @@ class Version:
             if self.repo is not None:
                 return git.read_blob(self.repo, content)
             return regular_file(self.root / path, MAX_SOURCE) if self.root is not None else None
-        except (UsageError, TooLongError):
+        except (TooLongBlobError, TooLongError):
             return None
 
 

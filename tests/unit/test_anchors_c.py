@@ -250,3 +250,33 @@ def test_focus_never_changes_what_is_found() -> None:
         "void f(int x) {\n    switch (x) {\n        case T_A:\n            g();\n    }\n}\n"
     )
     assert locate(code, "case", only=["f"], **CASE).sites[0].owner == "f"
+
+
+OPS = "enum op {\n    OP_NONE = 0,\n    OP_ADD,\n\n    OP_COUNT,\n};\n"
+NAMES = 'static const char * OP_NAME[OP_COUNT] = {\n    "NONE",\n    "ADD", // x+y\n};\n'
+ASSERTS = 'static_assert(OP_COUNT == 2, "OP_COUNT != 2");\nint x; // OP_COUNT == 2\n'
+
+
+def test_a_member_that_counts_on_its_row_and_its_count() -> None:
+    out = applied(OPS, "OP_MIX,\n", "enum-member", enum="op", ours="OP_MIX", before="OP_COUNT")
+    assert out == OPS.replace("    OP_ADD,\n", "    OP_ADD,\n    OP_MIX,\n")
+    numbered = OPS.replace("OP_COUNT,", "OP_NEXT,\n    OP_COUNT,")
+    with pytest.raises(AnchorError, match="a number of its own for OP_NEXT"):
+        locate(numbered, "enum-member", enum="op", ours="OP_MIX", before="OP_NEXT")
+    out = applied(NAMES, '"MIX",\n', "element", variable="OP_NAME", ours='"MIX"')
+    assert out == NAMES.replace("// x+y\n", '// x+y\n    "MIX",\n')
+    assert locate(out, "element", variable="OP_NAME", ours='"MIX"').existing
+    behind = applied(NAMES, '"MIX",\n', "element", variable="OP_NAME", mentions='"NONE"', ours='"MIX"')
+    assert behind == NAMES.replace('    "ADD"', '    "MIX",\n    "ADD"')
+    with pytest.raises(AnchorError, match="one list OTHER; found 0"):
+        locate(NAMES, "element", variable="OTHER", ours='"MIX"')
+
+
+def test_two_types_each_add_one_to_an_asserted_count() -> None:
+    once = applied(ASSERTS, " + 1 /* OP_MIX */", "count-assert", count="OP_COUNT", ours="OP_MIX")
+    twice = applied(once, " + 1 /* OP_MEND */", "count-assert", count="OP_COUNT", ours="OP_MEND")
+    assert twice.startswith("static_assert(OP_COUNT == 2 + 1 /* OP_MEND */ + 1 /* OP_MIX */,")
+    assert twice.count("OP_MIX") == 1
+    assert locate(twice, "count-assert", count="OP_COUNT", ours="OP_MIX").existing
+    with pytest.raises(AnchorError, match="a static_assert of OTHER"):
+        locate(ASSERTS, "count-assert", count="OTHER", ours="OP_MIX")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from patcher.base.errors import BuildError
-from patcher.build import configure, toolchain
+from patcher.build import configure, sources, toolchain
 from patcher.build.configure import BuildRequest, cmake_command, difference, recorded_tools, remember
 from patcher.build.forecast import forecast
 from patcher.build.toolchain import Toolchain, find_toolchain
@@ -87,3 +87,39 @@ def test_what_is_needed_is_said_before(path: Path, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(toolchain, "_COMPILERS", {"CXX": ("none++",), "CC": ("none",)})
     with pytest.raises(BuildError, match=r"no C\+\+ compiler: looked for none\+\+"):
         forecast(tmp_path, 1, cross=False)
+
+
+def test_a_source_that_the_build_writes_over_holds_what_it_held(tmp_path: Path) -> None:
+    """A fork may have committed such a file, and nobody asked for another text in it."""
+    tree, build = tmp_path / "a fork", tmp_path / "a fork/build"
+    build.mkdir(parents=True)
+    names = {name: tree / name for name in ("build-info.cpp", "other.h", "new.cpp", "link.h")}
+    outside = tmp_path / "outside.h"
+    for place in (names["build-info.cpp"], names["other.h"], build / "own.h", outside):
+        place.write_text("mine\n", encoding="utf-8")
+    names["link.h"].symlink_to(outside)
+    words = [str(place).replace(" ", "$ ") for place in (*names.values(), build / "own.h", outside)]
+    lines = [
+        f"build {words[0]} | {words[1]}: CUSTOM_COMMAND a.in",
+        f"build {' '.join(words[2:])}: CUSTOM_COMMAND",
+    ]
+    (build / "build.ninja").write_text("\n".join([*lines, f"build x: CXX {words[1]}", ""]), encoding="utf-8")
+    assert sources.generated(tree, build) == sorted(names.values())
+    written = 0
+
+    def cut_off() -> None:
+        nonlocal written
+        with sources.as_they_were(tree, build):
+            for place in (*names.values(), build / "own.h"):
+                place.write_text("the build's\n", encoding="utf-8")
+            written = names["build-info.cpp"].stat().st_mtime_ns
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cut_off()
+    held = {name: place.read_text(encoding="utf-8") for name, place in names.items()}
+    assert held == {
+        "build-info.cpp": "mine\n", "other.h": "mine\n", "new.cpp": "the build's\n", "link.h": "the build's\n"
+    }  # fmt: skip
+    assert (build / "own.h").read_text(encoding="utf-8") == "the build's\n"
+    assert names["build-info.cpp"].stat().st_mtime_ns == written  # ninja finds nothing to do

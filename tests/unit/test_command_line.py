@@ -165,6 +165,7 @@ def test_another_users_folder_is_not_looked_into(mini: Path, monkeypatch: pytest
         (["verify-symbols", "--emulate"], "m", "mold"), (["build", "--target"], "llama-s", "llama-server"),
         (["run", "--build-type"], "Rel", "RelWithDebInfo"), (["build", "--compiler-launcher"], "s", "sccache"),
         (["guard", "check", "--source"], "npm", "npm:node-llama-cpp@"), (["quantize", "a.gguf", "b.gguf"], "q8_a", "q8_a8"),
+        (["type", "prove", "--arch"], "ris", "riscv64"),
     ],
 )  # fmt: skip
 def test_values_are_completed(line: list[str], wanted: str, offered: str) -> None:

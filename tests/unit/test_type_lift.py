@@ -16,6 +16,8 @@ from patcher.engine.anchors.source import Source
 from patcher.engine.patchset import load
 from patcher.engine.tree import WorkTree
 from patcher.lift import Lift, Origin, lift, types
+from patcher.lift.block_sizes import _Values
+from patcher.lift.tree_index import TreeIndex
 from tests import schemas
 from tests.conftest import FIXTURES
 
@@ -384,3 +386,126 @@ def test_definition_goes_behind_a_table_between_two_macros() -> None:
     made = text[: cut.start] + cut.text + text[cut.end :]
     assert made.startswith(text[: text.index(b"\nint x")] + b"\nT_BEGIN(int8_t, added, 1)")
     assert definition(Source("common.h", made), names=["ours_before"], ours="added").existing
+
+
+# ---------------------------------------------------------------- beside other things
+
+_OPS = """
+enum ggml_op {
+    GGML_OP_NONE = 0,
+    GGML_OP_ADD,
+%s
+    GGML_OP_COUNT,
+};
+"""
+_ROWS = """
+static const char * GGML_OP_NAME[GGML_OP_COUNT] = {
+    "NONE",
+    "ADD",
+%s};
+
+static_assert(GGML_OP_COUNT == %s, "GGML_OP_COUNT != 2");
+
+static const char * GGML_OP_SYMBOL[GGML_OP_COUNT] = { "none", "x+y"%s };
+"""
+_RPC = "ggml/include/ggml-rpc.h"
+
+
+def test_an_operator_of_the_types_has_its_rows_and_its_count(trees: Path, tmp_path: Path) -> None:
+    """The rows don't name the type: they are told by their place in the enum's order."""
+    for name, new in (("fork", True), ("base", False)):
+        shutil.copytree(trees / name, tmp_path / name)
+        parts = (
+            ("ggml/include/ggml.h", _OPS % ("    GGML_OP_MUL_Q6_X, // twice\n" if new else "")),
+            ("ggml/src/ggml.c", _ROWS % (('    "MUL6",\n', "3", ', "x*6"') if new else ("", "2", ""))),
+            (_RPC, f'static_assert(GGML_OP_COUNT == {2 + new}, "GGML_OP_COUNT");\n'),
+        )
+        for path, text in parts:
+            with (tmp_path / name / path).open("a", encoding="utf-8") as file:
+                file.write(text)
+    left = lifted(tmp_path / "fork", tmp_path / "base", tmp_path / "q6_x").left
+    assert {one.file for one in left} == {"convert.sh", CUDA, LLAMA}
+    assert cli.run(["apply", str(tmp_path / "base"), "--type", str(tmp_path / "q6_x"), "--quiet"]) == 0
+    header, code, other = (
+        (tmp_path / "base" / path).read_text(encoding="utf-8")
+        for path in ("ggml/include/ggml.h", "ggml/src/ggml.c", _RPC)
+    )
+    assert "GGML_OP_ADD,\n    GGML_OP_MUL_Q6_X,\n" in header
+    assert code.endswith(_ROWS % ('    "MUL6",\n', "2 + 1 /* GGML_OP_MUL_Q6_X */", ', "x*6"'))
+    assert "GGML_OP_COUNT == 2 + 1 /* GGML_OP_MUL_Q6_X */," in other
+    assert cli.run(["status", str(tmp_path / "base"), "--type", str(tmp_path / "q6_x"), "--quiet"]) == 0
+    # the fork counts it already, by hand
+    assert cli.run(["apply", str(tmp_path / "fork"), "--type", str(tmp_path / "q6_x"), "--quiet"]) == 0
+    assert "+ 1" not in (tmp_path / "fork" / _RPC).read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def two(trees: Path, tmp_path: Path) -> Path:
+    """The folders fork and base: the fork has Q6_Y, too, and both types use one helper."""
+    for name in ("fork", "base"):
+        shutil.copytree(trees / name, tmp_path / name)
+    (tmp_path / "second").mkdir()
+    for place in Q6_X.parent.iterdir():
+        text = place.read_text(encoding="utf-8").replace("q6_x", "q6_y").replace("Q6_X", "Q6_Y")
+        name = place.name.replace("q6_x", "q6_y")
+        (tmp_path / "second" / name).write_text(text.replace("id = 121", "id = 122"), encoding="utf-8")
+    second = str(tmp_path / "second" / "q6_y.toml")
+    assert cli.run(["apply", str(tmp_path / "fork"), "--type", second, "--quiet"]) == 0
+    place = tmp_path / "fork" / QUANTS
+    text = place.read_text(encoding="utf-8")
+    assert text.count("float extreme = 0.0f;") == 1
+    place.write_text(text.replace("float extreme = 0.0f;", "float extreme = q6_levels[0];"), encoding="utf-8")
+    return tmp_path
+
+
+def test_several_types_are_put_in_one_behind_the_other(two: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = two / "base"
+    before = {path: (base / path).read_bytes() for path in WorkTree(base).files()}
+    asked = ["type", "lift", str(two / "fork"), "--base", str(base), "--type", "Q6_X", "--type", "q6_y"]
+    assert cli.run([*asked, "-o", str(two / "out"), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert schemas.errors("type-lift", document) == []
+    assert all(schemas.errors("type-lift", one) == [] for one in document["each"])
+    assert [Path(one["file"]) for one in document["each"]] == [
+        two / "out" / name / f"{name}.toml" for name in ("q6_x", "q6_y")
+    ]
+    for name in ("q6_x", "q6_y"):
+        assert cli.run(["apply", str(base), "--type", str(two / "out" / name), "--quiet"]) == 0
+    mine, theirs = texts(base, QUANTS), texts(two / "fork", QUANTS)
+    assert {name for name in theirs if "q6_" in name} <= set(mine)
+    assert (base / QUANTS).read_text(encoding="utf-8").count("q6_levels[2] =") == 1
+    assert cli.run(["status", str(base), "--type", str(two / "out" / "q6_x"), "--quiet"]) == 0
+    assert cli.run(["revert", str(base), "--quiet"]) == 0
+    assert {path: (base / path).read_bytes() for path in before} == before
+
+
+def test_of_several_types_all_are_written_or_none(two: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["type", "lift", str(two / "fork"), "--base", str(two / "base"), "--type", "Q6_X"]
+    assert cli.run([*asked, "--type", "Q9_Z", "-o", str(two / "new" / "out")]) == 2
+    assert "looked for a type Q9_Z that" in capsys.readouterr().err
+    assert list((two / "new").iterdir()) == []
+
+
+def test_a_block_is_as_large_as_the_compiler_makes_it(tmp_path: Path) -> None:
+    """Unions, blocks in blocks, and what is left empty so that a number stands where it has to."""
+    text = """
+#define QK_X 64
+typedef struct { ggml_half d; uint8_t qs[QK_X/2]; } block_in;
+typedef struct {
+    GGML_EXTENSION union {
+        struct { ggml_half d; ggml_half m; } GGML_COMMON_AGGR_S;
+        ggml_half2 dm;
+    } GGML_COMMON_AGGR_U;
+    uint8_t qs[(QK_X - 4*QK_X/64)/5], qh[2][3];
+    block_in in[2];
+    float s;
+} block_out;
+typedef struct { block_in * in; } block_far;
+"""
+    place = tmp_path / "ggml/src/ggml-common.h"
+    place.parent.mkdir(parents=True)
+    place.write_text(text, encoding="utf-8")
+    values = _Values(TreeIndex(WorkTree(tmp_path)))
+    # 4, then 12 and 6, then 2 times 34 from 22 on, and the float behind two bytes of nothing
+    assert (values.size_of("block_in"), values.size_of("block_out")) == (34, 96)
+    assert values.size_of("block_far") is None

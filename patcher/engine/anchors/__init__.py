@@ -10,7 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from patcher.engine.anchors import cases, cmake, declarations, definitions, enums, expressions, python
+from patcher.engine.anchors import (
+    cases,
+    cmake,
+    counted,
+    declarations,
+    definitions,
+    enums,
+    expressions,
+    python,
+)
 from patcher.engine.anchors.focus import focused
 from patcher.engine.anchors.kind import AnchorKind, Language
 from patcher.engine.anchors.python_module import Module
@@ -32,7 +41,7 @@ __all__ = [
     "splice",
 ]
 
-_MODULES = (cases, enums, declarations, definitions, expressions, cmake, python)
+_MODULES = (cases, enums, counted, declarations, definitions, expressions, cmake, python)
 
 # kind in patches/*.toml -> all that is known of it, which stands beside its function
 ANCHORS: Mapping[str, AnchorKind] = {

@@ -22,7 +22,7 @@ _LONGEST = 200  # characters of an expression that is looked at: the values are 
 def evaluate(text: str, known: Mapping[str, int | None]) -> int | None:
     """The value of a constant expression over ``known`` names; None where it can't be told for sure.
 
-    Division and comparisons, on which the languages differ, can't; nor can macros.
+    Comparisons, and C's division, on which the languages differ, can't; nor can macros.
     """
     if len(text) > _LONGEST:
         return None
@@ -60,6 +60,8 @@ def _value(node: ast.expr, known: Mapping[str, int | None]) -> int | None:
                 if not 0 <= other < 64:
                     return None
                 return one << other if isinstance(sign, ast.LShift) else one >> other
+            if isinstance(sign, ast.FloorDiv):
+                return one // other if one >= 0 and other > 0 else None
             return _BINARY[type(sign)](one, other) if type(sign) in _BINARY else None
         case _:
             return None

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class _Member:
+class Member:
     """An enumerator. ``value`` is None where it can't be told."""
 
     node: Node
@@ -32,8 +32,8 @@ class _Member:
         return self.node.child_by_field_name("value") is not None
 
 
-def _enum(syntax: Syntax, enum: str) -> dict[str, _Member]:
-    """The enumerators of ``enum``, in order."""
+def enumerators_of(syntax: Syntax, enum: str) -> dict[str, Member]:
+    """The enumerators of ``enum`` by name, in order. Raises :class:`AnchorError` where there is none."""
     bodies = []
     for token in syntax.tokens(rf"\benum\s+(?:class\s+)?{re.escape(enum)}\b[^;{{]*\{{"):
         node = ancestor(syntax.at(token.start(), token.end()), "enum_specifier")
@@ -42,7 +42,7 @@ def _enum(syntax: Syntax, enum: str) -> dict[str, _Member]:
             bodies.append(list(_enumerators(body)))
     if len(bodies) != 1 or not bodies[0]:
         raise AnchorError(f"one enum {enum} with enumerators", f"{len(bodies)}")
-    members: dict[str, _Member] = {}
+    members: dict[str, Member] = {}
     values: dict[str, int | None] = {}
     following: int | None = 0
     for node, conditional in bodies[0]:
@@ -54,7 +54,7 @@ def _enum(syntax: Syntax, enum: str) -> dict[str, _Member]:
         key = syntax.text(name)
         if key in members:
             raise AnchorError(f"one {key} in enum {enum}", "two")
-        members[key] = _Member(node, number, conditional)
+        members[key] = Member(node, number, conditional)
         values[key] = number
     return members
 
@@ -67,13 +67,17 @@ def _enumerators(body: Node, conditional: bool = False) -> Iterator[tuple[Node, 
             yield from _enumerators(child, True)
 
 
+def enum_of(source: Source, enum: str) -> dict[str, Member]:
+    """:func:`enumerators_of` a file of which nothing else is asked."""
+    return enumerators_of(Syntax(source, focused(source, [Wanted((enum,), header_only=True)])), enum)
+
+
 def members_of(source: Source, enum: str) -> list[tuple[str, int, int, bool]]:
     """(name, value, offset, whether under a condition) of the enumerators whose value can be told.
 
     Raises :class:`AnchorError` where there is no such enum.
     """
-    syntax = Syntax(source, focused(source, [Wanted((enum,), header_only=True)]))
-    members = _enum(syntax, enum)
+    members = enum_of(source, enum)
     return [
         (name, member.value, member.node.start_byte, member.conditional)
         for name, member in members.items()
@@ -90,7 +94,7 @@ def enumerator(
     id are unreadable with another. With ``renumber`` another value of ours gives way to ``value``.
     """
     source = syntax.source
-    members = _enum(syntax, enum)
+    members = enumerators_of(syntax, enum)
     for name, member in members.items():
         if name not in (ours, before) and member.value is None:
             raise AnchorError(f"numbers in enum {enum}", f"'{syntax.text(member.node)}'")
@@ -99,7 +103,7 @@ def enumerator(
     if ours in members:
         there = members[ours]
         if there.value != value and renumber:
-            _require_numbers(syntax, enum, members, behind_of=ours, but=before)
+            require_numbers(syntax, enum, members, behind_of=ours, but=before)
             return Located((_number(there.node, enum, value),))
         contradiction = None
         if there.value != value:
@@ -115,7 +119,7 @@ def enumerator(
     unconditional = [name for name in names[:position] if not members[name].conditional]
     if not unconditional:
         raise AnchorError(f"an enumerator before {before} in enum {enum}", "none")
-    _require_numbers(syntax, enum, members, behind_of=unconditional[-1], but=before)
+    require_numbers(syntax, enum, members, behind_of=unconditional[-1], but=before)
     last = members[unconditional[-1]].node
     at = behind_comma(source, last.end_byte, f"{syntax.text(last)} in enum {enum}")
     start = last.start_byte
@@ -135,8 +139,8 @@ ENUMERATOR = AnchorKind(
 )
 
 
-def _require_numbers(
-    syntax: Syntax, enum: str, members: dict[str, _Member], *, behind_of: str, but: str | None
+def require_numbers(
+    syntax: Syntax, enum: str, members: dict[str, Member], *, behind_of: str, but: str | None
 ) -> None:
     """Raise where an enumerator behind ``behind_of``, the count aside, counts on from what is put there."""
     names = list(members)
@@ -157,7 +161,7 @@ def _number(node: Node, enum: str, value: int) -> Site:
 
 def enum_count(syntax: Syntax, *, enum: str, count: str, ours: str, value: int) -> Located:
     """The value of ``count``, the enumerator that says how many there are: one more than the highest."""
-    members = _enum(syntax, enum)
+    members = enumerators_of(syntax, enum)
     if count not in members:
         raise AnchorError(f"{count} in enum {enum}", "none")
     there = members.pop(count)
@@ -193,11 +197,11 @@ ENUM_COUNT = AnchorKind(
 )
 
 
-def _last_before(members: dict[str, _Member], node: Node) -> str:
+def _last_before(members: dict[str, Member], node: Node) -> str:
     return [name for name, member in members.items() if member.node.start_byte < node.start_byte][-1]
 
 
-def _require_numbers_behind(syntax: Syntax, enum: str, members: dict[str, _Member], node: Node) -> None:
+def _require_numbers_behind(syntax: Syntax, enum: str, members: dict[str, Member], node: Node) -> None:
     """Raise where an enumerator counts on from ``node``, whose number is about to change."""
     later = [name for name, member in members.items() if member.node.start_byte > node.start_byte]
     if later and not members[later[0]].numbered:

@@ -113,13 +113,21 @@ def _condition(node: Node) -> Node:
     return node
 
 
-def element(syntax: Syntax, *, variable: str, mentions: str, ours: str) -> Located:
-    """Behind the element of the list ``variable`` that mentions the word ``mentions``."""
+def element(syntax: Syntax, *, variable: str, ours: str, mentions: str | None = None) -> Located:
+    """Behind the element of the list ``variable`` that mentions the word ``mentions``, or behind the last.
+
+    A word in quotes is a literal of the list.
+    """
     source = syntax.source
+
+    def spoken(word: str) -> list[re.Match[bytes]]:
+        if word.startswith('"'):
+            return list(re.finditer(re.escape(word.encode()), source.spoken))
+        return syntax.tokens(rf"\b{re.escape(word)}\b")
 
     def elements(word: str) -> list[Node]:
         found: dict[int, Node] = {}
-        for token in syntax.tokens(rf"\b{re.escape(word)}\b"):
+        for token in spoken(word):
             node = syntax.at(token.start(), token.end())
             if syntax.owner(node) != variable:
                 continue
@@ -133,21 +141,21 @@ def element(syntax: Syntax, *, variable: str, mentions: str, ours: str) -> Locat
                 found[node.start_byte] = node
         return list(found.values())
 
-    there, found = elements(ours), elements(mentions)
+    there = elements(ours)
+    found = elements(mentions) if mentions is not None else _last(syntax, variable)
     if there:
         places, siblings = ([node.start_byte for node in nodes] for nodes in (there, found))
         problem = uncovered(source, ours, places, siblings) or twice(source, ours, places)
         return Located(existing=(Existing(variable, there[0].start_byte, there[0].end_byte, problem),))
+    what = f"one element of {variable} that mentions {mentions}" if mentions else f"one list {variable}"
     if len(found) != 1:
-        raise AnchorError(f"one element of {variable} that mentions {mentions}", f"{len(found)}")
+        raise AnchorError(what, f"{len(found)}")
     node = found[0]
     comma = re.compile(rb"\s*,").match(source.code, node.end_byte)
     alone = comma is not None and source.starts_line(node.start_byte) and source.ends_line(comma.end())
     around = own_condition(source, node.start_byte, inside=_start(node, "init_declarator"))
     if around is not None and not alone:
-        raise AnchorError(
-            f"the element of {variable} that mentions {mentions}, under no condition", str(around)
-        )
+        raise AnchorError(f"{what}, under no condition", str(around))
     if alone:
         at = around.end if around is not None else source.line_end(node.end_byte)
         line = source.line(node.start_byte)
@@ -158,11 +166,22 @@ def element(syntax: Syntax, *, variable: str, mentions: str, ours: str) -> Locat
     return Located((site,))
 
 
+def _last(syntax: Syntax, variable: str) -> list[Node]:
+    """The last element of each list ``variable``."""
+    found: dict[int, Node] = {}
+    for token in syntax.tokens(rf"\b{re.escape(variable)}\b[^;{{}}()]*=\s*\{{"):
+        whole = ancestor(syntax.at(token.end() - 1, token.end()), "initializer_list")
+        elements = [child for child in whole.named_children if child.type != "comment"] if whole else []
+        if elements and whole is not None and syntax.owner(whole) == variable:
+            found[whole.start_byte] = elements[-1]
+    return list(found.values())
+
+
 ELEMENT = AnchorKind(
     "element",
     element,
     Language.C,
-    hangs_on=lambda at: str(at["mentions"]),
+    hangs_on=lambda at: str(at.get("mentions") or rf"\b{at['variable']}\b"),
     bodies=lambda at: [Wanted((at["variable"],), header_only=True)],
     shows="variable",
     is_whole=True,
