@@ -80,7 +80,8 @@ class Linker:
     static_refuses: bool = False  # a library under -Bstatic
     asking_is_enough: bool = False  # a symbol of --undefined is missed by nobody
     resolves_defsym: bool = True  # what a --defsym names has to be there
-    takes_library_value: bool = False  # a library's will do, for a program
+    takes_library_value: bool = False  # a library's will do, for a program that uses it
+    expressions_in_order: bool = False  # a --defsym counts for archives behind it
     minds_circles: bool = False  # --defsym x=x defines nothing
     expressions_end: bool = False  # a name of a --defsym that is nowhere: nothing else is looked at
     scripts_end: bool = False  # as a name in a version script
@@ -119,7 +120,8 @@ LINKERS = (
         relaxes_lost=True, hidden_wins=True, reports_unexported=True, unexported_is_fatal=True,
         wraps_libraries=True, wraps_defsym=True, static_refuses=True, asking_is_enough=True,
         objects_answer=True, takes_library_value=True, minds_circles=True, expressions_end=True,
-        scripts_end=True, stops_writing=True, requires=True, heeds_undefined_version=True,
+        expressions_in_order=True, scripts_end=True, stops_writing=True, requires=True,
+        heeds_undefined_version=True,
     ),
     Linker(
         "gold", (0, 0), Libraries.KNOWN,

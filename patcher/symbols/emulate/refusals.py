@@ -14,7 +14,7 @@ from patcher.symbols.emulate.collect import Kept, collect
 from patcher.symbols.emulate.commandline import UNRESOLVED, LinkLine
 from patcher.symbols.emulate.indirect import copied, follow, off_line
 from patcher.symbols.emulate.linkers import Hardened, Libraries, Linker
-from patcher.symbols.emulate.names import TLS_CALL, Key, UndefinedName, linker_own
+from patcher.symbols.emulate.names import TLS_CALL, Key, ObjectUse, UndefinedName, linker_own
 from patcher.symbols.emulate.operands import inputs
 from patcher.symbols.emulate.order import written
 from patcher.symbols.emulate.refusal import Refusal
@@ -24,6 +24,8 @@ from patcher.symbols.emulate.thread_local import relaxed
 from patcher.symbols.emulate.wrapping import wrap_late
 from patcher.symbols.relocatable import exports_data
 from patcher.symbols.scope import Library
+
+_NOBODY = UndefinedName()
 
 
 def refusals(line: LinkLine, linker: Linker, library: Library) -> list[Refusal]:
@@ -146,7 +148,7 @@ def _in_objects(
     """Names that objects want and nothing on the line defines, or no library may."""
     line, linker, found = table.line, table.linker, list[Refusal]()
     if linker.resolves_defsym:
-        for said in sorted(line.needed_by_defsym):
+        for said in line.needed_by_defsym:
             name = table.meant(said) if linker.wraps_defsym else said
             foreign = (name, None) in table.by_library or (name, None) in indirect
             itself = name in line.circular  # which only bfd minds
@@ -155,6 +157,7 @@ def _in_objects(
                 and linker.takes_library_value
                 and not line.shared
                 and not itself
+                and any(_counts(kept, one) for one in table.wanted.get((name, None), _NOBODY).objects)
             )
             known = known or (itself and not linker.minds_circles)
             known = known or name in line.defined - line.circular or linker_own(name)
@@ -162,6 +165,8 @@ def _in_objects(
                 ends = linker.expressions_end and not foreign
                 why = "a --defsym names it, and no object defines it"
                 found.append(Refusal(said, None, why, fatal=True, ends=ends))
+                if ends:
+                    break
     if linker.requires:
         for name in sorted(line.required):
             asked = table.wanted.get((name, None))
@@ -177,7 +182,7 @@ def _in_objects(
             continue
         lost = {one.symbol for one in found} if key[0] == TLS_CALL else set()  # nothing else asks
         uses = [one for one in wanted.objects if not relaxed(table, one, lost)]
-        uses = [one for one in uses if kept is None or kept.wanted(one.unit, one.name)]
+        uses = [one for one in uses if _counts(kept, one)]
         strong = [one for one in uses if not one.weak]
         nowhere = key not in table.by_library and key not in indirect
         if linker.hardened_by is Hardened.BOUND:
@@ -209,13 +214,17 @@ def _in_objects(
     return found
 
 
+def _counts(kept: Kept | None, use: ObjectUse) -> bool:
+    return kept is None or kept.wanted(use.unit, use.name)
+
+
 def _kept(table: Table, hidden: set[str], script: VersionScript) -> Kept:
     """What --gc-sections leaves. ``hidden`` are the definitions that no script made so."""
     line = table.line
     lists = [read_script(path) for path in line.dynamic_lists]
     linker = table.linker
     roots = {line.entry or "_start"} | line.asked_for | line.kept
-    roots |= line.needed_by_defsym if linker.resolves_defsym else set()
+    roots |= line.needed_by_defsym.keys() if linker.resolves_defsym else set()
     by_libraries = {key[0] for key, wanted in table.wanted.items() if any(one for _, one in wanted.users)}
     if linker.family == "gold":
         by_libraries &= table.bound
