@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from patcher.engine.anchors import Source
@@ -35,13 +35,14 @@ class TakenOut:
 
 @dataclass
 class PutBack:
-    """What planning the type on that tree gives: of ``edits``, those ``placed`` where they were, those placed
-    ``elsewhere`` in their file, those ``refused``."""
+    """What planning the type on that tree gives: of ``edits`` those ``placed`` so that the file is as it was,
+    those that give its lines in another order (``moved``) or others (``changed``), those ``refused``."""
 
     edits: int
-    placed: int
-    elsewhere: list[str]
-    refused: list[str]
+    placed: int = 0
+    moved: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
 
 
 def taken_out(tree: ListedTree, folder: Path) -> TakenOut:
@@ -76,7 +77,7 @@ def put_back(tree: ListedTree, out: TakenOut, folder: Path) -> PutBack:
     patchset = load(folder)
     plan = make_plan(Overlaid(tree, out.files), patchset)
     by_id = {edit.edit.id: edit for edit in plan.edits}
-    made = PutBack(len(out.edits), 0, [], [])
+    made = PutBack(len(out.edits))
     unlike = {
         file.path
         for file in plan.files
@@ -86,22 +87,26 @@ def put_back(tree: ListedTree, out: TakenOut, folder: Path) -> PutBack:
         edit = by_id[name]
         if edit.state is not State.MISSING:
             made.refused.append(name)
-        elif edit.file in unlike and not _in_place(tree, edit, patchset):
-            made.elsewhere.append(name)
-        else:
+        elif edit.file not in unlike or (how := _alike(tree, edit, patchset)) == "placed":
             made.placed += 1
+        else:
+            getattr(made, how).append(name)
     return made
 
 
-def _in_place(tree: ListedTree, edit: EditPlan, patchset: PatchSet) -> bool:
-    """Whether this edit alone, taken out and put back, gives the file as it was."""
+def _alike(tree: ListedTree, edit: EditPlan, patchset: PatchSet) -> str:
+    """How like the file as it was is to what this edit alone makes of it, taken out and put back."""
     alone = replace(patchset, edits=tuple(one for one in patchset.edits if one.id == edit.edit.id))
     source = Source(edit.file, tree.read(edit.file) or b"")
     there = make_plan(tree, alone).edits[0].there
     data = without(source.data, merged(_whole(source, *span) for span in there))
     files = make_plan(Overlaid(tree, {edit.file: data}), alone).files
     after = next((file.after() for file in files if file.path == edit.file), data)
-    return _said(edit.file, after) == _said(edit.file, source.data)
+    if _said(edit.file, after) == _said(edit.file, source.data):
+        return "placed"
+    lines = [sorted(_said(edit.file, line) for line in data.split(b"\n")) for data in (after, source.data)]
+    ours, theirs = ([line for line in each if line] for each in lines)
+    return "moved" if ours == theirs else "changed"
 
 
 def _said(path: str, data: bytes) -> str:

@@ -16,7 +16,7 @@ from patcher.merge_audit.finding import Finding
 from patcher.merge_audit.grouping import by_lost_owner, of_spare, together
 from patcher.merge_audit.item import STRICT, Key, language
 from patcher.merge_audit.mark import Compared, Mark, finding
-from patcher.merge_audit.sides import Version, follow_renames, is_text
+from patcher.merge_audit.sides import Version, follow_renames, is_text, unread_for
 
 _FEW = 8  # files that are compared sooner than a second process starts
 _WORD = re.compile(r"[A-Za-z_]\w*")
@@ -128,7 +128,9 @@ class Auditing:
             unread = any(blob is not None and one is None for blob, one in zip(has, data, strict=True))
             if unread or not all(is_text(one) for one in data if one is not None):
                 if not self._say(whole_files.undone(path, bases, ours, theirs, merged)):
-                    self._say(whole_files.unread(path, bases, ours, theirs, merged))
+                    why = [unread_for(one, self.real(at, path)) for at, one in enumerate(self.versions)]
+                    what = [said for said in why if said]
+                    self._say(whole_files.unread(path, bases, ours, theirs, merged, *what[:1]))
                 continue
             if known is None and self._say(whole_files.undone(path, bases, ours, theirs, merged)):
                 continue

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from patcher.merge_audit import sides
 from patcher.merge_audit.finding import Finding
 
 _Content = str | None  # equal for equal contents; None where the file isn't there
@@ -36,11 +35,14 @@ def undone(
 
 
 def unread(
-    path: str, bases: Sequence[_Content], ours: _Content, theirs: _Content, merged: _Content
+    path: str,
+    bases: Sequence[_Content],
+    ours: _Content,
+    theirs: _Content,
+    merged: _Content,
+    what: str = "it is no text, or too long to be read",
 ) -> Finding | None:
-    """What is no text, or too long, and is in the merge as the sides don't explain."""
-    said = (sides.what(one) for one in (merged, ours, theirs))
-    what = next((one for one in said if one != sides.UNREAD), sides.UNREAD)
+    """What is no text, or too long, and is in the merge as the sides don't explain; ``what`` says why."""
     if merged in (ours, theirs):
         side, other, left = ("OURS", "theirs", theirs) if merged == ours else ("THEIRS", "ours", ours)
         if left in bases:
