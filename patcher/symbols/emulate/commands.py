@@ -163,4 +163,10 @@ def linker_arguments(command: Command) -> tuple[list[str], list[str]]:
             hint="put its folder on PATH if it is yours",
         )
     taken = take_apart(words[1:], command.folder)
+    if taken.sources:
+        source = taken.sources[0]
+        raise UsageError(
+            f"{source}: looked for an object file, found what a compiler would compile first",
+            hint=f"nothing is run here: compile it ({words[0]} -c {source}) and name the object",
+        )
     return linker_words(driver, taken), taken.left_out
