@@ -46,6 +46,8 @@ BACK = {
     "libl.so": "int f(void); int lib(void){return f();}",
 }
 WEAKLY = {"m.o": f"{WEAK}int f(void); int _start(void){{return f?f():0;}}"}
+ALONE = {"f.o": "int f(void){return 0;}"}
+UNWANTED, LATE = {"f.o": "int gone(void); int f(void){return gone();}"}, "--start-lib f.o --end-lib m.o"
 NAMES_F = {"m.o": "int _start(void){return 0;}", "libf.a": "int f(void){return 0;}"}
 MEMBER = {
     "w.o": f"{WEAK}int f(void); int _start(void){{return f?f():0;}}",
@@ -233,6 +235,21 @@ SHAPES = {
     ),
     "a definition in front of the archive that has what it names": (NAMES_F, "m.o --defsym=g=f+1 libf.a"),
     "a definition behind the archive that has what it names": (NAMES_F, "m.o libf.a --defsym=g=f"),
+    "written anyway": ({"m.o": WANTS}, "--noinhibit-exec m.o"),
+    "a hidden reference, and written anyway": ({"m.o": HIDDEN}, "--noinhibit-exec m.o"),
+    "a script's name that is not there, and written anyway": (
+        {"m.o": "int g(void){return 0;}"},
+        "--noinhibit-exec -shared --no-undefined-version --version-script=one.map m.o",
+    ),
+    "a definition by what is nowhere, and written anyway": (
+        {"m.o": "int _start(void){return 0;}"}, "--noinhibit-exec --defsym=g=f m.o",
+    ),
+    "an object as a member": ({"m.o": WANTS, **ALONE}, "m.o --start-lib f.o --end-lib"),
+    "an object as a member that nobody wants": ({"m.o": "int _start(void){return 0;}", **UNWANTED}, LATE),
+    "symbols alone": ({"m.o": WANTS, **ALONE}, "m.o --just-symbols=f.o"),
+    "symbols alone, by a letter": ({"m.o": WANTS, **ALONE}, "m.o -R f.o"),
+    "a version script that is not there": ({"m.o": "int _start(void){return 0;}"}, "m.o --version-script=off.map"),
+    "a dynamic list that is not there": ({"m.o": "int _start(void){return 0;}"}, "m.o --dynamic-list=off.map"),
     "the real one in an archive": (
         {"m.o": "int f(void); int _start(void){return f();}",
          "w.o": "int __real_f(void); int __wrap_f(void){return __real_f();}",

@@ -45,6 +45,7 @@ class Operand:
     group: int = 0  # of --start-group; 0 is none
     copy_needed: bool = False
     at: int = 0  # its place among them
+    lazy: bool = False  # between --start-lib and --end-lib: an object is as an archive's member
 
 
 @dataclass
@@ -64,6 +65,7 @@ class LinkLine:
     static: bool = False
     starts_static: bool = False  # where the last -Bstatic or -Bdynamic counts for what stands before any, too
     warn_only: bool = False
+    anyway: bool = False  # --noinhibit-exec
     # What was said of undefined symbols, in its order: --unresolved-symbols' value, "defs" and "undefs" (-z),
     # "allow" and "refuse" (--[no-]allow-shlib-undefined)
     policy: list[str] = field(default_factory=list)
@@ -73,6 +75,8 @@ class LinkLine:
     wrapped: set[str] = field(default_factory=set)  # --wrap
     scripts: list[str] = field(default_factory=list)  # -T
     version_script: Path | None = None
+    files: list[Path] = field(default_factory=list)  # others that options name, and that have to be there
+    symbol_files: list[tuple[str, Path]] = field(default_factory=list)  # --just-symbols and -R
     dynamic_lists: list[Path] = field(default_factory=list)
     exported: list[str] = field(default_factory=list)  # patterns of --export-dynamic-symbol
     export_all: bool = False  # --export-dynamic
@@ -122,6 +126,9 @@ def parse(arguments: list[str], folder: Path) -> LinkLine:
         elif name in ("copy-dt-needed-entries", "add-needed", "no-copy-dt-needed-entries", "no-add-needed"):
             state = replace(state, copy_needed=not name.startswith("no-"))
             line.options.append(f"--{name}")
+        elif name in ("start-lib", "end-lib"):
+            state = replace(state, lazy=name == "start-lib")
+            line.options.append("--start-lib")
         elif name == "push-state":
             saved.append(state)
         elif name == "pop-state" and saved:
@@ -222,6 +229,13 @@ def _option(line: LinkLine, name: str, value: str | None) -> None:
         line.policy.append(value)
     elif name in ("warn-unresolved-symbols", "error-unresolved-symbols"):
         line.warn_only = name[0] == "w"
+    elif name == "noinhibit-exec":
+        line.anyway = True
+    elif name == "retain-symbols-file" and value:
+        line.files.append(line.folder / value)
+    elif name in ("just-symbols", "R") and value:
+        line.symbol_files.append((name, line.folder / value))
+        line.options.append("--just-symbols")
     elif name == "no-undefined" or (name == "z" and value == "defs"):
         line.policy.append("defs")
     elif name == "z" and value == "undefs":

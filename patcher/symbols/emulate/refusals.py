@@ -13,9 +13,9 @@ from patcher.symbols.elf import ElfObject
 from patcher.symbols.emulate.collect import Kept, collect
 from patcher.symbols.emulate.commandline import UNRESOLVED, LinkLine
 from patcher.symbols.emulate.indirect import copied, follow, off_line
-from patcher.symbols.emulate.linkers import Hardened, Libraries, Linker
+from patcher.symbols.emulate.linkers import Anyway, Hardened, Libraries, Linker
 from patcher.symbols.emulate.names import TLS_CALL, Key, ObjectUse, UndefinedName, linker_own
-from patcher.symbols.emulate.operands import inputs
+from patcher.symbols.emulate.operands import inputs, named
 from patcher.symbols.emulate.order import written
 from patcher.symbols.emulate.refusal import Refusal
 from patcher.symbols.emulate.resolution import Table, asks
@@ -39,6 +39,7 @@ def refusals(line: LinkLine, linker: Linker, library: Library) -> list[Refusal]:
         starts = line.starts_static
         line.operands = [replace(one, static=starts) if one.static is None else one for one in line.operands]
     parts, missing = inputs(line, library)
+    missing += named(line, symbols_by_letter=linker.symbols_by_letter)
     if linker.static_refuses:
         for part in parts:
             if part.library is not None and part.operand.static:
@@ -75,7 +76,7 @@ def refusals(line: LinkLine, linker: Linker, library: Library) -> list[Refusal]:
     kept = _kept(table, hidden, script) if line.collect and not table.lto else None
     found += [] if table.lto or _ended(found) else _in_objects(table, told, kept, indirect)
     if _ended(found):
-        return [*lost, *_ended(found)]
+        return [*lost, *_in_spite(_ended(found), table)]
     if linker.libraries is Libraries.RECURSIVE:
         found = [one for one in found if one.fatal or not copied(table, one, library)]
     names = {one.symbol for one in found}
@@ -86,7 +87,17 @@ def refusals(line: LinkLine, linker: Linker, library: Library) -> list[Refusal]:
         late = {name for name in table.objects if name not in hidden} if line.collect else set()
         lacking = written(lacking, names & table.hidden, late)
     found += lacking
-    return [*lost, *(one for one in found if one.fatal or not line.warn_only)]
+    return [*lost, *_in_spite([one for one in found if one.fatal or not line.warn_only], table)]
+
+
+def _in_spite(found: list[Refusal], table: Table) -> list[Refusal]:
+    """What stops a link that is to be written whatever is lacking."""
+    if not table.line.anyway:
+        return found
+    kept = table.linker.anyway
+    if kept is Anyway.EXPRESSIONS:
+        return [one for one in found if one.fatal and one.symbol in table.line.needed_by_defsym]
+    return [one for one in found if one.fatal and kept is Anyway.FATAL]
 
 
 def _ended(found: list[Refusal]) -> list[Refusal]:
