@@ -63,7 +63,7 @@ class Table:
                 self._library(part, part.library)
             elif is_lazy:
                 lazy.append(part)
-                self._offered |= _defined(part)
+                self._offer(_defined(part))
             else:
                 for unit in part.units:
                     self.unit(unit, excluded=self._excluded(part))
@@ -77,6 +77,13 @@ class Table:
             elif is_lazy:
                 self._extract([part])
         self._at_end()
+
+    def _offer(self, names: set[str]) -> None:
+        """Note what the members of one more archive have: a library before it that defines it goes first."""
+        self._offered |= names
+        if not self.linker.archives_in_order:
+            served = {name for name in names - self.hidden if (name, None) in self.by_library}
+            self.lost.update(dict.fromkeys(served, len(self._lazy)))
 
     def _at_end(self) -> None:
         """What a --defsym names is looked for in archives when all else was read."""
