@@ -53,6 +53,10 @@ OWNED = {
     "libl.so": "int f(void){return 0;}",
     "libf.a": "int f(void){return 0;}",
 }
+TWICE = {
+    "m.o": "int gone(void); " + OWN + "int f(void){return gone();} int lib(void); int _start(void){return lib();}",
+    "libl.so": "int f(void){return 1;} int lib(void){return f();}",
+}
 NAMES_F = {"m.o": "int _start(void){return 0;}", "libf.a": "int f(void){return 0;}"}
 MEMBER = {
     "w.o": f"{WEAK}int f(void); int _start(void){{return f?f():0;}}",
@@ -274,6 +278,9 @@ SHAPES = {
     ),
     "a hidden reference behind an archive and a library that has the name": (OWNED, "-shared libl.so libf.a h.o"),
     "a hidden reference between a library that has the name and an archive": (OWNED, "-shared libl.so h.o libf.a"),
+    "hidden code that a library behind it has, too": (TWICE, "--gc-sections m.o libl.so"),
+    "hidden code that a library before it has, too": (TWICE, "--gc-sections libl.so m.o"),
+    "hidden code of a library that a library behind it has, too": (TWICE, "-shared -z defs --gc-sections m.o libl.so"),
     "the real one in an archive": (
         {"m.o": "int f(void); int _start(void){return f();}",
          "w.o": "int __real_f(void); int __wrap_f(void){return __real_f();}",
