@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -242,6 +243,9 @@ _OWN = """// notice of the fork
 
 int of_another_type(void) { return 1; }
 
+GGML_API int own_rows = 0;
+int of_another = 0;
+
 """
 _HEADER = "#pragma once\n#define OF_BOTH 2\n"
 _LISTS = "add_library(ggml-base\n            ggml.c\n            ggml-quants.c\n            {}gguf.cpp)\n"
@@ -264,6 +268,18 @@ def apart(trees: Path, tmp_path: Path) -> Path:
     for body in bodies:
         text = text.replace(body, "")
     place.write_text(text.replace("#if defined(__AVX2__)", "#if 0"), encoding="utf-8")
+    # a quantizer with a name of its own, which asks a variable that other files see
+    for path in ("ggml/src/ggml.c", "ggml/src/ggml-quants.h"):
+        said = (tmp_path / "fork" / path).read_text(encoding="utf-8")
+        (tmp_path / "fork" / path).write_text(
+            re.sub(r"\bquantize_q6_x\b( *\()", r"quantize_q6_x_rows\1", said)
+        )
+    for at, body in enumerate(bodies):
+        head, mark, tail = body.partition("{\n")
+        if " quantize_q6_x(" in head:
+            own = f"{mark}    extern int own_rows;\n    nrows += own_rows;\n"
+            bodies[at] = head.replace("quantize_q6_x(", "quantize_q6_x_rows(") + own + tail
+    assert "quantize_q6_x_rows(" in "".join(bodies)
     (tmp_path / "fork/ggml/src/ggml-own.c").write_text(_OWN + "\n\n".join(bodies) + "\n", encoding="utf-8")
     (tmp_path / "fork/ggml/src/of-the-fork.h").write_text(_HEADER, encoding="utf-8")
     return tmp_path
@@ -276,12 +292,13 @@ def test_what_lies_in_a_file_of_the_forks_goes_into_one_that_cmake_lists(apart: 
     new = apart / "made/ggml/src/ggml-own-q6_x.c"
     text = new.read_text(encoding="utf-8")
     assert text.startswith(_OWN.partition("int of")[0])
-    assert "of_another_type" not in text
+    assert "of_another" not in text
+    assert text.index("GGML_API int own_rows = 0;") < text.index("quantize_q6_x_rows(")
     mine, theirs = (
         texts(apart / "made", "ggml/src/ggml-own-q6_x.c"),
         texts(apart / "fork", "ggml/src/ggml-own.c"),
     )
-    assert mine == {name: body for name, body in theirs.items() if name != "of_another_type"}
+    assert mine == {name: body for name, body in theirs.items() if not name.startswith("of_another")}
     lists = (apart / "made" / CMAKE).read_text(encoding="utf-8")
     assert (apart / "made/ggml/src/of-the-fork.h").read_text(encoding="utf-8") == _HEADER
     assert lists == _LISTS.format("ggml-own-q6_x.c\n            ")
