@@ -39,6 +39,7 @@ class Table:
     bindings: Bindings = field(init=False)
     _lazy: list[Input] = field(default_factory=list)
     _offered: set[str] = field(default_factory=set)  # what members have that were seen so far
+    _at: int = 0  # the place of the input that the linker is at
     _late: set[str] = field(default_factory=set)  # asked for when all was read
     followed: list[ElfObject] = field(default_factory=list)  # not on the line, needed by what is
     lto: bool = False
@@ -55,7 +56,7 @@ class Table:
             return
         lazy = self._lazy
         for number, part in enumerate(parts):
-            group = part.operand.group
+            self._at, group = part.operand.at, part.operand.group
             is_last = number + 1 == len(parts) or parts[number + 1].operand.group != group
             is_lazy = part.archive and not part.operand.whole_archive
             if part.library is not None:
@@ -152,9 +153,7 @@ class Table:
             if symbol.defined and not symbol.local:
                 name = symbol.name.decode("utf-8", "surrogateescape")
                 wanted = self.wanted.get((name, None))
-                asked = name in self.line.asked_for | self._late or (
-                    name in self.line.needed_by_defsym and (self.linker.archives_in_order or self.ended)
-                )
+                asked = name in self.line.asked_for | self._late or self._expressed(name)
                 hard = wanted is not None and (
                     self.bindings.strongly[name]
                     or (self.linker.archives_by_rank and any(one for _, one in wanted.users))
@@ -167,6 +166,13 @@ class Table:
                 elif not self.defined(symbol.name) and self.lost.get(name, 0) <= number:
                     return True
         return False
+
+    def _expressed(self, name: str) -> bool:
+        """Whether a --defsym that the linker has come to names it."""
+        at = self.line.needed_by_defsym.get(name)
+        if at is None or self.linker.expressions_in_order:
+            return at is not None and at <= self._at
+        return self.linker.archives_in_order or self.ended
 
     def defined(self, name: bytes) -> bool:
         """Whether anything, visible or not, defines a name without a version."""
