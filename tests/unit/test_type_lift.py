@@ -307,6 +307,31 @@ def test_what_lies_in_a_file_of_the_forks_goes_into_one_that_cmake_lists(apart: 
     assert not new.exists()
 
 
+def test_what_another_file_of_the_forks_defines_goes_along(apart: Path) -> None:
+    """Where CMake lists that file; in one that BASE has, too, there is nobody to call."""
+    own, beside = apart / "fork/ggml/src/ggml-own.c", apart / "fork/ggml/src/beside.c"
+    text = own.read_text(encoding="utf-8")
+    own.write_text(text.replace("nrows += own_rows;", "nrows += of_the_forks(own_rows);"), encoding="utf-8")
+    beside.write_text(
+        '#include "ggml-quants.h"\nint of_the_forks(int a) {\n    return a;\n}\n', encoding="utf-8"
+    )
+    with pytest.raises(ConflictError, match="of_the_forks lies in it, and no list of"):
+        lifted(apart / "fork", apart / "base", apart / "out")
+    (apart / "fork" / CMAKE).write_text(_LISTS.format("ggml-own.c beside.c\n            "), encoding="utf-8")
+    lifted(apart / "fork", apart / "base", apart / "q6_x")
+    shutil.copytree(apart / "base", apart / "made")
+    assert cli.run(["apply", str(apart / "made"), "--type", str(apart / "q6_x"), "--quiet"]) == 0
+    new = apart / "made/ggml/src/beside-q6_x.c"
+    assert new.read_text(encoding="utf-8").split() == beside.read_text(encoding="utf-8").split()
+    assert "beside-q6_x.c" in (apart / "made" / CMAKE).read_text(encoding="utf-8")
+    beside.unlink()
+    with (apart / "fork" / CPU).open("a", encoding="utf-8") as file:
+        file.write("int of_the_forks(int a) {\n    return a;\n}\n")
+    with pytest.raises(ConflictError, match="1 of its functions can't be lifted") as caught:
+        lifted(apart / "fork", apart / "base", apart / "out")
+    assert caught.value.details == (f"of_the_forks: defined in {CPU}",)
+
+
 def test_what_the_fork_declares_first_is_defined_there(trees: Path, tmp_path: Path) -> None:
     """A table between the declaration and the definition names it: BASE has the table before what follows."""
     table, last = "static const int row_sizes[] = { 1, 2 };\n", "int last_of_all(void) {\n    return 2;\n}\n"
@@ -546,3 +571,19 @@ typedef struct { block_in * in; } block_far;
     # 4, then 12 and 6, then 2 times 34 from 22 on, and the float behind two bytes of nothing
     assert (values.size_of("block_in"), values.size_of("block_out")) == (34, 96)
     assert values.size_of("block_far") is None
+
+
+def test_what_a_file_defines_without_braces() -> None:
+    text = """typedef int number;
+struct later;
+using other = int;
+GGML_API int shown = 0;
+GGML_API int elsewhere;
+unsigned long plain[2][3];
+static const float * const inner = 0;
+int called(int a);
+"""
+    found = [(one.name, one.construct) for one in definitions(Source("a.c", text.encode()))]
+    assert found == [
+        ("shown", "variable"), ("plain", "variable"), ("inner", "variable"), ("called", "declaration"),
+    ]  # fmt: skip
