@@ -250,6 +250,23 @@ SHAPES = {
     "symbols alone, by a letter": ({"m.o": WANTS, **ALONE}, "m.o -R f.o"),
     "a version script that is not there": ({"m.o": "int _start(void){return 0;}"}, "m.o --version-script=off.map"),
     "a dynamic list that is not there": ({"m.o": "int _start(void){return 0;}"}, "m.o --dynamic-list=off.map"),
+    "the wrapper's code, as unused code goes": (
+        {"m.o": WANTS, "w.o": "int gone(void); int __wrap_f(void){return gone();}"}, "--gc-sections --wrap=f m.o w.o",
+    ),
+    "code that has a wrapper, as unused code goes": (
+        {"m.o": WANTS, "w.o": "int __wrap_f(void){return 0;}", **UNWANTED}, "--gc-sections --wrap=f m.o w.o f.o",
+    ),
+    "the wrapper of one's own code, as unused code goes": (
+        {"m.o": "int f(void){return 1;} int _start(void){return f();}",
+         "w.o": "int gone(void); int __wrap_f(void){return gone();}"},
+        "--gc-sections --wrap=f m.o w.o",
+    ),
+    "code that a definition names, as unused code goes": (
+        {"m.o": "int _start(void){return 0;}", **UNWANTED}, "--gc-sections --defsym=g=f m.o f.o",
+    ),
+    "code under another name, as unused code goes": (
+        {"m.o": "int g(void); int _start(void){return g();}", **UNWANTED}, "--gc-sections --defsym=g=f m.o f.o",
+    ),
     "the real one in an archive": (
         {"m.o": "int f(void); int _start(void){return f();}",
          "w.o": "int __real_f(void); int __wrap_f(void){return __real_f();}",

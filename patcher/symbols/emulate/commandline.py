@@ -88,6 +88,7 @@ class LinkLine:
     excluded_archives: set[str] = field(default_factory=set)
     options: list[str] = field(default_factory=list)  # all other options, by name
     left_out: list[str] = field(default_factory=list)  # what a compiler driver would have obeyed
+    aliases: dict[str, str] = field(default_factory=dict)  # --defsym x=y, a name for another one
     circular: set[str] = field(default_factory=set)  # --defsym x=x, which defines nothing
 
     @property
@@ -248,6 +249,8 @@ def _option(line: LinkLine, name: str, value: str | None) -> None:
             line.circular.add(symbol)
         for name in symbols_in(expression):
             line.needed_by_defsym.setdefault(name, len(line.operands))
+            if expression.strip(' ()"') == name != symbol:
+                line.aliases[symbol] = name
     elif name == "u" and value:
         line.asked_for.add(value)
     elif name in ("gc-sections", "no-gc-sections"):

@@ -90,6 +90,8 @@ class Linker:
     static_refuses: bool = False  # a library under -Bstatic
     asking_is_enough: bool = False  # a symbol of --undefined is missed by nobody
     resolves_defsym: bool = True  # what a --defsym names has to be there
+    keeps_named: bool = True  # and is kept by --gc-sections
+    follows_aliases: bool = False  # a reference to x of --defsym x=y keeps y
     takes_library_value: bool = False  # a library's will do, for a program that uses it
     expressions_in_order: bool = False  # a --defsym counts for archives behind it
     minds_circles: bool = False  # --defsym x=x defines nothing
@@ -120,7 +122,7 @@ _LLD: dict[str, Any] = {
 _MOLD: dict[str, Any] = {
     "hardened_by": Hardened.NONE, "archives_by_rank": True, "relaxes_foreign": False, "requires": True,
     "requirements_end": True, "scripts_export": True,
-    "hidden_is_fatal": False, "resolves_defsym": False,
+    "hidden_is_fatal": False, "resolves_defsym": False, "keeps_named": False,
     "unknown_options": (*_COPY, "--just-symbols"),
 }  # fmt: skip
 
@@ -131,9 +133,9 @@ LINKERS = (
         relaxes_lost=True, hidden_wins=True, reports_unexported=True, unexported_is_fatal=True,
         wraps_libraries=True, wraps_defsym=True, static_refuses=True, asking_is_enough=True,
         objects_answer=True, takes_library_value=True, minds_circles=True, expressions_end=True,
-        expressions_in_order=True, scripts_end=True, stops_writing=True, requires=True,
-        heeds_undefined_version=True, symbols_by_letter=True, anyway=Anyway.FATAL,
-        unknown_options=("--start-lib",),
+        expressions_in_order=True, keeps_named=False, follows_aliases=True, scripts_end=True,
+        stops_writing=True, requires=True, heeds_undefined_version=True, symbols_by_letter=True,
+        anyway=Anyway.FATAL, unknown_options=("--start-lib",),
     ),
     Linker(
         "gold", (0, 0), Libraries.KNOWN,

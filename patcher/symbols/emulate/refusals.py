@@ -235,7 +235,7 @@ def _kept(table: Table, hidden: set[str], script: VersionScript) -> Kept:
     lists = [read_script(path) for path in line.dynamic_lists]
     linker = table.linker
     roots = {line.entry or "_start"} | line.asked_for | line.kept
-    roots |= line.needed_by_defsym.keys() if linker.resolves_defsym else set()
+    roots |= line.needed_by_defsym.keys() if linker.keeps_named else set()
     by_libraries = {key[0] for key, wanted in table.wanted.items() if any(one for _, one in wanted.users)}
     if linker.family == "gold":
         by_libraries &= table.bound
@@ -254,7 +254,9 @@ def _kept(table: Table, hidden: set[str], script: VersionScript) -> Kept:
             listed = listed or (script.lists(name) and not script.is_local(name))
         if (visible and (line.shared or (line.export_all and dynamic))) or (seen and listed and dynamic):
             roots.add(name)
-    return collect(table.units, (name.encode("utf-8", "surrogateescape") for name in roots))
+    raw = [table.aliased(name).encode("utf-8", "surrogateescape") for name in roots]
+    moved = line.wrapped or line.aliases
+    return collect(table.units, raw, table.reached) if moved else collect(table.units, raw)
 
 
 def _in_script(table: Table, script: VersionScript) -> list[Refusal]:

@@ -226,6 +226,18 @@ class Table:
             self.bindings.mention(key[0], weak=weak, library=is_library, offered=self._offered)
         self.note_user(key, weak, path, library)
 
+    def reached(self, number: int, name: bytes) -> bytes:
+        """The name whose definition a reference of the unit with that number reaches in the end."""
+        own = any(one.name == name and one.defined for one in self.units[number].symbols)
+        if own and not self.linker.wraps_definers:
+            return name
+        text = self.meant(name.decode("utf-8", "surrogateescape"))
+        return self.aliased(text).encode("utf-8", "surrogateescape")
+
+    def aliased(self, name: str) -> str:
+        """What a --defsym calls ``name``, where the linker goes by that."""
+        return self.line.aliases.get(name, name) if self.linker.follows_aliases else name
+
     def note_user(self, key: Key, weak: bool, path: Path, library: ElfObject | None) -> None:
         """Note that a file wants ``key``, which says nothing of how it is bound."""
         wanted = self.wanted.setdefault(key, UndefinedName())
