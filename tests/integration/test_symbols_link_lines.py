@@ -54,7 +54,9 @@ OWNED = {
     "libf.a": "int f(void){return 0;}",
 }
 TWICE = {
-    "m.o": "int gone(void); " + OWN + "int f(void){return gone();} int lib(void); int _start(void){return lib();}",
+    "m.o": "int gone(void); "
+    + OWN
+    + "int f(void){return gone();} int lib(void); int _start(void){return lib();}",
     "libl.so": "int f(void){return 1;} int lib(void){return f();}",
 }
 NAMES_F = {"m.o": "int _start(void){return 0;}", "libf.a": "int f(void){return 0;}"}
