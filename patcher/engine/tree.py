@@ -38,9 +38,9 @@ def inside(path: str) -> bool:
 
 
 class Overlaid:
-    """``tree`` with other contents for some of its files, and files more, in memory alone."""
+    """``tree`` with other contents for some of its files, in memory alone; None for one that is gone."""
 
-    def __init__(self, tree: ListedTree, over: Mapping[str, bytes]) -> None:
+    def __init__(self, tree: ListedTree, over: Mapping[str, bytes | None]) -> None:
         self._tree, self._over = tree, over
 
     @property
@@ -52,7 +52,8 @@ class Overlaid:
 
     def files(self) -> list[str]:
         """Those of the tree and those over it."""
-        return sorted({*self._tree.files(), *self._over})
+        known = {*self._tree.files(), *self._over}
+        return sorted(path for path in known if path not in self._over or self._over[path] is not None)
 
 
 class WorkTree:

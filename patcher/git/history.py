@@ -113,6 +113,11 @@ def merge_bases(repo: Path, one: str, *others: str) -> list[str]:
     return out.decode("ascii").split() if status == 0 else []
 
 
+def is_shallow(repo: Path) -> bool:
+    """Whether the repository's history was cut off when it was cloned."""
+    return run(repo, "rev-parse", "--is-shallow-repository").strip() == b"true"
+
+
 def merges(repo: Path, base: str, tip: str) -> list[str]:
     """The commits with several parents that ``tip`` has and ``base`` hasn't, oldest first."""
     wanted = [resolve(repo, tip), f"^{resolve(repo, base)}"]

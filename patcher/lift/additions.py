@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from patcher.engine.anchors import Source
-from patcher.engine.anchors.cases import arm_of, first_statement
+from patcher.engine.anchors.cases import arm_of, first_statement, switched_on
 from patcher.engine.anchors.syntax import Syntax, ancestor
 from patcher.lift import writing
 from patcher.lift.texts import FALLBACK, as_element, verbatim
@@ -137,6 +137,8 @@ class Analogy:
         beside = self._known_label(owner, sharing)
         where: dict[str, Any] = {"only": [owner]}
         if beside is not None:
+            where |= self._switch(owner, switch, beside)
+        if beside is not None:
             anchor = {"kind": "case", "label": beside, "ours": label, **where}
             text, end = f"case {label}:\n", source.code.index(b":", case.start_byte) + 1
         else:
@@ -149,6 +151,7 @@ class Analogy:
             beside = self._known_label(owner, [*reversed(earlier), *with_arm])
             if beside is None or not own:
                 return None
+            where |= self._switch(owner, switch, beside)
             anchor = {"kind": "case", "label": beside, "ours": label, "arm": True, **where}
             indent = source.indent(case.start_byte)
             lines = source.text(case.start_byte, case.end_byte).rstrip().split("\n")
@@ -158,6 +161,23 @@ class Analogy:
         said = f"{owner}: {label} beside {beside}."
         number = writing.slug(f"{PurePosixPath(self.path).stem}-{owner}-{label}")
         return Addition(number, self.path, anchor, text, said), span
+
+    def _switch(self, owner: str, mine: Node | None, label: str) -> dict[str, Any]:
+        """Which of several switches of the function that have ``label`` the case is in."""
+        pattern = re.compile(rf"\bcase\s+{re.escape(label)}\s*:".encode())
+        nodes = (
+            self.syntax.at(found.start(), found.end() - 1) for found in pattern.finditer(self.source.code)
+        )
+        switches = [
+            found
+            for node in nodes
+            if self.syntax.owner(node) == owner and (found := ancestor(node, "switch_statement")) is not None
+        ]
+        if mine is None or len(switches) < 2:
+            return {}
+        on = switched_on(self.syntax, mine)
+        alike = [one for one in switches if switched_on(self.syntax, one) == on]
+        return {"switch": on} | ({"nth": alike.index(mine) + 1} if len(alike) > 1 else {})
 
     def _known_label(self, owner: str, nodes: Iterable[Node]) -> str | None:
         """The first label that BASE has in the function, too."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from patcher.engine.anchors import AnchorError, Existing, ParsedFile, Source
+from patcher.engine.anchors import AnchorError, Existing, Located, ParsedFile, Source
 from patcher.engine.anchors.cases import arm_of, first_statement
 from patcher.engine.anchors.definitions import with_comment
 from patcher.engine.anchors.syntax import Syntax, ancestor
@@ -58,8 +57,11 @@ def of_set(tree: TreeIndex, patchset: PatchSet) -> SetPlaces:
                 found.absent[edit.id] = f"{tree.name} doesn't have it in {path}"
             continue
         place = SetPlace(edit, path, [_lines(source, one) for one in located.existing])
-        _compare(tree, patchset, place, source, located.existing)
-        found.there.append(place)
+        _compare(tree, patchset, place, source, located)
+        if place.spans:
+            found.there.append(place)
+        else:
+            found.absent[edit.id] = f"{path}: in one switch of several, which an edit of its own chooses"
     return found
 
 
@@ -67,13 +69,16 @@ def _lines(source: Source, one: Existing) -> tuple[int, int]:
     return source.line_start(one.start), source.line_end(max(one.start, one.end - 1))
 
 
-def _compare(
-    tree: TreeIndex, patchset: PatchSet, place: SetPlace, source: Source, existing: Iterable[Existing]
-) -> None:
+def _compare(tree: TreeIndex, patchset: PatchSet, place: SetPlace, source: Source, located: Located) -> None:
     """Give ``place`` the tree's text where the set's is another."""
-    edit, (first, *others) = place.edit, list(existing)
+    edit, (first, *others) = place.edit, located.existing
     if edit.kind == "case" and not edit.anchor.get("arm"):
-        wrong = [one for one in (first, *others) if one.twin is not None and _other_arm(source, one)]
+        elsewhere = {site.owner for site in located.sites}  # functions with a switch that goes without it
+        wrong = [
+            one
+            for one in (first, *others)
+            if one.owner in elsewhere or (one.twin is not None and _other_arm(source, one))
+        ]
         if wrong:
             kept = [one for one in (first, *others) if one not in wrong]
             place.only = tuple(dict.fromkeys(one.owner for one in kept))

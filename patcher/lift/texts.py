@@ -186,9 +186,9 @@ def text_of(tree: TreeIndex, base: TreeIndex, path: str, there: list[Definition]
     within = _within(source, there[0].start) if path.endswith(".h") else ""
     parts, spans = [], []
     for one in there:
-        start = with_comment(source, one.start)
-        spans.append((start, one.end))
-        text = source.text(start, one.end).replace("\r\n", "\n")
+        start, end = with_comment(source, one.start), _asserted(source, one)
+        spans.append((start, end))
+        text = source.text(start, end).replace("\r\n", "\n")
         said = [way for way in conditions_of(source, one.start) if not within or within not in way]
         for way in reversed(said):
             text = f"#if {way}\n{text}\n#endif"
@@ -199,6 +199,15 @@ def text_of(tree: TreeIndex, base: TreeIndex, path: str, there: list[Definition]
         path, name, there[0].construct, (first, last), tuple(spans), _behind(tree, base, path, there[0]),
         within, renamed(body, path) + verbatim(body) + "\n", by, *_declared(tree, base, path, there[0]),
     )  # fmt: skip
+
+
+def _asserted(source: Source, one: Definition) -> int:
+    """Where a definition ends; of a type, behind the assertion of its size that follows it."""
+    if one.construct != "type":
+        return one.end
+    said = re.compile(rb"\s*static_assert\s*\(\s*sizeof\s*\(\s*%b\s*\)[^;{}]*;" % one.name.encode())
+    found = said.match(source.code, one.end)
+    return found.end() if found is not None else one.end
 
 
 def _declared(

@@ -16,7 +16,8 @@ from patcher.base.errors import UsageError
 from patcher.base.progress import SILENT, Reporter
 from patcher.base.units import how_many
 from patcher.git.changes import read_commit
-from patcher.git.history import merge_bases, merges
+from patcher.git.history import is_shallow, merge_bases, merges
+from patcher.git.repository import NoCommitError
 from patcher.merge_audit.auditing import Auditing
 from patcher.merge_audit.finding import RULES, Finding
 from patcher.merge_audit.octopus import NOTHING, joined
@@ -99,9 +100,22 @@ def audit_commit(
             hint="name base, ours, theirs and the merge",
         )
     *first, last = commit.parents
-    theirs, merged = (of_commit(repo, one, prefix) for one in (last, commit.id))
-    ours, conflicts = joined(repo, first, prefix)
-    bases = [of_commit(repo, one, prefix) for one in merge_bases(repo, last, *first)] or [NOTHING]
+    try:
+        theirs, merged = (of_commit(repo, one, prefix) for one in (last, commit.id))
+        ours, conflicts = joined(repo, first, prefix)
+        bases = [of_commit(repo, one, prefix) for one in merge_bases(repo, last, *first)]
+    except NoCommitError:
+        if not is_shallow(repo):
+            raise
+        bases = []
+    if not bases and is_shallow(repo):
+        # what is cut off would count as nothing, and all that the sides have as theirs
+        raise UsageError(
+            f"{repo}: looked for what the parents of {commit.id[:12]} have in common, found a shallow clone"
+            " that ends before it",
+            hint="'git fetch --unshallow' gets the history; a checkout of GitHub's takes fetch-depth: 0",
+        )
+    bases = bases or [NOTHING]
     beside = [
         Finding(
             "merge-unread", path, None, "file", (), path, "ours", None,

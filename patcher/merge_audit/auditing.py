@@ -16,7 +16,7 @@ from patcher.merge_audit.finding import Finding
 from patcher.merge_audit.grouping import by_lost_owner, of_spare, together
 from patcher.merge_audit.item import STRICT, Key, language
 from patcher.merge_audit.mark import Compared, Mark, finding
-from patcher.merge_audit.sides import Version, follow_renames, is_text
+from patcher.merge_audit.sides import Version, follow_renames, is_text, unread_for
 
 _FEW = 8  # files that are compared sooner than a second process starts
 _WORD = re.compile(r"[A-Za-z_]\w*")
@@ -82,11 +82,14 @@ class Auditing:
         for path, old in {**self.theirs.moved, **self.ours.moved}.items():
             if path in self.merged.contents and old not in self.merged.contents:
                 self.merged.moved.setdefault(path, old)
-        taken: set[str] = set()
+        taken: dict[str, str] = {}
         for path, old in sorted(self.merged.moved.items()):
             if old in taken:
                 del self.merged.moved[path]
-            taken.add(old)
+                said = f"each side renamed {old}, and the merge has it as {taken[old]}, too"
+                whose = "ours" if path in self.ours.moved else "theirs"
+                self._say(Finding("merge-duplicated", path, None, "file", (), path, whose, None, said))
+            taken.setdefault(old, path)
         self._paths: list[dict[str, str]] = [
             {version.moved.get(path, path): path for path in version.contents} for version in self.versions
         ]
@@ -125,7 +128,9 @@ class Auditing:
             unread = any(blob is not None and one is None for blob, one in zip(has, data, strict=True))
             if unread or not all(is_text(one) for one in data if one is not None):
                 if not self._say(whole_files.undone(path, bases, ours, theirs, merged)):
-                    self._say(whole_files.unread(path, bases, ours, theirs, merged))
+                    why = [unread_for(one, self.real(at, path)) for at, one in enumerate(self.versions)]
+                    what = [said for said in why if said]
+                    self._say(whole_files.unread(path, bases, ours, theirs, merged, *what[:1]))
                 continue
             if known is None and self._say(whole_files.undone(path, bases, ours, theirs, merged)):
                 continue
@@ -237,8 +242,21 @@ class Auditing:
             rule = "merge-lost" if head.key.construct in STRICT | {"value"} else "merge-line-lost"
             number = sum(mark.number for mark in marks)
             found.append(finding(rule, one.path, replace(head, number=number), "isn't in the merge"))
-        found += of_spare(one)
-        return together(found)
+        return together([*found, *self._returned(one.path, list(of_spare(one)))])
+
+    def _returned(self, path: str, found: list[Finding]) -> list[Finding]:
+        """``found``, and a file that a side removed as one of them: all that it holds is back with it."""
+        back = [one for one in found if one.rule in ("merge-revived", "merge-line-revived")]
+        numbers = range(len(self.bases), len(self.bases) + 2)
+        without = [
+            number for number in numbers if self.real(number, path) not in self.versions[number].contents
+        ]
+        if not back or not without:
+            return found
+        said = f"{'OURS' if without[0] == numbers[0] else 'THEIRS'} removed it, and it is back"
+        first = replace(back[0], rule="merge-revived", line=None, construct="file", owner=(), text=path)
+        whole = replace(first, detail=said, count=sum(one.count for one in back))
+        return [*(one for one in found if one not in back), whole]
 
     def _left_alone(self, side: str, path: str) -> bool:
         """Whether the other side has done nothing to the file: what became of it is the merge's own doing."""

@@ -12,6 +12,7 @@ from patcher import git
 from patcher.base.bounded import MAX_SOURCE, TooLongError, regular_file
 from patcher.base.errors import UsageError
 from patcher.engine.tree import WorkTree
+from patcher.git.objects import TooLongBlobError
 from patcher.git.repository import blob_name
 from patcher.merge_audit.likeness import ALIKE, share
 
@@ -32,9 +33,12 @@ class Version:
     moved: dict[str, str] = field(default_factory=dict)  # its path -> the path that all versions share
     programs: frozenset[str] = frozenset()  # paths of files that may be run; of a commit alone
     written: dict[str, bytes] = field(default_factory=dict)  # contents that no repository has
+    lacking: set[str] = field(default_factory=set)  # contents that were asked for and aren't there
 
     def read(self, path: str) -> bytes | None:
-        """The file's bytes; None where there is none, and for a link, a submodule, and one too long."""
+        """The file's bytes; None where there is none, and for a link, a submodule, one too long, and one that
+        the repository lacks, which is then in :attr:`lacking`.
+        """
         content = self.contents.get(path)
         if content is None or content.startswith((_LINK, _MODULE)):
             return None
@@ -44,7 +48,10 @@ class Version:
             if self.repo is not None:
                 return git.read_blob(self.repo, content)
             return regular_file(self.root / path, MAX_SOURCE) if self.root is not None else None
-        except (UsageError, TooLongError):
+        except (TooLongBlobError, TooLongError):
+            return None
+        except UsageError:
+            self.lacking.add(content)
             return None
 
 
@@ -80,6 +87,15 @@ def of_folder(folder: Path, algorithm: str = "sha1") -> Version:
                     os.fsencode(one.readlink()), algorithm
                 )
     return Version(str(folder), found, root=tree.root)
+
+
+def unread_for(version: Version, path: str) -> str:
+    """Why the ``path`` of a version can't be read line by line, other than for its length or its bytes."""
+    content = version.contents.get(path, "")
+    if content in version.lacking:
+        return "the repository lacks it, as a partial clone does ('git fetch --refetch --no-filter' gets it)"
+    words = {_LINK: "it is a symbolic link", _MODULE: "it is a submodule"}
+    return next((said for mark, said in words.items() if content.startswith(mark)), "")
 
 
 def is_text(data: bytes) -> bool:

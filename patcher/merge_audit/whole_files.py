@@ -35,10 +35,14 @@ def undone(
 
 
 def unread(
-    path: str, bases: Sequence[_Content], ours: _Content, theirs: _Content, merged: _Content
+    path: str,
+    bases: Sequence[_Content],
+    ours: _Content,
+    theirs: _Content,
+    merged: _Content,
+    what: str = "it is no text, or too long to be read",
 ) -> Finding | None:
-    """What is no text, or too long, and is in the merge as the sides don't explain."""
-    what = "it is no text, or too long to be read"
+    """What is no text, or too long, and is in the merge as the sides don't explain; ``what`` says why."""
     if merged in (ours, theirs):
         side, other, left = ("OURS", "theirs", theirs) if merged == ours else ("THEIRS", "ours", ours)
         if left in bases:

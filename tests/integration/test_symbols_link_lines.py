@@ -46,6 +46,11 @@ BACK = {
     "libl.so": "int f(void); int lib(void){return f();}",
 }
 WEAKLY = {"m.o": f"{WEAK}int f(void); int _start(void){{return f?f():0;}}"}
+MEMBER = {
+    "w.o": f"{WEAK}int f(void); int _start(void){{return f?f():0;}}",
+    "libl.so": "int f(void); int l(void){return f();}",
+    "libf.a": "int gone(void); int f(void){return gone();}",
+}
 # name -> C sources (a .so is linked of what begins with lib), the line
 SHAPES = {
     "unused code goes": (
@@ -203,6 +208,33 @@ SHAPES = {
         {"m.o": "int _start(void){return 0;}", "libw.so": f"{WEAK}int f(void); int w(void){{return f?f():0;}}",
          "libl.so": "int f(void); int l(void){return f();}"},
         "-u f m.o libw.so libl.so",
+    ),
+    "a member for what an object wants weakly and a library behind it strongly": (
+        MEMBER, "--allow-shlib-undefined w.o libl.so libf.a",
+    ),
+    "the same, and the member stands before the library": (MEMBER, "--allow-shlib-undefined w.o libf.a libl.so"),
+    "the same, and the library stands first": (MEMBER, "--allow-shlib-undefined libl.so w.o libf.a"),
+    "a member for what one library wants weakly and the next strongly": (
+        {**MEMBER, "libw.so": f"{WEAK}int f(void); int v(void){{return f?f():0;}}"},
+        "-shared --allow-shlib-undefined libw.so libl.so -z defs libf.a",
+    ),
+    "the wrapper of a strong definition, wanted weakly": (
+        {**WEAKLY, "d.o": "int f(void){return 1;}"}, "--wrap=f m.o d.o",
+    ),
+    "what is wrapped, wanted weakly by an object and strongly by a library": (
+        {**WEAKLY, "libl.so": "int f(void); int l(void){return f();}"}, "--wrap=f m.o libl.so",
+    ),
+    "the wrapper of what an object wants as its own": (
+        {"m.o": OWN + "int f(void); int _start(void){return f();}"}, "-shared --wrap=f m.o",
+    ),
+    "a wrapper in an archive, for what is wanted weakly": (
+        {**WEAKLY, "libw.a": "int gone(void); int __wrap_f(void){return gone();}"}, "--wrap=f m.o libw.a",
+    ),
+    "the real one in an archive": (
+        {"m.o": "int f(void); int _start(void){return f();}",
+         "w.o": "int __real_f(void); int __wrap_f(void){return __real_f();}",
+         "libd.a": "int gone(void); int f(void){return gone();}"},
+        "--wrap=f m.o w.o libd.a",
     ),
 }  # fmt: skip
 

@@ -610,3 +610,55 @@ def test_cmake_and_python_are_read() -> None:
     assert (("A", "x", "1"), "entry", "2") in found
     assert (("A",), "definition", "def f(self) -> int") in found
     assert not read_python("<<<<<<< HEAD\nx = 1\n").is_code
+
+
+def test_a_file_that_is_back_is_one_finding(tmp_path: Path) -> None:
+    """One side removed it and the other changed it: whoever merged has kept it, with all that it holds."""
+    kept = SOURCE.replace("return 2;", "return 3;")
+    made = audit_sides(
+        tmp_path,
+        folder(tmp_path / "base", {"a.c": SOURCE, "b.c": "int b;\n"}),
+        folder(tmp_path / "ours", {"b.c": "int b;\n"}),
+        folder(tmp_path / "theirs", {"a.c": kept, "b.c": "int b;\n"}),
+        folder(tmp_path / "merged", {"a.c": kept, "b.c": "int b;\n"}),
+    )
+    (one,) = made.findings
+    assert (one.rule, one.file, one.construct, one.text) == ("merge-revived", "a.c", "file", "a.c")
+    assert one.detail == "OURS removed it, and it is back"
+    assert one.count > 3
+
+
+def test_a_file_under_both_names_is_there_twice(tmp_path: Path) -> None:
+    places = [
+        folder(tmp_path / name, dict.fromkeys(files, SOURCE))
+        for name, files in (
+            ("base", ["a.c"]),
+            ("ours", ["o.c"]),
+            ("theirs", ["t.c"]),
+            ("merged", ["o.c", "t.c"]),
+        )
+    ]
+    (one,) = audit_sides(tmp_path, *places).findings
+    assert (one.rule, one.file) == ("merge-duplicated", "t.c")
+    assert one.detail == "each side renamed a.c, and the merge has it as o.c, too"
+
+
+def test_a_history_that_was_cut_off_is_refused(repo: Path, tmp_path: Path) -> None:
+    """Without the base all that a side has would be an addition, and what the other removed a loss."""
+    for depth, name in ((1, "one"), (2, "two")):
+        git(tmp_path, "clone", "-q", "--depth", str(depth), f"file://{repo}", name)
+        with pytest.raises(UsageError, match="have in common, found a shallow clone") as caught:
+            audit_commit(tmp_path / name, "HEAD")
+        assert "--unshallow" in str(caught.value.hint)
+    git(tmp_path, "clone", "-q", "--depth", "3", f"file://{repo}", "three")
+    assert not audit_commit(tmp_path / "three", "HEAD").findings
+
+
+def test_what_a_partial_clone_lacks_is_not_called_no_text(repo: Path, tmp_path: Path) -> None:
+    git(repo, "config", "uploadpack.allowFilter", "true")
+    git(tmp_path, "clone", "-q", "--bare", "--filter=blob:none", f"file://{repo}", "partial")
+    said = {
+        one.detail.partition(" (")[0]: one.severity
+        for one in audit_commit(tmp_path / "partial", "HEAD").findings
+    }
+    assert said == {"the repository lacks it, as a partial clone does": "warning"}

@@ -409,15 +409,33 @@ static_assert(GGML_OP_COUNT == %s, "GGML_OP_COUNT != 2");
 static const char * GGML_OP_SYMBOL[GGML_OP_COUNT] = { "none", "x+y"%s };
 """
 _RPC = "ggml/include/ggml-rpc.h"
+_SWITCHES = """
+int ggml_compute_forward_clamp_pair(int a, int b) {
+    switch (a) {
+        case GGML_TYPE_Q8_0:
+            return 1;
+    }
+    switch (b) {
+        case GGML_TYPE_Q8_0:
+            return 2;
+    }
+    switch (b) {
+%s        case GGML_TYPE_Q8_0:
+            return 3;
+    }
+    return 0;
+}
+"""
 
 
-def test_an_operator_of_the_types_has_its_rows_and_its_count(trees: Path, tmp_path: Path) -> None:
+def test_an_operator_its_rows_and_its_count_and_one_switch_of_three(trees: Path, tmp_path: Path) -> None:
     """The rows don't name the type: they are told by their place in the enum's order."""
     for name, new in (("fork", True), ("base", False)):
         shutil.copytree(trees / name, tmp_path / name)
         parts = (
             ("ggml/include/ggml.h", _OPS % ("    GGML_OP_MUL_Q6_X, // twice\n" if new else "")),
             ("ggml/src/ggml.c", _ROWS % (('    "MUL6",\n', "3", ', "x*6"') if new else ("", "2", ""))),
+            ("ggml/src/ggml-cpu/ops.cpp", _SWITCHES % ("        case GGML_TYPE_Q6_X:\n" if new else "")),
             (_RPC, f'static_assert(GGML_OP_COUNT == {2 + new}, "GGML_OP_COUNT");\n'),
         )
         for path, text in parts:
@@ -426,6 +444,8 @@ def test_an_operator_of_the_types_has_its_rows_and_its_count(trees: Path, tmp_pa
     left = lifted(tmp_path / "fork", tmp_path / "base", tmp_path / "q6_x").left
     assert {one.file for one in left} == {"convert.sh", CUDA, LLAMA}
     assert cli.run(["apply", str(tmp_path / "base"), "--type", str(tmp_path / "q6_x"), "--quiet"]) == 0
+    ops = (tmp_path / "base" / "ggml/src/ggml-cpu/ops.cpp").read_text(encoding="utf-8")
+    assert ops.endswith(_SWITCHES % "        case GGML_TYPE_Q6_X:\n")  # the last of three, and no other
     header, code, other = (
         (tmp_path / "base" / path).read_text(encoding="utf-8")
         for path in ("ggml/include/ggml.h", "ggml/src/ggml.c", _RPC)

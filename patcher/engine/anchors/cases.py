@@ -6,7 +6,7 @@ One module, however long: all of it answers where in one ``switch`` a label belo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from patcher.engine.anchors.conditions import Condition, own_condition, twice
@@ -203,6 +203,26 @@ def first_statement(node: Node) -> Node | None:
     return None
 
 
+def switched_on(syntax: Syntax, switch: Node) -> str:
+    """The expression of a ``switch``, with one space where there is any."""
+    condition = switch.child_by_field_name("condition")
+    return " ".join(syntax.code(condition).strip()[1:-1].split()) if condition is not None else ""
+
+
+def _chosen(
+    syntax: Syntax, found: list[tuple[str, Node]], switch: str, nth: int
+) -> Iterator[tuple[str, Node]]:
+    """Those of the labels ``found`` that lie in a switch on ``switch``, the ``nth`` of each function."""
+    numbers: dict[str, int] = {}
+    for owner, node in found:
+        around = ancestor(node, "switch_statement")
+        if switch and (around is None or switched_on(syntax, around) != switch):
+            continue
+        numbers[owner] = numbers.get(owner, 0) + 1
+        if nth in (0, numbers[owner]):
+            yield owner, node
+
+
 def case(
     syntax: Syntax,
     *,
@@ -212,20 +232,23 @@ def case(
     maybe: Iterable[str] = (),
     only: Iterable[str] = (),
     arm: bool = False,
+    switch: str = "",
+    nth: int = 0,
 ) -> Located:
     """A case beside ``case label:``, in every function that has one.
 
     ``owners`` must have it, ``maybe`` names those that some releases lack; a function in neither is
     handled all the same (upstream may add one tomorrow). ``only`` restricts to the functions that it
     names. With ``arm`` the text is a whole arm of its own behind the sibling's; without, a label that
-    shares the sibling's statements.
+    shares the sibling's statements. Of several switches with the label in a function, ``switch``
+    chooses those on that expression, and ``nth`` one of them, counted from 1.
     """
     source = syntax.source
     sites: list[Site] = []
     existing: list[Existing] = []
     seen: set[str] = set()
     chosen = set(only)
-    for owner, node in _case_nodes(syntax, label):
+    for owner, node in _chosen(syntax, _case_nodes(syntax, label), switch, nth):
         if chosen and owner not in chosen:
             continue
         seen.add(owner)
@@ -238,8 +261,8 @@ def case(
         start = node.start_byte
         indent, like = source.indent(start), source.line(start)
         statement = first_statement(node)
-        switch = ancestor(node, "switch_statement")
-        around = own_condition(source, start, inside=switch.start_byte) if switch is not None else None
+        whole = ancestor(node, "switch_statement")
+        around = own_condition(source, start, inside=whole.start_byte) if whole is not None else None
         if arm:
             if statement is None:
                 raise AnchorError(

@@ -32,8 +32,16 @@ class Hardened(Enum):
 
     NONE = "each is for itself"
     OBJECTS = "another object's"
-    ASKED = "another object's, --undefined"
+    BOUND = "that which says how it is bound"
     ALL = "another object's, a library's, --undefined"
+
+
+class Bound(Enum):
+    """Whose reference says whether a name is wanted strongly, so that an archive's member is taken for it."""
+
+    ANY = "any strong one"
+    FIRST = "an object's strong one; else the first, whoever has it"
+    OBJECTS = "an object's strong one; else a weak one of an object, and without any a library's first"
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,7 @@ class Linker:
     # archives
     archives_in_order: bool = False  # a member serves only what was wanted before it on the line
     archives_by_rank: bool = False  # of an archive and a library the first on the line serves
+    bound_by: Bound = Bound.ANY  # for whom a member is taken
     excludes_by_stem: bool = False  # --exclude-libs libx is for libx.a, too
     # references
     drops_unneeded: bool = False  # an --as-needed library that serves nothing yet is as if it weren't there
@@ -67,8 +76,7 @@ class Linker:
     wraps_libraries: bool = False  # --wrap is for what libraries want, too
     wraps_definers: bool = False  # and for calls within the object that has the definition
     wraps_defsym: bool = False  # and for what a --defsym names
-    # when all was read: members are taken for the plain name, a weak definition makes its wrapper a weak wish
-    wraps_late: bool = False
+    wraps_late: bool = False  # when all was read: as the plain name is bound then, its wrapper is wanted
     static_refuses: bool = False  # a library under -Bstatic
     asking_is_enough: bool = False  # a symbol of --undefined is missed by nobody
     resolves_defsym: bool = True  # what a --defsym names has to be there
@@ -94,7 +102,7 @@ _COPY = ("--copy-dt-needed-entries", "--add-needed")
 _LLD: dict[str, Any] = {
     "libraries": Libraries.KNOWN, "hidden_wins": True, "wraps_definers": True, "wraps_defsym": True,
     "wraps_late": True, "static_refuses": True, "scripts_end": True, "lazy_versions": True,
-    "hardened_by": Hardened.ASKED, "heeds_undefined_version": True,
+    "bound_by": Bound.OBJECTS, "hardened_by": Hardened.BOUND, "heeds_undefined_version": True,
     "unknown_options": (*_COPY, "--require-defined"),
 }  # fmt: skip
 _MOLD: dict[str, Any] = {
@@ -115,7 +123,7 @@ LINKERS = (
     ),
     Linker(
         "gold", (0, 0), Libraries.KNOWN,
-        archives_in_order=True, excludes_by_stem=True, first_referrer_counts=True,
+        archives_in_order=True, bound_by=Bound.FIRST, excludes_by_stem=True, first_referrer_counts=True,
         hidden_is_fatal=False, heeds_undefined_version=True, granted=frozenset({"__tls_get_addr"}),
         goes_on=True, copies_hidden=True, copies_nothing=True, wraps_libraries=True,
         unknown_options=("-z undefs", "--require-defined"),

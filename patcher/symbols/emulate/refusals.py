@@ -21,6 +21,7 @@ from patcher.symbols.emulate.refusal import Refusal
 from patcher.symbols.emulate.resolution import Table, asks
 from patcher.symbols.emulate.scripts import VersionScript, read_script
 from patcher.symbols.emulate.thread_local import relaxed
+from patcher.symbols.emulate.wrapping import wrap_late
 from patcher.symbols.relocatable import exports_data
 from patcher.symbols.scope import Library
 
@@ -45,6 +46,8 @@ def refusals(line: LinkLine, linker: Linker, library: Library) -> list[Refusal]:
         return lost
     table = Table(linker, line)
     table.take(parts)
+    if linker.wraps_late:
+        wrap_late(table)
     if linker.copies_nothing:
         lost += [
             Refusal(
@@ -102,9 +105,7 @@ def _hardened(table: Table, name: str, wanted: UndefinedName) -> bool:
     by = table.linker.hardened_by
     if by is Hardened.ALL:
         return wanted.hard or name in table.line.asked_for
-    return by is not Hardened.NONE and (
-        table.asked_strongly(name) or any(not one.weak for one in wanted.objects)
-    )
+    return by is not Hardened.NONE and any(not one.weak for one in wanted.objects)
 
 
 class Reported(NamedTuple):
@@ -179,15 +180,15 @@ def _in_objects(
         uses = [one for one in uses if kept is None or kept.wanted(one.unit, one.name)]
         strong = [one for one in uses if not one.weak]
         nowhere = key not in table.by_library and key not in indirect
-        if not strong and nowhere and _hardened(table, name, wanted):
+        if linker.hardened_by is Hardened.BOUND:
+            strong = uses if table.bindings.strongly.get(name) else []
+        elif not strong and nowhere and _hardened(table, name, wanted):
             strong = uses
         if not strong:
             continue
         settles = linker.hardened_by is Hardened.NONE and line.shared and name not in table.hidden
         if settles and wanted.objects[0].weak:
             continue  # the first reference, a weak one, has settled it for a library
-        if linker.wraps_late and name.removeprefix("__wrap_") in table.weakly & line.wrapped:
-            continue
         user = table.units[strong[0].unit].path
         if name in table.hidden and told.hidden:
             why = "wanted with hidden visibility, so no library can define it"
@@ -260,8 +261,9 @@ def _in_libraries(
     asked = asks(linker, table) | set(table.followed)
     for key, wanted in table.wanted.items():
         served = table.serves_library(key)
-        there = served is None or table.asked_strongly(key[0])
-        user = _asker(table, wanted, asked, there=there)
+        bound = linker.hardened_by is Hardened.BOUND and key[1] is None
+        weakly = not table.bindings.strongly[key[0]] if bound else None
+        user = _asker(table, wanted, asked, weakly=False if served is None else weakly)
         if user is None or key[0] in told or key in indirect:
             continue
         answered = linker.objects_answer and bool(wanted.objects) and not table.line.collect
@@ -282,10 +284,12 @@ def _in_libraries(
     return found
 
 
-def _asker(table: Table, wanted: UndefinedName, asked: set[ElfObject], *, there: bool) -> ElfObject | None:
+def _asker(
+    table: Table, wanted: UndefinedName, asked: set[ElfObject], *, weakly: bool | None
+) -> ElfObject | None:
     """The library in whose name the linker complains; None where it doesn't.
 
-    ``there``: it is defined and not exported, or --undefined asks, so that no reference says how it is bound.
+    ``weakly``: how it is bound; None where the references say so.
     """
     linker = table.linker
     strongly = any(not one.weak for one in wanted.objects)
@@ -295,8 +299,9 @@ def _asker(table: Table, wanted: UndefinedName, asked: set[ElfObject], *, there:
         first = wanted.strong_users[0][1] if wanted.users[0] == wanted.strong_users[0] else None
         return first if first in asked and not strongly else None
     # what mentions a name first says how it is bound, an object goes before a library
-    weakly = bool(wanted.objects) or wanted.users[0] != wanted.strong_users[0]
-    if linker.hardened_by is not Hardened.ALL and not strongly and weakly and not there:
+    if weakly is None:
+        weakly = not strongly and (bool(wanted.objects) or wanted.users[0] != wanted.strong_users[0])
+    if linker.hardened_by is not Hardened.ALL and weakly:
         return None
     strong = [library for _, library in wanted.strong_users if library is not None]
     return next((one for one in strong if one in asked), None)

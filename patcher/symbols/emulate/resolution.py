@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from patcher.symbols.elf import ElfObject
+from patcher.symbols.emulate.binding import Bindings
 from patcher.symbols.emulate.collect import sections
 from patcher.symbols.emulate.commandline import LinkLine
-from patcher.symbols.emulate.linkers import Hardened, Libraries, Linker
+from patcher.symbols.emulate.linkers import Bound, Libraries, Linker
 from patcher.symbols.emulate.names import OWN, Key, ObjectUse, UndefinedName, defines, linker_own
 from patcher.symbols.emulate.operands import Input
 from patcher.symbols.relocatable import Unit, weak_exports
@@ -28,20 +29,26 @@ class Table:
     needs_all: list[ElfObject] = field(default_factory=list)  # under --copy-dt-needed-entries
     units: list[Unit] = field(default_factory=list)  # that were taken in
     hidden: set[str] = field(default_factory=set)  # wanted by an object that says it is its own
-    weakly: set[str] = field(default_factory=set)  # defined by objects, and weakly by the first that does
     unexported: set[str] = field(default_factory=set)  # of a --defsym, and a script makes it local
-    plain: set[str] = field(default_factory=set)  # wanted by a name that will be another's, --wrap's
+    own_calls: dict[str, list[ObjectUse]] = field(default_factory=dict)  # where it is defined, --wrap's
     bound: set[str] = field(default_factory=set)  # wanted by a library before an object said it is its own
     first: dict[str, int] = field(default_factory=dict)  # who serves, by its identity, where rank decides
     dropped: dict[str, ElfObject] = field(default_factory=dict)  # --as-needed, by soname
     lost: dict[str, int] = field(default_factory=dict)  # archives before this one serve it no more
     ended: bool = False  # all of the line was read
+    bindings: Bindings = field(init=False)
     _lazy: list[Input] = field(default_factory=list)
+    _offered: set[str] = field(default_factory=set)  # what members have that were seen so far
+    _late: set[str] = field(default_factory=set)  # asked for when all was read
     followed: list[ElfObject] = field(default_factory=list)  # not on the line, needed by what is
     lto: bool = False
 
+    def __post_init__(self) -> None:
+        self.bindings = Bindings(self.linker.bound_by)
+
     def take(self, parts: list[Input]) -> None:
         """Go along the line."""
+        self.bindings.ask(self.line.asked_for)
         if self.linker.archives_by_rank:
             self.ended = True
             self._by_rank(parts)
@@ -55,6 +62,7 @@ class Table:
                 self._library(part, part.library)
             elif is_lazy:
                 lazy.append(part)
+                self._offered |= _defined(part)
             else:
                 for unit in part.units:
                     self.unit(unit, excluded=self._excluded(part))
@@ -74,6 +82,11 @@ class Table:
         self.ended = True
         if not self.linker.archives_in_order:
             self._extract(self._lazy)
+
+    def extract_late(self, names: set[str]) -> None:
+        """Take the members that have ``names``, too, where the order of the line doesn't matter."""
+        self._late = names
+        self._extract(self._lazy)
 
     def _by_rank(self, parts: list[Input]) -> None:
         """All objects and libraries, then of what is lazy what serves: a strong definition, and the first."""
@@ -139,11 +152,12 @@ class Table:
             if symbol.defined and not symbol.local:
                 name = symbol.name.decode("utf-8", "surrogateescape")
                 wanted = self.wanted.get((name, None))
-                asked = name in self.line.asked_for | self.plain or (
+                asked = name in self.line.asked_for | self._late or (
                     name in self.line.needed_by_defsym and (self.linker.archives_in_order or self.ended)
                 )
                 hard = wanted is not None and (
-                    wanted.hard or (self.linker.archives_by_rank and any(one for _, one in wanted.users))
+                    self.bindings.strongly[name]
+                    or (self.linker.archives_by_rank and any(one for _, one in wanted.users))
                 )
                 if not asked and not hard:
                     continue
@@ -172,18 +186,13 @@ class Table:
                 continue
             name = symbol.name.decode("utf-8", "surrogateescape")
             if symbol.hidden:
-                self.hidden.add(name if symbol.defined else self.meant(name))
+                self.hidden.add(name if symbol.defined or self.linker.wraps_late else self.meant(name))
             if symbol.defined:
-                if not symbol.weak:
-                    self.weakly.discard(name)
-                elif name not in self.objects:
-                    self.weakly.add(name)
+                self.bindings.define(name, weak=symbol.weak, first=name not in self.objects)
                 visible = not symbol.hidden and not excluded
                 self.objects[name] = visible and self.objects.get(name, True)
             else:
-                key = (self.meant(name), None)
-                if self.linker.wraps_late and key[0] != name and not symbol.weak:
-                    self.plain.add(name)
+                key = (name if self.linker.wraps_late else self.meant(name), None)
                 self._want(key, symbol.weak, unit.path, None)
                 use = ObjectUse(number, symbol.name, symbol.weak, symbol.hidden)
                 self.wanted[key].objects.append(use)
@@ -196,9 +205,7 @@ class Table:
             if part is None or symbol.local or not symbol.defined or name not in self.line.wrapped:
                 continue
             if any(symbol.name in leads for leads in part.leads.values()):
-                key = (f"__wrap_{name}", None)
-                self._want(key, False, unit.path, None)
-                self.wanted[key].objects.append(ObjectUse(number, symbol.name, False, False))
+                self.own_calls.setdefault(name, []).append(ObjectUse(number, symbol.name, False, False))
 
     def meant(self, name: str) -> str:
         """What a reference means under ``--wrap``: the wrapper, or the real one that a wrapper calls."""
@@ -208,6 +215,13 @@ class Table:
         return real if real != name and real in self.line.wrapped else name
 
     def _want(self, key: Key, weak: bool, path: Path, library: ElfObject | None) -> None:
+        if key[1] is None:
+            is_library = library is not None
+            self.bindings.mention(key[0], weak=weak, library=is_library, offered=self._offered)
+        self.note_user(key, weak, path, library)
+
+    def note_user(self, key: Key, weak: bool, path: Path, library: ElfObject | None) -> None:
+        """Note that a file wants ``key``, which says nothing of how it is bound."""
         wanted = self.wanted.setdefault(key, UndefinedName())
         wanted.hard = wanted.hard or not weak
         for users in (wanted.users, *([] if weak else [wanted.strong_users])):
@@ -239,8 +253,11 @@ class Table:
     def library(self, library: ElfObject) -> None:
         """Take one shared library in."""
         self.libraries.append(library)
+        weakly = weak_exports(library.path) if self.linker.bound_by is Bound.OBJECTS else set[bytes]()
         for key in defines(library):
             self.by_library.setdefault(key, library)
+            if key[1] is None:
+                self.bindings.export(key[0], weak=key[0].encode("utf-8", "surrogateescape") in weakly)
             if not self.linker.archives_in_order and key[0] not in self.hidden:
                 self.lost[key[0]] = len(self._lazy)
         self._references(library)
@@ -259,13 +276,6 @@ class Table:
                 if name not in self.hidden:
                     self.bound.add(name)
 
-    def asked_strongly(self, name: str) -> bool:
-        """Whether --undefined counts as a strong reference, to go before all others."""
-        asked = self.line.asked_for
-        if self.linker.hardened_by is not Hardened.ASKED or not asked:
-            return False
-        return name in asked or any(self.meant(one) == name for one in asked)
-
     @property
     def dynamic(self) -> bool:
         """Whether bfd makes an output that exports: of objects alone it makes a static program."""
@@ -277,10 +287,7 @@ class Table:
 
     def lazily(self) -> set[str]:
         """What members of archives define, taken or not."""
-        symbols = (one for part in self._lazy for unit in part.units for one in unit.symbols)
-        return {
-            one.name.decode("utf-8", "surrogateescape") for one in symbols if one.defined and not one.local
-        }
+        return {name for part in self._lazy for name in _defined(part)}
 
     def serves_library(self, key: Key) -> bool | None:
         """Whether a library that wants ``key`` gets it; None where it is there and not exported."""
@@ -292,6 +299,12 @@ class Table:
         if version is None and name in self.objects:
             return True if self.objects[name] and name not in self.hidden else None
         return self.linker.asking_is_enough and name in self.line.asked_for
+
+
+def _defined(part: Input) -> set[str]:
+    """What the members of an archive define."""
+    symbols = (one for unit in part.units for one in unit.symbols if one.defined and not one.local)
+    return {one.name.decode("utf-8", "surrogateescape") for one in symbols}
 
 
 def asks(linker: Linker, table: Table) -> set[ElfObject]:
