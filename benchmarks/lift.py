@@ -1,6 +1,6 @@
 """Types that upstream added itself, lifted from the first release that has each, and put into others.
 
-    python -m benchmarks.lift --releases RELEASES [--results FILE] [--prove N] [--page docs/lift.md]
+    python -m benchmarks.lift --releases RELEASES [--results FILE] [--taken-out] [--prove N] [--page FILE]
 
 RELEASES holds checkouts named by the versions of node-llama-cpp that ship them: those of :data:`PAIRS` and
 :data:`OTHERS` that are there are used. ``--prove`` builds and runs N proofs that the results lack, the homes
@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from benchmarks.lift_taken_out import put_back, taken_out, write
 from patcher import git
 from patcher.engine.patchset import load
 from patcher.engine.plan import State
@@ -57,6 +59,7 @@ class Target:
         default_factory=list
     )  # it has the type, and would be given the edit all the same
     proof: dict[str, Any] | None = None
+    taken: dict[str, Any] | None = None  # of a release that has it: the type taken out, and put back
 
 
 @dataclass
@@ -136,20 +139,39 @@ class Bench:
                 made.merged += 1  # a new file is taken as it is
         return made
 
+    def take_out(self, lifted: Lifted, target: Target) -> dict[str, Any]:
+        """The type taken out of that release, which has it, and planned on what is left."""
+        folder = self._folder(lifted.name)
+        tree = WorkTree(self.releases / self._release(target))
+        return asdict(put_back(tree, taken_out(tree, folder), folder))
+
+    def _folder(self, name: str) -> Path:
+        """The lifted type."""
+        if not (self.work / name.lower()).is_dir():
+            self._lift(name)
+        return self.work / name.lower()
+
+    def _release(self, target: Target) -> str:
+        return next(name for name in self.dates if self.called(name) == target.release)
+
     def _alone(self, name: str) -> set[str]:
         """Edits that the type's own tree hasn't: ours go beyond it, so nothing says where they belong."""
         plan = make_plan(WorkTree(self.releases / PAIRS[name][1]), load(self.work / name.lower()))
         return {edit.edit.id for edit in plan.edits if edit.state is State.MISSING}
 
     def prove(self, lifted: Lifted, target: Target) -> dict[str, Any]:
-        """``type prove`` of the type in that release; what it says, or the error."""
-        if not (self.work / lifted.name.lower()).is_dir():
-            self._lift(lifted.name)
-        release = next(name for name in self.dates if self.called(name) == target.release)
-        done = _patcher(
-            "type", "prove", self.work / lifted.name.lower(), "--tree", self.releases / PAIRS[lifted.name][1],
-            "--base", self.releases / release, "--work", self.work / f"{lifted.name}-{release}", "--json",
-        )  # fmt: skip
+        """``type prove`` of the type in that release; what it says, or the error.
+
+        One that has it already is compared with itself, the type taken out and put back.
+        """
+        folder, release = self._folder(lifted.name), self._release(target)
+        tree, base = self.releases / PAIRS[lifted.name][1], self.releases / release
+        if target.taken is not None:
+            tree, base = base, self.work / f"{lifted.name}-without-{release}"
+            shutil.rmtree(base, ignore_errors=True)
+            write(WorkTree(tree), taken_out(WorkTree(tree), folder), base)
+        work = self.work / f"{lifted.name}-{release}"
+        done = _patcher("type", "prove", folder, "--tree", tree, "--base", base, "--work", work, "--json")
         if done.returncode in (0, 1):
             document: dict[str, Any] = json.loads(done.stdout)
             return document
@@ -195,7 +217,7 @@ Each is lifted from the first release that has it, over the last that hasn't (of
 node-llama-cpp ships), and looked at in every other release up to 26 weeks away. Made by
 
 ```sh
-python -m benchmarks.lift --releases RELEASES --prove 4 --page docs/lift.md
+python -m benchmarks.lift --releases RELEASES --taken-out --prove 4 --page docs/lift.md
 ```
 
 """
@@ -222,7 +244,7 @@ _AFTER = """
 They have the type, so that each edit's place is known: **there** are edits that are found where upstream
 has them, in the same form; **changed** are found, and upstream has written them differently since;
 **again** are those that would be written although upstream has the type. Left out are edits that the
-type's own tree hasn't: ours go beyond it there. In trees that the type was taken out of, it was not tried.
+type's own tree hasn't: ours go beyond it there.
 
 | type | release | weeks | there | changed | again |
 |---|---|---|---|---|---|
@@ -232,6 +254,20 @@ _AGAIN = """
 The edits `..._generic-2` write defines into `arch-fallback.h` for the architectures that have no dot product
 of their own. Upstream has since written one for some of them (MXFP4 on PowerPC and s390x, NVFP4 on x86) and
 taken their define away.
+"""
+
+
+_TAKEN = """
+## In releases after, without the type
+
+From each of those releases the type was taken out by its own edits (those that are one expression with what
+was there before, such as a condition, can't be cut out and stay), and put back. **As it was** are edits that
+give the file back token by token; **moved** give its lines in another order, behind another neighbour;
+**changed** give other lines than upstream has there; **refused** have no place. A proof compares the release
+with itself, the type taken out and put back.
+
+| type | release | weeks | taken out | as it was | moved | changed | refused | proof |
+|---|---|---|---|---|---|---|---|---|
 """
 
 
@@ -265,6 +301,15 @@ def page(results: list[Lifted]) -> str:
             f" | {_listed(target.refused)} | {_listed(target.again)} |\n"
         ]
     lines += [_AGAIN] if any(one.again for _, one in _each(results, "after")) else []
+    taken = [(one, target) for one, target in _each(results, "after") if target.taken is not None]
+    lines += [_TAKEN] if taken else []
+    for one, target in taken:
+        said = target.taken or {}
+        lines += [
+            f"| {one.name} | {target.release} | +{target.weeks} | {said['edits']} | {said['placed']}"
+            f" | {len(said['moved'])} | {_listed(said['changed'])} | {_listed(said['refused'])}"
+            f" | {_proof(target)} |\n"
+        ]
     return "".join([*lines, FORKS.read_text(encoding="utf-8")])
 
 
@@ -366,6 +411,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--work", type=Path, help="keeps lifted types and builds")
     parser.add_argument("--results", type=Path)
     parser.add_argument("--types", nargs="*", default=list(PAIRS))
+    parser.add_argument("--taken-out", action="store_true", help="from the releases that have the type")
     parser.add_argument("--prove", type=int, default=0)
     parser.add_argument("--page", type=Path)
     options = parser.parse_args(arguments)
@@ -379,7 +425,12 @@ def main(arguments: list[str]) -> int:
             if name not in [one.name for one in results]:
                 results.append(bench.lifted(name))
                 _keep(results, kept)
+        for one, target in _each(results, "after") if options.taken_out else ():
+            if target.taken is None:
+                target.taken = bench.take_out(one, target)
+                _keep(results, kept)
         wanted = [(one, one.home) for one in results] + list(_each(results, "before"))
+        wanted += [(one, target) for one, target in _each(results, "after") if target.taken is not None]
         lacking = [(one, each) for one, each in wanted if each is not None and each.proof is None]
         for one, target in [pair for pair in lacking if not pair[1].refused][: options.prove]:
             target.proof = bench.prove(one, target)

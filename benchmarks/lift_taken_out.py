@@ -14,15 +14,24 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from patcher.engine.anchors import Source
+from patcher.engine.anchors.definitions import definitions
 from patcher.engine.comparison import tokens
 from patcher.engine.patchset import NEW_FILE, PatchSet, load
 from patcher.engine.plan import EditPlan, State
 from patcher.engine.planning import make_plan
 from patcher.engine.replacement import merged, whole_lines, without
 from patcher.engine.tree import ListedTree, Overlaid, WorkTree
+from patcher.lift.places import paragraph
 
 # what these find is one expression with what was there before: it can't be cut out, and stays
 _ONE_WITH_OTHERS = ("enum-count", "comparison", "py-branch", "py-prose", "py-string", "count-assert")
+
+
+class _Few(Overlaid):
+    """A tree of which only the files over it are searched for what other hands have written."""
+
+    def files(self) -> list[str]:
+        return sorted(self._over)
 
 
 @dataclass
@@ -57,11 +66,21 @@ def taken_out(tree: ListedTree, folder: Path) -> TakenOut:
         if edit.edit.kind == NEW_FILE:
             made.files[edit.file] = None
             continue
-        spans.setdefault(edit.file, []).extend(edit.there)
+        source = Source(edit.file, tree.read(edit.file) or b"")
+        spans.setdefault(edit.file, []).extend(_spans(source, edit))
     for path, found in spans.items():
-        source = Source(path, tree.read(path) or b"")
-        made.files[path] = without(source.data, merged(_whole(source, *span) for span in found))
+        made.files[path] = without(tree.read(path) or b"", merged(found))
     return made
+
+
+def _spans(source: Source, edit: EditPlan) -> list[tuple[int, int]]:
+    """What the edit's text is in the file: with the paragraph of a block, and under all conditions."""
+    if edit.edit.kind == "item":
+        return [paragraph(source, *span) for span in edit.there]
+    if edit.edit.kind == "definition":
+        named = [one for one in definitions(source) if one.name == edit.edit.anchor["ours"]]
+        return [_whole(source, one.start, one.end) for one in named if one.construct != "declaration"]
+    return [_whole(source, *span) for span in edit.there]
 
 
 def _whole(source: Source, start: int, end: int) -> tuple[int, int]:
@@ -98,9 +117,9 @@ def _alike(tree: ListedTree, edit: EditPlan, patchset: PatchSet) -> str:
     """How like the file as it was is to what this edit alone makes of it, taken out and put back."""
     alone = replace(patchset, edits=tuple(one for one in patchset.edits if one.id == edit.edit.id))
     source = Source(edit.file, tree.read(edit.file) or b"")
-    there = make_plan(tree, alone).edits[0].there
-    data = without(source.data, merged(_whole(source, *span) for span in there))
-    files = make_plan(Overlaid(tree, {edit.file: data}), alone).files
+    before = make_plan(_Few(tree, {edit.file: source.data}), alone).edits[0]
+    data = without(source.data, merged(_spans(source, before)))
+    files = make_plan(_Few(tree, {edit.file: data}), alone).files
     after = next((file.after() for file in files if file.path == edit.file), data)
     if _said(edit.file, after) == _said(edit.file, source.data):
         return "placed"

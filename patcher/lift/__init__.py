@@ -23,6 +23,7 @@ from patcher.engine.tree import ListedTree
 from patcher.engine.type_file import parsed
 from patcher.lift import (
     assembly,
+    binding,
     enumerators,
     new_sources,
     places,
@@ -100,7 +101,7 @@ def lift(
         found = places.of_set(ours, draft)
         step.update(done=1, detail="texts")
         needed = _texts(ours, theirs, facts, draft, found)
-        _require_bound(ours, facts, found, needed)
+        binding.require_bound(ours, facts, found, needed)
         sources = new_sources.gathered(ours, theirs, facts, needed)
         apart = new_sources.with_includes(ours, theirs, facts, needed)
         step.update(done=2, detail="what remains")
@@ -121,6 +122,7 @@ def lift(
         step.update(done=3, detail="the plan")
         added = [*(addition for addition, _ in members), *rest.added]
         made = assembly.made(ours, facts, origin, draft, found, needed, sources, python, added)
+        binding.require_linked(ours, theirs, facts, found, made.templates)
         made.left += [*rest.left, *_other(ours, needed)]
         made.left += [
             Left(
@@ -132,26 +134,6 @@ def lift(
             for path, header in apart
         ]
         return _proved(made, base, folder)
-
-
-def _require_bound(tree: TreeIndex, facts: TypeFacts, found: SetPlaces, needed: Texts) -> None:
-    """Refuse a type of which functions are named in its entries and defined where nothing is lifted from."""
-    carried = {text.name for text in needed.carried}
-    carried |= {str(one.edit.anchor["ours"]) for one in found.there if one.edit.kind == "function"}
-    lacking = {
-        name: type_facts.home_of(tree, name)
-        for name in type_facts.functions(tree, facts)
-        if name not in carried
-    }
-    if lacking:
-        raise ConflictError(
-            f"{tree.name}: {facts.upper}: {len(lacking)} of its functions can't be lifted",
-            hint="what ggml's base and its CPU backend define is lifted, in C that both trees' files have or"
-            " in files of ggml/src and ggml/src/ggml-cpu",
-            details=tuple(
-                f"{name}: defined in {home or 'no file that was read'}" for name, home in lacking.items()
-            ),
-        )
 
 
 def license_of(tree: ListedTree) -> str | None:

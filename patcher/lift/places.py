@@ -88,7 +88,7 @@ def _compare(tree: TreeIndex, patchset: PatchSet, place: SetPlace, source: Sourc
     if not is_arm and edit.kind not in _TEXTS:
         return
     if edit.kind == "item":
-        start, end = _paragraph(source, first)
+        start, end = paragraph(source, first.start, first.end)
         place.spans = [(start, end)]
         place.template = verbatim(source.text(start, end).replace("\r\n", "\n"))
         return
@@ -148,9 +148,9 @@ def _arm_text(source: Source, one: Existing) -> tuple[str, tuple[int, int] | Non
     return f"{label} {shared}", None
 
 
-def _paragraph(source: Source, one: Existing) -> tuple[int, int]:
+def paragraph(source: Source, first: int, last: int) -> tuple[int, int]:
     """The lines around a definition up to the next empty ones: its macros before it, its assertion behind."""
-    start, end = source.line_start(one.start), source.line_end(max(one.start, one.end - 1))
+    start, end = source.line_start(first), source.line_end(max(first, last - 1))
     while start > 0 and source.data[source.line_start(start - 1) : start].strip():
         line = source.code[source.line_start(start - 1) : start].strip()
         if line.startswith(b"#") and not line.startswith(b"#define"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -83,7 +84,7 @@ def _require_apart(one: Lift, before: list[Lift]) -> None:
 
 
 def _defined(one: Lift) -> dict[str, str]:
-    """Function that other files see -> the new file of the type that defines it."""
+    """Function or variable that other files see -> the new file of the type that defines it."""
     found: dict[str, str] = {}
     for edit in one.table["edit"]:
         path = edit["files"][0]
@@ -91,10 +92,7 @@ def _defined(one: Lift) -> dict[str, str]:
             continue
         source = Source(path, one.templates[edit["template"]].encode("utf-8", "surrogateescape"))
         for there in definitions(source):
-            if there.construct == "function" and b"static" not in _head(source, there.start, there.end):
+            head = source.code[there.start : there.end].partition(b"(")[0]
+            if there.construct in ("function", "variable") and not re.match(rb"\s*(static|extern)\b", head):
                 found[there.name] = path
     return found
-
-
-def _head(source: Source, start: int, end: int) -> bytes:
-    return source.code[start:end].partition(b"(")[0]

@@ -155,7 +155,11 @@ def _wanted(
     for said in words(source, start, end):
         word = RENAMED[said] if said in RENAMED and base.home(path, said) is None else said
         home = tree.home(path, word)
-        if home is None or word == by:
+        if home is None:  # another source's, which goes with it where BASE hasn't that source
+            home = tree.shared.get(word)
+            if home is None or base.same(home) is not None or "/arch/" in home or word in base.shared:
+                continue
+        if word == by:
             continue
         there = base.home(path, word)
         if there is None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from patcher.engine.tree import ListedTree
 
 _HEADER = re.compile(r"ggml/include/[^/]+\.h|ggml/src/[^/]+\.h|ggml/src/ggml-cpu/(?:[^/]+/)*[^/]+\.h")
+_SOURCE = re.compile(r"ggml/src/(?:ggml-cpu/(?:[^/]+/)*)?[^/]+\.(?:c|cpp)")
 # names that upstream has given to what BASE has under an older one; the text stays as it is
 RENAMED = {
     "GGML_CPU_FP16_TO_FP32": "GGML_FP16_TO_FP32",
@@ -76,6 +77,18 @@ class TreeIndex:
         for path in self.headers:
             for one in self.definitions(path):
                 if one.construct != "declaration":
+                    found.setdefault(one.name, path)
+        return found
+
+    @cached_property
+    def shared(self) -> dict[str, str]:
+        """Function that other files see -> the source of ggml or its CPU backend that defines it."""
+        found: dict[str, str] = {}
+        for path in self.files:
+            source = self.source(path) if _SOURCE.fullmatch(path) else None
+            for one in self.definitions(path) if source is not None else ():
+                head = source.code[one.start : one.end].partition(b"(")[0].split() if source else []
+                if one.construct == "function" and b"static" not in head and b"inline" not in head:
                     found.setdefault(one.name, path)
         return found
 

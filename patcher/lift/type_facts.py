@@ -159,9 +159,15 @@ def _entry(tree: TreeIndex, path: str, upper: str) -> str:
 
 
 def functions(tree: TreeIndex, facts: TypeFacts) -> list[str]:
-    """The functions of the type's own that its entries in ggml's and the CPU backend's tables name."""
+    """The functions of the type's own that its entries in ggml's and the CPU backend's tables name, and that
+    its case in ``ggml_quantize_chunk`` calls.
+    """
     said = " ".join(_entry(tree, path, facts.upper) for path in (_GGML_C, _CPU_C))
     names = re.findall(r"=\s*(?:\(\s*\w+\s*\)\s*)?([A-Za-z_]\w*)\s*(?:,|$)", said)
+    source = tree.same(_GGML_C)
+    for one in tree.defined(_GGML_C, "ggml_quantize_chunk") if source is not None else ():
+        body = source.code[one.start : one.end].decode("utf-8", "replace") if source is not None else ""
+        names += re.findall(rf"\bcase\s+GGML_TYPE_{facts.upper}\s*:[^;]*?=\s*(\w+)\s*\(", body)
     return [name for name in dict.fromkeys(names) if facts.word.fullmatch(name) and not name.isupper()]
 
 

@@ -143,12 +143,7 @@ class Hints:
             return
         yield from self._linkage(name)
         yield from self._forgotten(wanting, name, scope.libc)
-        shape = signature(name)
-        if shape is not None:
-            yield f"instantiate it where the template is defined: {shape.lines()[0]} (not proven)"
-        if name.startswith(("_ZTV", "_ZTI")):
-            owner = tidy(demangle(name)).partition(" for ")[2]
-            yield f"define {owner}'s first virtual member that is neither inline nor pure: that makes them"
+        yield from _to_make(name)
         yield from self._near(name)
         if "__cxx11" in name or "B5cxx11" in name:
             yield (
@@ -166,7 +161,8 @@ class Hints:
         """The same for an object file or an archive, whose link lacks ``name``."""
         told = [*self._other_abi(wanting, name)]
         if not told and not standard(name):
-            told = [*self._linkage(name), *self._forgotten(wanting, name, GLIBC), *self._near(name)]
+            told = [*self._linkage(name), *self._forgotten(wanting, name, GLIBC)]
+            told += [*_to_make(name), *self._near(name)]
         return next(iter(told), None)
 
     def _forgotten(self, wanting: ElfObject, name: str, libc: str) -> Iterator[str]:
@@ -255,6 +251,16 @@ class Hints:
             if base in wanted:
                 table.setdefault(base, []).append((item, other))
         return table
+
+
+def _to_make(name: str) -> Iterator[str]:
+    """What makes a compiler define what it doesn't by itself: a template's instance, a class's tables."""
+    shape = signature(name)
+    if shape is not None:
+        yield f"instantiate it where the template is defined: {shape.lines()[0]} (not proven)"
+    if name.startswith(("_ZTV", "_ZTI")):
+        owner = tidy(demangle(name)).partition(" for ")[2]
+        yield f"define {owner}'s first virtual member that is neither inline nor pure: that makes them"
 
 
 def _either_abi(demangled: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -38,22 +38,47 @@ def searched(scope: Scope, gap: Missing, search: Search) -> str:
 
 
 def copies(gap: Missing, given: Iterable[ElfObject]) -> str | None:
-    """What would make the loader find one of the given files of the name that is missing."""
-    fitting = [
-        one
-        for one in given
-        if not one.executable and one.abi == gap.requester.abi and gap.name in (one.name, one.path.name)
+    """What would make the loader find a file of the name that is missing: a given one, or one near by."""
+    given = list(given)
+    fitting = [one for one in given if _serves(one, gap)] or [
+        one for one in _near(gap, given) if _serves(one, gap)
     ]
     if not fitting:
         return None
-    there = fitting[0]
-    places = ", ".join(str(one.path) for one in fitting[:3])
-    if there.path.name != gap.name:
+    # a library's file is mostly called after its version, and a link to it after the soname
+    linked = [one.path.with_name(Path(gap.name).name) for one in fitting]
+    files = [link if link.is_file() else one.path for link, one in zip(linked, fitting, strict=True)]
+    there, places = files[0], ", ".join(map(str, files[:3]))
+    if there.name != gap.name:
         return f"{places} is that library by its soname: give it the name {gap.name}, or link it so"
-    between = os.path.relpath(there.path.parent, gap.requester.path.parent)
+    between = os.path.relpath(there.parent, gap.requester.path.parent)
     origin = "$ORIGIN" if between == "." else f"$ORIGIN/{between}"
     name = gap.requester.name
     return f"it lies in {places}: a RUNPATH of {origin} in {name} reaches it (-Wl,-rpath,'{origin}')"
+
+
+def _serves(item: ElfObject, gap: Missing) -> bool:
+    return not item.executable and item.abi == gap.requester.abi and gap.name in (item.name, item.path.name)
+
+
+def _near(gap: Missing, given: list[ElfObject]) -> Iterator[ElfObject]:
+    """The files of a name that is missing, where builds and packages put libraries: beside, and in lib."""
+    if "/" in gap.name:
+        return
+    folders = dict.fromkeys(one.path.parent for one in (gap.requester, *given))
+    places = [
+        place / gap.name
+        for folder in list(folders)[:SHOWN]
+        for place in (folder, folder / "lib", *(folder.parent / name for name in ("lib", "lib64", "bin")))
+    ]
+    there = {
+        os.path.realpath(place): os.path.normpath(place) for place in reversed(places) if place.is_file()
+    }
+    for file in reversed(there.values()):
+        try:
+            yield _read(file)
+        except (UnreadableElfError, OSError):
+            continue
 
 
 def passed_by(scope: Scope, exporter: ElfObject, search: Search) -> str | None:

@@ -138,15 +138,34 @@ def test_a_forgotten_library_is_named(shop: Workshop, call: str, word: str) -> N
 
 def test_a_library_that_lies_elsewhere(shop: Workshop) -> None:
     library = shop.library("lib/g", "int g(void){return 1;}", soname="libg.so.0")
-    library.rename(library.with_name("libg.so.0"))
+    library.rename(library.with_name("libg.so.0.1"))
+    library.with_name("libg.so.0").symlink_to("libg.so.0.1")
     program = shop.program("bin/app", "int g(void); int main(){return g()-1;}", "lib/libg.so.0")
     assert subprocess.run([program], capture_output=True).returncode != 0
     finding = advice(shop.folder)["libg.so.0"]
     assert "searched: " in finding.detail
     assert str(shop.folder / "lib/libg.so.0") in (finding.suggestion or "")
+    alone = advice(program)["libg.so.0"].suggestion or ""  # nobody named it: it is looked for near by
+    assert f"{shop.folder / 'lib/libg.so.0'}: " in alone
+    assert "'$ORIGIN/../lib'" in alone
     shop.program(
         "bin/app", "int g(void); int main(){return g()-1;}", "lib/libg.so.0", "-Wl,-rpath,$ORIGIN/../lib"
     )
     assert "$ORIGIN/../lib" in (finding.suggestion or "")  # which is what makes it run:
     assert subprocess.run([program], capture_output=True).returncode == 0
     assert not advice(shop.folder)
+
+
+def test_a_link_is_told_what_makes_a_definition(shop: Workshop) -> None:
+    head = "template<class T> T tpl(T); struct V { virtual void v(); };\n"
+    more = head + "template<class T> T tpl(T x){return x;}\n"
+    shop.compile("use.cpp", head + "int main(){ V v; return tpl(2) - 2; }")
+    shop.compile("more.cpp", more)
+    objects = (shop.folder / "use.o", shop.folder / "more.o")
+    assert shop.run("g++", "-o", "app", *objects, ok=False).returncode
+    found = {one: finding.suggestion or "" for one, finding in advice(*objects).items()}
+    assert "define V's first virtual member" in found["_ZTV1V"]
+    line = found["_Z3tplIiET_S0_"].removeprefix("instantiate it where the template is defined: ")
+    shop.compile("more.cpp", f"{more}void V::v(){{}}\n{line.removesuffix(' (not proven)')}\n")
+    assert not advice(*objects)
+    assert shop.run("g++", "-o", "app", *objects).returncode == 0

@@ -221,3 +221,7 @@ def test_commands_that_make_no_sense(capsys: pytest.CaptureFixture[str]) -> None
     assert "--emulate foo: no such linker" in capsys.readouterr().err
     assert run(["verify-symbols", "--emulate", "loader", "--", "gcc", "main.o", "-o", "x"]) == 2
     assert "found a command, which has linked nothing yet" in capsys.readouterr().err
+    assert run(["verify-symbols", "--emulate", "bfd", "--", "gcc", "main.c", "-o", "x"]) == 2
+    assert "main.c: looked for an object file" in capsys.readouterr().err
+    assert run(["verify-symbols", "--emulate", "bfd", "--", "ccache", "gcc", "-c", "main.o"]) == 2
+    assert "gcc -c: looked for a command that links" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -242,6 +243,9 @@ _OWN = """// notice of the fork
 
 int of_another_type(void) { return 1; }
 
+GGML_API int own_rows = 0;
+int of_another = 0;
+
 """
 _HEADER = "#pragma once\n#define OF_BOTH 2\n"
 _LISTS = "add_library(ggml-base\n            ggml.c\n            ggml-quants.c\n            {}gguf.cpp)\n"
@@ -264,6 +268,18 @@ def apart(trees: Path, tmp_path: Path) -> Path:
     for body in bodies:
         text = text.replace(body, "")
     place.write_text(text.replace("#if defined(__AVX2__)", "#if 0"), encoding="utf-8")
+    # a quantizer with a name of its own, which asks a variable that other files see
+    for path in ("ggml/src/ggml.c", "ggml/src/ggml-quants.h"):
+        said = (tmp_path / "fork" / path).read_text(encoding="utf-8")
+        (tmp_path / "fork" / path).write_text(
+            re.sub(r"\bquantize_q6_x\b( *\()", r"quantize_q6_x_rows\1", said)
+        )
+    for at, body in enumerate(bodies):
+        head, mark, tail = body.partition("{\n")
+        if " quantize_q6_x(" in head:
+            own = f"{mark}    extern int own_rows;\n    nrows += own_rows;\n"
+            bodies[at] = head.replace("quantize_q6_x(", "quantize_q6_x_rows(") + own + tail
+    assert "quantize_q6_x_rows(" in "".join(bodies)
     (tmp_path / "fork/ggml/src/ggml-own.c").write_text(_OWN + "\n\n".join(bodies) + "\n", encoding="utf-8")
     (tmp_path / "fork/ggml/src/of-the-fork.h").write_text(_HEADER, encoding="utf-8")
     return tmp_path
@@ -276,18 +292,44 @@ def test_what_lies_in_a_file_of_the_forks_goes_into_one_that_cmake_lists(apart: 
     new = apart / "made/ggml/src/ggml-own-q6_x.c"
     text = new.read_text(encoding="utf-8")
     assert text.startswith(_OWN.partition("int of")[0])
-    assert "of_another_type" not in text
+    assert "of_another" not in text
+    assert text.index("GGML_API int own_rows = 0;") < text.index("quantize_q6_x_rows(")
     mine, theirs = (
         texts(apart / "made", "ggml/src/ggml-own-q6_x.c"),
         texts(apart / "fork", "ggml/src/ggml-own.c"),
     )
-    assert mine == {name: body for name, body in theirs.items() if name != "of_another_type"}
+    assert mine == {name: body for name, body in theirs.items() if not name.startswith("of_another")}
     lists = (apart / "made" / CMAKE).read_text(encoding="utf-8")
     assert (apart / "made/ggml/src/of-the-fork.h").read_text(encoding="utf-8") == _HEADER
     assert lists == _LISTS.format("ggml-own-q6_x.c\n            ")
     assert "ggml/src/ggml-own.c" not in [one.file for one in made.left]
     assert cli.run(["revert", str(apart / "made"), "--type", "q6_x", "--quiet"]) == 0
     assert not new.exists()
+
+
+def test_what_another_file_of_the_forks_defines_goes_along(apart: Path) -> None:
+    """Where CMake lists that file; in one that BASE has, too, there is nobody to call."""
+    own, beside = apart / "fork/ggml/src/ggml-own.c", apart / "fork/ggml/src/beside.c"
+    text = own.read_text(encoding="utf-8")
+    own.write_text(text.replace("nrows += own_rows;", "nrows += of_the_forks(own_rows);"), encoding="utf-8")
+    beside.write_text(
+        '#include "ggml-quants.h"\nint of_the_forks(int a) {\n    return a;\n}\n', encoding="utf-8"
+    )
+    with pytest.raises(ConflictError, match="of_the_forks lies in it, and no list of"):
+        lifted(apart / "fork", apart / "base", apart / "out")
+    (apart / "fork" / CMAKE).write_text(_LISTS.format("ggml-own.c beside.c\n            "), encoding="utf-8")
+    lifted(apart / "fork", apart / "base", apart / "q6_x")
+    shutil.copytree(apart / "base", apart / "made")
+    assert cli.run(["apply", str(apart / "made"), "--type", str(apart / "q6_x"), "--quiet"]) == 0
+    new = apart / "made/ggml/src/beside-q6_x.c"
+    assert new.read_text(encoding="utf-8").split() == beside.read_text(encoding="utf-8").split()
+    assert "beside-q6_x.c" in (apart / "made" / CMAKE).read_text(encoding="utf-8")
+    beside.unlink()
+    with (apart / "fork" / CPU).open("a", encoding="utf-8") as file:
+        file.write("int of_the_forks(int a) {\n    return a;\n}\n")
+    with pytest.raises(ConflictError, match="1 of its functions can't be lifted") as caught:
+        lifted(apart / "fork", apart / "base", apart / "out")
+    assert caught.value.details == (f"of_the_forks: defined in {CPU}",)
 
 
 def test_what_the_fork_declares_first_is_defined_there(trees: Path, tmp_path: Path) -> None:
@@ -529,3 +571,19 @@ typedef struct { block_in * in; } block_far;
     # 4, then 12 and 6, then 2 times 34 from 22 on, and the float behind two bytes of nothing
     assert (values.size_of("block_in"), values.size_of("block_out")) == (34, 96)
     assert values.size_of("block_far") is None
+
+
+def test_what_a_file_defines_without_braces() -> None:
+    text = """typedef int number;
+struct later;
+using other = int;
+GGML_API int shown = 0;
+GGML_API int elsewhere;
+unsigned long plain[2][3];
+static const float * const inner = 0;
+int called(int a);
+"""
+    found = [(one.name, one.construct) for one in definitions(Source("a.c", text.encode()))]
+    assert found == [
+        ("shown", "variable"), ("plain", "variable"), ("inner", "variable"), ("called", "declaration"),
+    ]  # fmt: skip

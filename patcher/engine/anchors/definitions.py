@@ -23,8 +23,10 @@ _TABLE = re.compile(
     rb"(?m)^(?P<word>\w+)_BEGIN\s*\([^(),]*,\s*(?P<name>\w+)\s*,[^()]*\)[^(){};]*?(?P=word)_END\s*\(\s*\)"
 )
 _PLAIN = re.compile(
-    rb"(?m)^(?:extern|static)\b[^;{}()#]{0,120}?\b(?P<name>\w+)\s*(?:\[[^\]\n]*\]\s*)*(?:=[^;{}#]{0,200})?;"
+    rb"(?m)^(?!typedef\b|using\b|namespace\b|(?:struct|union|enum|class)\s+\w+\s*;)[A-Za-z_][^;{}()#=]{0,120}?"
+    rb"[\s*](?P<name>\w+)\s*(?:\[[^\]\n]*\]\s*)*(?:=[^;{}#]{0,200})?;"
 )
+_ELSEWHERE = re.compile(rb"(?:GGML|LLAMA)_(?:\w+_)?API\b[^=]*\Z")  # which says extern: no definition
 _DECLARED = re.compile(
     rb"(?m)^[A-Za-z_][^;{}()=#\n]*?[\s*](?P<name>\w+)\s*\([^;{}()#]*(?:\([^;{}()#]*\)[^;{}()#]*)*\)\s*;"
 )
@@ -66,6 +68,8 @@ def definitions(source: Source) -> list[Definition]:
         (_DECLARED, "declaration"),
     ):
         for match in pattern.finditer(code):
+            if pattern is _PLAIN and _ELSEWHERE.match(match[0]):
+                continue
             if outside_of(match.start()) and match.start() not in taken:
                 name = (match["name"] if "name" in match.groupdict() else match[1]).decode()
                 found.append(Definition(name, construct, match.start(), len(code[: match.end()].rstrip())))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from patcher.symbols.elf.constants import EM_MIPS, SHN_UNDEF, SHT_SYMTAB, STB_LOCAL
@@ -45,8 +45,13 @@ class Kept:
         return unit not in self.wants or name in self.wants[unit]
 
 
-def collect(units: list[Unit], roots: Iterable[bytes]) -> Kept:
-    """Follow references from ``roots``, the symbols that a link keeps by name: its entry, what it exports."""
+def collect(
+    units: list[Unit], roots: Iterable[bytes], meant: Callable[[int, bytes], bytes] = lambda _, name: name
+) -> Kept:
+    """Follow references from ``roots``, the symbols that a link keeps by name: its entry, what it exports.
+
+    ``meant`` is given a unit's number and a name that it refers to, and says whose definition that reaches.
+    """
     parts = {number: part for number, unit in enumerate(units) if (part := sections(unit)) is not None}
     where: dict[bytes, Place] = {}
     for number, part in parts.items():
@@ -69,8 +74,9 @@ def collect(units: list[Unit], roots: Iterable[bytes]) -> Kept:
                 reached.append((number, lead))
                 continue
             alive[number].add(lead)
-            if lead in where:
-                reached.append(where[lead])
+            target = meant(number, lead)
+            if target in where:
+                reached.append(where[target])
             elif lead.startswith((b"__start_", b"__stop_")):
                 named = lead.partition(b"_start_" if lead.startswith(b"__start_") else b"_stop_")[2]
                 reached += [

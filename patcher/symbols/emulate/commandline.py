@@ -25,7 +25,12 @@ _LONG = {"library": "l", "library-path": "L", "output": "o", "undefined": "u", "
 
 
 UNRESOLVED = ("ignore-all", "report-all", "ignore-in-object-files", "ignore-in-shared-libs")
-_IDENTIFIER = re.compile(r"[A-Za-z_$][\w.$]*")
+# In an expression: a word, in quotes where it likes; what is a function's and no symbol's; and a number.
+_EXPRESSION = re.compile(
+    r"(?:DEFINED|SIZEOF|ADDR|LOADADDR|ALIGNOF|CONSTANT|ORIGIN|LENGTH)\s*\([^)]*\)"
+    r"|(?:ABSOLUTE|ALIGN|BLOCK|MAX|MIN|NEXT|LOG2CEIL|SEGMENT_START|DATA_SEGMENT_\w+)(?=\s*\()|SIZEOF_HEADERS|\d\w*"
+    r"|(?P<symbol>\"[^\"]*\"|[A-Za-z_$.][\w.$]*)"
+)
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,8 @@ class Operand:
     static: bool | None = None  # by the last -Bstatic or -Bdynamic before it
     group: int = 0  # of --start-group; 0 is none
     copy_needed: bool = False
+    at: int = 0  # its place among them
+    lazy: bool = False  # between --start-lib and --end-lib: an object is as an archive's member
 
 
 @dataclass
@@ -58,16 +65,18 @@ class LinkLine:
     static: bool = False
     starts_static: bool = False  # where the last -Bstatic or -Bdynamic counts for what stands before any, too
     warn_only: bool = False
+    anyway: bool = False  # --noinhibit-exec
     # What was said of undefined symbols, in its order: --unresolved-symbols' value, "defs" and "undefs" (-z),
     # "allow" and "refuse" (--[no-]allow-shlib-undefined)
     policy: list[str] = field(default_factory=list)
     defined: set[str] = field(default_factory=set)  # --defsym, --undefined don't come from any file
-    needed_by_defsym: set[str] = field(default_factory=set)  # what such a definition names
-    mentioned: set[str] = field(default_factory=set)  # and what does so before any input
+    needed_by_defsym: dict[str, int] = field(default_factory=dict)  # what one names: the inputs before it
     asked_for: set[str] = field(default_factory=set)  # --undefined
     wrapped: set[str] = field(default_factory=set)  # --wrap
     scripts: list[str] = field(default_factory=list)  # -T
     version_script: Path | None = None
+    files: list[Path] = field(default_factory=list)  # others that options name, and that have to be there
+    symbol_files: list[tuple[str, Path]] = field(default_factory=list)  # --just-symbols and -R
     dynamic_lists: list[Path] = field(default_factory=list)
     exported: list[str] = field(default_factory=list)  # patterns of --export-dynamic-symbol
     export_all: bool = False  # --export-dynamic
@@ -79,7 +88,13 @@ class LinkLine:
     excluded_archives: set[str] = field(default_factory=set)
     options: list[str] = field(default_factory=list)  # all other options, by name
     left_out: list[str] = field(default_factory=list)  # what a compiler driver would have obeyed
+    aliases: dict[str, str] = field(default_factory=dict)  # --defsym x=y, a name for another one
     circular: set[str] = field(default_factory=set)  # --defsym x=x, which defines nothing
+
+    @property
+    def mentioned(self) -> set[str]:
+        """What a ``--defsym`` names before any input does."""
+        return {name for name, at in self.needed_by_defsym.items() if not at}
 
     @property
     def unresolved(self) -> str:
@@ -95,11 +110,11 @@ def parse(arguments: list[str], folder: Path) -> LinkLine:
     while todo:
         argument = todo.pop()
         if not argument.startswith("-") or argument == "-":
-            line.operands.append(replace(state, text=argument))
+            line.operands.append(replace(state, text=argument, at=len(line.operands)))
             continue
         name, value = _split(argument, todo)
         if name == "l" and value is not None:
-            line.operands.append(replace(state, text=value, is_name=True))
+            line.operands.append(replace(state, text=value, is_name=True, at=len(line.operands)))
         elif name in ("as-needed", "no-as-needed"):
             state = replace(state, as_needed=name == "as-needed")
         elif name in ("whole-archive", "no-whole-archive"):
@@ -112,6 +127,9 @@ def parse(arguments: list[str], folder: Path) -> LinkLine:
         elif name in ("copy-dt-needed-entries", "add-needed", "no-copy-dt-needed-entries", "no-add-needed"):
             state = replace(state, copy_needed=not name.startswith("no-"))
             line.options.append(f"--{name}")
+        elif name in ("start-lib", "end-lib"):
+            state = replace(state, lazy=name == "start-lib")
+            line.options.append("--start-lib")
         elif name == "push-state":
             saved.append(state)
         elif name == "pop-state" and saved:
@@ -183,6 +201,12 @@ def _is_word(body: str) -> bool:
     return body.startswith((*words, "hash-", "lto", "eh-frame", "eb", "el", "relax", "EB", "EL", "Trust"))
 
 
+def symbols_in(expression: str) -> list[str]:
+    """The symbols that have to be there for a linker's expression; of ``a ? b : c`` it is ``a``'s."""
+    words = (one["symbol"] for one in _EXPRESSION.finditer(expression.partition("?")[0]))
+    return [word.strip('"') for word in words if word is not None and word != "."]
+
+
 def _option(line: LinkLine, name: str, value: str | None) -> None:
     if name in ("shared", "Bshareable"):
         line.shared = True
@@ -206,6 +230,13 @@ def _option(line: LinkLine, name: str, value: str | None) -> None:
         line.policy.append(value)
     elif name in ("warn-unresolved-symbols", "error-unresolved-symbols"):
         line.warn_only = name[0] == "w"
+    elif name == "noinhibit-exec":
+        line.anyway = True
+    elif name == "retain-symbols-file" and value:
+        line.files.append(line.folder / value)
+    elif name in ("just-symbols", "R") and value:
+        line.symbol_files.append((name, line.folder / value))
+        line.options.append("--just-symbols")
     elif name == "no-undefined" or (name == "z" and value == "defs"):
         line.policy.append("defs")
     elif name == "z" and value == "undefs":
@@ -216,10 +247,10 @@ def _option(line: LinkLine, name: str, value: str | None) -> None:
         line.defined.add(symbol)
         if symbol == expression:
             line.circular.add(symbol)
-        if _IDENTIFIER.fullmatch(expression):
-            line.needed_by_defsym.add(expression)
-            if not line.operands:
-                line.mentioned.add(expression)
+        for name in symbols_in(expression):
+            line.needed_by_defsym.setdefault(name, len(line.operands))
+            if expression.strip(' ()"') == name != symbol:
+                line.aliases[symbol] = name
     elif name == "u" and value:
         line.asked_for.add(value)
     elif name in ("gc-sections", "no-gc-sections"):

@@ -18,6 +18,7 @@ from patcher.symbols.emulate.driver import MEMORY, TIMEOUT, linker_words, take_a
 from patcher.symbols.installed import installed_program
 
 _DRIVER = re.compile(r"(?:^|[-/])(?:g?cc|[gc]\+\+|clang|clang\+\+|c\+\+|cc)(?:-[\d.]+)?$")
+_WRAPPER = re.compile(r"(?:^|/)(?:ccache|sccache|distcc|env|nice|time)$")
 _LINKER = re.compile(r"^(?:.*-)?(?:ld(?:\.(?:bfd|gold|lld))?|mold|ld\.mold)(?:-\d+)?$")
 
 
@@ -35,7 +36,7 @@ def link_line(target: Path) -> LinkLine:
     if command is None:
         raise UsageError(
             f"{target}: looked for its link command in a build folder above it; found none",
-            hint="name files in the folder that they were built in",
+            hint="name files in the folder that they were built in, or give a command word by word behind --",
         )
     return _line(command)
 
@@ -49,7 +50,7 @@ def _line(command: Command) -> LinkLine:
 
 def is_command(words: Sequence[str | Path]) -> bool:
     """Whether these are no files but a command: a compiler's or linker's name, and what it is given."""
-    first = str(words[0]) if words else ""
+    first = next((str(word) for word in words if not _WRAPPER.search(str(word))), "")
     name = Path(first).name
     return len(words) > 1 and not Path(first).is_dir() and bool(_DRIVER.search(name) or _LINKER.match(name))
 
@@ -162,5 +163,14 @@ def linker_arguments(command: Command) -> tuple[list[str], list[str]]:
             f"{words[0]}: the link's compiler is none that is installed; what came with a build is not run",
             hint="put its folder on PATH if it is yours",
         )
+    stops = next((word for word in words[1:] if word in ("-c", "-S", "-E", "-fsyntax-only")), None)
+    if stops is not None:
+        raise UsageError(f"{words[0]} {stops}: looked for a command that links, found one that compiles")
     taken = take_apart(words[1:], command.folder)
+    if taken.sources:
+        source = taken.sources[0]
+        raise UsageError(
+            f"{source}: looked for an object file, found what a compiler would compile first",
+            hint=f"nothing is run here: compile it ({words[0]} -c {source}) and name the object",
+        )
     return linker_words(driver, taken), taken.left_out

@@ -51,6 +51,7 @@ _CHANGING = re.compile(
     r"|-(?:-)?gcc-toolchain(?:=.*)?|-ccc-.*|-Xclang|-mllvm|--driver-mode=.*",
     re.DOTALL,
 )
+_SOURCE = re.compile(r"\.(?:c|cc|cp|cpp|cxx|c\+\+|C|CPP|i|ii|m|mm|f|for|F|f90|F90|s|S|sx|cu|go|d|adb)\Z")
 
 
 @dataclass
@@ -63,6 +64,7 @@ class Taken:
     inputs: list[str] = field(default_factory=list)  # files, libraries and what stands among them
     output: str = "a.out"
     left_out: list[str] = field(default_factory=list)  # what would have changed the driver
+    sources: list[str] = field(default_factory=list)  # what the driver would compile
 
 
 def take_apart(words: list[str], folder: Path) -> Taken:
@@ -78,6 +80,8 @@ def take_apart(words: list[str], folder: Path) -> Taken:
         handed_on = _HANDED_ON.fullmatch(word)
         if not word.startswith("-") or word == "-":
             taken.inputs.append(word)
+            if _SOURCE.search(word):
+                taken.sources.append(word)
         elif word.startswith("-Wl,"):
             taken.inputs += word.split(",")[1:]
         elif word in ("-Xlinker", "--for-linker"):

@@ -44,6 +44,14 @@ class Bound(Enum):
     OBJECTS = "an object's strong one; else a weak one of an object, and without any a library's first"
 
 
+class Anyway(Enum):
+    """What stops a link in spite of ``--noinhibit-exec``."""
+
+    ALL = "nothing that is about symbols"
+    EXPRESSIONS = "a --defsym of what is nowhere"
+    FATAL = "what stops one in spite of --warn-unresolved-symbols"
+
+
 @dataclass(frozen=True)
 class Linker:
     """One family from one version on."""
@@ -70,6 +78,8 @@ class Linker:
     granted: frozenset[str] = frozenset()  # that it takes to be there
     objects_answer: bool = False  # for a name that an object wants, too, no library is asked
     # options
+    symbols_by_letter: bool = False  # -R with a file is --just-symbols
+    anyway: Anyway = Anyway.ALL
     goes_on: bool = False  # after a library that isn't found, to say what else is missing
     copies_hidden: bool = False  # data of a library serves a program's hidden reference: it is copied
     copies_nothing: bool = False  # --copy-dt-needed-entries is an error where there is something to copy
@@ -80,7 +90,10 @@ class Linker:
     static_refuses: bool = False  # a library under -Bstatic
     asking_is_enough: bool = False  # a symbol of --undefined is missed by nobody
     resolves_defsym: bool = True  # what a --defsym names has to be there
-    takes_library_value: bool = False  # a library's will do, for a program
+    keeps_named: bool = True  # and is kept by --gc-sections
+    follows_aliases: bool = False  # a reference to x of --defsym x=y keeps y
+    takes_library_value: bool = False  # a library's will do, for a program that uses it
+    expressions_in_order: bool = False  # a --defsym counts for archives behind it
     minds_circles: bool = False  # --defsym x=x defines nothing
     expressions_end: bool = False  # a name of a --defsym that is nowhere: nothing else is looked at
     scripts_end: bool = False  # as a name in a version script
@@ -102,14 +115,15 @@ _COPY = ("--copy-dt-needed-entries", "--add-needed")
 _LLD: dict[str, Any] = {
     "libraries": Libraries.KNOWN, "hidden_wins": True, "wraps_definers": True, "wraps_defsym": True,
     "wraps_late": True, "static_refuses": True, "scripts_end": True, "lazy_versions": True,
-    "bound_by": Bound.OBJECTS, "hardened_by": Hardened.BOUND, "heeds_undefined_version": True,
+    "bound_by": Bound.OBJECTS, "hardened_by": Hardened.BOUND, "anyway": Anyway.EXPRESSIONS,
+    "heeds_undefined_version": True,
     "unknown_options": (*_COPY, "--require-defined"),
 }  # fmt: skip
 _MOLD: dict[str, Any] = {
     "hardened_by": Hardened.NONE, "archives_by_rank": True, "relaxes_foreign": False, "requires": True,
     "requirements_end": True, "scripts_export": True,
-    "hidden_is_fatal": False, "resolves_defsym": False,
-    "unknown_options": _COPY,
+    "hidden_is_fatal": False, "resolves_defsym": False, "keeps_named": False,
+    "unknown_options": (*_COPY, "--just-symbols"),
 }  # fmt: skip
 
 LINKERS = (
@@ -119,13 +133,15 @@ LINKERS = (
         relaxes_lost=True, hidden_wins=True, reports_unexported=True, unexported_is_fatal=True,
         wraps_libraries=True, wraps_defsym=True, static_refuses=True, asking_is_enough=True,
         objects_answer=True, takes_library_value=True, minds_circles=True, expressions_end=True,
-        scripts_end=True, stops_writing=True, requires=True, heeds_undefined_version=True,
+        expressions_in_order=True, keeps_named=False, follows_aliases=True, scripts_end=True,
+        stops_writing=True, requires=True, heeds_undefined_version=True, symbols_by_letter=True,
+        anyway=Anyway.FATAL, unknown_options=("--start-lib",),
     ),
     Linker(
         "gold", (0, 0), Libraries.KNOWN,
         archives_in_order=True, bound_by=Bound.FIRST, excludes_by_stem=True, first_referrer_counts=True,
         hidden_is_fatal=False, heeds_undefined_version=True, granted=frozenset({"__tls_get_addr"}),
-        goes_on=True, copies_hidden=True, copies_nothing=True, wraps_libraries=True,
+        goes_on=True, copies_hidden=True, copies_nothing=True, wraps_libraries=True, symbols_by_letter=True,
         unknown_options=("-z undefs", "--require-defined"),
     ),
     Linker("lld", (0, 0), **_LLD),

@@ -51,6 +51,20 @@ def inputs(line: LinkLine, library: Library) -> tuple[list[Input], list[str]]:
     return found, missing
 
 
+def named(line: LinkLine, *, symbols_by_letter: bool) -> list[str]:
+    """The files that options name and that aren't there; those that give symbols alone are read."""
+    files = [*line.dynamic_lists, *line.files, *([line.version_script] if line.version_script else [])]
+    for option, path in line.symbol_files:
+        if option == "R" and (path.is_dir() or not symbols_by_letter):
+            continue  # it is an rpath
+        files.append(path)
+        symbols = (one for unit in members(path) for one in unit.symbols) if path.is_file() else iter(())
+        line.defined |= {
+            one.name.decode("utf-8", "surrogateescape") for one in symbols if one.defined and not one.local
+        }
+    return [str(path) for path in files if not path.is_file()]
+
+
 def find(line: LinkLine, operand: Operand) -> Path | None:
     """The file that an operand means."""
     if not operand.is_name:
@@ -82,7 +96,7 @@ def _read(
     elif start[:4] == b"\x7fELF":
         little = start[5:6] == b"\1"
         if int.from_bytes(start[16:18], "little" if little else "big") == ET_REL:
-            yield Input(path, operand, tuple(members(path)))
+            yield Input(path, operand, tuple(members(path)), archive=operand.lazy)
             return
         try:
             yield Input(path, operand, library=library.read(path))

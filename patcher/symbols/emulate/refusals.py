@@ -13,9 +13,9 @@ from patcher.symbols.elf import ElfObject
 from patcher.symbols.emulate.collect import Kept, collect
 from patcher.symbols.emulate.commandline import UNRESOLVED, LinkLine
 from patcher.symbols.emulate.indirect import copied, follow, off_line
-from patcher.symbols.emulate.linkers import Hardened, Libraries, Linker
-from patcher.symbols.emulate.names import TLS_CALL, Key, UndefinedName, linker_own
-from patcher.symbols.emulate.operands import inputs
+from patcher.symbols.emulate.linkers import Anyway, Hardened, Libraries, Linker
+from patcher.symbols.emulate.names import TLS_CALL, Key, ObjectUse, UndefinedName, linker_own
+from patcher.symbols.emulate.operands import inputs, named
 from patcher.symbols.emulate.order import written
 from patcher.symbols.emulate.refusal import Refusal
 from patcher.symbols.emulate.resolution import Table, asks
@@ -24,6 +24,8 @@ from patcher.symbols.emulate.thread_local import relaxed
 from patcher.symbols.emulate.wrapping import wrap_late
 from patcher.symbols.relocatable import exports_data
 from patcher.symbols.scope import Library
+
+_NOBODY = UndefinedName()
 
 
 def refusals(line: LinkLine, linker: Linker, library: Library) -> list[Refusal]:
@@ -37,6 +39,7 @@ def refusals(line: LinkLine, linker: Linker, library: Library) -> list[Refusal]:
         starts = line.starts_static
         line.operands = [replace(one, static=starts) if one.static is None else one for one in line.operands]
     parts, missing = inputs(line, library)
+    missing += named(line, symbols_by_letter=linker.symbols_by_letter)
     if linker.static_refuses:
         for part in parts:
             if part.library is not None and part.operand.static:
@@ -73,7 +76,7 @@ def refusals(line: LinkLine, linker: Linker, library: Library) -> list[Refusal]:
     kept = _kept(table, hidden, script) if line.collect and not table.lto else None
     found += [] if table.lto or _ended(found) else _in_objects(table, told, kept, indirect)
     if _ended(found):
-        return [*lost, *_ended(found)]
+        return [*lost, *_in_spite(_ended(found), table)]
     if linker.libraries is Libraries.RECURSIVE:
         found = [one for one in found if one.fatal or not copied(table, one, library)]
     names = {one.symbol for one in found}
@@ -84,7 +87,17 @@ def refusals(line: LinkLine, linker: Linker, library: Library) -> list[Refusal]:
         late = {name for name in table.objects if name not in hidden} if line.collect else set()
         lacking = written(lacking, names & table.hidden, late)
     found += lacking
-    return [*lost, *(one for one in found if one.fatal or not line.warn_only)]
+    return [*lost, *_in_spite([one for one in found if one.fatal or not line.warn_only], table)]
+
+
+def _in_spite(found: list[Refusal], table: Table) -> list[Refusal]:
+    """What stops a link that is to be written whatever is lacking."""
+    if not table.line.anyway:
+        return found
+    kept = table.linker.anyway
+    if kept is Anyway.EXPRESSIONS:
+        return [one for one in found if one.fatal and one.symbol in table.line.needed_by_defsym]
+    return [one for one in found if one.fatal and kept is Anyway.FATAL]
 
 
 def _ended(found: list[Refusal]) -> list[Refusal]:
@@ -146,7 +159,7 @@ def _in_objects(
     """Names that objects want and nothing on the line defines, or no library may."""
     line, linker, found = table.line, table.linker, list[Refusal]()
     if linker.resolves_defsym:
-        for said in sorted(line.needed_by_defsym):
+        for said in line.needed_by_defsym:
             name = table.meant(said) if linker.wraps_defsym else said
             foreign = (name, None) in table.by_library or (name, None) in indirect
             itself = name in line.circular  # which only bfd minds
@@ -155,6 +168,7 @@ def _in_objects(
                 and linker.takes_library_value
                 and not line.shared
                 and not itself
+                and any(_counts(kept, one) for one in table.wanted.get((name, None), _NOBODY).objects)
             )
             known = known or (itself and not linker.minds_circles)
             known = known or name in line.defined - line.circular or linker_own(name)
@@ -162,6 +176,8 @@ def _in_objects(
                 ends = linker.expressions_end and not foreign
                 why = "a --defsym names it, and no object defines it"
                 found.append(Refusal(said, None, why, fatal=True, ends=ends))
+                if ends:
+                    break
     if linker.requires:
         for name in sorted(line.required):
             asked = table.wanted.get((name, None))
@@ -177,7 +193,7 @@ def _in_objects(
             continue
         lost = {one.symbol for one in found} if key[0] == TLS_CALL else set()  # nothing else asks
         uses = [one for one in wanted.objects if not relaxed(table, one, lost)]
-        uses = [one for one in uses if kept is None or kept.wanted(one.unit, one.name)]
+        uses = [one for one in uses if _counts(kept, one)]
         strong = [one for one in uses if not one.weak]
         nowhere = key not in table.by_library and key not in indirect
         if linker.hardened_by is Hardened.BOUND:
@@ -209,20 +225,24 @@ def _in_objects(
     return found
 
 
+def _counts(kept: Kept | None, use: ObjectUse) -> bool:
+    return kept is None or kept.wanted(use.unit, use.name)
+
+
 def _kept(table: Table, hidden: set[str], script: VersionScript) -> Kept:
     """What --gc-sections leaves. ``hidden`` are the definitions that no script made so."""
     line = table.line
     lists = [read_script(path) for path in line.dynamic_lists]
     linker = table.linker
     roots = {line.entry or "_start"} | line.asked_for | line.kept
-    roots |= line.needed_by_defsym if linker.resolves_defsym else set()
+    roots |= line.needed_by_defsym.keys() if linker.keeps_named else set()
     by_libraries = {key[0] for key, wanted in table.wanted.items() if any(one for _, one in wanted.users)}
     if linker.family == "gold":
         by_libraries &= table.bound
     # what a library defines too is exported, to go before its definition
     by_libraries |= {name for name, _ in table.by_library}
     if linker.family == "bfd":
-        by_libraries -= hidden
+        by_libraries -= hidden - (set() if line.shared else table.shadowed)
     elif linker.family != "gold":
         by_libraries -= {name for name, visible in table.objects.items() if not visible}
     roots |= by_libraries
@@ -234,7 +254,9 @@ def _kept(table: Table, hidden: set[str], script: VersionScript) -> Kept:
             listed = listed or (script.lists(name) and not script.is_local(name))
         if (visible and (line.shared or (line.export_all and dynamic))) or (seen and listed and dynamic):
             roots.add(name)
-    return collect(table.units, (name.encode("utf-8", "surrogateescape") for name in roots))
+    raw = [table.aliased(name).encode("utf-8", "surrogateescape") for name in roots]
+    moved = line.wrapped or line.aliases
+    return collect(table.units, raw, table.reached) if moved else collect(table.units, raw)
 
 
 def _in_script(table: Table, script: VersionScript) -> list[Refusal]:

@@ -32,6 +32,7 @@ class Table:
     unexported: set[str] = field(default_factory=set)  # of a --defsym, and a script makes it local
     own_calls: dict[str, list[ObjectUse]] = field(default_factory=dict)  # where it is defined, --wrap's
     bound: set[str] = field(default_factory=set)  # wanted by a library before an object said it is its own
+    shadowed: set[str] = field(default_factory=set)  # defined by an object, and by a library behind it
     first: dict[str, int] = field(default_factory=dict)  # who serves, by its identity, where rank decides
     dropped: dict[str, ElfObject] = field(default_factory=dict)  # --as-needed, by soname
     lost: dict[str, int] = field(default_factory=dict)  # archives before this one serve it no more
@@ -39,6 +40,7 @@ class Table:
     bindings: Bindings = field(init=False)
     _lazy: list[Input] = field(default_factory=list)
     _offered: set[str] = field(default_factory=set)  # what members have that were seen so far
+    _at: int = 0  # the place of the input that the linker is at
     _late: set[str] = field(default_factory=set)  # asked for when all was read
     followed: list[ElfObject] = field(default_factory=list)  # not on the line, needed by what is
     lto: bool = False
@@ -55,14 +57,14 @@ class Table:
             return
         lazy = self._lazy
         for number, part in enumerate(parts):
-            group = part.operand.group
+            self._at, group = part.operand.at, part.operand.group
             is_last = number + 1 == len(parts) or parts[number + 1].operand.group != group
             is_lazy = part.archive and not part.operand.whole_archive
             if part.library is not None:
                 self._library(part, part.library)
             elif is_lazy:
                 lazy.append(part)
-                self._offered |= _defined(part)
+                self._offer(_defined(part))
             else:
                 for unit in part.units:
                     self.unit(unit, excluded=self._excluded(part))
@@ -76,6 +78,13 @@ class Table:
             elif is_lazy:
                 self._extract([part])
         self._at_end()
+
+    def _offer(self, names: set[str]) -> None:
+        """Note what the members of one more archive have: a library before it that defines it goes first."""
+        self._offered |= names
+        if not self.linker.archives_in_order:
+            served = {name for name in names - self.hidden if (name, None) in self.by_library}
+            self.lost.update(dict.fromkeys(served, len(self._lazy)))
 
     def _at_end(self) -> None:
         """What a --defsym names is looked for in archives when all else was read."""
@@ -152,9 +161,7 @@ class Table:
             if symbol.defined and not symbol.local:
                 name = symbol.name.decode("utf-8", "surrogateescape")
                 wanted = self.wanted.get((name, None))
-                asked = name in self.line.asked_for | self._late or (
-                    name in self.line.needed_by_defsym and (self.linker.archives_in_order or self.ended)
-                )
+                asked = name in self.line.asked_for | self._late or self._expressed(name)
                 hard = wanted is not None and (
                     self.bindings.strongly[name]
                     or (self.linker.archives_by_rank and any(one for _, one in wanted.users))
@@ -167,6 +174,13 @@ class Table:
                 elif not self.defined(symbol.name) and self.lost.get(name, 0) <= number:
                     return True
         return False
+
+    def _expressed(self, name: str) -> bool:
+        """Whether a --defsym that the linker has come to names it."""
+        at = self.line.needed_by_defsym.get(name)
+        if at is None or self.linker.expressions_in_order:
+            return at is not None and at <= self._at
+        return self.linker.archives_in_order or self.ended
 
     def defined(self, name: bytes) -> bool:
         """Whether anything, visible or not, defines a name without a version."""
@@ -220,6 +234,18 @@ class Table:
             self.bindings.mention(key[0], weak=weak, library=is_library, offered=self._offered)
         self.note_user(key, weak, path, library)
 
+    def reached(self, number: int, name: bytes) -> bytes:
+        """The name whose definition a reference of the unit with that number reaches in the end."""
+        own = any(one.name == name and one.defined for one in self.units[number].symbols)
+        if own and not self.linker.wraps_definers:
+            return name
+        text = self.meant(name.decode("utf-8", "surrogateescape"))
+        return self.aliased(text).encode("utf-8", "surrogateescape")
+
+    def aliased(self, name: str) -> str:
+        """What a --defsym calls ``name``, where the linker goes by that."""
+        return self.line.aliases.get(name, name) if self.linker.follows_aliases else name
+
     def note_user(self, key: Key, weak: bool, path: Path, library: ElfObject | None) -> None:
         """Note that a file wants ``key``, which says nothing of how it is bound."""
         wanted = self.wanted.setdefault(key, UndefinedName())
@@ -256,6 +282,8 @@ class Table:
         weakly = weak_exports(library.path) if self.linker.bound_by is Bound.OBJECTS else set[bytes]()
         for key in defines(library):
             self.by_library.setdefault(key, library)
+            if key[0] in self.objects:
+                self.shadowed.add(key[0])
             if key[1] is None:
                 self.bindings.export(key[0], weak=key[0].encode("utf-8", "surrogateescape") in weakly)
             if not self.linker.archives_in_order and key[0] not in self.hidden:
