@@ -15,7 +15,10 @@ from patcher.commands.arguments import refuse_beside
 @click.command("calibrate")
 @click.argument("model", type=click.Path(path_type=Path), required=False)
 @click.option(
-    "-f", "--text", type=click.Path(path_type=Path), help="The text that the model reads, in UTF-8."
+    "-f",
+    "--text",
+    type=click.Path(path_type=Path),
+    help="The text that the model reads, in UTF-8; in the languages that it will be used with.",
 )
 @click.option(
     "-o",

@@ -75,6 +75,7 @@ def dossier_command(
     from patcher.base.files import write_wanted
     from patcher.base.stages import StageCache
     from patcher.evaluate import Programs, demo
+    from patcher.evaluate.dossier import texts
     from patcher.evaluate.dossier.study import Study, study
     from patcher.evaluate.measure import variant
     from patcher.evaluate.report.dossier_markdown import summary
@@ -93,7 +94,7 @@ def dossier_command(
     request = Study(
         models=models or demo.models(reporter),
         programs=Programs(place),
-        calibration=demo.text(reporter, demo.CALIBRATION_MEMBER),
+        calibration=texts.calibration(demo.text(reporter, demo.CALIBRATION_MEMBER), reporter),
         variants=variants,
         chunks=chunks or None,
         rounds=rounds,

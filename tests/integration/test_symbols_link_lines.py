@@ -48,6 +48,17 @@ BACK = {
 WEAKLY = {"m.o": f"{WEAK}int f(void); int _start(void){{return f?f():0;}}"}
 ALONE = {"f.o": "int f(void){return 0;}"}
 UNWANTED, LATE = {"f.o": "int gone(void); int f(void){return gone();}"}, "--start-lib f.o --end-lib m.o"
+OWNED = {
+    "h.o": OWN + "int f(void); int h(void){return f();}",
+    "libl.so": "int f(void){return 0;}",
+    "libf.a": "int f(void){return 0;}",
+}
+TWICE = {
+    "m.o": "int gone(void); "
+    + OWN
+    + "int f(void){return gone();} int lib(void); int _start(void){return lib();}",
+    "libl.so": "int f(void){return 1;} int lib(void){return f();}",
+}
 NAMES_F = {"m.o": "int _start(void){return 0;}", "libf.a": "int f(void){return 0;}"}
 MEMBER = {
     "w.o": f"{WEAK}int f(void); int _start(void){{return f?f():0;}}",
@@ -267,6 +278,11 @@ SHAPES = {
     "code under another name, as unused code goes": (
         {"m.o": "int g(void); int _start(void){return g();}", **UNWANTED}, "--gc-sections --defsym=g=f m.o f.o",
     ),
+    "a hidden reference behind an archive and a library that has the name": (OWNED, "-shared libl.so libf.a h.o"),
+    "a hidden reference between a library that has the name and an archive": (OWNED, "-shared libl.so h.o libf.a"),
+    "hidden code that a library behind it has, too": (TWICE, "--gc-sections m.o libl.so"),
+    "hidden code that a library before it has, too": (TWICE, "--gc-sections libl.so m.o"),
+    "hidden code of a library that a library behind it has, too": (TWICE, "-shared -z defs --gc-sections m.o libl.so"),
     "the real one in an archive": (
         {"m.o": "int f(void); int _start(void){return f();}",
          "w.o": "int __real_f(void); int __wrap_f(void){return __real_f();}",

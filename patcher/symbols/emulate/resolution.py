@@ -32,6 +32,7 @@ class Table:
     unexported: set[str] = field(default_factory=set)  # of a --defsym, and a script makes it local
     own_calls: dict[str, list[ObjectUse]] = field(default_factory=dict)  # where it is defined, --wrap's
     bound: set[str] = field(default_factory=set)  # wanted by a library before an object said it is its own
+    shadowed: set[str] = field(default_factory=set)  # defined by an object, and by a library behind it
     first: dict[str, int] = field(default_factory=dict)  # who serves, by its identity, where rank decides
     dropped: dict[str, ElfObject] = field(default_factory=dict)  # --as-needed, by soname
     lost: dict[str, int] = field(default_factory=dict)  # archives before this one serve it no more
@@ -63,7 +64,7 @@ class Table:
                 self._library(part, part.library)
             elif is_lazy:
                 lazy.append(part)
-                self._offered |= _defined(part)
+                self._offer(_defined(part))
             else:
                 for unit in part.units:
                     self.unit(unit, excluded=self._excluded(part))
@@ -77,6 +78,13 @@ class Table:
             elif is_lazy:
                 self._extract([part])
         self._at_end()
+
+    def _offer(self, names: set[str]) -> None:
+        """Note what the members of one more archive have: a library before it that defines it goes first."""
+        self._offered |= names
+        if not self.linker.archives_in_order:
+            served = {name for name in names - self.hidden if (name, None) in self.by_library}
+            self.lost.update(dict.fromkeys(served, len(self._lazy)))
 
     def _at_end(self) -> None:
         """What a --defsym names is looked for in archives when all else was read."""
@@ -274,6 +282,8 @@ class Table:
         weakly = weak_exports(library.path) if self.linker.bound_by is Bound.OBJECTS else set[bytes]()
         for key in defines(library):
             self.by_library.setdefault(key, library)
+            if key[0] in self.objects:
+                self.shadowed.add(key[0])
             if key[1] is None:
                 self.bindings.export(key[0], weak=key[0].encode("utf-8", "surrogateescape") in weakly)
             if not self.linker.archives_in_order and key[0] not in self.hidden:
