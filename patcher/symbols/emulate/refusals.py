@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import NamedTuple
 
 from patcher.symbols.elf import ElfObject
 from patcher.symbols.emulate.collect import Kept, collect
-from patcher.symbols.emulate.commandline import UNRESOLVED, LinkLine
+from patcher.symbols.emulate.commandline import LinkLine
 from patcher.symbols.emulate.indirect import copied, follow, off_line
 from patcher.symbols.emulate.linkers import Anyway, Hardened, Libraries, Linker
 from patcher.symbols.emulate.names import TLS_CALL, Key, ObjectUse, UndefinedName, linker_own
 from patcher.symbols.emulate.operands import inputs, named
 from patcher.symbols.emulate.order import written
+from patcher.symbols.emulate.policy import Reported, reported
 from patcher.symbols.emulate.refusal import Refusal
 from patcher.symbols.emulate.resolution import Table, asks
 from patcher.symbols.emulate.scripts import VersionScript, read_script
@@ -119,38 +119,6 @@ def _hardened(table: Table, name: str, wanted: UndefinedName) -> bool:
     if by is Hardened.ALL:
         return wanted.hard or name in table.line.asked_for
     return by is not Hardened.NONE and any(not one.weak for one in wanted.objects)
-
-
-class Reported(NamedTuple):
-    """Which undefined symbols are reported: those of objects (hidden ones apart) and of libraries."""
-
-    objects: bool
-    hidden: bool
-    libraries: bool
-
-
-def reported(line: LinkLine, linker: Linker) -> Reported:
-    """What the options come to. bfd and lld go by the last word, gold and mold by what is said for each."""
-    unresolved = line.unresolved
-    told = unresolved not in ("ignore-all", "ignore-in-object-files")
-    if linker.family == "gold":
-        said = next((one for one in reversed(line.policy) if one in ("allow", "refuse")), "")
-        libraries = said == "refuse" if said else not line.shared
-        ours = not line.shared or "defs" in line.policy or unresolved == "report-all"
-        return Reported(told and ours, True, libraries)
-    if linker.family == "mold":
-        defs = next((one for one in reversed(line.policy) if one in ("defs", "undefs")), "") == "defs"
-        return Reported(told and (not line.shared or defs), told, not line.shared and told)
-    objects = libraries = not line.shared
-    for said in line.policy:
-        if said in ("allow", "refuse"):
-            libraries = said == "refuse"
-        elif said in ("defs", "undefs"):
-            objects = said == "defs"
-        elif said in UNRESOLVED:
-            objects = said in ("report-all", "ignore-in-shared-libs")
-            libraries = said in ("report-all", "ignore-in-object-files")
-    return Reported(objects, True, libraries)
 
 
 def _in_objects(
