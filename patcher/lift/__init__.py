@@ -103,7 +103,8 @@ def lift(
         needed = _texts(ours, theirs, facts, draft, found)
         binding.require_bound(ours, facts, found, needed)
         sources = new_sources.gathered(ours, theirs, facts, needed)
-        apart = new_sources.with_includes(ours, theirs, facts, needed)
+        headers = [one.path for one in sources if one.path.endswith(".h")]
+        apart = new_sources.with_includes(ours, theirs, facts, needed, headers)
         step.update(done=2, detail="what remains")
         word = _word(ours, facts)
         accounted = _accounted(found, needed)

@@ -17,7 +17,7 @@ from patcher.engine.anchors import Source
 from patcher.engine.anchors.cmake import calls_of, code_of
 from patcher.engine.anchors.definitions import conditions_of
 from patcher.lift.texts import Text, Texts, verbatim
-from patcher.lift.tree_index import TreeIndex
+from patcher.lift.tree_index import TreeIndex, words
 from patcher.lift.type_facts import TypeFacts
 
 _NAMING = ("ggml/src/ggml.c", "ggml/src/ggml-cpu/ggml-cpu.c")  # whose tables name the type's functions
@@ -89,11 +89,16 @@ def gathered(tree: TreeIndex, base: TreeIndex, facts: TypeFacts, needed: Texts) 
     return list(made.values())
 
 
-def with_includes(tree: TreeIndex, base: TreeIndex, facts: TypeFacts, needed: Texts) -> list[tuple[str, str]]:
+def with_includes(
+    tree: TreeIndex, base: TreeIndex, facts: TypeFacts, needed: Texts, new: Iterable[str] = ()
+) -> list[tuple[str, str]]:
     """Give the first text of each file the headers that the tree includes there for the type, and BASE not.
 
-    What comes back are (path, header) where the file has no text that could take it along.
+    Those are headers that name it, and those of ``new``, which it brings: these go with each text that uses
+    what they define, since another type may have brought the first one. What comes back are (path, header)
+    where the file has no text that could take it along.
     """
+    brought = set(new)
     left = []
     for path in dict.fromkeys((*_NAMING, *(text.path for text in needed.carried))):
         ours, theirs = tree.source(path), base.same(path)
@@ -105,14 +110,24 @@ def with_includes(tree: TreeIndex, base: TreeIndex, facts: TypeFacts, needed: Te
                 (name for name in _places(path, found[1] or "") if tree.source(name) is not None), None
             )
             declares = tree.source(header) if header is not None and found[1] not in known else None
-            if declares is None or not facts.word.search(declares.spoken.decode("latin-1")):
+            if declares is None or not (
+                header in brought or facts.word.search(declares.spoken.decode("latin-1"))
+            ):
                 continue
-            first = next((number for number, one in enumerate(needed.carried) if one.path == path), None)
-            if first is None:
+            there = [number for number, one in enumerate(needed.carried) if one.path == path]
+            if not there:
                 left.append((path, found[1]))
                 continue
-            text = needed.carried[first]
-            needed.carried[first] = replace(text, template=f'#include "{found[1]}"\n{text.template}')
+            known_there = {one.name for one in tree.definitions(header or "")} if header in brought else set()
+            using = [
+                number
+                for number in there
+                for span in needed.carried[number].spans[:1]
+                if known_there & set(words(ours, *span))
+            ]
+            for number in using or there[:1]:
+                text = needed.carried[number]
+                needed.carried[number] = replace(text, template=f'#include "{found[1]}"\n{text.template}')
     return left
 
 

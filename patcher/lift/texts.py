@@ -144,7 +144,9 @@ def _behind_what_they_use(tree: TreeIndex, base: TreeIndex, carried: list[Text])
         if not kept and after >= 0:
             kept = [name for name, place in places.items() if place == after]
         least[text.path, text.name] = after
-        out.append(replace(text, behind=tuple(kept or text.behind)))
+        # those of its own that come before it: another type that was put in first may have brought them
+        own = [other.name for other in reversed(out) if other.path == text.path and text is one]
+        out.append(replace(text, behind=(*own, *(kept or text.behind))))
     return out
 
 

@@ -516,7 +516,17 @@ def two(trees: Path, tmp_path: Path) -> Path:
     place = tmp_path / "fork" / QUANTS
     text = place.read_text(encoding="utf-8")
     assert text.count("float extreme = 0.0f;") == 1
-    place.write_text(text.replace("float extreme = 0.0f;", "float extreme = q6_levels[0];"), encoding="utf-8")
+    text = text.replace("float extreme = 0.0f;", "float extreme = q6_levels[0];")
+    # what both need comes before both
+    shared = "static const float q6_levels[2] = { 0.5f, 2.0f };\n"
+    second_ref = "void quantize_row_q6_y_ref("
+    text = text.replace(shared, "", 1).replace(second_ref, f"{shared}\n{second_ref}", 1)
+    # a header of the fork's own, which doesn't name the type, in a file that BASE has
+    assert text.count("q6_half(0.0f)") == 1
+    text = '#include "scales.h"\n' + text.replace("q6_half(0.0f)", "q6_half(one_scale)")
+    place.write_text(text, encoding="utf-8")
+    header = "#pragma once\nstatic const float one_scale = 1.0f;\n"
+    (tmp_path / "fork/ggml/src/scales.h").write_text(header, encoding="utf-8")
     return tmp_path
 
 
@@ -535,7 +545,13 @@ def test_several_types_are_put_in_one_behind_the_other(two: Path, capsys: pytest
         assert cli.run(["apply", str(base), "--type", str(two / "out" / name), "--quiet"]) == 0
     mine, theirs = texts(base, QUANTS), texts(two / "fork", QUANTS)
     assert {name for name in theirs if "q6_" in name} <= set(mine)
-    assert (base / QUANTS).read_text(encoding="utf-8").count("q6_levels[2] =") == 1
+    said = (base / QUANTS).read_text(encoding="utf-8")
+    assert said.count("q6_levels[2] =") == 1
+    assert said.index('#include "scales.h"') < said.index("q6_half(one_scale)")
+    assert (base / "ggml/src/scales.h").is_file()
+    assert said.index("q6_levels[2] =") < said.index(
+        "void quantize_row_q6_y_ref("
+    )  # which the first has brought
     assert cli.run(["status", str(base), "--type", str(two / "out" / "q6_x"), "--quiet"]) == 0
     assert cli.run(["revert", str(base), "--quiet"]) == 0
     assert {path: (base / path).read_bytes() for path in before} == before
