@@ -10,7 +10,7 @@ from pathlib import Path
 
 from patcher.base.files import write_whole
 
-_COMMAND = re.compile(r"^build ((?:[^:$\n]|\$[^\n]|\$\n)*): CUSTOM_COMMAND\b", re.MULTILINE)
+_COMMAND = re.compile(r"^build ((?:[^:$\n]|\$[^\n])*): CUSTOM_COMMAND\b", re.MULTILINE)
 _OUTPUT = re.compile(r"(?:[^ $|]|\$.)+")
 _LARGEST = 16 << 20  # bytes; a source is smaller
 

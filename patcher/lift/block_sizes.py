@@ -54,14 +54,14 @@ _BYTES = {
 
 
 _DEEP = 8  # macros in macros, structs in structs
+_HEAD = 200  # characters before a struct's brace that its typedef stands in
 _INDEX = re.compile(r"\[([^\[\]]+)\]")
-_ARRAYS = r"(?P<behind>(?:\w+)?\s*(?:\[[^\[\]]+\]\s*)*"
+# of a field with one space wherever it has any, so that no run of them can be cut in two ways
+_ARRAYS = r"(?P<behind>\w* ?(?:\[[^\[\]]+\] ?)*"
 _NESTED = re.compile(
-    r"(?:GGML_EXTENSION\s+)?(?P<form>struct|union)\s*\w*\s*\{(?P<body>.*)\}\s*" + _ARRAYS + ")", re.DOTALL
+    r"(?:GGML_EXTENSION )?(?P<form>struct|union) ?(?:\w+ ?)?\{(?P<body>.*)\} ?" + _ARRAYS + ")"
 )
-_PLAIN = re.compile(
-    r"(?:(?:const|volatile|struct|union)\s+)*(?P<type>\w+)\s+" + _ARRAYS + r"(?:,[^;{}]*)?)", re.DOTALL
-)
+_PLAIN = re.compile(r"(?:(?:const|volatile|struct|union) )*(?P<type>\w+) " + _ARRAYS + r"(?:,[^;{}]*)?)")
 
 
 class _Values:
@@ -96,10 +96,13 @@ class _Values:
         while start > 0 and open_braces:
             start -= 1
             open_braces += (self._code[start] == "}") - (self._code[start] == "{")
-        head = re.search(r"\btypedef\s+(struct|union)\s*\w*\s*\Z", self._code[:start])
-        if head is None or re.search(r"(?m)^[ \t]*#[ \t]*pragma[ \t]+pack\b", self._code[:start]):
+        words = self._code[max(0, start - _HEAD) : start].split()
+        form = next((words[at] for at in (-1, -2) if words[at - 1 : at] == ["typedef"]), "")
+        if form not in ("struct", "union") or re.search(
+            r"(?m)^[ \t]*#[ \t]*pragma[ \t]+pack\b", self._code[:start]
+        ):
             return None
-        return self._laid_out(self._code[start + 1 : end.start()], head[1], depth)
+        return self._laid_out(self._code[start + 1 : end.start()], form, depth)
 
     def _laid_out(self, body: str, form: str, depth: int) -> tuple[int, int] | None:
         """(bytes, alignment) of the fields in ``body``: those of a union all at its start."""
@@ -114,6 +117,7 @@ class _Values:
         return _upwards(size, widest), widest
 
     def _field(self, text: str, depth: int) -> tuple[int, int] | None:
+        text = " ".join(text.split())
         nested = _NESTED.fullmatch(text)
         if nested is not None:
             laid, behind = self._laid_out(nested["body"], nested["form"], depth + 1), nested["behind"]

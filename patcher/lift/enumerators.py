@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _HEADER = re.compile(r"(?:ggml/include|ggml/src|include|src|common)/(?:[^/]+/)*[^/]+\.h")
 _COMPILED = re.compile(r"(?:ggml|src|common)/(?:[^/]+/)*[^/]+\.(?:c|h|cpp|hpp)")
 _BACKEND = re.compile(r"ggml/src/ggml-(?!cpu/)[^/]+/")
-_ENUM = re.compile(rb"\benum\s+(?:class\s+|struct\s+)?(\w+)\s*(?::[^;{}]*)?\{")
+_ENUM = re.compile(rb"\benum\s+(?:class\s+|struct\s+)?(\w+)\s*(?::[\w\s:]{0,80})?\{")
 _WORD = re.compile(r"\w+")
 
 Spans = Mapping[str, list[tuple[int, int]]]

@@ -23,7 +23,8 @@ _TABLE = re.compile(
     rb"(?m)^(?P<word>\w+)_BEGIN\s*\([^(),]*,\s*(?P<name>\w+)\s*,[^()]*\)[^(){};]*?(?P=word)_END\s*\(\s*\)"
 )
 _PLAIN = re.compile(
-    rb"(?m)^(?!typedef\b|using\b|namespace\b|(?:struct|union|enum|class)\s+\w+\s*;)[A-Za-z_][^;{}()#=]{0,120}?"
+    rb"(?m)^(?:(?:extern|static)\b[^;{}()#=]{0,120}?"
+    rb"|(?!typedef\b|using\b|namespace\b|(?:struct|union|enum|class)\s+\w+\s*;)[A-Za-z_][^;{}()#=\n]{0,120}?)"
     rb"[\s*](?P<name>\w+)\s*(?:\[[^\]\n]*\]\s*)*(?:=[^;{}#]{0,200})?;"
 )
 _ELSEWHERE = re.compile(rb"(?:GGML|LLAMA)_(?:\w+_)?API\b[^=]*\Z")  # which says extern: no definition
