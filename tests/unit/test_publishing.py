@@ -11,6 +11,7 @@ import yaml
 
 from manual import owner
 from manual.__main__ import stale
+from patcher import __version__
 from patcher.base import toml
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +38,21 @@ def test_the_package_says_where_it_comes_from() -> None:
     urls = toml.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]
     assert set(urls) == {"Source", "Issues", "Documentation", "Changelog"}
     assert {url.split("/q8a8-patch")[0] for url in urls.values()} == {f"https://github.com/{owner.owner()}"}
+
+
+def test_the_tag_that_pages_name_is_that_of_the_version() -> None:
+    """The moving tag of CONTRIBUTING's last step: a page once said v1 of a 0.x."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "ci").rglob("*.yml")]
+    named = {
+        (str(page.relative_to(ROOT)), tag)
+        for page in pages
+        for tag in re.findall(
+            r"(?:q8a8-patch(?:/ci)?@|q8a8-patch/blob/|(?m:^#? *re[fv]: )|Q8A8_VERSION: )(v\d+)\b",
+            page.read_text(encoding="utf-8"),
+        )
+    }
+    assert len(named) > 4
+    assert {tag for _, tag in named} == {f"v{__version__.partition('.')[0]}"}
 
 
 def steps(path: Path) -> list[dict[str, Any]]:
