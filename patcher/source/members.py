@@ -67,7 +67,7 @@ def shown(text: str) -> str:
 def members_of(archive: Path) -> Iterator[list[Member]]:
     """All members, while the archive is open. Raises :class:`SourceError` for a damaged one or a bomb."""
     try:
-        if zipfile.is_zipfile(archive) and not tar_reader.is_tar(archive):
+        if _is_zip(archive) and not tar_reader.is_tar(archive):
             _check_directory(archive)
             with zipfile.ZipFile(archive) as opened:
                 yield _limited(archive, (_from_zip(archive, opened, info) for info in opened.infolist()))
@@ -79,6 +79,12 @@ def members_of(archive: Path) -> Iterator[list[Member]]:
         raise SourceError(
             f"{archive}: can't be read as an archive ({reason})", hint="download it again"
         ) from why
+
+
+def _is_zip(archive: Path) -> bool:
+    """Whether it is one, or begins like one: Python's releases differ in how much they want of its end."""
+    with archive.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04" or zipfile.is_zipfile(archive)
 
 
 def _check_directory(archive: Path) -> None:
