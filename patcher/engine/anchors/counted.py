@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 from patcher.engine.anchors.conditions import twice
-from patcher.engine.anchors.enums import enumerators_of, require_numbers
+from patcher.engine.anchors.enums import behind_last, enumerators_of
 from patcher.engine.anchors.focus import Wanted
 from patcher.engine.anchors.kind import AnchorKind, Language
-from patcher.engine.anchors.site import AnchorError, Existing, Located, Place, Site, behind_comma
+from patcher.engine.anchors.site import AnchorError, Existing, Located, Place, Site
 from patcher.engine.anchors.source import Source
 from patcher.engine.anchors.syntax import Syntax
 
@@ -25,18 +25,7 @@ def enum_member(syntax: Syntax, *, enum: str, ours: str, before: str | None = No
         line = source.line_number(there.node.start_byte)
         problem = f"{ours} under a condition in line {line}" if there.conditional else None
         return Located(existing=(Existing(enum, there.node.start_byte, there.node.end_byte, problem),))
-    if before is not None and (before not in members or members[before].conditional):
-        raise AnchorError(f"{before} in enum {enum}", "it under a condition" if before in members else "none")
-    names = list(members)
-    earlier = names[: names.index(before)] if before is not None else names
-    plain = [name for name in earlier if not members[name].conditional]
-    if not plain:
-        raise AnchorError(f"an enumerator before {before} in enum {enum}", "none")
-    require_numbers(syntax, enum, members, behind_of=plain[-1], but=before)
-    last = members[plain[-1]].node
-    at = behind_comma(source, last.end_byte, f"{syntax.text(last)} in enum {enum}")
-    start = last.start_byte
-    return Located((Site(enum, at, at, Place.LINES, source.indent(start), source.line(start)),))
+    return behind_last(syntax, enum, members, before)
 
 
 ENUM_MEMBER = AnchorKind(

@@ -112,11 +112,19 @@ def enumerator(
         elif there.conditional:
             contradiction = f"{ours} under a condition in line {source.line_number(there.node.start_byte)}"
         return Located(existing=(Existing(enum, there.node.start_byte, there.node.end_byte, contradiction),))
-    names = list(members)
+    return behind_last(syntax, enum, members, before)
+
+
+def behind_last(syntax: Syntax, enum: str, members: dict[str, Member], before: str | None) -> Located:
+    """The place behind the last enumerator under no condition, or the last such one before ``before``.
+
+    Raises :class:`AnchorError` where there is none, and where those behind it would be counted on.
+    """
+    source, names = syntax.source, list(members)
     if before is not None and (before not in members or members[before].conditional):
         raise AnchorError(f"{before} in enum {enum}", "it under a condition" if before in members else "none")
-    position = names.index(before) if before is not None else len(names)
-    unconditional = [name for name in names[:position] if not members[name].conditional]
+    earlier = names[: names.index(before)] if before is not None else names
+    unconditional = [name for name in earlier if not members[name].conditional]
     if not unconditional:
         raise AnchorError(f"an enumerator before {before} in enum {enum}", "none")
     require_numbers(syntax, enum, members, behind_of=unconditional[-1], but=before)
