@@ -20,7 +20,7 @@ from patcher.engine.patchset import NEW_FILE, PatchSet, load
 from patcher.engine.plan import EditPlan, State
 from patcher.engine.planning import make_plan
 from patcher.engine.replacement import merged, whole_lines, without
-from patcher.engine.tree import ListedTree, Overlaid, WorkTree
+from patcher.engine.tree import ListedTree, Overlaid, OverlaidListed, WorkTree
 from patcher.lift.places import paragraph
 
 # what these find is one expression with what was there before: it can't be cut out, and stays
@@ -94,7 +94,7 @@ def _whole(source: Source, start: int, end: int) -> tuple[int, int]:
 def put_back(tree: ListedTree, out: TakenOut, folder: Path) -> PutBack:
     """The type planned on ``tree`` without it, and compared with ``tree`` as it is."""
     patchset = load(folder)
-    plan = make_plan(Overlaid(tree, out.files), patchset)
+    plan = make_plan(OverlaidListed(tree, out.files), patchset)
     by_id = {edit.edit.id: edit for edit in plan.edits}
     made = PutBack(len(out.edits))
     unlike = {

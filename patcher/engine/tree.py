@@ -40,7 +40,7 @@ def inside(path: str) -> bool:
 class Overlaid:
     """``tree`` with other contents for some of its files, in memory alone; None for one that is gone."""
 
-    def __init__(self, tree: ListedTree, over: Mapping[str, bytes | None]) -> None:
+    def __init__(self, tree: Tree, over: Mapping[str, bytes | None]) -> None:
         self._tree, self._over = tree, over
 
     @property
@@ -50,9 +50,17 @@ class Overlaid:
     def read(self, path: str) -> bytes | None:
         return self._over[path] if path in self._over else self._tree.read(path)
 
+
+class OverlaidListed(Overlaid):
+    """The same of a tree that knows its files, which are searched for what other hands have written."""
+
+    def __init__(self, tree: ListedTree, over: Mapping[str, bytes | None]) -> None:
+        super().__init__(tree, over)
+        self._listed = tree
+
     def files(self) -> list[str]:
         """Those of the tree and those over it."""
-        known = {*self._tree.files(), *self._over}
+        known = {*self._listed.files(), *self._over}
         return sorted(path for path in known if path not in self._over or self._over[path] is not None)
 
 

@@ -14,7 +14,7 @@ from patcher.engine.anchors import Source
 from patcher.engine.anchors.definitions import definitions
 from patcher.engine.patchset import load
 from patcher.engine.planning import make_plan
-from patcher.engine.tree import ListedTree, Overlaid
+from patcher.engine.tree import ListedTree, OverlaidListed
 from patcher.lift import lift, writing
 from patcher.lift.assembly import Lift, Origin
 
@@ -66,7 +66,7 @@ def _with(together: ListedTree, place: Path, one: Lift, before: list[Lift]) -> L
             hint="name them in another order, or lift it alone",
             details=tuple(f"{edit.edit.id}: {edit.file}: {edit.detail}" for edit in plan.conflicts),
         )
-    return Overlaid(together, {file.path: file.after() for file in plan.files})
+    return OverlaidListed(together, {file.path: file.after() for file in plan.files})
 
 
 def _require_apart(one: Lift, before: list[Lift]) -> None:

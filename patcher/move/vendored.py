@@ -7,7 +7,6 @@ merged file by file, the type taken out of the copy first and put in again after
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -21,7 +20,7 @@ from patcher.engine.layout import require_tree
 from patcher.engine.patchset import PatchSet
 from patcher.engine.plan import Plan
 from patcher.engine.planning import make_plan
-from patcher.engine.tree import CommitTree, Tree, WorkTree
+from patcher.engine.tree import CommitTree, Overlaid, WorkTree
 from patcher.engine.tree_record import PLACE
 from patcher.git.objects import TooLongBlobError
 from patcher.move.stripping import holds, taken_out
@@ -59,7 +58,7 @@ def move(
         before, after = CommitTree(old.path, old.base), CommitTree(new.path, new.base)
         patchset = settled.remembered(patchset, tree)
         merged = _merged(tree, before, after, patchset, reporter)
-        plan = make_plan(_Over(tree, merged), patchset, reporter)
+        plan = make_plan(Overlaid(tree, merged), patchset, reporter)
         plan.require_clean()
         release = new.release or new.base[:12]
         merged[PLACE] = (
@@ -158,15 +157,3 @@ def _without(mine: bytes, carried: bytes, stock: bytes | None, path: str) -> byt
             hint="take the type out of that file by hand, then move",
         )
     return merged
-
-
-class _Over:
-    """A tree as it would be with some of its files changed."""
-
-    def __init__(self, tree: Tree, over: Mapping[str, bytes | None]) -> None:
-        self._tree = tree
-        self._over = over
-        self.name = tree.name
-
-    def read(self, path: str) -> bytes | None:
-        return self._over[path] if path in self._over else self._tree.read(path)

@@ -103,7 +103,7 @@ def enumerator(
     if ours in members:
         there = members[ours]
         if there.value != value and renumber:
-            require_numbers(syntax, enum, members, behind_of=ours, but=before)
+            _require_numbers(syntax, enum, members, behind_of=ours, but=before)
             return Located((_number(there.node, enum, value),))
         contradiction = None
         if there.value != value:
@@ -127,7 +127,7 @@ def behind_last(syntax: Syntax, enum: str, members: dict[str, Member], before: s
     unconditional = [name for name in earlier if not members[name].conditional]
     if not unconditional:
         raise AnchorError(f"an enumerator before {before} in enum {enum}", "none")
-    require_numbers(syntax, enum, members, behind_of=unconditional[-1], but=before)
+    _require_numbers(syntax, enum, members, behind_of=unconditional[-1], but=before)
     last = members[unconditional[-1]].node
     at = behind_comma(source, last.end_byte, f"{syntax.text(last)} in enum {enum}")
     start = last.start_byte
@@ -147,7 +147,7 @@ ENUMERATOR = AnchorKind(
 )
 
 
-def require_numbers(
+def _require_numbers(
     syntax: Syntax, enum: str, members: dict[str, Member], *, behind_of: str, but: str | None
 ) -> None:
     """Raise where an enumerator behind ``behind_of``, the count aside, counts on from what is put there."""

@@ -51,6 +51,7 @@ class Text:
     note: str = ""
 
 
+_KONLPY = ("konlpy", "0.6.0", "0b7928059e20eb1c72f6fe65a3d12c104fae9e68173904e16beef869cf0ea590")
 DOMAINS = (
     Domain(
         "prose",
@@ -112,9 +113,7 @@ _BILLS = Domain(
     "bills",
     "bills of the National Assembly of the Republic of Korea",
     "published by the state",
-    "konlpy",
-    "0.6.0",
-    "0b7928059e20eb1c72f6fe65a3d12c104fae9e68173904e16beef869cf0ea590",
+    *_KONLPY,
     tuple(f"konlpy/data/corpus/kobill/18098{number}.txt" for number in range(90, 100)),
     wheel=True,
 )
