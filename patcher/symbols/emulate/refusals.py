@@ -238,7 +238,7 @@ def _in_script(table: Table, script: VersionScript) -> list[Refusal]:
         script = VersionScript([one for one in script.exported if script.versions and not one.cpp])
     if linker.family == "bfd" and not table.dynamic:
         return []
-    lazily = table.lazily() - table.lost.keys() if linker.lazy_versions else set[str]()
+    lazily = table.archives.names() - table.archives.lost.keys() if linker.lazy_versions else set[str]()
     names = script.unmatched({*table.objects, *lazily})
     why, ends = "the version script names it, and no object defines it", linker.scripts_end
     return [Refusal(name, line.version_script, why, fatal=True, ends=ends) for name in names]

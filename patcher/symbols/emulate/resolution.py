@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from patcher.symbols.elf import ElfObject
+from patcher.symbols.emulate.archives import Archives
 from patcher.symbols.emulate.binding import Bindings
 from patcher.symbols.emulate.collect import sections
 from patcher.symbols.emulate.commandline import LinkLine
@@ -33,41 +34,37 @@ class Table:
     own_calls: dict[str, list[ObjectUse]] = field(default_factory=dict)  # where it is defined, --wrap's
     bound: set[str] = field(default_factory=set)  # wanted by a library before an object said it is its own
     shadowed: set[str] = field(default_factory=set)  # defined by an object, and by a library behind it
-    first: dict[str, int] = field(default_factory=dict)  # who serves, by its identity, where rank decides
     dropped: dict[str, ElfObject] = field(default_factory=dict)  # --as-needed, by soname
-    lost: dict[str, int] = field(default_factory=dict)  # archives before this one serve it no more
-    ended: bool = False  # all of the line was read
     bindings: Bindings = field(init=False)
-    _lazy: list[Input] = field(default_factory=list)
-    _offered: set[str] = field(default_factory=set)  # what members have that were seen so far
-    _at: int = 0  # the place of the input that the linker is at
-    _late: set[str] = field(default_factory=set)  # asked for when all was read
+    archives: Archives = field(init=False)
     followed: list[ElfObject] = field(default_factory=list)  # not on the line, needed by what is
     lto: bool = False
 
     def __post_init__(self) -> None:
         self.bindings = Bindings(self.linker.bound_by)
+        self.archives = Archives(self.linker, self.line)
 
     def take(self, parts: list[Input]) -> None:
         """Go along the line."""
         self.bindings.ask(self.line.asked_for)
         if self.linker.archives_by_rank:
-            self.ended = True
+            self.archives.ended = True
             self._by_rank(parts)
             return
-        lazy = self._lazy
+        lazy = self.archives.lazy
         for number, part in enumerate(parts):
-            self._at, group = part.operand.at, part.operand.group
+            self.archives.at, group = part.operand.at, part.operand.group
             is_last = number + 1 == len(parts) or parts[number + 1].operand.group != group
             is_lazy = part.archive and not part.operand.whole_archive
             if part.library is not None:
                 self._library(part, part.library)
             elif is_lazy:
-                lazy.append(part)
-                self._offer(_defined(part))
+                self.archives.offer(
+                    part, lambda name: (name, None) in self.by_library and name not in self.hidden
+                )
             else:
                 for unit in part.units:
-                    self.unit(unit, excluded=self._excluded(part))
+                    self.unit(unit, excluded=self.archives.excluded(part))
             if not self.linker.archives_in_order:
                 self._extract(lazy)
             elif group and is_last and (is_lazy or not part.archive):
@@ -79,46 +76,26 @@ class Table:
                 self._extract([part])
         self._at_end()
 
-    def _offer(self, names: set[str]) -> None:
-        """Note what the members of one more archive have: a library before it that defines it goes first."""
-        self._offered |= names
-        if not self.linker.archives_in_order:
-            served = {name for name in names - self.hidden if (name, None) in self.by_library}
-            self.lost.update(dict.fromkeys(served, len(self._lazy)))
-
     def _at_end(self) -> None:
         """What a --defsym names is looked for in archives when all else was read."""
-        self.ended = True
+        self.archives.ended = True
         if not self.linker.archives_in_order:
-            self._extract(self._lazy)
+            self._extract(self.archives.lazy)
 
     def extract_late(self, names: set[str]) -> None:
         """Take the members that have ``names``, too, where the order of the line doesn't matter."""
-        self._late = names
-        self._extract(self._lazy)
+        self.archives.late = names
+        self._extract(self.archives.lazy)
 
     def _by_rank(self, parts: list[Input]) -> None:
         """All objects and libraries, then of what is lazy what serves: a strong definition, and the first."""
-        weak: dict[str, int] = {}
         lazy = [part for part in parts if part.archive and not part.operand.whole_archive]
         spare = [part for part in parts if part.library is not None and part.operand.as_needed]
-        for part in parts:
-            if part.library is not None:
-                weakly = weak_exports(part.library.path)
-                for name, version in defines(part.library):
-                    if version is None:
-                        table = weak if name.encode("utf-8", "surrogateescape") in weakly else self.first
-                        table.setdefault(name, id(part))
-            for unit in part.units if part in lazy else ():
-                for symbol in unit.symbols:
-                    if symbol.defined and not symbol.local:
-                        table = weak if symbol.weak else self.first
-                        table.setdefault(symbol.name.decode("utf-8", "surrogateescape"), id(unit))
-        self.first = {**weak, **self.first}
+        self.archives.rank(parts, lazy)
         for part in parts:
             if part.library is None and part not in lazy:
                 for unit in part.units:
-                    self.unit(unit, excluded=self._excluded(part))
+                    self.unit(unit, excluded=self.archives.excluded(part))
         for part in parts:
             if part.library is not None and part not in spare:
                 self._library(part, part.library)
@@ -127,19 +104,13 @@ class Table:
             count = len(self.units) + len(self.libraries)
             self._extract(lazy)
             serving = {
-                self.first.get(key[0])
+                self.archives.first.get(key[0])
                 for key, wanted in self.wanted.items()
                 if wanted.hard and key[0] not in self.objects
             }
             for part in spare:
                 if id(part) in serving and part.library is not None:
                     self._library(part, part.library)
-
-    def _excluded(self, part: Input) -> bool:
-        names = self.line.excluded_archives
-        name = part.path.name
-        short = self.linker.excludes_by_stem and name.removesuffix(".a") in names
-        return part.archive and ("ALL" in names or name in names or short)
 
     def _extract(self, archives: list[Input]) -> None:
         """Take the members that define what is wanted, until there is none more."""
@@ -152,7 +123,7 @@ class Table:
                     if id(unit) in taken or not self._serves(unit, number):
                         continue
                     taken.add(id(unit))
-                    self.unit(unit, excluded=self._excluded(archive))
+                    self.unit(unit, excluded=self.archives.excluded(archive))
                     again = True
 
     def _serves(self, unit: Unit, number: int) -> bool:
@@ -161,7 +132,7 @@ class Table:
             if symbol.defined and not symbol.local:
                 name = symbol.name.decode("utf-8", "surrogateescape")
                 wanted = self.wanted.get((name, None))
-                asked = name in self.line.asked_for | self._late or self._expressed(name)
+                asked = self.archives.asked(name)
                 hard = wanted is not None and (
                     self.bindings.strongly[name]
                     or (self.linker.archives_by_rank and any(one for _, one in wanted.users))
@@ -169,18 +140,11 @@ class Table:
                 if not asked and not hard:
                     continue
                 if self.linker.archives_by_rank:
-                    if name not in self.objects and self.first.get(name) == id(unit):
+                    if name not in self.objects and self.archives.first.get(name) == id(unit):
                         return True
-                elif not self.defined(symbol.name) and self.lost.get(name, 0) <= number:
+                elif not self.defined(symbol.name) and self.archives.lost.get(name, 0) <= number:
                     return True
         return False
-
-    def _expressed(self, name: str) -> bool:
-        """Whether a --defsym that the linker has come to names it."""
-        at = self.line.needed_by_defsym.get(name)
-        if at is None or self.linker.expressions_in_order:
-            return at is not None and at <= self._at
-        return self.linker.archives_in_order or self.ended
 
     def defined(self, name: bytes) -> bool:
         """Whether anything, visible or not, defines a name without a version."""
@@ -231,7 +195,7 @@ class Table:
     def _want(self, key: Key, weak: bool, path: Path, library: ElfObject | None) -> None:
         if key[1] is None:
             is_library = library is not None
-            self.bindings.mention(key[0], weak=weak, library=is_library, offered=self._offered)
+            self.bindings.mention(key[0], weak=weak, library=is_library, offered=self.archives.offered)
         self.note_user(key, weak, path, library)
 
     def reached(self, number: int, name: bytes) -> bytes:
@@ -287,7 +251,7 @@ class Table:
             if key[1] is None:
                 self.bindings.export(key[0], weak=key[0].encode("utf-8", "surrogateescape") in weakly)
             if not self.linker.archives_in_order and key[0] not in self.hidden:
-                self.lost[key[0]] = len(self._lazy)
+                self.archives.lose(key[0])
         self._references(library)
 
     def indirect(self, library: ElfObject) -> None:
@@ -313,10 +277,6 @@ class Table:
         """Whether the linker defines ``name`` itself, or takes it for granted."""
         return linker_own(name) or name in self.linker.granted
 
-    def lazily(self) -> set[str]:
-        """What members of archives define, taken or not."""
-        return {name for part in self._lazy for name in _defined(part)}
-
     def serves_library(self, key: Key) -> bool | None:
         """Whether a library that wants ``key`` gets it; None where it is there and not exported."""
         name, version = key
@@ -327,12 +287,6 @@ class Table:
         if version is None and name in self.objects:
             return True if self.objects[name] and name not in self.hidden else None
         return self.linker.asking_is_enough and name in self.line.asked_for
-
-
-def _defined(part: Input) -> set[str]:
-    """What the members of an archive define."""
-    symbols = (one for unit in part.units for one in unit.symbols if one.defined and not one.local)
-    return {one.name.decode("utf-8", "surrogateescape") for one in symbols}
 
 
 def asks(linker: Linker, table: Table) -> set[ElfObject]:

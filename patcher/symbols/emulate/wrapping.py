@@ -10,7 +10,7 @@ def wrap_late(table: Table) -> None:
     """Give each wrapper the wishes for the plain name, and the plain name those for the real one."""
     strongly = table.bindings.strongly
     known = {name for name, _ in (*table.wanted, *table.by_library)} | table.objects.keys()
-    wrapped = sorted(table.line.wrapped & (known | table.lazily()))
+    wrapped = sorted(table.line.wrapped & (known | table.archives.names()))
     late: set[str] = set()
     for name in wrapped:
         strong = strongly.get(name, True)  # what members alone have is no weak wish
