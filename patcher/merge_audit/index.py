@@ -56,7 +56,10 @@ class Index:
 
     def has_condition(self, text: str, owner: tuple[str, ...]) -> bool:
         """Whether something in ``owner`` may stand under that condition here; under none it always may."""
-        return not text or any(owner[: len(one)] == one for one in self.conditions.get(text, ()))
+        return not text or any(
+            all(mine == its for mine, its in zip(owner, one, strict=False))
+            for one in self.conditions.get(text, ())
+        )
 
     @cached_property
     def words(self) -> Counter[str]:

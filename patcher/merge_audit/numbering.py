@@ -21,8 +21,8 @@ def problems(
             yield owner, second, f"is {number}, as {first} is (line {line}), and on no side"
         known = [_by_number(one) for one in (*sides, base.names.get(owner, {}))]
         for first, second in pairwise(_by_number(members)):
-            orders = [one[first] < one[second] for one in known if first in one and second in one]
-            if orders and not any(orders):
+            both = [one for one in known if first in one and second in one]
+            if both and all(one[first] > one[second] for one in both):
                 yield owner, second, f"has a higher number than {first}; on each side it has a lower one"
 
 
