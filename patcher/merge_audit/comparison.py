@@ -38,7 +38,8 @@ class Comparison:
         """Compare them."""
         lost, spare = self._marks()
         lost, spare = self._by_lines(*self._paired(lost, spare))
-        self.out.lost = self._adapted([mark for mark in lost if not self._removed_before(mark)], spare)
+        lost = _without_their_else([mark for mark in lost if not self._removed_before(mark)])
+        self.out.lost = self._adapted(lost, spare)
         for mark in self.out.lost:
             self._supersede(mark)
         self.out.spare = [mark for mark in spare if mark.number]
@@ -254,6 +255,18 @@ class Comparison:
             mark = self._mark(Key(owner, "enumerator", name), self.counts(Key(owner, "enumerator", name)), 1)
             line = self.merged.names[owner][name][1]
             self.out.findings.append(finding("merge-number", self.path, mark, said, line=line))
+
+
+def _without_their_else(lost: list[Mark]) -> list[Mark]:
+    """``lost`` without every ``else`` that went with the condition that it is of."""
+    conditions = Counter[tuple[str, ...]]()
+    for mark in lost:
+        if mark.key.construct == "condition" and mark.key.text not in ("else", "#else"):
+            conditions[mark.key.owner] += mark.number
+    for mark in lost:
+        if mark.key.construct == "condition" and mark.key.text in ("else", "#else"):
+            mark.number = max(0, mark.number - conditions[mark.key.owner])
+    return [mark for mark in lost if mark.number]
 
 
 def compare(task: tuple[str, str, list[bytes | None]]) -> Compared:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from patcher.merge_audit.index import Index
 from patcher.merge_audit.item import STRICT, Key
-from patcher.merge_audit.likeness import words
+from patcher.merge_audit.likeness import ALIKE, share, words
 from patcher.merge_audit.line_merge import LineMerge
 
 _TELLING = 4  # words and signs of a line in a function's body that is worth a word by itself
@@ -38,13 +38,23 @@ def elsewhere(
             known = [side.has_condition(here, key.owner) for side in (ours, theirs)]
             has = [one is not None for one in (mine, other)]
             put_around = any(known) and not all(one for one, needed in zip(known, has, strict=True) if needed)
-            if not there or put_around or here in by_lines().under(key, at):
+            if not there or put_around or _adapted(here, (ours, theirs), merged):
+                continue
+            if here in by_lines().under(key, at):
                 continue
             yield key, f"stands {_said(here)}, on its side {' or '.join(map(_said, there))}"
 
 
 def _said(condition: str) -> str:
     return f"under '{condition}'" if condition else "under no condition"
+
+
+def _adapted(here: str, sides: tuple[Index, Index], merged: Index) -> bool:
+    """Whether ``here`` is a condition of a side's that the merge has in another form, its own."""
+    if any(here in side.conditions for side in sides):
+        return False
+    gone = {one for side in sides for one in side.conditions if one not in merged.conditions}
+    return any(share(words(here), words(one)) > ALIKE for one in gone)
 
 
 def _asked(before: str | None, ours: str | None, theirs: str | None) -> list[str]:

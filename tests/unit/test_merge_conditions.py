@@ -178,6 +178,24 @@ def test_what_the_other_side_put_a_condition_around_follows_it(tmp_path: Path) -
     assert found(tmp_path, "b.cpp", CODE, ours, theirs, merged) == set()
 
 
+def test_a_condition_that_the_merge_has_adapted_takes_along_what_it_has(tmp_path: Path) -> None:
+    """Ours asks first, theirs wrote it anew, the merge asks in theirs' words; and an else goes with its if."""
+    base = CODE.replace("        do_that(x, 1);\n", "        do_that(x, data[0].p);\n")
+    ours = base.replace(
+        "        do_that(x, data[0].p);\n", "        if (data[0].p > 0) { do_that(x, data[0].p); }\n"
+    )
+    theirs = base.replace("data[0].p", "all->data[0].p")
+    merged = theirs.replace(
+        "        do_that(x, all->data[0].p);\n",
+        "        if (all->data[0].p > 0) { do_that(x, all->data[0].p); }\n",
+    )
+    assert not {rule for rule, _ in found(tmp_path, "a.cpp", base, ours, theirs, merged)} & {"merge-moved"}
+    whole = CODE[CODE.index("    if (x > 1)") : CODE.index("    switch")]
+    said = found(tmp_path, "b.cpp", CODE, CODE, CODE.replace("return 0", "return 5"), CODE.replace(whole, ""))
+    assert ("merge-line-lost", "if ( x > 1 )") in said
+    assert "else" not in {text for _, text in said}
+
+
 def test_conditions_are_read_as_the_compiler_does() -> None:
     text = (
         "#ifdef A\nint a;\n#elif B\nint b;\n#else\nint c;\n#endif\n"
