@@ -20,6 +20,7 @@ from patcher.git.history import is_shallow, merge_bases, merges
 from patcher.git.repository import NoCommitError
 from patcher.merge_audit.auditing import Auditing
 from patcher.merge_audit.finding import RULES, Finding
+from patcher.merge_audit.meeting import Meeting
 from patcher.merge_audit.octopus import NOTHING, joined
 from patcher.merge_audit.origin import Origins
 from patcher.merge_audit.sides import Version, of_commit, sides
@@ -160,7 +161,7 @@ def _audited(
     beside: Sequence[Finding] = (),
 ) -> Merge:
     start = time.monotonic()
-    result = Auditing(bases, ours, theirs, merged, reporter).run()
+    result = Auditing(Meeting(bases, ours, theirs, merged), reporter).run()
     result.findings += beside
     used: set[Waiver] = set()
     found = []

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -16,11 +16,11 @@ from patcher.merge_audit.finding import Finding
 from patcher.merge_audit.grouping import by_lost_owner, of_spare, together
 from patcher.merge_audit.item import STRICT, Key, language
 from patcher.merge_audit.mark import Compared, Mark, finding
-from patcher.merge_audit.sides import Version, follow_renames, is_text, unread_for
+from patcher.merge_audit.meeting import Meeting
+from patcher.merge_audit.side_changes import SideChanges
+from patcher.merge_audit.sides import is_text, unread_for
 
 _FEW = 8  # files that are compared sooner than a second process starts
-_WORD = re.compile(r"[A-Za-z_]\w*")
-_SEARCHED = 200  # files in which a function is looked for that left its file
 _MARKER = re.compile(rb"^(?:<<<<<<<|>>>>>>>) ", re.MULTILINE)
 
 
@@ -35,27 +35,12 @@ class Result:
 
 
 class Auditing:
-    """``bases``, the two sides and the merge, by paths that all of them share."""
+    """Of the versions of ``meeting``."""
 
-    def __init__(
-        self,
-        bases: Sequence[Version],
-        ours: Version,
-        theirs: Version,
-        merged: Version,
-        reporter: Reporter = SILENT,
-    ) -> None:
-        self.bases, self.ours, self.theirs, self.merged = tuple(bases), ours, theirs, merged
-        self.reporter = reporter
-        self.result = Result()
-        self._texts: dict[int, dict[str, bytes]] = {}
-        self._names: dict[int, set[str]] = {}
-        self._share_paths()
-
-    @property
-    def versions(self) -> tuple[Version, ...]:
-        """All of them: the bases, ours, theirs, the merge."""
-        return (*self.bases, self.ours, self.theirs, self.merged)
+    def __init__(self, meeting: Meeting, reporter: Reporter = SILENT) -> None:
+        self.meeting, self.reporter = meeting, reporter
+        self.result = Result(list(meeting.findings))
+        self._changes = SideChanges(meeting)
 
     def run(self) -> Result:
         """Compare all files; findings are in the order of files and lines."""
@@ -66,7 +51,7 @@ class Auditing:
         for one in compared:
             self.result.own += one.own
             self.result.findings += self._of_file(one)
-        self.result.findings += twins.broken(self)
+        self.result.findings += twins.broken(self.meeting)
         self.result.findings = sorted(
             map(self._placed, self.result.findings),
             key=lambda one: (one.file, one.line or 0, one.rule, one.text),
@@ -75,42 +60,10 @@ class Auditing:
 
     # -- which files
 
-    def _share_paths(self) -> None:
-        base = self.bases[0]
-        for side in (self.ours, self.theirs):
-            side.moved = follow_renames(base, side)
-        for path, old in {**self.theirs.moved, **self.ours.moved}.items():
-            if path in self.merged.contents and old not in self.merged.contents:
-                self.merged.moved.setdefault(path, old)
-        taken: dict[str, str] = {}
-        for path, old in sorted(self.merged.moved.items()):
-            if old in taken:
-                del self.merged.moved[path]
-                said = f"each side renamed {old}, and the merge has it as {taken[old]}, too"
-                whose = "ours" if path in self.ours.moved else "theirs"
-                self._say(Finding("merge-duplicated", path, None, "file", (), path, whose, None, said))
-            taken.setdefault(old, path)
-        self._paths: list[dict[str, str]] = [
-            {version.moved.get(path, path): path for path in version.contents} for version in self.versions
-        ]
-
-    def real(self, number: int, path: str) -> str:
-        """What version ``number`` calls the shared ``path``."""
-        return self._paths[number].get(path, path)
-
-    def read(self, number: int, path: str) -> bytes | None:
-        """The shared ``path`` in version ``number``."""
-        return self.versions[number].read(self.real(number, path))
-
     def _tasks(self) -> Iterator[tuple[str, str, list[bytes | None]]]:
-        everywhere: set[str] = set()
-        for paths in self._paths:
-            everywhere |= set(paths)
-        for path in sorted(everywhere):
-            has = [
-                version.contents.get(paths.get(path, ""))
-                for version, paths in zip(self.versions, self._paths, strict=True)
-            ]
+        meeting = self.meeting
+        for path in meeting.paths():
+            has = meeting.contents(path)
             *bases, ours, theirs, merged = has
             if ours == theirs == merged and merged in bases:
                 self._as_a_program(path)
@@ -123,12 +76,12 @@ class Auditing:
             ):
                 continue
             self._as_a_program(path)
-            known = language(self.real(len(bases) + 2, path))
-            data = [self.read(number, path) for number in range(len(has))]
+            known = language(meeting.real(len(bases) + 2, path))
+            data = [meeting.read(number, path) for number in range(len(has))]
             unread = any(blob is not None and one is None for blob, one in zip(has, data, strict=True))
             if unread or not all(is_text(one) for one in data if one is not None):
                 if not self._say(whole_files.undone(path, bases, ours, theirs, merged)):
-                    why = [unread_for(one, self.real(at, path)) for at, one in enumerate(self.versions)]
+                    why = [unread_for(one, meeting.real(at, path)) for at, one in enumerate(meeting.versions)]
                     what = [said for said in why if said]
                     self._say(whole_files.unread(path, bases, ours, theirs, merged, *what[:1]))
                 continue
@@ -144,13 +97,10 @@ class Auditing:
             yield path, known, data
 
     def _as_a_program(self, path: str) -> None:
-        if any(version.commit is None for version in self.versions) or any(
-            self.real(number, path) not in version.contents for number, version in enumerate(self.versions)
-        ):
-            return
-        is_program = [self.real(number, path) in one.programs for number, one in enumerate(self.versions)]
-        *bases, ours, theirs, merged = is_program
-        self._say(whole_files.forbidden(path, bases, ours, theirs, merged))
+        programs = self.meeting.programs(path)
+        if programs is not None:
+            *bases, ours, theirs, merged = programs
+            self._say(whole_files.forbidden(path, bases, ours, theirs, merged))
 
     def _say(self, found: Finding | None) -> bool:
         self.result.findings += [found] if found is not None else []
@@ -219,20 +169,20 @@ class Auditing:
         for mark in one.lost:
             if mark.form is not None and not mark.form.number:
                 continue  # what stands in its place came from elsewhere, with its owner
-            if mark.removed_by and not self._went_elsewhere(mark, one.path):
+            if mark.removed_by and not self._changes.went_elsewhere(mark, one.path):
                 said = f"{mark.removed_by.upper()} removed what it stands in ({mark.gone or one.path})"
                 found.append(finding("merge-superseded", one.path, mark, said))
             elif mark.form is not None:
-                if mark.without <= self._given_up(mark.side):
+                if mark.without <= self._changes.given_up(mark.side):
                     continue
                 without = " ".join(sorted(mark.without)[:6])
                 said = f"the merge has '{mark.form.key.text[:100]}' instead, without {without}"
-                rule = "merge-own" if self._left_alone(mark.side, one.path) else "merge-altered"
+                rule = "merge-own" if self._changes.left_alone(mark.side, one.path) else "merge-altered"
                 found.append(finding(rule, one.path, mark, said, line=mark.form.near))
             else:
                 lost.append(mark)
         one.lost = lost
-        if self.real(len(self.bases) + 2, one.path) not in self.merged.contents and one.lost:
+        if one.lost and not self.meeting.has(self.meeting.number("merged"), one.path):
             first = one.lost[0]
             whole = replace(
                 first, key=Key((), "file", one.path), number=sum(mark.number for mark in one.lost)
@@ -247,72 +197,18 @@ class Auditing:
     def _returned(self, path: str, found: list[Finding]) -> list[Finding]:
         """``found``, and a file that a side removed as one of them: all that it holds is back with it."""
         back = [one for one in found if one.rule in ("merge-revived", "merge-line-revived")]
-        numbers = range(len(self.bases), len(self.bases) + 2)
-        without = [
-            number for number in numbers if self.real(number, path) not in self.versions[number].contents
-        ]
+        meeting = self.meeting
+        without = [side for side in ("ours", "theirs") if not meeting.has(meeting.number(side), path)]
         if not back or not without:
             return found
-        said = f"{'OURS' if without[0] == numbers[0] else 'THEIRS'} removed it, and it is back"
+        said = f"{without[0].upper()} removed it, and it is back"
         first = replace(back[0], rule="merge-revived", line=None, construct="file", owner=(), text=path)
         whole = replace(first, detail=said, count=sum(one.count for one in back))
         return [*(one for one in found if one not in back), whole]
 
-    def _left_alone(self, side: str, path: str) -> bool:
-        """Whether the other side has done nothing to the file: what became of it is the merge's own doing."""
-        if side not in ("ours", "theirs"):
-            return False
-        other = len(self.bases) + (side == "ours")
-        now = self.versions[other].contents.get(self.real(other, path))
-        return any(
-            base.contents.get(self.real(number, path)) == now for number, base in enumerate(self.bases)
-        )
-
-    def _went_elsewhere(self, mark: Mark, path: str) -> bool:
-        """Whether the side that removed the owner of ``mark`` here defines it in another file."""
-        name = (mark.key.owner[:1] or ("",))[0].rpartition("::")[2]
-        if not name.isidentifier() or mark.gone != mark.key.owner[0]:
-            return False
-        word, number = name.encode(), len(self.bases) + (mark.removed_by == "theirs")
-        pattern = re.compile(
-            rb"\b%b\s*\([^;{}]{0,2000}\)[^;{}()]{0,80}\{|^\s*(?:def|class) %b\b" % (word, word), re.MULTILINE
-        )
-        return any(pattern.search(data) for data in self._changed_by(number, path))
-
-    def _changed_by(self, number: int, path: str) -> Iterator[bytes]:
-        """The files of a side's version that it changed, of the language of ``path``; a bounded number."""
-        for name, data in self._changed_texts(number).items():
-            if language(name) == language(path) and name != self.real(number, path):
-                yield data
-
-    def _changed_texts(self, number: int) -> dict[str, bytes]:
-        if number not in self._texts:
-            side, base = self.versions[number], self.bases[0]
-            changed = [
-                name
-                for name, content in sorted(side.contents.items())
-                if base.contents.get(side.moved.get(name, name)) != content and language(name)
-            ]
-            self._texts[number] = {name: side.read(name) or b"" for name in changed[:_SEARCHED]}
-        return self._texts[number]
-
-    def _given_up(self, side: str) -> set[str]:
-        """The names that the other side uses less than the base: what it renamed, callers have to follow."""
-        number = len(self.bases) + (side == "ours")
-        if side not in ("ours", "theirs"):
-            return set()
-        if number not in self._names:
-            before, after = Counter[str](), Counter[str]()
-            for name, data in self._changed_texts(number).items():
-                old = self.bases[0].read(self.versions[number].moved.get(name, name)) or b""
-                before.update(_WORD.findall(old.decode("utf-8", "replace")))
-                after.update(_WORD.findall(data.decode("utf-8", "replace")))
-            self._names[number] = {word for word, count in before.items() if after[word] < count}
-        return self._names[number]
-
     def _placed(self, one: Finding) -> Finding:
         """Its files as their own versions call them."""
-        bases = len(self.bases)
-        number = {"ours": bases, "both": bases, "theirs": bases + 1}.get(one.side, 0)
-        was = (self.real(number, one.was[0]), one.was[1]) if one.was is not None else None
-        return replace(one, file=self.real(bases + 2, one.file), was=was)
+        meeting = self.meeting
+        number = meeting.number("ours" if one.side == "both" else one.side)
+        was = (meeting.real(number, one.was[0]), one.was[1]) if one.was is not None else None
+        return replace(one, file=meeting.real(meeting.number("merged"), one.file), was=was)

@@ -24,6 +24,8 @@ class Frame:
     holds: bool = False  # a list that has lists in it
     label: str = ""  # of a switch: the first of the labels in a row that its reader is behind
     labeled: int = 0  # how many items were made up to the last of them
+    within: str = ""  # the condition of the innermost block, up to the function
+    closed: str = ""  # the condition of the block in it that was closed last: what an else is of
 
     def owner(self) -> tuple[str, ...]:
         """The names around what stands in it, from the outermost on."""
@@ -34,6 +36,13 @@ class Frame:
                 names.append(at.name)
             at = at.parent
         return tuple(reversed(names))
+
+    def case(self) -> str:
+        """The label that what stands here is behind, in the innermost switch."""
+        at: Frame | None = self
+        while at is not None and at.scope in ("block", "list"):
+            at = at.parent
+        return at.label if at is not None and at.scope == "switch" else ""
 
     def body(self) -> tuple[str, ...]:
         """The owner of a plain statement: a function's, whatever blocks and switches it stands in."""

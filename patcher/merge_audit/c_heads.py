@@ -33,12 +33,22 @@ _NO_NAME = frozenset(
 def named(head: list[str], *keywords: str) -> str | None:
     """The name behind ``enum``, ``struct``, ...; None where it has none."""
     at = max((number for number, word in enumerate(head) if word in (*keywords, "class")), default=-1)
-    for word in head[at + 1 :]:
+    for number, word in enumerate(head[at + 1 :], at + 1):
         if word == ":":
             break
         if re.fullmatch(r"[A-Za-z_]\w*", word) and word not in ("final", "alignas"):
-            return word
+            return word + _given(head, number + 1)
     return None
+
+
+def _given(head: list[str], at: int) -> str:
+    """What a template is specialized for, where that stands there: ``<float>``; else nothing."""
+    depth = 0
+    for end in range(at, len(head)):
+        depth += {"<": 1, ">": -1, ">>": -2}.get(head[end], 0)
+        if depth <= 0:
+            return "".join(head[at : end + 1]) if end > at else ""
+    return ""
 
 
 def equals(head: list[str]) -> int | None:
@@ -66,9 +76,10 @@ def function(head: list[str]) -> str | None:
     depth = 0
     for at, word in enumerate(head):
         if word == "(":
-            before = head[at - 1] if at else ""
+            end = _before_given(head, at)
+            before = head[end - 1] if end else ""
             if not depth and re.fullmatch(r"[A-Za-z_]\w*", before) and before not in _NO_NAME:
-                start = at - 1
+                start = end - 1
                 while start >= 2 and head[start - 1] == "::":
                     start -= 2
                 return "".join(head[start:at])
@@ -76,6 +87,16 @@ def function(head: list[str]) -> str | None:
                 return "".join(head[head.index("operator") : at])
         depth += (word in "([") - (word in ")]")
     return None
+
+
+def _before_given(head: list[str], end: int) -> int:
+    """Where ``<...>`` begins that ends there; ``end`` where nothing does."""
+    depth = 0
+    for at in range(end - 1, 0, -1):
+        depth += {">": 1, ">>": 2, "<": -1}.get(head[at], 0)
+        if depth <= 0:
+            return at if at < end - 1 else end
+    return end
 
 
 def called(head: list[str]) -> str | None:

@@ -33,7 +33,8 @@ _DEEPEST = 400  # braces within braces; what goes deeper is read as if it didn't
 class _Reader:
     def __init__(self, text: str) -> None:
         self.text = text
-        self.made: list[tuple[Frame, bool, str, str, int, str | None]] = []
+        self.made: list[tuple[Frame, bool, str, str, int, str | None, tuple[str, ...], str]] = []
+        self.conditions: list[str] = []  # of the preprocessor, from the outermost on
         self.frame = Frame("file")
         self.level = 0
         self.head: list[str] = []
@@ -69,15 +70,23 @@ class _Reader:
     def _finished(self) -> Reading:
         ends = [found.start() for found in re.finditer("\n", self.text)]
         reading = Reading()
-        for frame, plain, construct, text, offset, value in self.made:
-            owner = frame.body() if plain else frame.owner()
-            reading.items.append(Item(Key(owner, construct, text), bisect_right(ends, offset - 1) + 1, value))
+        for frame, plain, construct, text, offset, value, under, opens in self.made:
+            key = Key(frame.body() if plain else frame.owner(), construct, text)
+            reading.items.append(Item(key, bisect_right(ends, offset - 1) + 1, value, under, opens))
         return reading
 
     def _add(
-        self, construct: str, text: str, offset: int, *, plain: bool = False, value: str | None = None
+        self,
+        construct: str,
+        text: str,
+        offset: int,
+        *,
+        plain: bool = False,
+        value: str | None = None,
+        opens: str = "",
     ) -> None:
-        self.made.append((self.frame, plain, construct, text, offset, value))
+        under = (self.conditions[-1] if self.conditions else "", self.frame.within, self.frame.case())
+        self.made.append((self.frame, plain, construct, text, offset, value, under, opens))
 
     # -- conditions
 
@@ -89,16 +98,18 @@ class _Reader:
         rest = " ".join(_COMMENT.sub(" ", found["rest"]).split())
         if verb in ("if", "ifdef", "ifndef"):
             self.saved.append((self.frame, self.level, list(self.head), self.depth))
-            self._add("condition", f"#{verb} {rest}", position, plain=True)
+            self._condition(f"#{verb} {rest}", f"#{verb} {rest}", position)
         elif verb in ("else", "elif"):
             if self.saved:  # what the first way opened, the second opens again
                 self.frame, self.level, head, self.depth = self.saved[-1]
                 self.head = list(head)
-            if verb == "elif":
-                self._add("condition", f"#elif {rest}", position, plain=True)
+                first = self.conditions.pop()
+                opens = f"#elif {rest}" if verb == "elif" else f"#else of {first}"
+                self._condition(f"#elif {rest}" if verb == "elif" else "#else", opens, position)
         elif verb == "endif":
             if self.saved:
                 self.saved.pop()
+                self.conditions.pop()
         elif verb in ("include", "import"):
             self._add("include", rest, position)
         elif verb == "define":
@@ -106,6 +117,10 @@ class _Reader:
         elif verb:
             self._add("directive", f"#{verb} {rest}".strip(), position, plain=True)
         return found.end()
+
+    def _condition(self, text: str, opens: str, position: int) -> None:
+        self._add("condition", text, position, plain=True, opens=opens)
+        self.conditions.append(opens)
 
     # -- tokens
 
@@ -153,7 +168,8 @@ class _Reader:
         if at is not None and at.scope == "switch":
             if at.labeled != len(self.made):
                 at.label = text
-            self.made.append((at, False, "case", text, self.start, None))
+            under = (self.conditions[-1] if self.conditions else "", "", "")
+            self.made.append((at, False, "case", text, self.start, None, under, text))
             at.labeled = len(self.made)
         else:
             self._add("case", text, self.start)
@@ -169,10 +185,11 @@ class _Reader:
         head = " ".join(self.head)
         if frame.scope == "function":
             self._add("definition", head, self.start)
-        elif frame.scope == "switch" or (
-            frame.scope == "block" and head and head not in ("else", "do", "try")
-        ):
-            self._add("condition", head, self.start, plain=True)
+        elif frame.scope == "switch" or (frame.scope == "block" and head):
+            frame.within = f"else of {self.frame.closed}" if head == "else" else head
+            self._add("condition", head, self.start, plain=True, opens=frame.within)
+        elif frame.scope in ("block", "list"):
+            frame.within = self.frame.within
         if self.level < _DEEPEST:
             self.frame = frame
         self.level += 1
@@ -198,6 +215,8 @@ class _Reader:
         if frame.parent is None or self.level >= _DEEPEST:
             return
         self.frame, self.depth = frame.parent, frame.depth
+        if frame.scope in ("block", "switch"):
+            self.frame.closed = " ".join(frame.head)
         if frame.scope in ("list", "type", "enum") or frame.depth:
             self.head, self.start = [*frame.head, "{}"], frame.start
             if frame.scope == "list" and self.frame.scope == "list":
@@ -213,11 +232,11 @@ class _Reader:
         inside = self.made[frame.mark :]
         if frame.name is None and not frame.holds:
             del self.made[frame.mark :]
-            row = ", ".join(text for _, _, _, text, _, _ in inside)
+            row = ", ".join(text for _, _, _, text, *_ in inside)
             self._add("entry", f"{{{row}}}", frame.start)
             return
         if frame.name is None:
-            frame.name = next((text for at, _, _, text, _, _ in inside if at is frame), None)
+            frame.name = next((text for at, _, _, text, *_ in inside if at is frame), None)
         self._add("entry", f"{{{frame.name or ''}}}", frame.start)
 
     def _flush(self) -> None:

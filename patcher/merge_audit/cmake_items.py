@@ -15,6 +15,7 @@ _TOKEN = re.compile(
 )
 _CONDITIONS = frozenset(["if", "elseif", "foreach", "while"])
 _CLOSING = frozenset(["else", "endif", "endforeach", "endwhile", "endfunction", "endmacro"])
+_VISIBILITY = frozenset(["PUBLIC", "PRIVATE", "INTERFACE"])  # of what follows it in its command
 _WHOLE = frozenset(
     ["message", "string", "math", "file", "find_package", "include", "execute_process", "return"]
 )
@@ -28,6 +29,7 @@ def read(text: str) -> Reading:
     ends = [found.start() for found in re.finditer("\n", text)]
     reading = Reading()
     around: list[str] = []
+    conditions: list[str] = []
     name, start, depth, words = "", 0, 0, list[str]()
     position = 0
     while position < len(text):
@@ -48,7 +50,7 @@ def read(text: str) -> Reading:
                 words.append(word)
                 continue
             line = bisect_right(ends, start - 1) + 1
-            _command(reading, around, name.lower(), words, line)
+            _command(reading, around, conditions, name.lower(), words, line)
             words = []
         elif depth:
             words.append(word)
@@ -57,9 +59,14 @@ def read(text: str) -> Reading:
     return reading
 
 
-def _command(reading: Reading, around: list[str], name: str, words: list[str], line: int) -> None:
-    def add(owner: tuple[str, ...], construct: str, text: str) -> None:
-        reading.items.append(Item(Key(owner, construct, text), line))
+def _command(
+    reading: Reading, around: list[str], conditions: list[str], name: str, words: list[str], line: int
+) -> None:
+    visibility = ""
+
+    def add(owner: tuple[str, ...], construct: str, text: str, opens: str = "") -> None:
+        under = (conditions[-1] if conditions else "", visibility)
+        reading.items.append(Item(Key(owner, construct, text), line, None, under, opens))
 
     here = tuple(around)
     whole = f"{name}({' '.join(words)})"
@@ -67,10 +74,19 @@ def _command(reading: Reading, around: list[str], name: str, words: list[str], l
         add(here, "definition", whole)
         around.append(words[0] if words else name)
     elif name in _CLOSING:
-        if name in ("endfunction", "endmacro") and around:
-            around.pop()
+        if name in ("endfunction", "endmacro"):
+            del around[-1:]
+        elif name == "else":
+            asked = conditions.pop() if conditions else ""
+            add(here, "condition", "else", f"else of {asked}")
+            conditions.append(f"else of {asked}")
+        else:
+            del conditions[-1:]
     elif name in _CONDITIONS:
-        add(here, "condition", whole)
+        if name == "elseif":
+            del conditions[-1:]
+        add(here, "condition", whole, whole)
+        conditions.append(whole)
     elif name in ("option", "add_subdirectory", "cmake_dependent_option", "llama_option_depr"):
         add(here, "option" if "option" in name else "source", whole)
     elif name in _WHOLE or len(words) < 2:
@@ -80,4 +96,6 @@ def _command(reading: Reading, around: list[str], name: str, words: list[str], l
         owner = (*here, f"{name}({' '.join(first)})")
         add(owner, "statement", f"{name}({' '.join(first)} ...)")
         for word in words[len(first) :]:
-            add(owner, "source" if _FILE.fullmatch(word) else "argument", word)
+            visibility = word if word in _VISIBILITY else visibility
+            opens = visibility if word == visibility else ""
+            add(owner, "source" if _FILE.fullmatch(word) else "argument", word, opens)

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from functools import cached_property
 
+from patcher.merge_audit import numbering
 from patcher.merge_audit.forms import MOST, Forms
 from patcher.merge_audit.index import Index, indexes
 from patcher.merge_audit.item import ONCE, STRICT, Key
 from patcher.merge_audit.likeness import most_alike
 from patcher.merge_audit.line_merge import LineMerge
 from patcher.merge_audit.mark import Compared, Mark, finding
+from patcher.merge_audit.surroundings import elsewhere
 from patcher.merge_audit.weighing import Counts
 
 _MANY = 2000  # lost items of one file from which on nobody asks what each has become
@@ -36,10 +38,12 @@ class Comparison:
         """Compare them."""
         lost, spare = self._marks()
         lost, spare = self._by_lines(*self._paired(lost, spare))
-        self.out.lost = self._adapted([mark for mark in lost if not self._removed_before(mark)], spare)
+        lost = _without_their_else([mark for mark in lost if not self._removed_before(mark)])
+        self.out.lost = self._adapted(lost, spare)
         for mark in self.out.lost:
             self._supersede(mark)
         self.out.spare = [mark for mark in spare if mark.number]
+        self._elsewhere()
         self._numbers()
         return self.out
 
@@ -106,7 +110,7 @@ class Comparison:
         of_sides = [mark for mark in spare if any((*mark.counts.bases, *mark.counts[1:3]))]
         if not lost and not of_sides:
             return lost, spare
-        made = LineMerge(self.language, self.versions)
+        made = self._line_merge
         for mark in lost:
             missing = made.missing(mark.key)
             mark.number = mark.number if missing is None else min(mark.number, missing)
@@ -117,6 +121,17 @@ class Comparison:
             if more is not None and not (mark.counts.added_twice and mark.counts.merged <= each):
                 mark.number = min(mark.number, more)
         return [mark for mark in lost if mark.number], [mark for mark in spare if mark.number]
+
+    @cached_property
+    def _line_merge(self) -> LineMerge:
+        return LineMerge(self.language, self.versions)
+
+    def _elsewhere(self) -> None:
+        """Find what stands in its owner under another condition."""
+        versions = (self.base, self.ours, self.theirs, self.merged)
+        for key, said in elsewhere(*versions, lambda: self._line_merge):
+            mark = self._mark(key, self.counts(key), 1)
+            self.out.findings.append(finding("merge-moved", self.path, mark, said))
 
     def _misplaced(self, one: Mark, there: tuple[str, ...]) -> bool:
         """Whether the owner of ``one`` is still in the merge, and ``there`` is another."""
@@ -236,29 +251,22 @@ class Comparison:
             name: dict(index.names)
             for name, index in (("ours", self.ours), ("theirs", self.theirs), ("merged", self.merged))
         }
-        for owner, members in self.merged.names.items():
-            known = _clashes(self.ours.names.get(owner, {})) | _clashes(self.theirs.names.get(owner, {}))
-            for pair in sorted(_clashes(members) - known):
-                first, second = pair
-                number, line, _ = members[second]
-                key = Key(owner, "enumerator", second)
-                counts = self.counts(key)
-                mark = self._mark(key, counts, 1)
-                detail = f"is {number}, as {first} is (line {members[first][1]}), and on no side"
-                self.out.findings.append(finding("merge-number", self.path, mark, detail, line=line))
+        for owner, name, said in numbering.problems(self.base, self.ours, self.theirs, self.merged):
+            mark = self._mark(Key(owner, "enumerator", name), self.counts(Key(owner, "enumerator", name)), 1)
+            line = self.merged.names[owner][name][1]
+            self.out.findings.append(finding("merge-number", self.path, mark, said, line=line))
 
 
-def _clashes(members: dict[str, tuple[int | None, int, bool]]) -> set[tuple[str, str]]:
-    """The pairs of enumerators that have one number without one naming the other."""
-    seen: dict[int, str] = {}
-    found = set()
-    for name, (number, _, alias) in members.items():
-        if number is not None and not alias:
-            if number in seen:
-                found.add((seen[number], name))
-            else:
-                seen[number] = name
-    return found
+def _without_their_else(lost: list[Mark]) -> list[Mark]:
+    """``lost`` without every ``else`` that went with the condition that it is of."""
+    conditions = Counter[tuple[str, ...]]()
+    for mark in lost:
+        if mark.key.construct == "condition" and mark.key.text not in ("else", "#else"):
+            conditions[mark.key.owner] += mark.number
+    for mark in lost:
+        if mark.key.construct == "condition" and mark.key.text in ("else", "#else"):
+            mark.number = max(0, mark.number - conditions[mark.key.owner])
+    return [mark for mark in lost if mark.number]
 
 
 def compare(task: tuple[str, str, list[bytes | None]]) -> Compared:

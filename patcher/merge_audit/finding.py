@@ -16,7 +16,7 @@ RULES = {
     "merge-revived": ("error", "What a side removed on purpose is back in the merge."),
     "merge-duplicated": ("error", "Both sides added it, and the merge has it twice."),
     "merge-moved": ("error", "It stands in another owner than the side had put it in."),
-    "merge-number": ("error", "Two enumerators have one value in the merge, and on no side."),
+    "merge-number": ("error", "Enumerators have one value, or have changed places, as on no side."),
     "merge-twin": ("error", "An enum of Python no longer says what C's says; on the sides it did."),
     "merge-unresolved": ("error", "Marks of a conflict stand in the merge."),
     "merge-line-lost": ("warning", "A side's line in a function's body isn't in the merge."),

@@ -64,7 +64,9 @@ def _by_hunk(lines: list[Mark]) -> Iterator[tuple[Mark, list[Mark]]]:
 def _names(text: str) -> set[str]:
     """What the owner of a definition's or a row's insides may be called."""
     joined = text.replace(" :: ", "::").replace("[ ", "[").replace(" ]", "]")
+    tight = re.sub(r" ?([<>,]) ?", r"\1", joined)
     return {
+        *re.findall(r"[\w:~]+<[^(){}]*?>(?=\(|\{|:| |$)", tight),
         *re.findall(r"\[[^\[\]]*\]|[\w:~]+", joined),
         text.rstrip(":"),
         text.strip("{}"),

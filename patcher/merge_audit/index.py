@@ -46,6 +46,22 @@ class Index:
         return dict(found)
 
     @cached_property
+    def conditions(self) -> dict[str, set[tuple[str, ...]]]:
+        """Condition -> the owners in which it is opened."""
+        found: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+        for item in self.items:
+            if item.opens:
+                found[item.opens].add(item.key.owner)
+        return dict(found)
+
+    def has_condition(self, text: str, owner: tuple[str, ...]) -> bool:
+        """Whether something in ``owner`` may stand under that condition here; under none it always may."""
+        return not text or any(
+            all(mine == its for mine, its in zip(owner, one, strict=False))
+            for one in self.conditions.get(text, ())
+        )
+
+    @cached_property
     def words(self) -> Counter[str]:
         """How often each word is in the file."""
         return Counter(re.findall(r"\w+", self.text))

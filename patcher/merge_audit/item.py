@@ -62,11 +62,17 @@ class Key(NamedTuple):
 @dataclass(frozen=True)
 class Item:
     """One item of one version of a file. ``line`` counts from 1; ``value`` is an enumerator's number as
-    written."""
+    written.
+
+    ``under`` are the innermost conditions around it, one of each sort, empty where there is none; ``opens``
+    is the one that it opens.
+    """
 
     key: Key
     line: int
     value: str | None = None
+    under: tuple[str, ...] = ()
+    opens: str = ""
 
 
 @dataclass

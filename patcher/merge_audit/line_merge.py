@@ -62,6 +62,11 @@ class LineMerge:
         )
         return int(any(self.merged.counts[one] < self._made[0].counts[one] for one in near))
 
+    def under(self, key: Key, sort: int) -> set[str]:
+        """The conditions under which these merges have ``key``."""
+        found = [one.first[key].under for one in self._made if key in one.first]
+        return {under[sort] for under in found if len(under) > sort}
+
     def spare(self, key: Key) -> int | None:
         """How many of ``key`` this merge has more than any by lines; None where there is none."""
         if not self._made:

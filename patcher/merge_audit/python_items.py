@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import warnings
+from collections.abc import Iterator
 
 from patcher.merge_audit.item import Item, Key, Reading, by_lines
 
@@ -16,12 +17,21 @@ class _Reader:
     def __init__(self, text: str) -> None:
         self.lines = text.splitlines()
         self.reading = Reading()
+        self.under = ""  # the condition, the loop or the branch that is read
 
     def add(
-        self, owner: tuple[str, ...], construct: str, text: str, node: ast.AST, value: str | None = None
+        self,
+        owner: tuple[str, ...],
+        construct: str,
+        text: str,
+        node: ast.AST,
+        value: str | None = None,
+        opens: str = "",
     ) -> None:
         line = getattr(node, "lineno", 1)
-        self.reading.items.append(Item(Key(owner, construct, " ".join(text.split())), line, value))
+        self.reading.items.append(
+            Item(Key(owner, construct, " ".join(text.split())), line, value, (self.under,), opens)
+        )
 
     def said(self, node: ast.stmt | ast.expr) -> str:
         """The node's text; of one line as it stands there, of several as Python writes it."""
@@ -63,7 +73,9 @@ class _Reader:
             self.add(owner, "definition", self.head(node), node)
             numbers = False
         if depth < _DEEPEST:
+            around, self.under = self.under, ""
             self.body(inner, node.body, numbers=numbers, depth=depth + 1)
+            self.under = around
 
     def head(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
         """A function's first line without its colon, whatever lines it is written in."""
@@ -71,7 +83,8 @@ class _Reader:
         if line.endswith(":") and "#" not in line and node.body[0].lineno > node.lineno:
             return line[:-1]
         result = f" -> {ast.unparse(node.returns)}" if node.returns is not None else ""
-        return f"def {node.name}({ast.unparse(node.args)}){result}"
+        word = "async def" if isinstance(node, ast.AsyncFunctionDef) else "def"
+        return f"{word} {node.name}({ast.unparse(node.args)}){result}"
 
     def assignment(self, owner: tuple[str, ...], node: ast.Assign | ast.AnnAssign, *, numbers: bool) -> None:
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
@@ -106,33 +119,56 @@ class _Reader:
 
     def compound(self, owner: tuple[str, ...], node: ast.stmt, numbers: bool, depth: int) -> bool:
         """Whether ``node`` holds blocks, which were read."""
-        blocks = [getattr(node, name, None) or [] for name in ("body", "orelse", "finalbody")]
-        handlers = [
-            one for one in getattr(node, "handlers", None) or [] if isinstance(one, ast.ExceptHandler)
-        ]
-        cases = [one for one in getattr(node, "cases", None) or [] if isinstance(one, ast.match_case)]
-        if not any(blocks) and not cases:
-            return False
-        if isinstance(node, ast.If | ast.While):
-            self.add(owner, "condition", f"{type(node).__name__.lower()} {self.said(node.test)}", node)
-        elif isinstance(node, ast.For | ast.AsyncFor):
-            self.add(owner, "condition", f"for {self.said(node.target)} in {self.said(node.iter)}", node)
-        elif isinstance(node, ast.With | ast.AsyncWith):
-            held = ", ".join(ast.unparse(item) for item in node.items)
-            self.add(owner, "condition", f"with {held}", node)
-        elif isinstance(node, ast.Match):
-            self.add(owner, "condition", f"match {ast.unparse(node.subject)}", node)
-        for handler in handlers:
-            caught = ast.unparse(handler.type) if handler.type is not None else ""
-            self.add(owner, "condition", f"except {caught}", handler)
-            blocks.append(handler.body)
-        for case in cases:
-            self.add(owner, "case", f"case {ast.unparse(case.pattern)}", case.pattern)
-            blocks.append(case.body)
-        if depth < _DEEPEST:
-            for block in blocks:
+        branches = [*self.branches(owner, node)]
+        around = self.under
+        for said, said_by, block in branches:
+            self.under = around
+            if said_by is not None:
+                construct = "case" if said.startswith("case ") else "condition"
+                self.add(owner, construct, said, said_by, opens=said)
+            if depth < _DEEPEST:
+                self.under = said
                 self.body(owner, block, numbers=numbers, depth=depth + 1)
-        return True
+        self.under = around
+        return bool(branches)
+
+    def branches(
+        self, owner: tuple[str, ...], node: ast.stmt
+    ) -> Iterator[tuple[str, ast.AST | None, list[ast.stmt]]]:
+        """Each block of ``node``: under what it stands, the node that says that (None: nothing), and it."""
+        head = self.opening(node)
+        if isinstance(node, ast.Match):
+            self.add(owner, "condition", head, node)
+            for case in node.cases:
+                guard = f" if {ast.unparse(case.guard)}" if case.guard is not None else ""
+                yield f"case {ast.unparse(case.pattern)}{guard}", case.pattern, case.body
+        elif getattr(node, "body", None):
+            yield head, node if head != "try" else None, node.body  # type: ignore[attr-defined]
+        for handler in getattr(node, "handlers", None) or []:
+            caught = ast.unparse(handler.type) if handler.type is not None else ""
+            yield f"except {caught}", handler, handler.body
+        otherwise = getattr(node, "orelse", None) or []
+        if isinstance(node, ast.If) and len(otherwise) == 1 and isinstance(otherwise[0], ast.If):
+            yield "", None, otherwise  # elif says what it is
+        elif otherwise:
+            self.add(owner, "condition", "else", otherwise[0], opens=f"else of {head}")
+            yield f"else of {head}", None, otherwise
+        last = getattr(node, "finalbody", None) or []
+        if last:
+            yield "finally", last[0], last
+
+    def opening(self, node: ast.stmt) -> str:
+        """The words before the colon of what holds blocks; empty for what holds none."""
+        word = "async " if isinstance(node, ast.AsyncFor | ast.AsyncWith) else ""
+        if isinstance(node, ast.If | ast.While):
+            return f"{type(node).__name__.lower()} {self.said(node.test)}"
+        if isinstance(node, ast.For | ast.AsyncFor):
+            return f"{word}for {self.said(node.target)} in {self.said(node.iter)}"
+        if isinstance(node, ast.With | ast.AsyncWith):
+            return f"{word}with {', '.join(ast.unparse(item) for item in node.items)}"
+        if isinstance(node, ast.Match):
+            return f"match {ast.unparse(node.subject)}"
+        return "try" if getattr(node, "handlers", None) or getattr(node, "finalbody", None) else ""
 
 
 def read(text: str) -> Reading:

@@ -11,7 +11,7 @@ from patcher.merge_audit.finding import Finding
 from patcher.merge_audit.index import indexes
 
 if TYPE_CHECKING:
-    from patcher.merge_audit.auditing import Auditing
+    from patcher.merge_audit.meeting import Meeting
 
 _Members = dict[str, tuple[int | None, int, bool]]
 _Known = dict[str, dict[tuple[str, ...], _Members]]  # a content's enums
@@ -21,14 +21,14 @@ _HEADERS = ("ggml.h", "llama.h", "gguf.h")  # whose twins in Python are known
 _MOST = 400  # files of Python that are looked through for the other half
 
 
-def broken(audit: Auditing) -> Iterator[Finding]:
+def broken(meeting: Meeting) -> Iterator[Finding]:
     """Every enumerator in which a pair that agreed on a side disagrees in the merge."""
-    bases = len(audit.bases)
-    halves = _new_together(audit)
+    bases = len(meeting.bases)
+    halves = _new_together(meeting)
     if not halves:
         return
     known: _Known = {}
-    ours, theirs, merged = (_enums(audit, number, halves, known) for number in range(bases, bases + 3))
+    ours, theirs, merged = (_enums(meeting, number, halves, known) for number in range(bases, bases + 3))
     for (c_file, c_name), members in merged["c"].items():
         for (py_file, py_name), spoken in merged["python"].items():
             problems = _disagreements(members, spoken) if (c_file, py_file) in halves else None
@@ -48,10 +48,10 @@ def broken(audit: Auditing) -> Iterator[Finding]:
                 yield Finding("merge-twin", py_file, line, "enumerator", py_name, name, "both", None, detail)
 
 
-def _new_together(audit: Auditing) -> set[tuple[str, str]]:
+def _new_together(meeting: Meeting) -> set[tuple[str, str]]:
     """Pairs of a header and a Python file that stand together in the merge, and so on neither side."""
-    bases = len(audit.bases)
-    ours, theirs, merged = (_halves(audit, number) for number in range(bases, bases + 3))
+    bases = len(meeting.bases)
+    ours, theirs, merged = (_halves(meeting, number) for number in range(bases, bases + 3))
     headers = [path for path in merged if PurePosixPath(path).name in _HEADERS]
     spoken = [path for path in merged if path.endswith(".py")][:_MOST]
     return {
@@ -64,9 +64,9 @@ def _new_together(audit: Auditing) -> set[tuple[str, str]]:
     }
 
 
-def _halves(audit: Auditing, number: int) -> dict[str, str]:
+def _halves(meeting: Meeting, number: int) -> dict[str, str]:
     """Shared path -> content of the files that may be half of a pair."""
-    version = audit.versions[number]
+    version = meeting.versions[number]
     return {
         version.moved.get(path, path): content
         for path, content in sorted(version.contents.items())
@@ -75,11 +75,11 @@ def _halves(audit: Auditing, number: int) -> dict[str, str]:
 
 
 def _enums(
-    audit: Auditing, number: int, halves: set[tuple[str, str]], known: _Known
+    meeting: Meeting, number: int, halves: set[tuple[str, str]], known: _Known
 ) -> dict[str, dict[tuple[str, tuple[str, ...]], _Members]]:
     """Language -> (shared path, enum) -> members, of the files that are in ``halves``."""
     found: dict[str, dict[tuple[str, tuple[str, ...]], _Members]] = {"c": {}, "python": {}}
-    version = audit.versions[number]
+    version = meeting.versions[number]
     wanted = {path for pair in halves for path in pair}
     for path in sorted(version.contents):
         pure, shared = PurePosixPath(path), version.moved.get(path, path)

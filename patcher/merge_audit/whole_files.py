@@ -52,8 +52,7 @@ def unread(
         )
     if merged is None:
         return _finding("merge-superseded", path, "both", "one side removed it, and so did the merge")
-    rule = "merge-own" if ours in bases or theirs in bases else "merge-unread"
-    return _finding(rule, path, "both", f"{what}; the merge has that of neither side")
+    return _finding("merge-unread", path, "both", f"{what}; the merge has that of neither side")
 
 
 def forbidden(path: str, bases: Sequence[bool], ours: bool, theirs: bool, merged: bool) -> Finding | None:

@@ -17,7 +17,8 @@ class Part:
     """One thing that was compared: what the type does (``what``) with one pattern of ``rows``.
 
     ``numbers`` were compared, of which ``differing`` are not the same; ``first`` is the place of the first,
-    ``worst`` the largest difference of two floats in proportion to the larger one. ``detail`` says what else.
+    ``worst`` the largest difference of two floats in proportion to the larger one. ``detail`` says what else,
+    ``beside`` why a difference isn't the type's.
     """
 
     rows: str
@@ -27,6 +28,7 @@ class Part:
     first: int | None = None
     worst: float | None = None
     detail: str = ""
+    beside: str = ""
 
     def text(self) -> str:
         """One line."""
@@ -81,7 +83,12 @@ class ArchitectureProof:
     @property
     def differing(self) -> list[Part]:
         """What isn't the same."""
-        return [part for part in self.compared if part.differing]
+        return [part for part in self.compared if part.differing and not part.beside]
+
+    @property
+    def beside(self) -> list[Part]:
+        """What isn't the same, and isn't the type's."""
+        return [part for part in self.compared if part.differing and part.beside]
 
     @property
     def ended(self) -> list[Part]:
@@ -98,7 +105,8 @@ class ArchitectureProof:
             "not_compiled": asdict(self.not_compiled) if self.not_compiled else None,
             "comparisons": len(self.compared),
             "numbers": sum(part.numbers for part in self.compared),
-            "differing": [asdict(part) for part in self.differing],
+            "differing": [_document(part) for part in self.differing],
+            "beside": [{**_document(part), "why": part.beside} for part in self.beside],
             "ended": [part.rows for part in self.ended],
         }
 
@@ -162,7 +170,20 @@ class Proof:
                 f" {how_many(numbers, 'number')}, {said}"
             )
             lines += [f"    {part.text()}" for part in differing]
+            lines += [f"    beside the type: {said}" for said in _beside(one.beside)]
         return "\n".join(lines)
+
+
+def _document(part: Part) -> dict[str, Any]:
+    return {name: value for name, value in asdict(part).items() if name != "beside"}
+
+
+def _beside(parts: list[Part]) -> Iterator[str]:
+    """Each reason once, with all that it stands for."""
+    for why in dict.fromkeys(part.beside for part in parts):
+        found = [part for part in parts if part.beside == why]
+        named = [part.rows if part.what == "end" else f"{part.what} ({part.rows})" for part in found]
+        yield f"{', '.join(named)}: {why}"
 
 
 def compared(rows: str, tree: Called, base: Called) -> Iterator[Part]:

@@ -23,6 +23,7 @@ from patcher.engine.planning import make_plan
 from patcher.engine.tree import WorkTree
 from patcher.prove import rows
 from patcher.prove.architecture import Architecture, architectures
+from patcher.prove.beside import judged
 from patcher.prove.proof import ArchitectureProof, NotCompiled, Part, Proof, compared
 from patcher.prove.running import Called, Harness, compiled
 from patcher.source import fetch
@@ -81,10 +82,10 @@ def prove(request: ProveRequest, *, reporter: Reporter = SILENT) -> Proof:
         raise refused(work, why, what="made") from why
     proof = Proof(upper, str(tree.root), request.base, str(work))
     with lock.hold(work / "prove.lock", seconds=0):
-        base = _base_with_type(request, patchset, work, reporter)
+        base, known = _base_with_type(request, patchset, work, reporter)
         sides = (_Side("tree", tree.root.resolve()), _Side("base", base))
         for one in chosen:
-            proof.architectures.append(_on(one, sides, patchset, request, work, reporter))
+            proof.architectures.append(_on(one, sides, known, patchset, request, work, reporter))
     if not any(one.compared for one in proof.architectures):
         lacks = "; ".join(f"{one.name}: {one.lacking}" for one in proof.architectures)
         logs = [one.not_compiled.log for one in proof.architectures if one.not_compiled]
@@ -107,12 +108,18 @@ def _require_type(root: Path, enumerator: str) -> None:
         )
 
 
-def _base_with_type(request: ProveRequest, patchset: PatchSet, work: Path, reporter: Reporter) -> Path:
-    """A fresh copy of the base with the type in it: the user's own is never written."""
+def _base_with_type(
+    request: ProveRequest, patchset: PatchSet, work: Path, reporter: Reporter
+) -> tuple[Path, frozenset[str]]:
+    """A fresh copy of the base with the type in it, and the types that the base has without it.
+
+    The user's own is never written.
+    """
     place = work / f"base-with-{patchset.type.name}"
     with tempfile.TemporaryDirectory(prefix=".base-", dir=work) as draft:
         made = Path(draft) / place.name
         fetch(request.base, made, reporter=reporter)
+        header = (made / "ggml" / "include" / "ggml.h").read_text(encoding="utf-8", errors="replace")
         applied = transaction.apply(transaction.tree_at(made), patchset, reporter=reporter)
         if not applied.written:
             raise UsageError(
@@ -122,7 +129,7 @@ def _base_with_type(request: ProveRequest, patchset: PatchSet, work: Path, repor
         _keep_times(place, made)
         shutil.rmtree(place, ignore_errors=True)
         made.replace(place)
-    return place
+    return place, frozenset(name.upper() for name in re.findall(r"\bGGML_TYPE_(\w+)", header))
 
 
 def _keep_times(old: Path, new: Path) -> None:
@@ -142,6 +149,7 @@ def _keep_times(old: Path, new: Path) -> None:
 def _on(
     architecture: Architecture,
     sides: tuple[_Side, _Side],
+    known: frozenset[str],
     patchset: PatchSet,
     request: ProveRequest,
     work: Path,
@@ -184,7 +192,7 @@ def _on(
             said = f"{first[0].ended}: {first[0].last_words}"
             made.lacking = f"compiled, but nothing can be called ({said.strip(': ')})"
         else:
-            made.compared = _compared(called[0], called[1], run)
+            made.compared = _compared(called[0], called[1], run, _partner(first[0], known))
     return made
 
 
@@ -219,13 +227,21 @@ def _facts(harness: Harness, run: Path) -> Called:
     return harness.call("facts", run / "numbers", run / "said")
 
 
-def _compared(tree: Harness, base: Harness, run: Path) -> list[Part]:
+def _partner(facts: Called, known: frozenset[str]) -> str:
+    """What the type is multiplied with, where that is one of the types that the base has without it."""
+    name = facts.records.get("facts.partner", ("text", b""))[1].decode("utf-8", "replace").partition(",")[0]
+    return name if name.upper() in known else ""
+
+
+def _compared(tree: Harness, base: Harness, run: Path, partner: str) -> list[Part]:
     parts: list[Part] = []
     numbers = run / "numbers"
 
     def both(what: str, label: str) -> None:
-        tried = [one.call(what, numbers, run / f"said-{number}") for number, one in enumerate((tree, base))]
-        parts.extend(compared(label, *tried))
+        theirs, ours = (
+            one.call(what, numbers, run / f"said-{number}") for number, one in enumerate((tree, base))
+        )
+        parts.extend(judged(compared(label, theirs, ours), what, theirs, ours, partner))
 
     for name, weights, activations in rows.patterns():
         rows.write(numbers, weights, activations)

@@ -449,6 +449,12 @@ def test_links_submodules_programs_and_what_is_no_text(tmp_path: Path) -> None:
     assert {(one.rule, one.file) for one in found} == {
         ("merge-file-kept", name) for name in ("data", "link", "module", "run.sh")
     }
+    # one side alone changed the submodule, and the merge has a third commit of it
+    git(place, "switch", "-qc", "third", ours)
+    git(place, *module, f"160000,{'3' * 40},module")
+    git(place, "commit", "-qm", "third")
+    third = audit_sides(place, base, ours, base, "third").findings
+    assert [(one.rule, one.file) for one in third] == [("merge-unread", "module")]
     git(place, "switch", "-qc", "theirs", base)
     (place / "data").write_bytes(b"\0\3")
     git(place, "commit", "-qam", "theirs")

@@ -16,7 +16,7 @@ import pytest
 from patcher import cli
 from patcher.build import BuildFailedError, Diagnosis
 from patcher.engine.patchset import load
-from patcher.prove import ArchitectureProof, Part, Proof, architecture, proving, running
+from patcher.prove import ArchitectureProof, Part, Proof, architecture, beside, proving, running
 from patcher.prove.proof import compared
 from patcher.prove.rows import COUNT, patterns
 from patcher.prove.running import Called
@@ -152,6 +152,55 @@ def test_the_whole_way_on_libraries_of_a_pocket_size(
     other = proof(1)
     assert other["differing"] == ["facts", "reading"]
     assert {"a GGUF, tree to base", "a GGUF, base to tree"} < set(other["rows"])
+
+
+@pytest.mark.compiler
+def test_what_is_not_the_types_stands_beside_it(
+    callable_mini: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("Q8A8_PATCH_CACHE", str(tmp_path / "cache"))
+    fork = tmp_path / "fork"
+    shutil.copytree(callable_mini, fork)
+    assert cli.run(["apply", str(fork), "--type", str(Q6_X / "q6_x.toml")]) == 0
+    words = ["type", "prove", str(Q6_X), "--tree", str(fork), "--base", str(callable_mini)]
+    words += ["--arch", architecture.native()]
+
+    def changed(name: str, old: str, new: str) -> None:
+        file = fork / "fake" / name
+        assert file.read_text(encoding="utf-8").count(old) == 1
+        file.write_text(file.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+
+    changed("base.c", "    had = ggml_new", "    abort();\n    had = ggml_new")  # no rows are had there
+    capsys.readouterr()
+    assert cli.run(words) == 0
+    said = capsys.readouterr().out
+    assert "computes the same in both" in said
+    assert "beside the type: get_rows by a graph: the tree has no such operator" in said
+    # what the fork does to its partner isn't the type's, what comes out of the product is
+    changed("cpu.c", "half_of(0.5f)", "half_of(0.25f)")
+    assert cli.run([*words, "--json"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert schemas.errors("type-prove", document) == []
+    (one,) = document["architectures"]
+    assert {part["what"].split(".")[0] for part in one["differing"]} == {"vec_dot"}
+    assert {part["what"].split(".")[0] for part in one["beside"]} == {"end", "activations"}
+    assert {part["why"] for part in one["beside"] if part["what"] != "end"} == {
+        "the tree quantizes q8_0 differently, which isn't the type's"
+    }
+
+
+def test_only_an_operator_that_gives_up_by_itself_is_refused() -> None:
+    lives = Called({"add": floats(1.0)})
+
+    def counted(what: str, tree: Called, base: Called = lives) -> list[str]:
+        made = beside.judged(compared("by a graph", tree, base), what, tree, base, "")
+        return [part.what for part in made if part.differing and not part.beside]
+
+    assert counted("op:add", Called({}, "ended by signal 6", "ops.cpp:702: fatal error")) == []
+    assert counted("rows", Called({}, "ended by signal 6", "ops.cpp:702: fatal error")) == ["end"]
+    assert counted("op:add", Called({}, "ended by signal 6", "GGML_ASSERT(x) failed")) == ["end"]
+    assert counted("op:add", Called({}, "ended by signal 11", "")) == ["end"]
+    assert counted("op:add", lives, Called({}, "ended by signal 6", "fatal error")) == ["end"]
 
 
 class _Stubborn(architecture.Architecture):
