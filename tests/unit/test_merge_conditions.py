@@ -178,6 +178,26 @@ def test_what_the_other_side_put_a_condition_around_follows_it(tmp_path: Path) -
     assert found(tmp_path, "b.cpp", CODE, ours, theirs, merged) == set()
 
 
+def test_a_function_that_one_side_took_to_another_file_has_what_the_other_put_around_its_lines(
+    tmp_path: Path,
+) -> None:
+    work = CODE[CODE.index("int work") :]
+    changed_work = work.replace(
+        "    return 0;", "    if (x > 7) {\n        step_three(x, 9);\n    }\n    return 0;"
+    )
+    base = CODE.replace("    return 0;", "    step_three(x, 9);\n    return 0;")
+    moved = {"code.cpp": CODE.replace(work, ""), "more.cpp": base[base.index("int work") :]}
+    theirs = {"code.cpp": CODE.replace(work, changed_work)}
+    merged = {"code.cpp": CODE.replace(work, ""), "more.cpp": changed_work}
+    sides = ({"code.cpp": base}, moved, theirs, merged)
+    names = [folder(tmp_path / name, files) for name, files in zip("botm", sides, strict=True)]
+    assert not {one.rule for one in audit_sides(tmp_path, *names).findings}
+    # where the other side has nothing to do with it, the merge has put it there itself
+    folder(tmp_path / "t", {"code.cpp": base})
+    found = audit_sides(tmp_path, *names).findings
+    assert [(one.rule, one.text) for one in found] == [("merge-moved", "step_three ( x , 9 )")]
+
+
 def test_a_condition_that_the_merge_has_adapted_takes_along_what_it_has(tmp_path: Path) -> None:
     """Ours asks first, theirs wrote it anew, the merge asks in theirs' words; and an else goes with its if."""
     base = CODE.replace("        do_that(x, 1);\n", "        do_that(x, data[0].p);\n")
