@@ -24,7 +24,7 @@ from patcher.engine.tree import ListedTree, Overlaid, OverlaidListed, WorkTree
 from patcher.lift.places import paragraph
 
 # what these find is one expression with what was there before: it can't be cut out, and stays
-_ONE_WITH_OTHERS = ("enum-count", "comparison", "py-branch", "py-prose", "py-string", "count-assert")
+_ONE_WITH_OTHERS = ("enum-count", "comparison", "py-branch", "py-string", "count-assert")
 
 
 class _Few(Overlaid):

@@ -66,6 +66,11 @@ MEMBER = {
     "libf.a": "int gone(void); int f(void){return gone();}",
 }
 # name -> C sources (a .so is linked of what begins with lib), the line
+CPP = {
+    "m.o": "int _start(void){return 0;}",
+    "a.o": "int gone(void); int _ZN3api1fEi(void){return gone();}",
+    "libl.so": "int _ZN3api1fEi(void); int l(void){return _ZN3api1fEi();}",
+}
 SHAPES = {
     "unused code goes": (
         {"a.o": "int nowhere(void); int unused(void){return nowhere();} int _start(void){return 0;}"},
@@ -283,6 +288,11 @@ SHAPES = {
     "hidden code that a library behind it has, too": (TWICE, "--gc-sections m.o libl.so"),
     "hidden code that a library before it has, too": (TWICE, "--gc-sections libl.so m.o"),
     "hidden code of a library that a library behind it has, too": (TWICE, "-shared -z defs --gc-sections m.o libl.so"),
+    "a script's names of C++, as they are": (CPP, "--gc-sections --no-demangle --version-script=cpp.map a.o m.o libl.so"),
+    "a script's names of C++, as they are, and then not": (
+        CPP, "--gc-sections --no-demangle --demangle --version-script=cpp.map a.o m.o libl.so",
+    ),
+    "a dynamic list's names of C++, as they are": (CPP, "-pie --gc-sections --no-demangle --dynamic-list=cpp.map a.o m.o libl.so"),
     "the real one in an archive": (
         {"m.o": "int f(void); int _start(void){return f();}",
          "w.o": "int __real_f(void); int __wrap_f(void){return __real_f();}",

@@ -103,6 +103,7 @@ class Linker:
     scripts_export: bool = False  # what a version script names as global, of a program, too
     lazy_versions: bool = False  # and what a member that isn't taken defines, unless a library serves
     heeds_undefined_version: bool = False  # --[no-]undefined-version
+    scripts_demangle: bool = True  # names of C++ in a script are found under --no-demangle, too
     unknown_options: tuple[str, ...] = ()  # that it refuses and others know
 
     @property
@@ -145,6 +146,8 @@ LINKERS = (
         unknown_options=("-z undefs", "--require-defined"),
     ),
     Linker("lld", (0, 0), **_LLD),
+    Linker("lld", (14, 0), **_LLD, scripts_demangle=False),
+    Linker("lld", (16, 0), **_LLD),
     # a version script that names what isn't defined is an error
     Linker("lld", (17, 0), **_LLD, undefined_versions=False),
     # "non-exported symbol is referenced by DSO"

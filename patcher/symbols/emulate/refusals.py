@@ -60,7 +60,9 @@ def refusals(line: LinkLine, linker: Linker, library: Library) -> list[Refusal]:
             for name in one.needed
             if name not in table.sonames
         ]
-    script = read_script(line.version_script) if line.version_script is not None else VersionScript()
+    script = VersionScript()
+    if line.version_script is not None:
+        script = read_script(line.version_script, demangled=line.demangles or linker.scripts_demangle)
     told = reported(line, linker)
     indirect: dict[Key, ElfObject] = {}
     if linker.libraries is Libraries.RECURSIVE and (told.libraries or table.needs_all):
@@ -200,8 +202,9 @@ def _counts(kept: Kept | None, use: ObjectUse) -> bool:
 def _kept(table: Table, hidden: set[str], script: VersionScript) -> Kept:
     """What --gc-sections leaves. ``hidden`` are the definitions that no script made so."""
     line = table.line
-    lists = [read_script(path) for path in line.dynamic_lists]
     linker = table.linker
+    named = line.demangles or linker.scripts_demangle
+    lists = [read_script(path, demangled=named) for path in line.dynamic_lists]
     roots = {line.entry or "_start"} | line.asked_for | line.kept
     roots |= line.needed_by_defsym.keys() if linker.keeps_named else set()
     by_libraries = {key[0] for key, wanted in table.wanted.items() if any(one for _, one in wanted.users)}
