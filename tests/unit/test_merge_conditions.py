@@ -25,6 +25,22 @@ template <> struct traits<half> {
     static constexpr int bits = 16;
 };
 
+namespace inner {
+int of_inner(int x);
+}
+
+namespace outer {
+int of_outer(int x);
+}
+
+class shape {
+public:
+    int area(int x);
+
+private:
+    int hidden(int x);
+};
+
 enum class colour : int {
     red,
     green,
@@ -119,6 +135,10 @@ WRONG: list[tuple[str, list[Change], str, str]] = [
     ("code.cpp", [("    static constexpr int lanes = 8;\n", ""), ("bits = 32;\n", "bits = 32;\n    static constexpr int lanes = 8;\n")],
      "merge-moved", "static constexpr int lanes = 8"),
     ("code.cpp", [("    green,\n    blue,\n", "    blue,\n    green,\n")], "merge-number", "green"),
+    ("code.cpp", [("int of_outer(int x);\n", ""), ("int of_inner(int x);\n", "int of_inner(int x);\nint of_outer(int x);\n")],
+     "merge-moved", "int of_outer ( int x )"),
+    ("code.cpp", [("private:\n    int hidden(int x);\n", "    int hidden(int x);\n\nprivate:\n")], "merge-moved", "int hidden ( int x )"),
+    ("code.cpp", [("private:\n", "")], "merge-line-lost", "private:"),
     ("code.py", [("async def value", "def value")], "merge-altered", "async def value(self, other: int) -> int"),
     ("code.py", [("async with", "with")], "merge-altered", "async with self.lock as held"),
     ("code.py", [("async for", "for")], "merge-altered", "async for item in other"),
@@ -229,7 +249,7 @@ def test_conditions_are_read_as_the_compiler_does() -> None:
         "else if ( x > 2 )",
         "else of else if ( x > 2 )",
     ]
-    assert under["return 4"] == ("", "", "")
+    assert under["return 4"] == ("", "", "", "")
     assert {item.key.owner for item in read_c(text).items if item.key.text == "return five ( x )"} == {
         ("g<float>",)
     }
