@@ -198,6 +198,16 @@ def test_what_the_other_side_put_a_condition_around_follows_it(tmp_path: Path) -
     assert found(tmp_path, "b.cpp", CODE, ours, theirs, merged) == set()
 
 
+def test_a_line_that_one_side_changed_goes_where_the_other_took_it(tmp_path: Path) -> None:
+    base = CODE.replace("    return 0;", "    if (x > 1) { finish(x, 3); }\n    return 0;")
+    ours = base.replace("do_this(x)", "do_this(x, 77)")
+    early = "    if (x <= 1) {\n        do_that(x, 1);\n        return 9;\n    }\n    return do_this(x);\n"
+    branches = base[base.index("    if (x > 1)") : base.index("    switch")]
+    theirs = base.replace(branches, early)
+    merged = theirs.replace("do_this(x)", "do_this(x, 77)")
+    assert found(tmp_path, "a.cpp", base, ours, theirs, merged) == set()
+
+
 def test_a_function_that_one_side_took_to_another_file_has_what_the_other_put_around_its_lines(
     tmp_path: Path,
 ) -> None:
