@@ -44,6 +44,7 @@ OTHER = re.compile(
 )
 # What a line may name beside the names that all its parts share.
 OTHERS = ("nowhere", "main", "__tls_get_addr", "api::nothing()")
+_PLAIN = ("--no-demangle",)  # names as they are in the objects
 _WHERE = re.compile(r"function \w+:|referenced by \S+|>>> .*|\(\.[\w.]+\+?\w*\)|in function `\w+'")
 
 
@@ -73,7 +74,7 @@ class Answer:
 def asked(program: str, line: Line, folder: Path) -> Answer:
     """What a real linker says."""
     done = subprocess.run(
-        [program, "--no-demangle", "-o", "out", *line.arguments], cwd=folder, capture_output=True,
+        [program, *_PLAIN, "-o", "out", *line.arguments], cwd=folder, capture_output=True,
         text=True, check=False,
     )  # fmt: skip
     lines = [one for one in done.stderr.splitlines() if "warning: " not in one]
@@ -93,7 +94,7 @@ def asked(program: str, line: Line, folder: Path) -> Answer:
 
 def emulated(name: str, line: Line, folder: Path) -> Answer:
     """What we say that it says."""
-    ours = refusals(parse(line.arguments, folder), linker_named(name), Library(Search()))
+    ours = refusals(parse([*_PLAIN, *line.arguments], folder), linker_named(name), Library(Search()))
     return Answer(bool(ours), frozenset(one.symbol.partition("@")[0] for one in ours) - {""})
 
 

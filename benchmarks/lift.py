@@ -286,7 +286,7 @@ def page(results: list[Lifted]) -> str:
             f"| {one.name} | {one.tree} | {one.base} | {one.edits} | {_of(one.home)} | {one.not_lifted}"
             f" | {_proof(one.home)} |\n"
         ]
-    lines += _proofs(results)
+    lines += _proofs([(one.name, one.home) for one in results], "at home")
     lines += [_BEFORE]
     for one, target in _each(results, "before"):
         lines += [
@@ -310,6 +310,7 @@ def page(results: list[Lifted]) -> str:
             f" | {len(said['moved'])} | {_listed(said['changed'])} | {_listed(said['refused'])}"
             f" | {_proof(target)} |\n"
         ]
+    lines += _proofs([(f"{one.name} in {each.release}", each) for one, each in taken], "there")
     return "".join([*lines, FORKS.read_text(encoding="utf-8")])
 
 
@@ -369,18 +370,19 @@ def _verdict(one: dict[str, Any]) -> str:
     return "the same"
 
 
-def _proofs(results: list[Lifted]) -> Iterator[str]:
+def _proofs(tried: list[tuple[str, Target | None]], where: str) -> Iterator[str]:
+    """What was compared of each: its name, and the release that it was put into."""
     rows = [
-        f"| {one.name} | {each['name']} | {each['way'] if each['comparisons'] else 'not run'}"
+        f"| {name} | {each['name']} | {each['way'] if each['comparisons'] else 'not run'}"
         f" | {each['compiler'] if each['comparisons'] else each['lacking']}"
         f" | {each['comparisons']} | {each['numbers']:,} | {len(each['differing'])}"
         f" | {', '.join(each['ended']) or 'nothing'} |\n"
-        for one in results
-        if one.home is not None and one.home.proof is not None and "error" not in one.home.proof
-        for each in one.home.proof["architectures"]
+        for name, target in tried
+        if target is not None and target.proof is not None and "error" not in target.proof
+        for each in target.proof["architectures"]
     ]
     if rows:
-        yield "\nWhat was compared at home; *ends* is what ends the program in both alike:\n"
+        yield f"\nWhat was compared {where}; *ends* is what ends the program in both alike:\n"
         yield "\n| type | architecture | run | compiler | comparisons | numbers | differ | ends |\n"
         yield "|---|---|---|---|---|---|---|---|\n"
         yield from rows

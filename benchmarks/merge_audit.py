@@ -36,10 +36,11 @@ NOTE = {
     "looked-at": [],
     "held-out": [
         "",
-        "Merges of three other seeds of these tags were looked at before. Four sorts of false alarm in them",
+        "Merges of four other seeds of these tags were looked at before. Five sorts of false alarm in them",
         "were mended after that (rows that two calls are given, a moved function that grew, cases outside of",
-        "a switch, a message that names a renamed function), and two faults of the merges themselves: halves",
-        "that went on after their function's end, and structures that one side moved and the merge did not.",
+        "a switch, a message that names a renamed function, conditions that one side put around lines of a",
+        "function that the other moved), and two faults of the merges themselves: halves that went on after",
+        "their function's end, and structures that one side moved and the merge did not.",
     ],
 }
 SEEDED = 4  # every how many-th merge is audited again with losses

@@ -12,14 +12,13 @@ from patcher.engine.replacement import without
 from patcher.lift import type_facts
 from patcher.lift.places import SetPlaces
 from patcher.lift.texts import Texts
-from patcher.lift.tree_index import TreeIndex
+from patcher.lift.tree_index import LIBRARY, TreeIndex
 from patcher.lift.type_facts import TypeFacts
 
-_SOURCE = re.compile(r"ggml/src/(?:ggml-cpu/(?:[^/]+/)*)?[^/]+\.(?:c|cpp|h)")
 _CALL = re.compile(r"(?<![\w.])([A-Za-z_]\w*)\s*\(")
 _HINT = (
-    "what ggml's base and its CPU backend define is lifted, in C that both trees' files have or in files of"
-    " ggml/src and ggml/src/ggml-cpu"
+    "what ggml's base and its CPU backend define is lifted, in C that both trees' files have or in sources"
+    " below ggml/src that belong to no other backend"
 )
 
 
@@ -39,7 +38,7 @@ def require_linked(
     called: set[str] = set()
     carried = {str(one.edit.anchor["ours"]) for one in found.there if one.edit.kind == "function"}
     for place, text in templates.items():
-        if _SOURCE.match(place):
+        if LIBRARY.match(place):
             source = Source("text.c", text.encode("utf-8", "surrogateescape"))
             there = definitions(source)
             said = without(

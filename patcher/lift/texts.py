@@ -9,10 +9,9 @@ from dataclasses import dataclass, field, replace
 from patcher.engine.anchors import Source
 from patcher.engine.anchors.definitions import Definition, conditions_of, with_comment
 from patcher.engine.comparison import same, tokens
-from patcher.lift.tree_index import RENAMED, RENAMED_IN, TreeIndex, words
+from patcher.lift.tree_index import LIBRARY, RENAMED, RENAMED_IN, TreeIndex, words
 from patcher.lift.type_facts import TypeFacts, functions
 
-_LIBRARY = re.compile(r"ggml/src/[^/]+\.(?:c|cpp|h)|ggml/src/ggml-cpu/(?:[^/]+/)*[^/]+\.(?:c|cpp|h)")
 FALLBACK = re.compile(r"\s*#\s*define\s+\w+_generic\s+\w+\s*$")
 GPU = re.compile(r"CUDA|HIP|MUSA|SYCL|METAL|VULKAN|OPENCL|KOMPUTE")
 _NEIGHBOURS = (
@@ -52,7 +51,7 @@ def own_definitions(tree: TreeIndex, base: TreeIndex, facts: TypeFacts) -> Itera
     """
     named = {*functions(tree, facts), f"quantize_{facts.name}", f"quantize_row_{facts.name}_ref", facts.block}
     for path in tree.files:
-        if not _LIBRARY.fullmatch(path):
+        if not LIBRARY.fullmatch(path):
             continue
         data = tree.tree.read(path) or b""
         if (

@@ -13,8 +13,8 @@ from patcher.engine.anchors.definitions import Definition, definitions
 if TYPE_CHECKING:
     from patcher.engine.tree import ListedTree
 
-_HEADER = re.compile(r"ggml/include/[^/]+\.h|ggml/src/[^/]+\.h|ggml/src/ggml-cpu/(?:[^/]+/)*[^/]+\.h")
-_SOURCE = re.compile(r"ggml/src/(?:ggml-cpu/(?:[^/]+/)*)?[^/]+\.(?:c|cpp)")
+# ggml's base and its CPU backend, in whatever folder of its own a fork keeps a part of them; no other backend
+LIBRARY = re.compile(r"ggml/src/(?!ggml-(?!cpu/)[^/.]+/)(?:[^/]+/)*[^/]+\.(?:c|cpp|h)")
 # names that upstream has given to what BASE has under an older one; the text stays as it is
 RENAMED = {
     "GGML_CPU_FP16_TO_FP32": "GGML_FP16_TO_FP32",
@@ -22,6 +22,11 @@ RENAMED = {
     "GGML_CPU_E8M0_TO_FP32_HALF": "GGML_E8M0_TO_FP32_HALF",
 }
 RENAMED_IN = "ggml/src/ggml-cpu/simd-mappings.h"
+
+
+def is_library(path: str) -> bool:
+    """Whether it is a source or a header of ggml's base or its CPU backend, or one of the public headers."""
+    return LIBRARY.fullmatch(path) is not None or re.fullmatch(r"ggml/include/[^/]+\.h", path) is not None
 
 
 class TreeIndex:
@@ -42,7 +47,7 @@ class TreeIndex:
     @cached_property
     def headers(self) -> list[str]:
         """The headers that ggml's base and its CPU backend include."""
-        return [path for path in self.files if _HEADER.fullmatch(path)]
+        return [path for path in self.files if path.endswith(".h") and is_library(path)]
 
     def source(self, path: str) -> Source | None:
         """The file; None where the tree has none of that name."""
@@ -85,7 +90,8 @@ class TreeIndex:
         """Function that other files see -> the source of ggml or its CPU backend that defines it."""
         found: dict[str, str] = {}
         for path in self.files:
-            source = self.source(path) if _SOURCE.fullmatch(path) else None
+            is_source = path.endswith((".c", ".cpp")) and is_library(path)
+            source = self.source(path) if is_source else None
             for one in self.definitions(path) if source is not None else ():
                 head = source.code[one.start : one.end].partition(b"(")[0].split() if source else []
                 if one.construct == "function" and b"static" not in head and b"inline" not in head:

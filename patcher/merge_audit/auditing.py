@@ -165,6 +165,9 @@ class Auditing:
 
     def _of_file(self, one: Compared) -> list[Finding]:
         found = [*one.findings]
+        for mark, said in one.elsewhere:
+            if not self._changes.came_from_elsewhere(mark, one.path):
+                found.append(finding("merge-moved", one.path, mark, said))
         lost = []
         for mark in one.lost:
             if mark.form is not None and not mark.form.number:

@@ -22,7 +22,8 @@ class Frame:
     depth: int = 0  # parentheses that were open then
     mark: int = 0  # items that were made before it
     holds: bool = False  # a list that has lists in it
-    label: str = ""  # of a switch: the first of the labels in a row that its reader is behind
+    # of a switch the first of the labels in a row that its reader is behind; of a type public, private, ...
+    label: str = ""
     labeled: int = 0  # how many items were made up to the last of them
     within: str = ""  # the condition of the innermost block, up to the function
     closed: str = ""  # the condition of the block in it that was closed last: what an else is of
@@ -37,12 +38,19 @@ class Frame:
             at = at.parent
         return tuple(reversed(names))
 
-    def case(self) -> str:
-        """The label that what stands here is behind, in the innermost switch."""
+    def behind(self) -> str:
+        """The label that what stands here is behind, in the innermost switch or type."""
         at: Frame | None = self
         while at is not None and at.scope in ("block", "list"):
             at = at.parent
-        return at.label if at is not None and at.scope == "switch" else ""
+        return at.label if at is not None and at.scope in ("switch", "type") else ""
+
+    def namespace(self) -> str:
+        """The innermost one; empty where there is none."""
+        at: Frame | None = self
+        while at is not None and at.scope != "namespace":
+            at = at.parent
+        return f"namespace {at.name or ''}".rstrip() if at is not None else ""
 
     def body(self) -> tuple[str, ...]:
         """The owner of a plain statement: a function's, whatever blocks and switches it stands in."""

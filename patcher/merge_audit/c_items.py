@@ -12,19 +12,9 @@ import re
 from bisect import bisect_right
 
 from patcher.merge_audit.c_frames import TYPES, Frame, opened
+from patcher.merge_audit.c_tokens import COMMENT, DIRECTIVE, TOKEN
 from patcher.merge_audit.item import Item, Key, Reading
 
-_TOKEN = re.compile(
-    r"(?P<skip>[ \t\r\f\v]+|//[^\n\\]*(?:\\(?:\r?\n|.)?[^\n\\]*)*|/\*.*?(?:\*/|\Z)|\\\r?\n)"
-    r"|(?P<nl>\n\s*)"
-    r'|(?P<raw>(?:u8|[uUL])?R"(?P<delim>[^()\\\s]{0,16})\(.*?(?:\)(?P=delim)"|\Z))'
-    r'|(?P<text>(?:u8|[uUL])?"(?:\\.|[^"\\\n])*"?|\'(?:\\.|[^\'\\\n]){1,64}\')'
-    r"|(?P<word>[A-Za-z_$][\w$]*|\.?\d(?:[eEpP][+-]|[\w.']*[\w.])*)"
-    r"|(?P<mark>::|->|<<=|>>=|\+\+|--|&&|\|\||[-+*/%&|^<>=!]=|<<|\.\.\.|##|[^\w\s])",
-    re.DOTALL,
-)
-_DIRECTIVE = re.compile(r"#[ \t]*(?P<verb>[a-z_]*)(?P<rest>(?:\\\r?\n|/\*.*?(?:\*/|\Z)|[^\n])*)", re.DOTALL)
-_COMMENT = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)|\\\r?\n", re.DOTALL)
 _LONG = 80  # tokens of a statement that is told apart by its commas: a table that a macro makes
 _LONGEST = 400  # tokens of a statement that has lists in it
 _DEEPEST = 400  # braces within braces; what goes deeper is read as if it didn't
@@ -45,7 +35,7 @@ class _Reader:
 
     def read(self) -> Reading:
         position, fresh, end = 0, True, len(self.text)
-        text, token = self.text, _TOKEN
+        text, token = self.text, TOKEN
         while position < end:
             found = token.match(text, position)
             if found is None:
@@ -85,17 +75,18 @@ class _Reader:
         value: str | None = None,
         opens: str = "",
     ) -> None:
-        under = (self.conditions[-1] if self.conditions else "", self.frame.within, self.frame.case())
+        condition = self.conditions[-1] if self.conditions else ""
+        under = (condition, self.frame.within, self.frame.behind(), self.frame.namespace())
         self.made.append((self.frame, plain, construct, text, offset, value, under, opens))
 
     # -- conditions
 
     def _directive(self, position: int) -> int:
-        found = _DIRECTIVE.match(self.text, position)
+        found = DIRECTIVE.match(self.text, position)
         if found is None:
             return position + 1
         verb = found["verb"]
-        rest = " ".join(_COMMENT.sub(" ", found["rest"]).split())
+        rest = " ".join(COMMENT.sub(" ", found["rest"]).split())
         if verb in ("if", "ifdef", "ifndef"):
             self.saved.append((self.frame, self.level, list(self.head), self.depth))
             self._condition(f"#{verb} {rest}", f"#{verb} {rest}", position)
@@ -157,7 +148,9 @@ class _Reader:
             self._label("default")
             return True
         if first in ("public", "private", "protected") and len(self.head) <= 2 and self.frame.scope == "type":
-            self.head = []
+            text = f"{' '.join(self.head)}:"
+            self._add("directive", text, self.start, opens=text)
+            self.frame.label, self.head = text, []
             return True
         return False
 
@@ -168,7 +161,7 @@ class _Reader:
         if at is not None and at.scope == "switch":
             if at.labeled != len(self.made):
                 at.label = text
-            under = (self.conditions[-1] if self.conditions else "", "", "")
+            under = (self.conditions[-1] if self.conditions else "", "", "", at.namespace())
             self.made.append((at, False, "case", text, self.start, None, under, text))
             at.labeled = len(self.made)
         else:
@@ -183,6 +176,8 @@ class _Reader:
         frame.parent, frame.head, frame.start, frame.depth = self.frame, self.head, self.start, self.depth
         frame.mark = len(self.made)
         head = " ".join(self.head)
+        if frame.scope == "namespace" and self.head[:1] == ["namespace"]:
+            self._add("directive", head, self.start, opens=f"namespace {frame.name or ''}".rstrip())
         if frame.scope == "function":
             self._add("definition", head, self.start)
         elif frame.scope == "switch" or (frame.scope == "block" and head):

@@ -129,9 +129,10 @@ class Comparison:
     def _elsewhere(self) -> None:
         """Find what stands in its owner under another condition."""
         versions = (self.base, self.ours, self.theirs, self.merged)
-        for key, said in elsewhere(*versions, lambda: self._line_merge):
+        for key, sort, said in elsewhere(*versions, lambda: self._line_merge):
             mark = self._mark(key, self.counts(key), 1)
-            self.out.findings.append(finding("merge-moved", self.path, mark, said))
+            if self.forms.under(mark, sort) != self.merged.first[key].under[sort]:
+                self.out.elsewhere.append((mark, said))
 
     def _misplaced(self, one: Mark, there: tuple[str, ...]) -> bool:
         """Whether the owner of ``one`` is still in the merge, and ``there`` is another."""

@@ -75,6 +75,14 @@ class Forms:
         came = [word for word in words(one.key.text) - words(before.text) if self.merged.words[word]]
         return set(came) if renamed and len(came) <= len(renamed) else set()
 
+    def under(self, one: Mark, sort: int) -> str | None:
+        """Under which condition the other side has what the item was before its side changed it."""
+        if one.side not in ("ours", "theirs"):
+            return None
+        before, other = self.before(one), self.side("theirs" if one.side == "ours" else "ours")
+        there = other.first.get(before) if before is not None else None
+        return there.under[sort] if there is not None else None
+
     def before(self, one: Mark) -> Key | None:
         """What the side's item was in the base, where the side has changed it."""
         index = self.side(one.side)

@@ -44,6 +44,9 @@ class Compared:
     findings: list[Finding] = field(default_factory=list)
     lost: list[Mark] = field(default_factory=list)
     spare: list[Mark] = field(default_factory=list)
+    elsewhere: list[tuple[Mark, str]] = field(
+        default_factory=list
+    )  # under another condition, and what is said
     own: int = 0  # items that only the merge has
     left: set[Key] = field(default_factory=set)  # that both sides have fewer of than the base
     grown: dict[Key, int] = field(default_factory=dict)  # how many more a side has of what the other removed

@@ -36,10 +36,21 @@ class SideChanges:
         name = (mark.key.owner[:1] or ("",))[0].rpartition("::")[2]
         if not name.isidentifier() or mark.gone != mark.key.owner[0]:
             return False
-        word, number = (
-            name.encode(),
-            self._meeting.number("theirs" if mark.removed_by == "theirs" else "ours"),
-        )
+        return self._defines(mark.removed_by, name, path)
+
+    def came_from_elsewhere(self, mark: Mark, path: str) -> bool:
+        """Whether the side that brought ``mark`` took its function from a file that the other changed.
+
+        What that side did to the function there is here, too.
+        """
+        name = (mark.key.owner[:1] or ("",))[0].rpartition("::")[2].partition("<")[0]
+        if mark.side not in ("ours", "theirs") or not name.isidentifier():
+            return False
+        return self._defines("theirs" if mark.side == "ours" else "ours", name, path)
+
+    def _defines(self, side: str, name: str, path: str) -> bool:
+        """Whether a file other than ``path`` that ``side`` changed defines the function or class ``name``."""
+        word, number = name.encode(), self._meeting.number(side)
         pattern = re.compile(
             rb"\b%b\s*\([^;{}]{0,2000}\)[^;{}()]{0,80}\{|^\s*(?:def|class) %b\b" % (word, word), re.MULTILINE
         )

@@ -17,8 +17,8 @@ _TELLING = 4  # words and signs of a line in a function's body that is worth a w
 
 def elsewhere(
     base: Index, ours: Index, theirs: Index, merged: Index, by_lines: Callable[[], LineMerge]
-) -> Iterator[tuple[Key, str]]:
-    """Every item that the merge has under a condition under which no side has it, and what is said of it.
+) -> Iterator[tuple[Key, int, str]]:
+    """Every item that the merge has under a condition that no side has it under: its sort, and what is said.
 
     Nothing is said where the condition itself is gone or is another side's that was put around the item, and
     where a merge of lines (``by_lines``, made once it is asked for) has the item there, too.
@@ -42,7 +42,7 @@ def elsewhere(
                 continue
             if here in by_lines().under(key, at):
                 continue
-            yield key, f"stands {_said(here)}, on its side {' or '.join(map(_said, there))}"
+            yield key, at, f"stands {_said(here)}, on its side {' or '.join(map(_said, there))}"
 
 
 def _said(condition: str) -> str:

@@ -69,18 +69,9 @@ def test_a_string_in_the_right_list_only() -> None:
         locate(code, "py-string", beside="q", ours="n")
 
 
-def test_prose_has_to_be_unique() -> None:
-    assert applied('h = "q for Q, and"\n', " n for N,", "py-prose", behind="q for Q,", ours="n for N") == (
-        'h = "q for Q, n for N, and"\n'
-    )
-    with pytest.raises(AnchorError, match="found 2"):
-        locate('h = "q for Q, q for Q,"\n', "py-prose", behind="q for Q,", ours="n for N")
-
-
 def test_what_is_there_is_left_alone() -> None:
     assert locate(ENUM, "py-member", name="E", ours="A", value=1).existing
     assert locate('a = ["q", "n"]\n', "py-string", beside="q", ours="n").existing
-    assert locate('h = "n for N"\n', "py-prose", behind="q for Q,", ours="n for N").existing
 
 
 def test_a_file_that_is_no_python_is_a_conflict() -> None:

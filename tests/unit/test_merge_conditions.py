@@ -25,6 +25,22 @@ template <> struct traits<half> {
     static constexpr int bits = 16;
 };
 
+namespace inner {
+int of_inner(int x);
+}
+
+namespace outer {
+int of_outer(int x);
+}
+
+class shape {
+public:
+    int area(int x);
+
+private:
+    int hidden(int x);
+};
+
 enum class colour : int {
     red,
     green,
@@ -119,6 +135,10 @@ WRONG: list[tuple[str, list[Change], str, str]] = [
     ("code.cpp", [("    static constexpr int lanes = 8;\n", ""), ("bits = 32;\n", "bits = 32;\n    static constexpr int lanes = 8;\n")],
      "merge-moved", "static constexpr int lanes = 8"),
     ("code.cpp", [("    green,\n    blue,\n", "    blue,\n    green,\n")], "merge-number", "green"),
+    ("code.cpp", [("int of_outer(int x);\n", ""), ("int of_inner(int x);\n", "int of_inner(int x);\nint of_outer(int x);\n")],
+     "merge-moved", "int of_outer ( int x )"),
+    ("code.cpp", [("private:\n    int hidden(int x);\n", "    int hidden(int x);\n\nprivate:\n")], "merge-moved", "int hidden ( int x )"),
+    ("code.cpp", [("private:\n", "")], "merge-line-lost", "private:"),
     ("code.py", [("async def value", "def value")], "merge-altered", "async def value(self, other: int) -> int"),
     ("code.py", [("async with", "with")], "merge-altered", "async with self.lock as held"),
     ("code.py", [("async for", "for")], "merge-altered", "async for item in other"),
@@ -178,6 +198,36 @@ def test_what_the_other_side_put_a_condition_around_follows_it(tmp_path: Path) -
     assert found(tmp_path, "b.cpp", CODE, ours, theirs, merged) == set()
 
 
+def test_a_line_that_one_side_changed_goes_where_the_other_took_it(tmp_path: Path) -> None:
+    base = CODE.replace("    return 0;", "    if (x > 1) { finish(x, 3); }\n    return 0;")
+    ours = base.replace("do_this(x)", "do_this(x, 77)")
+    early = "    if (x <= 1) {\n        do_that(x, 1);\n        return 9;\n    }\n    return do_this(x);\n"
+    branches = base[base.index("    if (x > 1)") : base.index("    switch")]
+    theirs = base.replace(branches, early)
+    merged = theirs.replace("do_this(x)", "do_this(x, 77)")
+    assert found(tmp_path, "a.cpp", base, ours, theirs, merged) == set()
+
+
+def test_a_function_that_one_side_took_to_another_file_has_what_the_other_put_around_its_lines(
+    tmp_path: Path,
+) -> None:
+    work = CODE[CODE.index("int work") :]
+    changed_work = work.replace(
+        "    return 0;", "    if (x > 7) {\n        step_three(x, 9);\n    }\n    return 0;"
+    )
+    base = CODE.replace("    return 0;", "    step_three(x, 9);\n    return 0;")
+    moved = {"code.cpp": CODE.replace(work, ""), "more.cpp": base[base.index("int work") :]}
+    theirs = {"code.cpp": CODE.replace(work, changed_work)}
+    merged = {"code.cpp": CODE.replace(work, ""), "more.cpp": changed_work}
+    sides = ({"code.cpp": base}, moved, theirs, merged)
+    names = [folder(tmp_path / name, files) for name, files in zip("botm", sides, strict=True)]
+    assert not {one.rule for one in audit_sides(tmp_path, *names).findings}
+    # where the other side has nothing to do with it, the merge has put it there itself
+    folder(tmp_path / "t", {"code.cpp": base})
+    found = audit_sides(tmp_path, *names).findings
+    assert [(one.rule, one.text) for one in found] == [("merge-moved", "step_three ( x , 9 )")]
+
+
 def test_a_condition_that_the_merge_has_adapted_takes_along_what_it_has(tmp_path: Path) -> None:
     """Ours asks first, theirs wrote it anew, the merge asks in theirs' words; and an else goes with its if."""
     base = CODE.replace("        do_that(x, 1);\n", "        do_that(x, data[0].p);\n")
@@ -209,7 +259,7 @@ def test_conditions_are_read_as_the_compiler_does() -> None:
         "else if ( x > 2 )",
         "else of else if ( x > 2 )",
     ]
-    assert under["return 4"] == ("", "", "")
+    assert under["return 4"] == ("", "", "", "")
     assert {item.key.owner for item in read_c(text).items if item.key.text == "return five ( x )"} == {
         ("g<float>",)
     }

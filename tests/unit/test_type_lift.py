@@ -307,6 +307,31 @@ def test_what_lies_in_a_file_of_the_forks_goes_into_one_that_cmake_lists(apart: 
     assert not new.exists()
 
 
+def test_a_folder_of_the_forks_own_is_read_as_what_it_lies_in(apart: Path) -> None:
+    """Sources and headers of ggml's base in a folder below it, with the way there."""
+    fork, made = apart / "fork", apart / "made"
+    folder = fork / "ggml/src/own/deep"
+    folder.mkdir(parents=True)
+    (fork / "ggml/src/ggml-own.c").rename(folder / "ggml-own.c")
+    (fork / "ggml/src/of-the-fork.h").rename(folder / "of-the-fork.h")
+    text = (
+        (folder / "ggml-own.c")
+        .read_text(encoding="utf-8")
+        .replace('"ggml-quants.h"', '"../../ggml-quants.h"')
+    )
+    (folder / "ggml-own.c").write_text(text, encoding="utf-8")
+    (fork / CMAKE).write_text(_LISTS.format("own/deep/ggml-own.c\n            "), encoding="utf-8")
+    shutil.copytree(apart / "base", made)
+    lifted(fork, apart / "base", apart / "q6_x")
+    assert cli.run(["apply", str(made), "--type", str(apart / "q6_x"), "--quiet"]) == 0
+    new = made / "ggml/src/own/deep/ggml-own-q6_x.c"
+    assert new.read_text(encoding="utf-8").startswith(text.partition("int of")[0])
+    assert (made / "ggml/src/own/deep/of-the-fork.h").read_text(encoding="utf-8") == _HEADER
+    assert (made / CMAKE).read_text(encoding="utf-8") == _LISTS.format(
+        "own/deep/ggml-own-q6_x.c\n            "
+    )
+
+
 def test_what_another_file_of_the_forks_defines_goes_along(apart: Path) -> None:
     """Where CMake lists that file; in one that BASE has, too, there is nobody to call."""
     own, beside = apart / "fork/ggml/src/ggml-own.c", apart / "fork/ggml/src/beside.c"
@@ -368,12 +393,12 @@ def test_a_file_of_the_forks_that_cannot_be_added_is_refused(apart: Path) -> Non
             lifted(apart / "fork", apart / "base", apart / "out")
         own.write_text(text, encoding="utf-8")
         lists.write_text(listed, encoding="utf-8")
-    (apart / "fork/ggml/src/own").mkdir()
-    own.rename(apart / "fork/ggml/src/own/own.c")
+    (apart / "fork/ggml/src/ggml-own").mkdir()  # another backend's
+    own.rename(apart / "fork/ggml/src/ggml-own/own.c")
     with pytest.raises(ConflictError, match="of its functions can't be lifted") as caught:
         lifted(apart / "fork", apart / "base", apart / "out")
     assert any(
-        one.startswith("quantize_row_q6_x_ref: defined in ggml/src/own/own.c:")
+        one.startswith("quantize_row_q6_x_ref: defined in ggml/src/ggml-own/own.c:")
         for one in caught.value.details
     )
     assert not (apart / "out").exists()

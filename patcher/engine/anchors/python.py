@@ -232,26 +232,3 @@ PY_STRING = AnchorKind(
     shows="beside",
     example='beside = "q8_0", ours = "q8_a8", among = ["f16", "bf16"]',
 )
-
-
-def py_prose(module: Module, *, behind: str, ours: str) -> Located:
-    """Behind the one match of the pattern ``behind``: for help texts, where there is no structure."""
-    data = module.source.data
-    there = re.search(ours.encode(), data)
-    if there:
-        return Located(existing=(Existing("", there.start(), there.end()),))
-    found = list(re.finditer(behind.encode(), data))
-    if len(found) != 1:
-        raise AnchorError(f"one text that matches '{behind}'", f"{len(found)}")
-    end = found[0].end()
-    return Located((Site("", end, end, Place.INLINE),))
-
-
-PY_PROSE = AnchorKind(
-    "py-prose",
-    py_prose,
-    Language.PYTHON,
-    hangs_on=lambda at: str(at["behind"]),
-    patterns=("ours", "behind"),
-    example='behind = "q8_0 for Q8_0", ours = "q8_a8 for Q8_A8"',
-)

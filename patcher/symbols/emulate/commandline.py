@@ -85,6 +85,7 @@ class LinkLine:
     required: set[str] = field(default_factory=set)  # --require-defined
     kept: set[str] = field(default_factory=set)  # -init and -fini
     undefined_version: bool | None = None  # what was said outright
+    demangles: bool = True
     excluded_archives: set[str] = field(default_factory=set)
     options: list[str] = field(default_factory=list)  # all other options, by name
     left_out: list[str] = field(default_factory=list)  # what a compiler driver would have obeyed
@@ -260,6 +261,8 @@ def _option(line: LinkLine, name: str, value: str | None) -> None:
     elif name in ("undefined-version", "no-undefined-version"):
         line.undefined_version = name[0] == "u"
         line.options.append(f"--{name}")
+    elif name in ("demangle", "no-demangle"):
+        line.demangles = name[0] == "d"
     elif name == "e":
         line.entry = value
     elif name in ("init", "fini") and value:

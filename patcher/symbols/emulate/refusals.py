@@ -47,6 +47,9 @@ def refusals(line: LinkLine, linker: Linker, library: Library) -> list[Refusal]:
     lost = [Refusal("", None, f"{linker.name} doesn't find {name}") for name in missing]
     if lost and not linker.goes_on:
         return lost
+    if linker.wraps_late:  # a --defsym of a name that is wrapped makes the wrapper, too
+        both = {f"__wrap_{name}" for name in line.defined & line.wrapped}
+        line = replace(line, defined=line.defined | both)
     table = Table(linker, line)
     table.take(parts)
     if linker.wraps_late:
@@ -60,7 +63,9 @@ def refusals(line: LinkLine, linker: Linker, library: Library) -> list[Refusal]:
             for name in one.needed
             if name not in table.sonames
         ]
-    script = read_script(line.version_script) if line.version_script is not None else VersionScript()
+    script = VersionScript()
+    if line.version_script is not None:
+        script = read_script(line.version_script, demangled=line.demangles or linker.scripts_demangle)
     told = reported(line, linker)
     indirect: dict[Key, ElfObject] = {}
     if linker.libraries is Libraries.RECURSIVE and (told.libraries or table.needs_all):
@@ -200,8 +205,9 @@ def _counts(kept: Kept | None, use: ObjectUse) -> bool:
 def _kept(table: Table, hidden: set[str], script: VersionScript) -> Kept:
     """What --gc-sections leaves. ``hidden`` are the definitions that no script made so."""
     line = table.line
-    lists = [read_script(path) for path in line.dynamic_lists]
     linker = table.linker
+    named = line.demangles or linker.scripts_demangle
+    lists = [read_script(path, demangled=named) for path in line.dynamic_lists]
     roots = {line.entry or "_start"} | line.asked_for | line.kept
     roots |= line.needed_by_defsym.keys() if linker.keeps_named else set()
     by_libraries = {key[0] for key, wanted in table.wanted.items() if any(one for _, one in wanted.users)}
@@ -236,8 +242,10 @@ def _in_script(table: Table, script: VersionScript) -> list[Refusal]:
         return []
     if linker.family == "gold":  # looks at what goes into a version with a name
         script = VersionScript([one for one in script.exported if script.versions and not one.cpp])
-    if linker.family == "bfd" and not table.dynamic:
-        return []
+    if linker.family == "bfd":  # has nothing to say in an output of objects alone, nor of what is made local
+        if not table.dynamic:
+            return []
+        script = VersionScript(script.exported)
     lazily = table.archives.names() - table.archives.lost.keys() if linker.lazy_versions else set[str]()
     names = script.unmatched({*table.objects, *lazily})
     why, ends = "the version script names it, and no object defines it", linker.scripts_end

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
@@ -80,13 +80,23 @@ def _is_all(pattern: Pattern) -> bool:
     return not pattern.literal and pattern.text == "*"
 
 
-def read_script(path: Path) -> VersionScript:
-    """A version script or dynamic list; an empty one where the file can't be read."""
+def read_script(path: Path, *, demangled: bool = True) -> VersionScript:
+    """A version script or dynamic list; an empty one where the file can't be read.
+
+    Unless ``demangled``, entries of C++ are held against names as they stand in the object.
+    """
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return VersionScript()
-    return parse_script(text)
+    script = parse_script(text)
+    if demangled:
+        return script
+    return VersionScript(_as_they_are(script.exported), _as_they_are(script.local), script.versions)
+
+
+def _as_they_are(patterns: list[Pattern]) -> list[Pattern]:
+    return [replace(one, cpp=False) for one in patterns]
 
 
 def parse_script(text: str) -> VersionScript:

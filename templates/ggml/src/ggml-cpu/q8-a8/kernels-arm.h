@@ -267,6 +267,8 @@ static inline void pack_panel(uint8_t * dst, const uint8_t * src, size_t stride)
     pack_rows(dst, src, stride);
 }
 
+static inline void end_packing() {}
+
 static inline void quantize_block(const float * src, act_block * dst) {
     float32x4_t v[8];
     uint32x4_t  most = vdupq_n_u32(0);

@@ -60,6 +60,8 @@ static inline void pack_panel(uint8_t * dst, const uint8_t * src, size_t stride)
     pack_rows(dst, src, stride);
 }
 
+static inline void end_packing() {}
+
 static inline void quantize_block(const float * src, act_block * dst) {
     uint32_t most = 0;
     for (int i = 0; i < BLOCK; i++) {

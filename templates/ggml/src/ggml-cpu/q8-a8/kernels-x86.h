@@ -10,6 +10,12 @@ namespace ggml::cpu::q8_a8 {
 
 using inputs = plain_inputs;
 
+// Packed weights are read much later. They are written past the caches, so that nobody reads the lines that they fill;
+// others may see them from here on. A block of a panel lies at a multiple of 64 bytes.
+static inline void end_packing() {
+    _mm_sfence();
+}
+
 #if defined(Q8_A8_AVX512_VNNI)
 
 static const char * const NAME = "avx512-vnni";
@@ -121,8 +127,8 @@ static inline void pack_panel(uint8_t * dst, const uint8_t * src, size_t stride)
     const __m512i second = _mm512_setr_epi64(2, 3, 10, 11, 6, 7, 14, 15);
     Q8_A8_UNROLL
     for (int g = 0; g < 4; g++) {
-        _mm512_storeu_si512(dst + g * 64, _mm512_permutex2var_epi64(quads[g], first, quads[g + 4]));
-        _mm512_storeu_si512(dst + (g + 4) * 64, _mm512_permutex2var_epi64(quads[g], second, quads[g + 4]));
+        _mm512_stream_si512((__m512i *) (dst + g * 64), _mm512_permutex2var_epi64(quads[g], first, quads[g + 4]));
+        _mm512_stream_si512((__m512i *) (dst + (g + 4) * 64), _mm512_permutex2var_epi64(quads[g], second, quads[g + 4]));
     }
 }
 
@@ -170,8 +176,8 @@ static inline void pack_panel(uint8_t * dst, const uint8_t * src, size_t stride)
     }
     Q8_A8_UNROLL
     for (int g = 0; g < 4; g++) {
-        _mm256_storeu_si256((__m256i *) (dst + g * 32), _mm256_permute2x128_si256(quads[g], quads[g + 4], 0x20));
-        _mm256_storeu_si256((__m256i *) (dst + (g + 4) * 32), _mm256_permute2x128_si256(quads[g], quads[g + 4], 0x31));
+        _mm256_stream_si256((__m256i *) (dst + g * 32), _mm256_permute2x128_si256(quads[g], quads[g + 4], 0x20));
+        _mm256_stream_si256((__m256i *) (dst + (g + 4) * 32), _mm256_permute2x128_si256(quads[g], quads[g + 4], 0x31));
     }
 }
 
@@ -221,8 +227,8 @@ static inline void pack_panel(uint8_t * dst, const uint8_t * src, size_t stride)
     for (int g = 0; g < 8; g++) {
         const __m256i low = quads[g / 4 * 4 + g / 2 % 2], high = quads[g / 4 * 4 + 2 + g / 2 % 2];
         const __m256i all = g % 2 ? _mm256_unpackhi_epi64(low, high) : _mm256_unpacklo_epi64(low, high);
-        _mm_storeu_si128((__m128i *) (dst + g * 16), _mm256_castsi256_si128(all));
-        _mm_storeu_si128((__m128i *) (dst + (g + 8) * 16), _mm256_extracti128_si256(all, 1));
+        _mm_stream_si128((__m128i *) (dst + g * 16), _mm256_castsi256_si128(all));
+        _mm_stream_si128((__m128i *) (dst + (g + 8) * 16), _mm256_extracti128_si256(all, 1));
     }
 }
 

@@ -240,6 +240,7 @@ void pack(const matrix & w, const void * src, int64_t r0, int64_t r1) {
             scales += matrix::SCALES;
         }
     }
+    end_packing();
 }
 
 void unpack(const matrix & w, weight_block * dst, int64_t r, int64_t b0, int64_t b1) {

@@ -153,6 +153,23 @@ static void copy_bytes(const ggml_tensor * t, char * get, const char * set, size
     }
 }
 
+// Threads that pack a tensor of so many bytes. Memory is the limit, and a few reach it; one must be worth its start: those
+// of OpenMP wait for the next tensor, others start anew.
+static int64_t packers(size_t size) {
+#ifdef Q8_A8_THREADS
+#    ifdef GGML_USE_OPENMP
+    constexpr size_t WORTH = 1 << 17;
+#    else
+    constexpr size_t WORTH = 1 << 19;
+#    endif
+    static const int64_t most = std::min<int64_t>(std::thread::hardware_concurrency(), 8); // asks the system
+    return std::max<int64_t>(1, std::min<int64_t>(most, size / WORTH));
+#else
+    (void) size;
+    return 1;
+#endif
+}
+
 static void set_tensor(ggml_backend_buffer_t, ggml_tensor * t, const void * data, size_t offset, size_t size) {
     const bool mapped = t->op_params[1] == MAPPED;
     t->op_params[1]   = 0; // what is set another time is somebody's memory
@@ -162,28 +179,38 @@ static void set_tensor(ggml_backend_buffer_t, ggml_tensor * t, const void * data
     }
 
     const int64_t total = matrix_of(t, 0).panels() * t->ne[2] * t->ne[3];
-    int64_t       first = 0;
+    const int64_t count = packers(size);
 
-#ifdef Q8_A8_THREADS
-    // memory is the limit, and a few threads reach it; a thread must be worth its start, which faulting 128 kB in is
-    const int64_t count = std::min<int64_t>({ (int64_t) std::thread::hardware_concurrency(), 8, (int64_t) (size >> 17) });
+    const auto part = [&](int64_t i) {
+        pack_panels(t, (const char *) data, mapped, total * i / count, total * (i + 1) / count);
+    };
 
+#ifdef GGML_USE_OPENMP
+#    pragma omp parallel for num_threads((int) count) schedule(static, 1)
+    for (int64_t i = 0; i < count; i++) {
+        part(i);
+    }
+#else
+    int64_t started = 1;
+#    ifdef Q8_A8_THREADS
     std::vector<std::thread> threads;
     try {
-        for (int64_t i = 1; i < count; i++) {
-            const int64_t last = total * i / count;
-            threads.emplace_back(pack_panels, t, (const char *) data, mapped, first, last);
-            first = last;
+        for (; started < count; started++) {
+            threads.emplace_back(part, started);
         }
     } catch (const std::system_error &) {
         // no more threads to be had: what is left is done here
     }
-#endif
-    pack_panels(t, (const char *) data, mapped, first, total);
-#ifdef Q8_A8_THREADS
+#    endif
+    part(0);
+    for (int64_t i = started; i < count; i++) {
+        part(i);
+    }
+#    ifdef Q8_A8_THREADS
     for (auto & thread : threads) {
         thread.join();
     }
+#    endif
 #endif
 }
 
