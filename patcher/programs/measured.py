@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -140,7 +139,7 @@ def diagnose(command: Sequence[str], code: int, out: str, err: str) -> ChildErro
         )
     return ChildError(
         f"{name}: ended with exit code {code} ({last_word(said) or 'without a word'})",
-        hint=f"to see all that it says, run it by hand: {shlex.join(command)}",
+        hint=f"run {name} by hand on the same files, to see all that it says",
     )
 
 

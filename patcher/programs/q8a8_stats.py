@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import shutil
 import signal
 from collections.abc import Sequence
@@ -118,7 +117,7 @@ def calibrate(request: CalibrationRequest, reporter: Reporter = SILENT) -> Stats
         reason = cause("\n".join(said))
         raise UsageError(
             f"{error} ({reason})" if reason and reason not in error else error,
-            hint=f"to see all that it says, run it by hand: {shlex.join(map(str, request.command(hashed)))}",
+            hint=f"run {TOOL} by hand on the same files, to see all that it says",
         )
     return open_stats(request.output)
 

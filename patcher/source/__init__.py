@@ -155,7 +155,7 @@ def _default(draft: Path, ref: str | None, reporter: Reporter) -> Checkout:
         try:
             made = attempt(draft / f"tree{number}")
         except SourceError as why:
-            failures.append(str(why))
+            failures.append(why.message)
             continue
         if failures:
             said = f"{DEFAULT_URL} can't be reached, this is {made.notes[0]}"
