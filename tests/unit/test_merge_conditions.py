@@ -260,8 +260,8 @@ def test_a_condition_that_the_merge_has_adapted_takes_along_what_it_has(tmp_path
         (
             "a.cmake",
             "if(Z)\n  set(Z z.c z2.c)\nelseif(B)\n  set(Z zb.c zb2.c)\nendif()\n"
-            "if(A)\n  set(X a.c a2.c)\nelseif(B)\n  set(X b.c b2.c)\nendif()\n",
-            "if(A)\n  set(X a.c a2.c)\nelseif(B)\n  set(X",
+            "if(NOT SOME AND OTHER OR THIRD)\n  set(X a.c a2.c)\nelseif(B)\n  set(X b.c b2.c)\nendif()\n",
+            "if(NOT SOME AND OTHER OR THIRD)\n  set(X a.c a2.c)\nelseif(B)\n  set(X",
             "if(B)\n  set(X",
             "set(Y d.c d2.c)\n",
         ),
