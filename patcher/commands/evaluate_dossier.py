@@ -25,10 +25,11 @@ from patcher.commands import evaluate_report as reporting
 )
 @click.option(
     "--types",
-    default="F16,Q8_0,Q8_A8,Q8_A8+smooth,Q6_K,Q5_K_M,Q4_K_M",
+    default="F16,Q8_0,Q8_A8,Q8_A8+smooth,Q8_A8+smooth+round,Q6_K,Q5_K_M,Q4_K_M",
     show_default=True,
     metavar="TYPE,...",
-    help="The types to compare with F16; LABEL=FILE.gguf for a model that exists.",
+    help="The types to compare with F16. TYPE+smooth is smoothed first, Q8_A8+round is rounded by the"
+    " calibration; LABEL=FILE.gguf is a model that exists.",
 )
 @click.option(
     "--bin", "programs", type=reporting.PATH, help="The build's bin folder. [default: that of --work]"
@@ -86,7 +87,10 @@ def dossier_command(
     variants = variant.parse(types)
     for model in models:
         if not model.is_file():
-            raise UsageError(f"{model}: looked for a GGUF model, found none")
+            raise UsageError(
+                f"{model}: looked for a GGUF model, found none",
+                hint="name a .gguf file that is there; without a MODEL two small ones are downloaded",
+            )
     if models or programs is not None:
         place = programs or work / "build" / "bin"
     else:
@@ -120,7 +124,7 @@ def _require_ours(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as why:
-        raise UsageError(f"{folder}: looked for a folder, found a file") from why
+        raise UsageError(f"{folder}: looked for a folder, found a file", hint="name another folder") from why
     except OSError as why:
         raise refused(folder, why, what="made") from why
     foreign = [name for name in NAMES if (folder / name).exists()]

@@ -38,7 +38,8 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str | No
     default="F16,Q8_0,Q8_A8,Q8_A8+smooth",
     show_default=True,
     metavar="TYPE,...",
-    help="The types to compare; LABEL=FILE.gguf for a model that exists.",
+    help="The types to compare. TYPE+smooth is smoothed first, Q8_A8+round is rounded by the calibration;"
+    " LABEL=FILE.gguf is a model that exists.",
 )
 @click.option(
     "--baseline",

@@ -66,6 +66,7 @@ MEMBER = {
     "libf.a": "int gone(void); int f(void){return gone();}",
 }
 # name -> C sources (a .so is linked of what begins with lib), the line
+WANTS_F = {"m.o": "int f(void); int _start(void){return f();}", "g.o": "int g(void){return 1;}"}
 CPP = {
     "m.o": "int _start(void){return 0;}",
     "a.o": "int gone(void); int _ZN3api1fEi(void){return gone();}",
@@ -200,6 +201,18 @@ SHAPES = {
         {"m.o": "int _start(void){return 0;}", "libf.a": "int f(void){return 0;}"},
         "-shared --no-undefined-version --version-script=one.map m.o libf.a",
     ),
+    "a script makes local what is not there": (
+        {"m.o": "int g(void){return 0;}"}, "-shared --no-undefined-version --version-script=gone.map m.o",
+    ),
+    "a script exports one name and makes local another, and neither is there": (
+        {"m.o": "int g(void){return 0;}"}, "-shared --no-undefined-version --version-script=both.map m.o",
+    ),
+    "what is wrapped is what a definition names": (WANTS_F, "--defsym=f=g --wrap=f m.o g.o"),
+    "what is wrapped is a number": (WANTS_F, "--gc-sections --defsym=f=0 --wrap=f m.o"),
+    "the real one is what a definition names": (
+        {"r.o": "int __real_f(void); int _start(void){return __real_f();}", "g.o": "int g(void){return 1;}"},
+        "--defsym=f=g --wrap=f r.o g.o",
+    ),
     "a dynamic list in a program of objects alone": (UNUSED, "--gc-sections --dynamic-list=list.map a.o"),
     "a dynamic list": (UNUSED, "-pie --gc-sections --dynamic-list=list.map a.o"),
     "a version script names what a program doesn't use": (UNUSED, "--gc-sections --version-script=one.map a.o"),
@@ -310,6 +323,8 @@ def test_shapes(name: str, tmp_path: Path) -> None:
     shop.source("none.map", "V1 { global: f; nowhere; local: *; };\n")
     shop.source("one.map", "V1 { global: f; };\n")
     shop.source("local.map", "{ local: *; };\n")
+    shop.source("gone.map", 'V1 { local: gone; extern "C++" { "api::f(int)"; }; };\n')
+    shop.source("both.map", "V1 { global: f; local: gone; };\n")
     shop.source("list.map", "{ f; };\n")
     for file, text in sources.items():
         part = shop.compile(f"{file}_.c", text, "-ffunction-sections", "-fdata-sections", "-O1")

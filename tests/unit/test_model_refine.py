@@ -10,6 +10,7 @@ import pytest
 
 from patcher import cli
 from patcher.base.errors import ExitCode, UsageError
+from patcher.evaluate.measure import models, smoothing, variant
 from patcher.model import architecture
 from patcher.model import refine as refine_module
 from patcher.model.choose import Strength
@@ -22,8 +23,10 @@ from patcher.model.refine import refine
 from patcher.model.rewrite import copied
 from patcher.model.rounding import BLOCK_TYPE, nearest, values
 from patcher.model.smooth import smooth
+from patcher.model.smooth_metadata import is_smoothed
 from patcher.model.stats import open_stats
 from patcher.model.tensor_data import is_float, load
+from patcher.programs.folder import Programs
 from tests import tiny_models
 from tests.tiny_models import Forward, write_gguf, write_model
 from tests.unit.evaluate_fakes import calls, fake_programs
@@ -237,6 +240,30 @@ def test_a_smoothed_model_s_own_statistics_serve_as_well(tmp_path: Path) -> None
     own = refine(other, material(tmp_path / "s.gguf", calibrated(tmp_path / "s.gguf")))
     # rows are kept in F16, before or after they were divided
     assert own.errors == pytest.approx(before.errors, rel=0.05)
+
+
+def test_evaluate_compares_rounded_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, text = write_model(tmp_path / "m.gguf", "llama"), tmp_path / "text.txt"
+    text.write_text("words", encoding="utf-8")
+
+    def made(programs: Programs, source: Path, out: Path, kind: str, **more: Any) -> None:
+        quantized(source, out)
+        if more["finish"] is not None:
+            more["finish"](out)
+
+    monkeypatch.setattr(models, "quantize", made)
+    monkeypatch.setattr(smoothing, "lacking", lambda *_: "")
+    monkeypatch.setattr(smoothing, "identity", lambda *_: ["this"])
+    monkeypatch.setattr(smoothing, "calibrate", lambda *_: calibrated(source).rename(_[3]))
+    monkeypatch.setattr(Programs, "digest", "d")
+    factory = models.Factory(source, Programs(tmp_path), tmp_path / "home", calibration=text)
+    names = "Q8_A8+smooth,Q8_A8+round,Q8_A8+smooth+round"
+    heads = [open_model(factory.make(one).path).head for one in variant.parse(names)]
+    assert [is_smoothed(head) for head in heads] == [True, False, True]
+    assert [head.get("q8_a8.rounding") for head in heads] == [None, "compensated", "compensated"]
+    assert [one.label for one in variant.parse("q8_a8+ROUND,q8_0+Smooth")] == ["Q8_A8+round", "Q8_0+smooth"]
+    with pytest.raises(UsageError, match=r"Q8_0\+round: looked for Q8_A8"):
+        variant.parse("F16,Q8_0+round")
 
 
 @pytest.mark.skipif("sys.platform == 'win32'", reason="the fakes are scripts")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,11 +71,12 @@ class Factory:
         :func:`patcher.programs.llama_quantize.quantize` raises."""
         if variant.file is not None:
             return self._model(variant, variant.file)
-        if not variant.smooth and variant.type == self.type and not (set(self.quantized) - {self.type}):
+        calibrated = variant.smooth or variant.round
+        if not calibrated and variant.type == self.type and not (set(self.quantized) - {self.type}):
             return self._model(variant, self.given.path)
         with lock.hold(self._home / "making.lock"):  # workers that want the same model make it once
-            if variant.smooth:
-                return self._smoothed(variant)
+            if calibrated:
+                return self._calibrated(variant)
             return self._quantized(variant, self._source(variant.type), self.sha256)
 
     def _source(self, wanted: str) -> Path:
@@ -84,7 +86,9 @@ class Factory:
         # the lock is held: it isn't taken twice
         return self._quantized(Variant("F16", "F16"), self.given.path, self.sha256).path
 
-    def _quantized(self, variant: Variant, source: Path, origin: str) -> Model:
+    def _quantized(
+        self, variant: Variant, source: Path, origin: str, finish: Callable[[Path], None] | None = None
+    ) -> Model:
         place = self._place(variant, origin)
         there = self._found(variant, place)
         if there is not None:
@@ -96,11 +100,12 @@ class Factory:
             variant.type,
             force=True,
             allow_requantize=True,
+            finish=finish,
             reporter=self._reporter,
         )
         return self._model(variant, place)
 
-    def _smoothed(self, variant: Variant) -> Model:
+    def _calibrated(self, variant: Variant) -> Model:
         why = smoothing.lacking(self._programs, self._calibration)
         if why or self._calibration is None:
             raise SkippedError(why)
@@ -111,24 +116,42 @@ class Factory:
             return there
         source = self._source(variant.type)
         place = self._home / f"{self.given.path.stem}-smooth-{key}.gguf"
+        stats = place.with_suffix(".stats")
         require_space(self._home, gguf_header.read(source).size, "the smoothed model")
         try:
-            made = self._smooth(source, self._calibration, place)
-            return self._quantized(variant, made, key)
+            made = self._prepared(variant, source, stats, place)
+            return self._quantized(variant, made, key, self._rounding(made, stats) if variant.round else None)
         finally:
             for part in self._home.glob(f"{place.stem}*.gguf"):  # a model in parts is smoothed in as many
                 part.unlink(
                     missing_ok=True
                 )  # as large as the model: made again from its statistics in no time
 
-    def _smooth(self, source: Path, calibration: Path, place: Path) -> Path:
+    def _prepared(self, variant: Variant, source: Path, stats: Path, place: Path) -> Path:
+        """What a calibrated variant is quantized from; its statistics lie at ``stats`` then."""
+        assert self._calibration is not None  # noqa: S101 - asked before
         try:
             with disk_errors(place):
-                return smoothing.smooth(self._programs, source, calibration, place, self._reporter)
+                smoothing.calibrate(self._programs, source, self._calibration, stats, self._reporter)
+                return smoothing.smooth(source, stats, place, self._reporter) if variant.smooth else source
         except UsageError as why:  # an architecture that smoothing doesn't know, say
             if isinstance(why.__cause__, OSError):  # a full disk is no reason to go on
                 raise
             raise SkippedError(str(why)) from why
+
+    def _rounding(self, source: Path, stats: Path) -> Callable[[Path], None]:
+        from patcher.model.material import material
+        from patcher.model.refine import refine
+
+        try:
+            known = material(source, stats, self._reporter)
+        except UsageError as why:  # a text of too few tokens, say
+            raise SkippedError(str(why)) from why
+
+        def finish(place: Path) -> None:
+            refine(place, known, self._reporter)
+
+        return finish
 
     def _place(self, variant: Variant, origin: str) -> Path:
         key = hashing.of_values([origin, variant.label, self._programs.digest])[:16]

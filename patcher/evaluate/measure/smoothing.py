@@ -1,4 +1,4 @@
-"""Smoothed models for a comparison: calibrated on a text of their own, searched, folded into the weights."""
+"""Calibrated models for a comparison: smoothed, or rounded by what a text of their own says of the inputs."""
 
 from __future__ import annotations
 
@@ -34,21 +34,27 @@ def identity(programs: Programs, calibration: Path) -> list[object]:
     return [__version__, tool, programs.digest, hashing.of_file(calibration), CHUNKS]
 
 
-def smooth(
-    programs: Programs, source: Path, calibration: Path, destination: Path, reporter: Reporter = SILENT
-) -> Path:
-    """Write the smoothed model of ``source`` to ``destination``, in as many parts; the first one's path.
+def calibrate(
+    programs: Programs, source: Path, calibration: Path, stats: Path, reporter: Reporter = SILENT
+) -> None:
+    """Write the statistics of ``source`` on the text to ``stats``, or leave those that are there.
 
-    A run that was stopped goes on. Raises what :func:`patcher.programs.q8a8_stats.calibrate` and
-    :func:`patcher.model.smooth.smooth` raise.
+    A run that was stopped goes on. Raises what :func:`patcher.programs.q8a8_stats.calibrate` raises.
     """
-    from patcher.model import smooth as smoothing
-    from patcher.model.choose import Strength
     from patcher.programs import q8a8_stats
 
-    stats = destination.with_suffix(".stats")
     tool = q8a8_stats.find_tool(programs.folder)
     q8a8_stats.calibrate(
         q8a8_stats.CalibrationRequest(tool, source, calibration, stats, chunks=CHUNKS), reporter
     )
+
+
+def smooth(source: Path, stats: Path, destination: Path, reporter: Reporter = SILENT) -> Path:
+    """Write the smoothed model of ``source`` to ``destination``, in as many parts; the first one's path.
+
+    Raises what :func:`patcher.model.smooth.smooth` raises.
+    """
+    from patcher.model import smooth as smoothing
+    from patcher.model.choose import Strength
+
     return smoothing.smooth(source, stats, destination, Strength(), force=True, reporter=reporter).outputs[0]

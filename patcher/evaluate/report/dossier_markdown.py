@@ -128,7 +128,7 @@ def divergences(found: Figures) -> list[str]:
 
 def goal(dossier: Dossier, model: ModelResult) -> tuple[list[str], list[list[str]]] | None:
     """Whether each smoothed type has at most half of the reference's divergence, text by text."""
-    smooth = [label for label in model.compared if label.endswith(SMOOTH)]
+    smooth = [label for label in model.compared if SMOOTH in label]
     if not dossier.reference or not smooth:
         return None
     rows = []
@@ -144,7 +144,7 @@ def goal(dossier: Dossier, model: ModelResult) -> tuple[list[str], list[list[str
 def answers(dossier: Dossier, model: ModelResult) -> list[str]:
     """One sentence a smoothed type: on how many texts it has at most half of the reference's divergence."""
     found = []
-    for label in (one for one in model.compared if one.endswith(SMOOTH)):
+    for label in (one for one in model.compared if SMOOTH in one):
         beside = {
             text: types[label].beside
             for text, types in model.figures.items()

@@ -104,7 +104,7 @@ def _on_text(model: ModelResult, text: str) -> Plot | None:
 
 
 def _goal(dossier: Dossier, model: ModelResult) -> Plot | None:
-    smooth = next((label for label in model.compared if label.endswith(SMOOTH)), None)
+    smooth = next((label for label in reversed(model.compared) if SMOOTH in label), None)
     if smooth is None or not dossier.reference:
         return None
     marks = [

@@ -87,6 +87,7 @@ class Linker:
     wraps_definers: bool = False  # and for calls within the object that has the definition
     wraps_defsym: bool = False  # and for what a --defsym names
     wraps_late: bool = False  # when all was read: as the plain name is bound then, its wrapper is wanted
+    real_by_defsym: bool = False  # under --wrap=f, __real_f is what a --defsym calls f
     static_refuses: bool = False  # a library under -Bstatic
     asking_is_enough: bool = False  # a symbol of --undefined is missed by nobody
     resolves_defsym: bool = True  # what a --defsym names has to be there
@@ -145,8 +146,9 @@ LINKERS = (
         goes_on=True, copies_hidden=True, copies_nothing=True, wraps_libraries=True, symbols_by_letter=True,
         unknown_options=("-z undefs", "--require-defined"),
     ),
-    Linker("lld", (0, 0), **_LLD),
-    Linker("lld", (14, 0), **_LLD, scripts_demangle=False),
+    Linker("lld", (0, 0), **_LLD, real_by_defsym=True),
+    Linker("lld", (14, 0), **_LLD, real_by_defsym=True, scripts_demangle=False),
+    Linker("lld", (15, 0), **_LLD, scripts_demangle=False),
     Linker("lld", (16, 0), **_LLD),
     # a version script that names what isn't defined is an error
     Linker("lld", (17, 0), **_LLD, undefined_versions=False),

@@ -47,6 +47,9 @@ def refusals(line: LinkLine, linker: Linker, library: Library) -> list[Refusal]:
     lost = [Refusal("", None, f"{linker.name} doesn't find {name}") for name in missing]
     if lost and not linker.goes_on:
         return lost
+    if linker.wraps_late:  # a --defsym of a name that is wrapped makes the wrapper, too
+        both = {f"__wrap_{name}" for name in line.defined & line.wrapped}
+        line = replace(line, defined=line.defined | both)
     table = Table(linker, line)
     table.take(parts)
     if linker.wraps_late:
@@ -239,8 +242,10 @@ def _in_script(table: Table, script: VersionScript) -> list[Refusal]:
         return []
     if linker.family == "gold":  # looks at what goes into a version with a name
         script = VersionScript([one for one in script.exported if script.versions and not one.cpp])
-    if linker.family == "bfd" and not table.dynamic:
-        return []
+    if linker.family == "bfd":  # has nothing to say in an output of objects alone, nor of what is made local
+        if not table.dynamic:
+            return []
+        script = VersionScript(script.exported)
     lazily = table.archives.names() - table.archives.lost.keys() if linker.lazy_versions else set[str]()
     names = script.unmatched({*table.objects, *lazily})
     why, ends = "the version script names it, and no object defines it", linker.scripts_end

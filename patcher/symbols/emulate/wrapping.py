@@ -10,6 +10,7 @@ def wrap_late(table: Table) -> None:
     """Give each wrapper the wishes for the plain name, and the plain name those for the real one."""
     strongly = table.bindings.strongly
     known = {name for name, _ in (*table.wanted, *table.by_library)} | table.objects.keys()
+    known |= table.line.defined if table.linker.real_by_defsym else set()
     wrapped = sorted(table.line.wrapped & (known | table.archives.names()))
     late: set[str] = set()
     for name in wrapped:
