@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -24,7 +23,6 @@ from patcher.engine.replacement import merged, whole_lines, without
 from patcher.engine.tree import ListedTree, Overlaid, OverlaidListed, WorkTree
 from patcher.lift.places import paragraph
 
-_ARCH = "ggml/src/ggml-cpu/arch/"
 # what these find is one expression with what was there before: it can't be cut out, and stays
 _ONE_WITH_OTHERS = ("enum-count", "comparison", "py-branch", "py-string", "count-assert")
 
@@ -70,31 +68,9 @@ def taken_out(tree: ListedTree, folder: Path) -> TakenOut:
             continue
         source = Source(edit.file, tree.read(edit.file) or b"")
         spans.setdefault(edit.file, []).extend(_spans(source, edit))
-    for path, source, start, end in _written_since(tree, plan.edits):
-        spans.setdefault(path, []).append(_whole(source, start, end))
     for path, found in spans.items():
         made.files[path] = without(tree.read(path) or b"", merged(found))
     return made
-
-
-def _written_since(tree: ListedTree, edits: Sequence[EditPlan]) -> Iterator[tuple[str, Source, int, int]]:
-    """What other architectures define under the name that one of the type's edits has for its own.
-
-    Upstream has written it since: where the type isn't, it isn't either.
-    """
-    held = {edit.file for edit in edits if edit.there and _ARCH in edit.file}
-    names = {
-        str(edit.edit.anchor["ours"])
-        for edit in edits
-        if edit.there and edit.edit.kind == "definition" and _ARCH in edit.file
-    }
-    for path in tree.files():
-        if _ARCH not in path or path in held or not path.endswith((".c", ".cpp")):
-            continue
-        source = Source(path, tree.read(path) or b"")
-        for one in definitions(source):
-            if one.name in names and one.construct != "declaration":
-                yield path, source, one.start, one.end
 
 
 def _spans(source: Source, edit: EditPlan) -> list[tuple[int, int]]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
-from patcher.base import errors
+from manual.hints import BY_REASON, Sources
+from manual.wording import bare, said
+from patcher.base import errors, os_errors
 from patcher.base.errors import ExitCode, PatcherError
 
 PACKAGE = Path(errors.__file__).parents[1]
@@ -37,6 +40,7 @@ _AREAS = {
     "programs": "llama.cpp's programs",
     "evaluate": "Evaluation",
     "commands": "The command line",
+    "prove": "Trees, edits, types",
     "base": "The machine, files, the network",
     "doctor": "The machine, files, the network",
 }
@@ -44,36 +48,83 @@ _AREAS = {
 
 @dataclass(frozen=True, order=True)
 class Message:
-    """One message: what stands for a value is written {name}."""
+    """One message, with {name} for a value. ``is_general``: what to do is what its kind of error says."""
 
     text: str
     advice: str
     code: ExitCode
     area: str
+    is_general: bool
+    place: str = field(compare=False, default="")
 
 
 def messages() -> list[Message]:
     """Each once, in the order of areas and of their texts."""
-    kinds = _kinds()
-    found = set()
-    for place in sorted(PACKAGE.rglob("*.py")):
-        area = _AREAS.get(place.relative_to(PACKAGE).parts[0])
-        if area is not None:
-            tree = ast.parse(place.read_text(encoding="utf-8"))
-            known = kinds | _chosen_by_callers(tree, kinds)
-            hints = _kept_hints(tree)
-            found |= {one for node in ast.walk(tree) for one in _message(node, known, area, hints)}
     order = list(dict.fromkeys(_AREAS.values()))
+    found = {one for one in raised() if any(map(str.isalpha, bare(one.text)))}
     return sorted(found, key=lambda one: (order.index(one.area), one.text.lower(), one))
 
 
-def _kinds() -> dict[str, ExitCode]:
-    """The name of each class of errors that the package has -> its exit code."""
-    bases: dict[str, list[str]] = {}
-    for place in PACKAGE.rglob("*.py"):
-        for node in ast.walk(ast.parse(place.read_text(encoding="utf-8"))):
+@cache
+def raised() -> tuple[Message, ...]:
+    """What each place that makes an error says, also where the whole text is a value."""
+    trees = {place: ast.parse(place.read_text(encoding="utf-8")) for place in sorted(PACKAGE.rglob("*.py"))}
+    kinds = _kinds(trees)
+    sources = Sources(
+        trees, kinds.remedies, kinds.above, frozenset((*os_errors.STEPS.values(), os_errors.ANY))
+    )
+    found = []
+    for place, tree in trees.items():
+        where = place.relative_to(PACKAGE)
+        known = kinds.codes | _chosen_by_callers(tree, kinds.codes)
+        for kind, node in _made(tree, kinds):
+            if kind in known:
+                advice = sources.hint(node, place) or kinds.remedies.get(kind, "")
+                is_general = not advice and not any(word.arg == "hint" for word in node.keywords)
+                found.append(
+                    Message(
+                        said(node.args[0]), advice or _ADVICE[known[kind]], known[kind],
+                        _AREAS[where.parts[0]], is_general, f"{where}:{node.lineno}",
+                    )
+                )  # fmt: skip
+    return tuple(found)
+
+
+def _made(tree: ast.Module, kinds: _Kinds) -> Iterator[tuple[str, ast.Call]]:
+    """The calls that give an error its text, with its class: where that has a text of its own, within it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and node.name in kinds.own_texts:
+            for call in ast.walk(node):
+                if isinstance(call, ast.Call) and ast.unparse(call.func) == "super().__init__":
+                    yield node.name, call
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args:
+            name = node.func.id
+            yield from [(name, node)] if name not in kinds.own_texts else []
+
+
+@dataclass(frozen=True)
+class _Kinds:
+    """The package's classes of errors, by name: exit code, the next step of all of them, classes above."""
+
+    codes: dict[str, ExitCode]
+    remedies: dict[str, str]
+    above: dict[str, list[str]]
+    own_texts: frozenset[str]  # those whose callers give no text
+
+
+def _kinds(trees: Mapping[Path, ast.Module]) -> _Kinds:
+    above: dict[str, list[str]] = {}
+    own: dict[str, str] = {}
+    texts: set[str] = set()
+    for tree in trees.values():
+        for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
-                bases[node.name] = [base.id for base in node.bases if isinstance(base, ast.Name)]
+                above[node.name] = [base.id for base in node.bases if isinstance(base, ast.Name)]
+                if any(isinstance(line, ast.FunctionDef) and line.name == "__init__" for line in node.body):
+                    texts.add(node.name)
+                for line in node.body:
+                    if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "remedy":
+                        own[node.name] = said(line.value)
     known = {
         name: value.exit_code
         for name, value in vars(errors).items()
@@ -81,13 +132,20 @@ def _kinds() -> dict[str, ExitCode]:
     }
     while new := {
         name: known[base]
-        for name, above in bases.items()
+        for name, bases in above.items()
         if name not in known
-        for base in above
+        for base in bases
         if base in known
     }:
         known |= new
-    return known
+    remedies = {name: remedy for name in known if (remedy := _remedy(name, own, above))}
+    return _Kinds(known, remedies, above, frozenset(texts & known.keys() - {PatcherError.__name__}))
+
+
+def _remedy(name: str, own: Mapping[str, str], above: Mapping[str, list[str]]) -> str:
+    if name in own:
+        return own[name]
+    return next(filter(None, (_remedy(base, own, above) for base in above.get(name, ()))), "")
 
 
 def _chosen_by_callers(tree: ast.AST, kinds: dict[str, ExitCode]) -> dict[str, ExitCode]:
@@ -111,87 +169,6 @@ def _chosen_by_callers(tree: ast.AST, kinds: dict[str, ExitCode]) -> dict[str, E
     return found
 
 
-def _kept_hints(tree: ast.AST) -> dict[ast.Call, ast.expr]:
-    """What ``hint=NAME`` of a call stands for, where its function says it a line before."""
-    found = {}
-    for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
-        kept = {
-            target.id: node.value
-            for node in ast.walk(function)
-            if isinstance(node, ast.Assign)
-            for target in node.targets
-            if isinstance(target, ast.Name)
-        }
-        for call in (node for node in ast.walk(function) if isinstance(node, ast.Call)):
-            for word in call.keywords:
-                if word.arg == "hint" and isinstance(word.value, ast.Name) and word.value.id in kept:
-                    found[call] = kept[word.value.id]
-    return found
-
-
-def _message(
-    node: ast.AST, kinds: dict[str, ExitCode], area: str, hints: dict[ast.Call, ast.expr]
-) -> Iterator[Message]:
-    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args):
-        return
-    code = kinds.get(node.func.id)
-    text = _said(node.args[0])
-    if code is None or not any(letter.isalpha() for letter in _bare(text)):
-        return
-    hint = hints.get(node) or next((word.value for word in node.keywords if word.arg == "hint"), None)
-    advice = _said(hint) if hint is not None else ""
-    yield Message(text, advice if _bare(advice).strip() else _ADVICE[code], code, area)
-
-
-def _said(node: ast.expr) -> str:
-    """The text of an expression; {name} for what is known only when it is said."""
-    if isinstance(node, ast.Constant):
-        return node.value if isinstance(node.value, str) else ""
-    if isinstance(node, ast.JoinedStr):
-        return "".join(_said(part) for part in node.values)
-    if isinstance(node, ast.BinOp):
-        return _said(node.left) + _said(node.right)
-    if isinstance(node, ast.IfExp):
-        ways = [text for text in (_said(node.body), _said(node.orelse)) if text]
-        return " / ".join(ways)
-    return f"{{{_name(node).strip('_').lower() or '...'}}}"
-
-
-def _name(node: ast.AST) -> str:
-    """What the code calls the value of an expression: what is joined or shortened in it, not by what."""
-    match node:
-        case ast.Name():
-            return node.id
-        case ast.Attribute(attr="__name__"):
-            return "type"
-        case ast.Attribute():
-            return node.attr
-        case ast.FormattedValue() | ast.Subscript() | ast.Starred():
-            return _name(node.value)
-        case ast.BinOp():
-            return _name(node.left) or _name(node.right)
-        case ast.BoolOp():
-            return _name(node.values[0])
-        case ast.GeneratorExp() | ast.ListComp() | ast.SetComp():
-            return _name(node.generators[0].iter)
-        case ast.Call(func=ast.Name(id="len")):
-            return "number"
-        case ast.Call():
-            said = next((name for name in map(_name, node.args) if name), "")
-            if said or isinstance(node.func, ast.Name):
-                return said or _name(node.func)
-            return _name(node.func.value) if isinstance(node.func, ast.Attribute) else ""
-    return ""
-
-
-def _bare(text: str) -> str:
-    """``text`` without what stands for values."""
-    while "{" in text:
-        before, _, rest = text.partition("{")
-        text = before + rest.partition("}")[2]
-    return text
-
-
 def messages_page() -> str:
     """The page."""
     lines = [
@@ -207,11 +184,14 @@ def messages_page() -> str:
             area = one.area
             lines += ["", f"## {area}", "", "| message | exit code | what to do |", "|---|---|---|"]
         lines.append(f"| {_cell(one.text)} | [{int(one.code)}](exit-codes.md) | {_advice(one.advice)} |")
+    lines += ["", "## What the system refuses", "", "| the system's reason | what to do |", "|---|---|"]
+    steps = {os_errors.reason(OSError(number, "")): step for number, step in os_errors.STEPS.items()}
+    lines += [f"| {_cell(reason)} | {_cell(step)} |" for reason, step in sorted(steps.items())]
     return "\n".join(lines) + "\n"
 
 
 def _advice(text: str) -> str:
-    return text if text in _ADVICE.values() else _cell(text)
+    return text if text in (*_ADVICE.values(), BY_REASON) else _cell(text)
 
 
 def _cell(text: str) -> str:

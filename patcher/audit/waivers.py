@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from patcher.base import sandbox
-from patcher.base.errors import PatcherError, UsageError
+from patcher.base.errors import ShippedFileError, UsageError
 from patcher.base.resources import resource_dir
 
 if sys.version_info >= (3, 11):
@@ -71,7 +71,7 @@ def load() -> tuple[SiteWaiver, ...]:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
         return own(document["waiver"], where)
     except (OSError, tomllib.TOMLDecodeError, KeyError) as why:
-        raise PatcherError(f"{where}: {why}") from why
+        raise ShippedFileError(f"{where}: {why}") from why
 
 
 def own(tables: Iterable[Mapping[str, str]], where: str) -> tuple[SiteWaiver, ...]:
@@ -81,5 +81,10 @@ def own(tables: Iterable[Mapping[str, str]], where: str) -> tuple[SiteWaiver, ..
         for waiver in waivers:
             re.compile(waiver.text)
     except (TypeError, re.error) as why:
-        raise UsageError(f"{where}: waiver: {why}") from why
+        raise UsageError(
+            f"{where}: looked for a [[waiver]] of {', '.join(one.name for one in fields(SiteWaiver))},"
+            f" found another ({why})",
+            hint="see docs/how-to/own-type.md for what a waiver says; 'q8a8-patch type show FILE' checks"
+            " the file",
+        ) from why
     return waivers

@@ -35,10 +35,13 @@ class PatcherError(Exception):
     """Base of every failure that a user can meet."""
 
     exit_code: ClassVar[ExitCode] = ExitCode.INTERNAL
+    # the next step where the raise names none: of a class whose errors all ask for the same
+    remedy: ClassVar[str | None] = None
 
     def __init__(self, message: str, *, hint: str | None = None, details: Sequence[str] = ()) -> None:
         # names in it are anybody's: whatever they hold, it stays one line, and says itself
         self.message = readable(message)
+        hint = hint or self.remedy
         self.hint = readable(hint) if hint else None
         self.details = tuple(map(readable, details))  # a line each, below the message
         super().__init__(self.message)
@@ -48,6 +51,12 @@ class PatcherError(Exception):
             return f"{self.message}; {self.hint}" if self.hint else self.message
         lines = [self.message, *(f"  {line}" for line in self.details)]
         return "\n".join([*lines, self.hint] if self.hint else lines)
+
+
+class ShippedFileError(PatcherError):
+    """A file that comes with this program is missing or malformed (exit 70)."""
+
+    remedy = "the file comes with q8a8-patch, and is damaged or changed: install q8a8-patch again"
 
 
 class UsageError(PatcherError):

@@ -235,7 +235,10 @@ class Folder:
 
     def _at(self, name: str) -> tuple[Any, dict[str, Any]]:
         if name in ("", ".", "..") or "/" in name or "\0" in name or (os.altsep and os.sep in name):
-            raise UsageError(f"{self.path}: {name!r} is no name of a file in it")
+            raise UsageError(
+                f"{self.path}: looked for the name of a file in it, found {name!r}",
+                hint="give the file a name without '/'",
+            )
         return (self.path / name, {}) if self._handle is None else (name, {"dir_fd": self._handle})
 
     def _strange(self, name: str, found: int, wanted: str) -> UsageError:

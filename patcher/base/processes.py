@@ -40,6 +40,8 @@ class ProcessError(BuildError):
 class NotStartedError(ProcessError):
     """It isn't there, or can't be run; ``reason`` is what the system says."""
 
+    remedy = "install it, or see with 'ls -l' whether it may be run"
+
     def __init__(self, why: OSError | ValueError) -> None:
         self.reason = why if isinstance(why, OSError) else OSError(errno.EINVAL, str(why))
         super().__init__(f"can't be run ({self.reason.strerror or why})")
@@ -48,13 +50,19 @@ class NotStartedError(ProcessError):
 class TimeUpError(ProcessError):
     """It took longer than it may."""
 
+    remedy = "run the same command again when the machine has less to do"
+
 
 class StoppedError(ProcessError):
     """Another thread wants no more of it."""
 
+    remedy = "it was stopped on purpose: run the same command again"
+
 
 class TooMuchError(ProcessError):
     """It said more than anybody wants to keep."""
+
+    remedy = "run it by hand, to see what it repeats, and report that"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from patcher.base.errors import PatcherError
+from patcher.base.errors import ShippedFileError
 
 
 @cache
@@ -15,4 +15,4 @@ def resource_dir(name: str) -> Path:
     for folder in (package / "data" / name, package.parent / name):
         if folder.is_dir():
             return folder
-    raise PatcherError(f"{name}: not in this installation", hint="install q8a8-patch again")
+    raise ShippedFileError(f"{name}: not in this installation", hint="install q8a8-patch again")

@@ -111,7 +111,10 @@ def cmake_command(request: BuildRequest, folder: Path, tools: Toolchain) -> list
         options["CMAKE_C_COMPILER_LAUNCHER"] = options["CMAKE_CXX_COMPILER_LAUNCHER"] = str(tools.launcher)
     if request.toolchain is not None:
         if not request.toolchain.is_file():
-            raise UsageError(f"{request.toolchain}: looked for a CMake toolchain file, found none")
+            raise UsageError(
+                f"{request.toolchain}: looked for a CMake toolchain file, found none",
+                hint="name the .cmake file with --toolchain",
+            )
         options["CMAKE_TOOLCHAIN_FILE"] = str(request.toolchain.resolve())
     arguments, own = _split(request.cmake_args)
     for variable in _LINKER_FLAGS:

@@ -57,7 +57,7 @@ def run(command: list[str], folder: Path, *, env: Mapping[str, str], log: IO[str
     try:
         done = processes.run(command, folder=folder, env=values, merged=True, on_line=take, ending=_ENDING)
     except processes.ProcessError as why:
-        raise BuildError(f"{command[0]}: {why.message}") from why
+        raise BuildError(f"{command[0]}: {why.message}", hint=why.hint) from why
     finally:
         log.flush()
     tally.code = done.code

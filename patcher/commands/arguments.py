@@ -167,7 +167,11 @@ def numbered(patchset: PatchSet, tree: Tree, adopt_id: bool, renumber: bool, rep
     from patcher.engine import numbering
 
     if adopt_id and renumber:
-        raise UsageError("--adopt-id and --renumber can't be given together")
+        raise UsageError(
+            "--adopt-id and --renumber can't be given together",
+            hint="--adopt-id takes the numbers that the tree has, --renumber gives it the reserved ones:"
+            " leave one out",
+        )
     if adopt_id:
         return numbering.adopt(patchset, tree, reporter)
     return numbering.renumber(patchset, tree, reporter) if renumber else patchset

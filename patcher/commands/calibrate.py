@@ -99,7 +99,13 @@ def command(
         stats = q8a8_stats.merge(merged, stats_path, force=force)
     else:
         if model is None or text is None:
-            raise UsageError("MODEL and --text are needed, or --merge")
+            lacking = " and no ".join(
+                name for name, given in (("MODEL", model), ("--text", text)) if given is None
+            )
+            raise UsageError(
+                f"looked for MODEL and --text, or --merge, found no {lacking}",
+                hint="write it like: q8a8-patch calibrate MODEL.gguf --text TEXT -o MODEL.stats",
+            )
         request = q8a8_stats.CalibrationRequest(
             q8a8_stats.find_tool(tool), model, text, stats_path, rows, chunk_size, chunks, threads, gpu_layers
         )

@@ -40,7 +40,9 @@ def _today(args: list[str], first: str, ctx: click.Context) -> list[str]:
     ]
     ways = [way for way in _WAYS if way in words]
     if len(ways) > 1:
-        raise UsageError(f"{' and '.join(ways)} can't be given together")
+        raise UsageError(
+            f"{' and '.join(ways)} can't be given together", hint="leave all but one of them out"
+        )
     if not ways and not first.startswith("-") and not Path(first).exists():
         near = meant(first, command.list_commands(ctx))
         if near:

@@ -87,7 +87,10 @@ def dossier_command(
     variants = variant.parse(types)
     for model in models:
         if not model.is_file():
-            raise UsageError(f"{model}: looked for a GGUF model, found none")
+            raise UsageError(
+                f"{model}: looked for a GGUF model, found none",
+                hint="name a .gguf file that is there; without a MODEL two small ones are downloaded",
+            )
     if models or programs is not None:
         place = programs or work / "build" / "bin"
     else:
@@ -121,7 +124,7 @@ def _require_ours(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as why:
-        raise UsageError(f"{folder}: looked for a folder, found a file") from why
+        raise UsageError(f"{folder}: looked for a folder, found a file", hint="name another folder") from why
     except OSError as why:
         raise refused(folder, why, what="made") from why
     foreign = [name for name in NAMES if (folder / name).exists()]

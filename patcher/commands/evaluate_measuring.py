@@ -49,7 +49,7 @@ def require_inputs(options: Options, subject: tuple[str, ...]) -> None:
     from patcher.evaluate.measure import variant
 
     if options.demo and options.paths:
-        raise UsageError("--demo: takes no MODEL, it gets its own")
+        raise UsageError("--demo: takes no MODEL, it gets its own", hint="leave out one of them")
     labels = [item.label for item in variant.parse(options.types)]
     if options.baseline not in labels:
         raise UsageError(f"--baseline {options.baseline}: is not among the types", hint="add it to --types")

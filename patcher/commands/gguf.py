@@ -58,7 +58,10 @@ def retag_command(
     from patcher.model.retag import retag
 
     if in_place and output_file is not None:
-        raise UsageError("--in-place and --output-file can't be given together")
+        raise UsageError(
+            "--in-place and --output-file can't be given together",
+            hint="--in-place changes FILE itself, --output-file leaves it as it is: leave one out",
+        )
     if not (in_place or output_file or dry_run):
         raise UsageError(
             f"{file}: looked for where to write, found nothing", hint="-o FILE, --in-place or --dry-run"

@@ -61,7 +61,10 @@ def command(
     from patcher.engine.patchset import load
 
     if go_on and abort:
-        raise UsageError("--continue and --abort can't be given together")
+        raise UsageError(
+            "--continue and --abort can't be given together",
+            hint="--continue goes on with the move, --abort goes back to before it: leave one out",
+        )
     if ref is not None and tree is None and (go_on or abort or Path(ref).is_dir()):
         tree, ref = Path(ref), None  # the only argument is the tree
     work = transaction.tree_at(found_tree(click.get_current_context(), command.params[1], tree))

@@ -97,7 +97,9 @@ def command(
     if lora is not None or like is not None:
         if lora is None or like is None or model is not None or stats is not None or undo:
             raise UsageError(
-                "--lora IN.gguf and --like SMOOTHED.gguf: belong together, without a MODEL, --stats or --undo"
+                "looked for --lora with --like and nothing else to smooth, found one of them alone, or MODEL,"
+                " --stats or --undo beside them",
+                hint="write it like: q8a8-patch smooth --lora IN.gguf --like SMOOTHED.gguf -o OUT.gguf",
             )
         why = "takes the factors of --like as they are"
         refuse_beside("--lora", why, "alpha", "layer_alpha", "magnitude", "only", "head")
@@ -125,7 +127,10 @@ def _by_layer(given: tuple[str, ...]) -> dict[int, float]:
     for text in given:
         parts = re.fullmatch(r"(\d{1,6})(?:-(\d{1,6}))?=(\d(?:\.\d+)?|\.\d+)", text)
         if parts is None or float(parts[3]) > 1:
-            raise UsageError(f"--layer-alpha: looked for N=ALPHA or N-M=ALPHA, found '{text}'")
+            raise UsageError(
+                f"--layer-alpha: looked for N=ALPHA or N-M=ALPHA, found '{text}'",
+                hint="write it like 0=0.5 or 1-12=0.7: layers from 0 on, a strength from 0 to 1",
+            )
         first = int(parts[1])
         for layer in range(first, int(parts[2] or first) + 1):
             found[layer] = float(parts[3])

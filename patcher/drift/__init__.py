@@ -52,7 +52,10 @@ def drift(
     patchset = _as_here(place, patchset, refs, reporter)
     row = _row(place, patchset, refs, since)
     if not row:
-        raise UsageError(f"{repo}: looked for commits, found none in what was asked for")
+        raise UsageError(
+            f"{repo}: looked for commits, found none in what was asked for",
+            hint="name releases or commits with --refs, or a longer time with --since",
+        )
     if bisect:
         return _bisected(place, patchset, row, jobs, reporter)
     keys = [key for _, _, there in row for key in _keys(there, patchset)]

@@ -17,7 +17,7 @@ from typing import Any
 
 from patcher.base import processes
 from patcher.base.environment import asked
-from patcher.base.errors import PatcherError, UsageError
+from patcher.base.errors import ShippedFileError, UsageError
 from patcher.base.machine import cpu_flags
 from patcher.base.resources import resource_dir
 from patcher.engine.patchset import Edit, Group, PatchSet, edit_from_table
@@ -181,7 +181,7 @@ def _read(place: Path) -> BuildFix:
         asked = Probe(tuple(probe["flags"]), probe["source"], probe["keeps"]) if probe else None
         fix = BuildFix(probe=asked, edits=tuple(edits), **facts)
     except (OSError, ValueError, KeyError, TypeError) as why:
-        raise PatcherError(f"{where}: {why}") from why
+        raise ShippedFileError(f"{where}: {why}") from why
     if fix.name != place.stem:
-        raise PatcherError(f"{where}: is named {fix.name}")
+        raise ShippedFileError(f"{where}: looked for the fix {place.stem}, found {fix.name}")
     return fix

@@ -31,7 +31,10 @@ def apply_and_commit(tree: WorkTree, patchset: PatchSet, *, reporter: Reporter =
     top = git.find_toplevel(tree.root)
     head = git.head(top) if top is not None else None
     if top is None or head is None:
-        raise UsageError(f"{tree.root}: looked for a git checkout with a commit, found none")
+        raise UsageError(
+            f"{tree.root}: looked for a git checkout with a commit, found none",
+            hint="leave --commit out, or make one: git init, git add -A, git commit -m llama.cpp",
+        )
     changes.require_identity(top)
     prefix = git.prefix(top, tree.root)
     planned = apply(tree, patchset, dry_run=True, reporter=reporter)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from patcher.base.errors import PatcherError, UsageError
+from patcher.base.errors import ShippedFileError, UsageError
 from patcher.base.resources import resource_dir
 from patcher.engine import rendering, type_file
 from patcher.engine.anchors import ANCHORS
@@ -146,7 +146,7 @@ def load(which: str | Path = "q8_a8") -> PatchSet:
                 try:
                     rendering.place_of(edit.template, document.home, templates)
                 except UsageError as why:
-                    raise UsageError(f"{where}: {edit.id}: {why}") from why
+                    raise UsageError(f"{where}: {edit.id}: {why.message}", hint=why.hint) from why
     return PatchSet(
         name=document.type.name,
         type=document.type,
@@ -171,9 +171,9 @@ def edit_from_table(table: dict[str, Any], where: str) -> Edit:
     anchor = dict(table.pop("anchor"))
     kind = anchor.pop("kind", None)
     if kind != NEW_FILE and kind not in ANCHORS:
-        raise PatcherError(f"{where}: edit {table.get('id')}: unknown anchor kind {kind}")
+        raise ShippedFileError(f"{where}: edit {table.get('id')}: unknown anchor kind {kind}")
     try:
         equals = tuple(table.pop("equals", ()))
         return Edit(files=tuple(table.pop("files")), kind=kind, anchor=anchor, equals=equals, **table)
     except (TypeError, KeyError) as why:
-        raise PatcherError(f"{where}: edit {table.get('id')}: {why}") from why
+        raise ShippedFileError(f"{where}: edit {table.get('id')}: {why}") from why

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
-from patcher.base.errors import PatcherError
+from patcher.base.errors import ShippedFileError
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,9 @@ class QuantType:
         needed = {item.name for item in fields(cls) if item.default is MISSING}
         wrong = sorted((needed - set(given)) | (set(given) - known))
         if wrong:
-            raise PatcherError(f"{where}: [type] lacks or doesn't know {', '.join(wrong)}")
+            raise ShippedFileError(
+                f"{where}: [type]: looked for its facts, found {', '.join(wrong)} missing or unknown"
+            )
         made = cls(**given)
         if made.description:
             return made

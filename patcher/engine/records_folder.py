@@ -91,7 +91,10 @@ def _git_folder(top: Path) -> Path:
 def _named(top: Path, text: bytes) -> Path:
     found = re.match(rb"gitdir:\s*([^\r\n]+)", text)
     if found is None:
-        raise UsageError(f"{top / '.git'}: looked for 'gitdir:', found something else")
+        raise UsageError(
+            f"{top / '.git'}: looked for 'gitdir:', found something else",
+            hint="'git worktree repair' or 'git submodule update --init' writes it again",
+        )
     return (top / os.fsdecode(found[1].strip())).resolve()
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from patcher.base import sandbox
 from patcher.base.cache import cache_dir
-from patcher.base.errors import PatcherError, UsageError
+from patcher.base.errors import PatcherError, ShippedFileError, UsageError
 from patcher.base.sandbox import OverLimitError
 from patcher.engine.tree import Tree, inside
 
@@ -40,20 +40,29 @@ class Has:
         return data is not None and re.search(pattern.encode(), data) is not None
 
 
+_BESIDE = "put the file beside the type's .toml, and write its path from there"
+
+
 def place_of(template: str, home: Path, shipped: Path) -> Path:
     """The file of a type's own ``template``: beside the type's file, or the one of that name that ships.
 
     Raises :class:`UsageError` where it leads out of either folder, and where neither has it.
     """
     if not inside(template) or "\\" in template:
-        raise UsageError(f"template {template}: leads out of {home}")
+        raise UsageError(
+            f"template {template}: looked for a file in {home}, found a path that leads out of it",
+            hint=_BESIDE,
+        )
     for folder in (home, shipped):
         place = folder / template
         if place.is_file():
             if not place.resolve().is_relative_to(folder.resolve()):
-                raise UsageError(f"template {place}: is a link that leads out of {folder}")
+                raise UsageError(
+                    f"template {place}: looked for a file in {folder}, found a link that leads out of it",
+                    hint=_BESIDE,
+                )
             return place
-    raise UsageError(f"template {template}: looked for it beside the type's file, found none")
+    raise UsageError(f"template {template}: looked for it beside the type's file, found none", hint=_BESIDE)
 
 
 def ours(template: str, shipped: Path, values: Mapping[str, object]) -> str:
@@ -66,7 +75,7 @@ def ours(template: str, shipped: Path, values: Mapping[str, object]) -> str:
     try:
         return _trusted(shipped).get_template(template).render(values)
     except TemplateError as why:
-        raise PatcherError(f"templates/{template}: {why}") from why
+        raise ShippedFileError(f"templates/{template}: {why}") from why
 
 
 def theirs(template: str, home: Path, shipped: Path, values: Mapping[str, object]) -> str:
@@ -98,10 +107,16 @@ def theirs(template: str, home: Path, shipped: Path, values: Mapping[str, object
     try:
         said: dict[str, Any] = json.loads(sandbox.confined(work))
     except OverLimitError as why:
-        raise UsageError(f"{place}: {why}") from why
+        raise UsageError(
+            f"{place}: {why}",
+            hint="take what repeats out of it: a template has seconds, a gigabyte, and a megabyte of text",
+        ) from why
     if "text" not in said:
         line = f":{said['line']}" if said["line"] else ""
-        raise UsageError(f"{place}{line}: {said['reason']}")
+        raise UsageError(
+            f"{place}{line}: {said['reason']}",
+            hint="correct that line of the template; docs/how-to/own-type.md says what a template sees",
+        )
     text: str = said["text"]
     return text
 

@@ -50,7 +50,10 @@ def chosen(
         )
     both = sorted(set(keep) & set(replaced))
     if both:
-        raise UsageError(f"{both[0]}: named by --keep and by --replace; it can be kept or replaced, not both")
+        raise UsageError(
+            f"{both[0]}: looked for one of --keep and --replace, found both",
+            hint="--keep leaves your lines as they are, --replace writes the type's: leave one out",
+        )
     record = tree_record.read(tree) if tree is not None else tree_record.TreeRecord()
     part = record.of(patchset.name)
     choices = part.choices.merged(

@@ -90,7 +90,10 @@ class WorkTree:
     def _looked_at(self, path: str) -> tuple[Path, list[str]]:
         """The same, and the names that lead there from the root without a link."""
         if not inside(path):
-            raise UsageError(f"{path}: leads out of {self.root}")
+            raise UsageError(
+                f"{path}: looked for a path in {self.root}, found one that leads out of it",
+                hint="write it from the tree's root, without '..'",
+            )
         place = self.root / path
         # not Path's own methods: a tree has thousands of files, and each costs a quarter of theirs
         root = os.path.join(self.root, "")  # noqa: PTH118
@@ -110,7 +113,10 @@ class WorkTree:
         except FileNotFoundError:
             return None
         except TooLongError as why:
-            raise UsageError(f"{place}: looked for a source file, found none: {why}") from why
+            raise UsageError(
+                f"{place}: looked for a source file, found another ({why})",
+                hint="put the release's own file back: 'git checkout -- FILE'",
+            ) from why
         except OSError as why:
             raise refused(place, why, what="read") from why
 

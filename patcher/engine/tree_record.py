@@ -149,6 +149,15 @@ def text_hash(tokens: str) -> str:
     return hashlib.sha256(tokens.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
+class RecordError(UsageError):
+    """What a tree says of itself can't be understood."""
+
+    remedy = (
+        "put it back as it was written (git checkout -- .q8a8-patch.toml), or correct it as"
+        " docs/reference/tree-record.md says"
+    )
+
+
 def read(tree: Tree) -> TreeRecord:
     """What ``tree`` says of itself; an empty record where it says nothing.
 
@@ -173,7 +182,7 @@ def read(tree: Tree) -> TreeRecord:
     if not _is_list_of(waivers, dict) or any(
         not _is_text(value) for one in waivers for value in one.values()
     ):
-        raise UsageError(f"{where}: looked for waivers as [[waiver]] tables of texts, found something else")
+        raise RecordError(f"{where}: looked for waivers as [[waiver]] tables of texts, found something else")
     types = {name: _type_record(table, f"{where}: [{name}]") for name, table in document.items()}
     return TreeRecord(head, types, tuple(waivers))
 
@@ -182,21 +191,21 @@ def _type_record(table: Any, where: str) -> TypeRecord:
     known = {"tool", "only", "without", "fixes", "keep", "replace", "numbers", "wrote"}
     if not isinstance(table, dict) or set(table) - known:
         strange = sorted(set(table) - known)[0] if isinstance(table, dict) else "no table"
-        raise UsageError(f"{where}: found {strange}; allowed: {', '.join(sorted(known))}")
+        raise RecordError(f"{where}: found {strange}; allowed: {', '.join(sorted(known))}")
     lists = {key: table.get(key, []) for key in ("only", "without", "fixes", "keep", "replace")}
     numbers, wrote = table.get("numbers", {}), table.get("wrote", {})
     for key, value in lists.items():
         if not _is_list_of(value, str):
-            raise UsageError(f"{where}: {key}: looked for a list of names, found something else")
+            raise RecordError(f"{where}: {key}: looked for a list of names, found something else")
     facts = {"id", "ftype", "ggml_ftype"}
     if (
         not isinstance(numbers, dict)
         or set(numbers) - facts
         or any(type(one) is not int for one in numbers.values())
     ):
-        raise UsageError(f"{where}: numbers: looked for whole numbers of {', '.join(sorted(facts))}")
+        raise RecordError(f"{where}: numbers: looked for whole numbers of {', '.join(sorted(facts))}")
     if not isinstance(wrote, dict) or not all(_is_list_of(made, str) for made in wrote.values()):
-        raise UsageError(f"{where}: wrote: looked for lists of hashes, found something else")
+        raise RecordError(f"{where}: wrote: looked for lists of hashes, found something else")
     choices = Choices(**{key: tuple(value) for key, value in lists.items()}, numbers=numbers)
     return TypeRecord(
         str(table.get("tool", "")), choices, {edit: tuple(made) for edit, made in wrote.items()}

@@ -14,7 +14,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from patcher.base import toml
-from patcher.base.errors import PatcherError, UsageError
+from patcher.base.errors import ShippedFileError, UsageError
+from patcher.base.os_errors import way_out
 from patcher.base.resources import resource_dir
 from patcher.engine.quant_type import QuantType
 from patcher.engine.tree import inside
@@ -95,13 +96,16 @@ def in_folder(place: Path) -> Path:
 
 
 def parsed(place: Path, where: str) -> Table:
-    """The TOML file as plain tables. Raises :class:`UsageError`, :class:`PatcherError` for one that ships."""
-    failure = PatcherError if place.is_relative_to(resource_dir("patches")) else UsageError
+    """The TOML file as plain tables. Raises :class:`UsageError`; :class:`ShippedFileError` for ours."""
+    ships = place.is_relative_to(resource_dir("patches"))
     try:
         text = place.read_text(encoding="utf-8")
-        table: Table = _shipped_table(text) if failure is PatcherError else toml.loads(text)
+        table: Table = _shipped_table(text) if ships else toml.loads(text)
     except (OSError, UnicodeDecodeError, toml.TOMLDecodeError, RecursionError) as why:
-        raise failure(f"{where}: {why}") from why
+        if ships:
+            raise ShippedFileError(f"{where}: {why}") from why
+        hint = way_out(why, "correct the line that is named, and save the file as UTF-8")
+        raise UsageError(f"{where}: {why}", hint=hint) from why
     return table
 
 
@@ -122,11 +126,16 @@ def _composed(table: Table, where: str, home: Path | None) -> TypeFile:
     position = {name: number for number, name in enumerate(order)}
     for edit in document.edits.values():
         if edit["group"] not in position:
-            raise UsageError(f"{where}: edit {edit['id']}: unknown group {edit['group']}")
+            raise UsageError(
+                f"{where}: edit {edit['id']}: looked for its group {edit['group']}, found none of that name",
+                hint=f"name one of {', '.join(position)}, or add a [[group]]",
+            )
         if "template" not in edit:
             purpose = edit["purpose"]
             raise UsageError(
-                f"{where}: [templates] lacks {edit['id']} ({purpose}): this text is every type's own"
+                f"{where}: [templates]: looked for a text of {edit['id']} ({purpose}), found none",
+                hint="name a file of your own there: this text is every type's own;"
+                " docs/how-to/own-type.md shows one",
             )
     ranked = sorted(document.edits.values(), key=lambda edit: position[edit["group"]])
     document.edits = {edit["id"]: edit for edit in ranked}
@@ -152,7 +161,10 @@ def _lay(document: TypeFile, layer: Table, where: str, *, own: bool) -> None:
     for name in layer.get("without", ()):
         gone = [edit for edit in document.edits.values() if name in (edit["id"], edit["group"])]
         if not gone:
-            raise UsageError(f"{where}: without: no edit or group {name} in what it extends")
+            raise UsageError(
+                f"{where}: without: looked for the edit or group {name} in what it extends, found none",
+                hint="'q8a8-patch status TREE' lists their names",
+            )
         for edit in gone:
             del document.edits[edit["id"]]
     for group in layer.get("group", ()):
@@ -162,13 +174,19 @@ def _lay(document: TypeFile, layer: Table, where: str, *, own: bool) -> None:
     seen: set[str] = set()
     for edit in layer.get("edit", ()):
         if edit.get("id") in seen:
-            raise UsageError(f"{where}: two edits have one id: {edit['id']}")
+            raise UsageError(
+                f"{where}: looked for an id of each edit, found {edit['id']} twice",
+                hint="give one of the two another id",
+            )
         seen.add(edit["id"])
         filled = _filled(edit, facts, where) | {"own": own}
         document.edits[edit["id"]] = filled | {"files": _candidates(filled, document.paths, where)}
     for name, template in layer.get("templates", {}).items():
         if name not in document.edits:
-            raise UsageError(f"{where}: [templates] names {name}: no such edit in what it extends")
+            raise UsageError(
+                f"{where}: [templates]: looked for the edit {name} in what it extends, found none",
+                hint="'q8a8-patch status TREE' lists their names",
+            )
         document.edits[name] = document.edits[name] | {"template": template, "own": own}
     document.waivers += [_filled(waiver, facts, where) for waiver in layer.get("waiver", ())]
     document.lifted = layer.get("lifted", document.lifted)
@@ -182,7 +200,8 @@ def _candidates(edit: Table, paths: Mapping[str, list[str]], where: str) -> list
         return files
     if files not in paths:
         raise UsageError(
-            f"{where}: edit {edit.get('id')}: files: no {files} in [paths]; there are {', '.join(paths)}"
+            f"{where}: edit {edit.get('id')}: files: looked for {files} in [paths], found none",
+            hint=f"name one of {', '.join(paths)}, or write a list of paths",
         )
     return list(paths[files])
 
@@ -193,7 +212,11 @@ def _ordered(document: TypeFile) -> list[str]:
     for name, group in document.groups.items():
         behind = group.pop("after", None)
         if behind is not None and behind not in order:
-            raise UsageError(f"{document.where}: group {name}: after {behind}, which comes later or never")
+            raise UsageError(
+                f"{document.where}: group {name}: after: looked for {behind} among the groups before it,"
+                f" found none",
+                hint="write that group first, or name another",
+            )
         order.insert(len(order) if behind is None else order.index(behind) + 1, name)
     return order
 
@@ -218,7 +241,8 @@ def _filled(value: Any, facts: Mapping[str, str | int], where: str, *, in_anchor
     unknown = [name for name in _FACT.findall(value) if name not in facts]
     if unknown:
         raise UsageError(
-            f"{where}: ${{{unknown[0]}}} in '{value}': no such fact; there are {', '.join(facts)}"
+            f"{where}: looked for the fact ${{{unknown[0]}}} of '{value}', found none of that name",
+            hint=f"take one of {', '.join(facts)}",
         )
     alone = _FACT.fullmatch(value)
     return facts[alone[1]] if alone and in_anchor else _FACT.sub(lambda found: str(facts[found[1]]), value)
@@ -233,17 +257,21 @@ def _check_numbers(document: TypeFile) -> None:
             found = getattr(quant_type, fact)
             if found == getattr(other, fact):
                 raise UsageError(
-                    f"{where}: type.{fact}: found {found}, which is {other.upper}'s; take another"
+                    f"{where}: type.{fact}: found {found}, which is {other.upper}'s",
+                    hint="take another that no fork uses; numbers go up to 511",
                 )
     values = _ACTIVATIONS[quant_type.activations]
     if quant_type.block_size % values:
         allowed = f"a multiple of {values}, the block of its activations ({quant_type.activations})"
-        raise UsageError(f"{where}: type.block_size: found {quant_type.block_size}; allowed: {allowed}")
+        raise UsageError(f"{where}: type.block_size: found {quant_type.block_size}", hint=f"take {allowed}")
     for fact, taken in document.upstream_ids.items():
         found = getattr(quant_type, fact)
         mine = (quant_type.upper, quant_type.ftype_upper) if document.lifted is not None else ()
         if str(found) in taken and taken[str(found)] not in mine:
-            raise UsageError(f"{where}: type.{fact}: found {found}, which is upstream's {taken[str(found)]}")
+            raise UsageError(
+                f"{where}: type.{fact}: found {found}, which is upstream's {taken[str(found)]}",
+                hint="take another that no fork uses; numbers go up to 511",
+            )
 
 
 def _check_texts(value: Any, where: str, key: str = "") -> None:
@@ -256,7 +284,13 @@ def _check_texts(value: Any, where: str, key: str = "") -> None:
         for number, item in enumerate(value):
             _check_texts(item, where, f"{key}[{number}]")
     elif isinstance(value, str) and any(not char.isprintable() and char not in "\n\t" for char in value):
-        raise UsageError(f"{where}: {key}: found a control character; allowed: printable text")
+        raise UsageError(
+            f"{where}: {key}: looked for printable text, found a control character",
+            hint="take it out; 'cat -A FILE' shows it",
+        )
+
+
+_FROM_ROOT = "write the path of a source file from the tree's root, with '/' and without '..'"
 
 
 def _check_paths(edit: Table, where: str) -> None:
@@ -265,6 +299,11 @@ def _check_paths(edit: Table, where: str) -> None:
     for path in (*edit["files"], *([beside] if isinstance(beside, str) else beside)):
         parts = [part.rstrip(". ").lower() for part in PurePosixPath(path).parts]
         if not inside(path) or "\\" in path or ":" in path:
-            raise UsageError(f"{where}: edit {edit['id']}: {path} leads out of the tree")
+            raise UsageError(
+                f"{where}: edit {edit['id']}: looked for a path in the tree, found {path}", hint=_FROM_ROOT
+            )
         if any(part == ".git" or part.startswith("git~") for part in parts):
-            raise UsageError(f"{where}: edit {edit['id']}: {path} is git's own")
+            raise UsageError(
+                f"{where}: edit {edit['id']}: looked for a source file, found {path}, which is git's own",
+                hint=_FROM_ROOT,
+            )

@@ -33,14 +33,19 @@ def check(table: Mapping[str, Any], place: Path) -> None:
         _validator()(table)
     except fastjsonschema.JsonSchemaValueException as why:
         keys = [part for part in why.path[1:] if part]
-        raise UsageError(_said(why, keys, place)) from why
+        raise UsageError(
+            _said(why, keys, place),
+            hint="'q8a8-patch type show --schema' prints all that such a file may hold",
+        ) from why
 
 
 def check_least(table: Mapping[str, Any], fact: str, least: int, place: Path) -> None:
     """Raise :class:`UsageError` for a number of [type] below ``least``, where it is given."""
     if table.get(fact, least) < least:
         line = _line(place.read_text(encoding="utf-8"), ["type", fact])
-        raise UsageError(f"{place}:{line}: type.{fact}: found {table[fact]}; allowed: {least} to 511")
+        raise UsageError(
+            f"{place}:{line}: type.{fact}: found {table[fact]}", hint=f"take a number from {least} to 511"
+        )
 
 
 @cache
@@ -112,12 +117,18 @@ def check_anchor(edit: Mapping[str, Any], where: str) -> None:
         beside = anchor.get("beside")
         places = [beside] if isinstance(beside, str) else beside
         if set(anchor) != {"beside"} or not isinstance(places, list) or len(places) != len(edit["files"]):
-            raise UsageError(f"{name}: anchor new-file: wants beside, one neighbour for each of files")
+            raise UsageError(
+                f"{name}: anchor new-file: looked for beside with one neighbour for each of files, found"
+                f" another",
+                hint='write as many paths as files has, such as beside = ["ggml/src/ggml-quants.c"]',
+            )
     elif kind in ANCHORS:
         _check_parameters(name, kind, anchor)
     else:
         raise UsageError(
-            f"{name}: anchor.kind: found {_shown(kind)}; allowed: {', '.join((*ANCHORS, 'new-file'))}"
+            f"{name}: anchor.kind: looked for a kind of anchor, found {_shown(kind)}",
+            hint=f"take one of {', '.join((*ANCHORS, 'new-file'))}; docs/how-to/own-type.md says what"
+            f" each does",
         )
     patterns = {key: edit.get(key) for key in ("when", "compare")}
     patterns |= {
@@ -129,7 +140,10 @@ def check_anchor(edit: Mapping[str, Any], where: str) -> None:
         try:
             re.compile(pattern)
         except (re.error, TypeError) as why:
-            raise UsageError(f"{name}: {key}: found {_shown(pattern)}, no pattern ({why})") from why
+            raise UsageError(
+                f"{name}: {key}: looked for a pattern, found {_shown(pattern)} ({why})",
+                hint="write a regular expression as Python has them; in TOML between single quotes",
+            ) from why
 
 
 # annotations of the anchors' parameters -> what a file may give them
@@ -153,9 +167,9 @@ def _check_parameters(name: str, kind: str, anchor: Mapping[str, Any]) -> None:
         signature.bind(None, **anchor)
     except TypeError as why:
         known = ", ".join(list(signature.parameters)[1:])
-        raise UsageError(f"{name}: anchor {kind}: {why}; its parameters: {known}") from why
+        raise UsageError(f"{name}: anchor {kind}: {why}", hint=f"its parameters are {known}") from why
     for key, value in anchor.items():
         allowed = _PARAMETERS[str(signature.parameters[key].annotation)]
         if type(value) not in allowed:
             wanted = " or ".join(_CALLED[one] for one in allowed)
-            raise UsageError(f"{name}: anchor.{key}: found {_shown(value)}; allowed: {wanted}")
+            raise UsageError(f"{name}: anchor.{key}: found {_shown(value)}", hint=f"write {wanted}")

@@ -161,7 +161,10 @@ class _Evaluation:
 
     def _skip(self, item: Variant, why: str) -> None:
         if item.label == self._request.baseline:
-            raise UsageError(f"{item.label}: the baseline can't be had ({why})")
+            raise UsageError(
+                f"{item.label}: looked for the baseline, can't have it ({why})",
+                hint="name another with --baseline, or its file in --types: LABEL=FILE.gguf",
+            )
         self._skipped[item.label] = why
         self._reporter.warn(f"{item.label}: left out, {why}")
 
@@ -271,4 +274,8 @@ def raise_where_nothing(report: Report) -> None:
     """Raise :class:`UsageError` where there is nothing to compare the baseline with."""
     if not report.others:
         reasons = "; ".join(f"{label}: {why}" for label, why in report.skipped.items())
-        raise UsageError(f"only {report.baseline} was measured ({reasons or 'name more --types'})")
+        raise UsageError(
+            f"looked for a type to compare {report.baseline} with, found none"
+            + (f" ({reasons})" if reasons else ""),
+            hint="name more --types, or do what keeps one of them from being measured",
+        )

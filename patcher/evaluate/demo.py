@@ -58,7 +58,9 @@ def text(reporter: Reporter = SILENT, member: PurePosixPath = TEXT_MEMBER) -> Pa
         archive.unpack(package.path, wanted, folder / "out", reporter)
         found = folder / "out" / member.name
         if not found.is_file():
-            raise SourceError(f"{package.path}: looked for {member} in it, found none")
+            raise SourceError(
+                f"{package.path}: looked for {member} in it, found none", hint=download.GET_AGAIN
+            )
         write_whole(place, found.read_text(encoding="utf-8"))
     finally:
         shutil.rmtree(folder, ignore_errors=True)

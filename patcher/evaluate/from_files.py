@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from patcher.base.errors import UsageError
-from patcher.base.os_errors import reason
+from patcher.base.os_errors import reason, way_out
 from patcher.evaluate.judge.noise import Series
 from patcher.evaluate.measure import provenance
 from patcher.evaluate.result import Report, TypeResult
@@ -28,11 +28,14 @@ def read_text(path: Path) -> str:
     try:
         if path.stat().st_size > _MOST:
             raise UsageError(
-                f"{path}: is {path.stat().st_size >> 20} MiB long, no output of llama.cpp's tools is"
+                f"{path}: looked for an output of llama.cpp's tools, found {path.stat().st_size >> 20} MiB",
+                hint="name the file that llama-perplexity's or llama-bench's output was written to",
             )
         raw = path.read_bytes()
     except OSError as why:
-        raise UsageError(f"{path}: looked for an output of llama.cpp, found none ({reason(why)})") from why
+        raise UsageError(
+            f"{path}: looked for an output of llama.cpp, found none ({reason(why)})", hint=way_out(why)
+        ) from why
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         return raw.decode("utf-16", "replace")
     return raw.decode("utf-8-sig", "replace")

@@ -16,7 +16,7 @@ from typing import Any
 from patcher.base import hashing, lock, toml
 from patcher.base.errors import PatcherError, UsageError
 from patcher.base.files import write_whole
-from patcher.base.os_errors import reason
+from patcher.base.os_errors import reason, way_out
 from patcher.base.progress import SILENT, Reporter
 from patcher.base.stages import LOCK_SECONDS, disk_errors
 from patcher.programs.folder import Programs
@@ -54,7 +54,10 @@ def load(path: Path, reporter: Reporter = SILENT) -> list[Job]:
     ids = [job.id for job in jobs]
     for job in jobs:
         if ids.count(job.id) > 1:
-            raise UsageError(f"{path}: {job.name} is there twice with the same settings")
+            raise UsageError(
+                f"{path}: {job.name} is there twice with the same settings",
+                hint="take one of them out, or give them other settings",
+            )
     return jobs
 
 
@@ -73,7 +76,10 @@ def _read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     try:
         document = toml.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as why:
-        raise UsageError(f"{path}: looked for a manifest, found none ({reason(why)})") from why
+        raise UsageError(
+            f"{path}: looked for a manifest, found none ({reason(why)})",
+            hint=way_out(why, "mend the line that is named; docs/evaluate.md shows a manifest"),
+        ) from why
     models = document.pop("model", None)
     if not isinstance(models, list) or not all(isinstance(item, dict) for item in models) or not models:
         raise UsageError(f"{path}: looked for [[model]] tables, found none", hint="see docs/evaluate.md")
@@ -86,12 +92,18 @@ def _named(path: Path, settings: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     model = settings.pop("path", None)
     name = settings.pop("name", None) or (Path(model).stem if isinstance(model, str) else "")
     if not isinstance(model, str):
-        raise UsageError(f"{path}: looked for the path of a [[model]], found {model!r}")
+        raise UsageError(
+            f"{path}: looked for the path of a [[model]], found {model!r}",
+            hint='write path = "MODEL.gguf" into each [[model]]',
+        )
     for key, value in settings.items():
         expected = SETTINGS.get(key)
         if expected is None or not isinstance(value, expected):
             what = f"a {expected.__name__}" if expected else f"one of {', '.join(SETTINGS)}"
-            raise UsageError(f"{path}: {name}: {key} = {value!r}: looked for {what}")
+            raise UsageError(
+                f"{path}: {name}: looked for {what}, found {key} = {value!r}",
+                hint="correct or remove that line; docs/evaluate.md has every setting",
+            )
     return str(name), {**settings, "model": model}
 
 

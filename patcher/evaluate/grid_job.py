@@ -18,7 +18,10 @@ def run(settings: Mapping[str, Any]) -> dict[str, Any]:
     report = evaluate(request(settings))
     failed = failures(report)
     if failed:  # what was measured is in the cache; the job counts as not done, so that it is tried again
-        raise BuildError("; ".join(failed))
+        raise BuildError(
+            "; ".join(failed),
+            hint="what was measured is kept: run the same command again, and only that is tried again",
+        )
     return document(report, [])
 
 

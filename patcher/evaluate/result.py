@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from patcher.base.errors import UsageError
-from patcher.base.os_errors import reason
+from patcher.base.os_errors import reason, way_out
 from patcher.evaluate.judge.noise import Series
 
 VERSION = 1  # of the document
+WROTE = "name a file that 'q8a8-patch evaluate run MODEL.gguf -o RESULT.json' wrote"
 
 
 @dataclass
@@ -161,12 +162,18 @@ class Report:
         except (KeyError, TypeError, ValueError, AttributeError) as why:
             found = f"nothing named {why}" if isinstance(why, KeyError) else f"one of another form ({why})"
             raise UsageError(
-                f"{source}: looked for a document of 'evaluate run --json', found {found}"
+                f"{source}: looked for a document of 'evaluate run --json', found {found}", hint=WROTE
             ) from why
         if version != VERSION:
-            raise UsageError(f"{source}: is version {version!r} of the document, {VERSION} is known")
+            raise UsageError(
+                f"{source}: looked for version {VERSION} of the document, found {version!r}",
+                hint="measure again with this q8a8-patch, or show it with the one that wrote it",
+            )
         if report.baseline not in [model.type for model in models]:
-            raise UsageError(f"{source}: its baseline {report.baseline} is not among its models")
+            raise UsageError(
+                f"{source}: looked for its baseline {report.baseline} among its models, found none",
+                hint=WROTE,
+            )
         return report
 
 
@@ -176,6 +183,7 @@ def load(path: Path) -> Report:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as why:
         raise UsageError(
-            f"{path}: looked for a document of 'evaluate run --json', found none ({reason(why)})"
+            f"{path}: looked for a document of 'evaluate run --json', found none ({reason(why)})",
+            hint=way_out(why, WROTE),
         ) from why
     return Report.from_document(document, str(path))

@@ -66,7 +66,8 @@ def branch_commits(repo: Path, base: str, tip: str) -> list[Written]:
         found.append(one)
         if not one.parents:
             raise UsageError(
-                f"{repo}: looked for {base[:12]} among the first parents of {tip[:12]}, found none"
+                f"{repo}: looked for {base[:12]} among the first parents of {tip[:12]}, found none",
+                hint="name a --base that the branch grew from: 'git log --first-parent' shows its commits",
             )
         at = one.parents[0]
     return found[::-1]
@@ -270,7 +271,10 @@ def require_branch_name(repo: Path, name: str) -> None:
     """Raise :class:`UsageError` where git allows no branch of that name."""
     status, _, _ = complete(repo, "check-ref-format", f"refs/heads/{name}")
     if status != 0 or name.startswith("-"):
-        raise UsageError(f"{name}: git allows no branch of that name")
+        raise UsageError(
+            f"{name}: looked for the name of a branch, found one that git doesn't allow",
+            hint="take letters, digits and dashes, such as q8a8-v0.5.0",
+        )
 
 
 def stage_sides(

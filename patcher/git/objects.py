@@ -84,12 +84,16 @@ def read_blob(repo: Path, blob: str, limit: int = MAX_SOURCE) -> bytes:
         said = reason(why)
         partial = "a partial clone lacks some: 'git fetch --refetch --no-filter' gets them"
         raise UsageError(
-            f"{repo}: object {blob} can't be read ({said})", hint=partial if "missing" in said else None
+            f"{repo}: object {blob} can't be read ({said})",
+            hint=partial
+            if "missing" in said
+            else "'git fsck' says what is damaged; clone it again, and fetch your branches into that",
         ) from why
     return bytes(data)
 
 
 def _too_long(repo: Path, blob: str, size: int, limit: int) -> TooLongBlobError:
     return TooLongBlobError(
-        f"{repo}: object {blob}: looked for a source, found {size} bytes, more than {limit}"
+        f"{repo}: object {blob}: looked for a source, found {size} bytes, more than {limit}",
+        hint="such a file is no source: leave that revision out, or take the file out of the repository",
     )

@@ -124,7 +124,7 @@ def complete(
     # Without a repository git runs at the root: the settings of one around us are not asked for.
     place = folder if folder is not None else Path(os.path.abspath(os.sep))  # noqa: PTH100 - a drive's root
     if not place.is_dir():
-        raise failure(f"{place}: looked for a folder, found none")
+        raise failure(f"{place}: looked for a folder, found none", hint="check how the path is spelled")
     if folder is not None and not own:
         seen = shadow(folder, failure)
         if seen.top is not None and _looks(arguments):
@@ -151,7 +151,7 @@ def complete(
     except processes.NotStartedError as why:
         raise failure(f"git: {why.message}", hint="install git") from why
     except processes.ProcessError as why:
-        raise failure(f"git {arguments[-1]}: {why.message}") from why
+        raise failure(f"git {arguments[-1]}: {why.message}", hint=why.hint) from why
     return done.code, done.out, done.err
 
 

@@ -40,5 +40,8 @@ def newest_release_tag(url: str, timeout: float = 20.0) -> str:
     tags = [entry.rsplit(b"/", 1)[-1].decode("utf-8", "replace") for entry in out.splitlines()]
     newest = newest_of(tags)
     if newest is None:
-        raise SourceError(f"{url}: looked for release tags, found none of {len(tags)} tags")
+        raise SourceError(
+            f"{url}: looked for release tags like b4980 or v0.5.0, found none among {len(tags)} tags",
+            hint="name a commit or a branch with --ref, or another --source",
+        )
     return newest

@@ -8,7 +8,7 @@ from pathlib import Path
 from patcher.base.errors import SourceError, UsageError
 from patcher.base.progress import SILENT, Reporter
 from patcher.git.process import line, local_repository, run
-from patcher.git.repository import head, resolve
+from patcher.git.repository import A_REF, head, resolve
 
 
 def clone(source: str, destination: Path, ref: str | None = None, reporter: Reporter = SILENT) -> None:
@@ -17,7 +17,7 @@ def clone(source: str, destination: Path, ref: str | None = None, reporter: Repo
     Raises :class:`SourceError` where that fails, or where nothing would be checked out.
     """
     if ref is not None and ref.startswith("-"):
-        raise SourceError(f"{source}: {ref!r} is not a git ref")
+        raise SourceError(f"{source}: looked for a ref, found {ref!r}", hint=A_REF)
     local = Path(source).exists()
     source = str(Path(source).absolute()) if local else source
     destination = destination.absolute()
@@ -43,7 +43,7 @@ def clone(source: str, destination: Path, ref: str | None = None, reporter: Repo
             elif head(destination) is None:
                 _check_out_only_ref(source, destination)
         except UsageError as why:
-            raise SourceError(str(why).replace(str(destination), source)) from why
+            raise SourceError(why.message.replace(str(destination), source), hint=why.hint) from why
 
 
 def mirror(source: str, place: Path, *, since: str, reporter: Reporter = SILENT) -> None:

@@ -48,21 +48,28 @@ def git_dir(path: Path) -> Path | None:
     return found[1] if found is not None else None
 
 
+A_REF = "name a branch, a tag or a commit, such as v0.5.0 or HEAD"
+
+
 def resolve(repo: Path, ref: str) -> str:
     """The commit that ``ref`` names. Raises :class:`NoCommitError` where it names none, and
     :class:`UsageError` with git's own word where git doesn't get as far as to look for one."""
     if ref.startswith("-") or "\0" in ref:
-        raise UsageError(f"{ref!r}: not a git ref")
+        raise UsageError(f"looked for a ref, found {ref!r}", hint=A_REF)
     status, out, err = complete(
         repo, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}"
     )
     if status != 0 and b"fatal:" in err:
         raise refusal(repo, status, err)
     if status != 0:
-        raise NoCommitError(f"{repo}: looked for the commit {ref}, found none")
+        raise NoCommitError(
+            f"{repo}: looked for the commit {ref}, found none",
+            hint="'git fetch --tags' gets the newest ones; 'git log --oneline --all' and 'git tag' list"
+            " what there is",
+        )
     commit = out.decode("utf-8", "surrogateescape").strip()
     if not _COMMIT.fullmatch(commit):  # ^ref is a commit to git, one to leave out
-        raise UsageError(f"{repo}: looked for the commit {ref}, found {commit!r}")
+        raise UsageError(f"{repo}: looked for the commit {ref}, found {commit!r}", hint=A_REF)
     return commit
 
 

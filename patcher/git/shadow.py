@@ -22,8 +22,8 @@ from pathlib import Path
 from patcher.base import processes
 from patcher.base.environment import asked
 from patcher.base.errors import PatcherError, UsageError
-from patcher.base.os_errors import reason
-from patcher.git.soundness import _below, _mode, led_to, require_file, require_sound, small_text
+from patcher.base.os_errors import reason, way_out
+from patcher.git.soundness import CLONE_AGAIN, _below, _mode, led_to, require_file, require_sound, small_text
 
 # What the repository's own configuration may say, and in which words.
 _BOOLEAN = r"true|false|yes|no|on|off|1|0"
@@ -95,11 +95,14 @@ def shadow(folder: Path, failure: type[PatcherError] = UsageError) -> Shadow:
     Raises ``failure`` where it lies in none, and for pipes and devices in the place of git's files.
     """
     if not folder.is_dir():
-        raise failure(f"{folder}: looked for a folder, found none")
+        raise failure(f"{folder}: looked for a folder, found none", hint="check how the path is spelled")
     try:
         found = git_folder(folder)
         if found is None:
-            raise failure(f"{folder}: git: fatal: not a git repository (or any of the parent directories)")
+            raise failure(
+                f"{folder}: looked for a git repository here and in the folders above, found none",
+                hint="name the folder of a clone; 'q8a8-patch fetch' makes one",
+            )
         top, real = found
         common = _common(real)
         key = (str(real), str(top), _state(real), _state(common / "config"), _state(common / "refs"))
@@ -108,11 +111,11 @@ def shadow(folder: Path, failure: type[PatcherError] = UsageError) -> Shadow:
         _follow_heads(_KNOWN[key])
         return _KNOWN[key]
     except OSError as why:
-        raise failure(f"{folder}: its repository can't be read ({reason(why)})") from why
+        raise failure(f"{folder}: its repository can't be read ({reason(why)})", hint=way_out(why)) from why
     except UsageError as why:
         if failure is UsageError:
             raise
-        raise failure(str(why)) from why
+        raise failure(why.message, hint=why.hint) from why
 
 
 def _common(real: Path) -> Path:
@@ -134,7 +137,9 @@ def _state(place: Path) -> tuple[int, ...]:
 
 def _made(top: Path | None, real: Path, common: Path) -> Shadow:
     if not is_repository(real) and not (os.path.lexists(real / "HEAD") and (common / "objects").is_dir()):
-        raise UsageError(f"{real}: git: fatal: not a git repository: looked for HEAD and objects")
+        raise UsageError(
+            f"{real}: looked for a git repository (HEAD and objects), found none", hint=CLONE_AGAIN
+        )
     for place in (real / "HEAD", real / "index"):
         require_file(place)
     for name in ("shallow", "config", "packed-refs"):
@@ -193,7 +198,10 @@ def _settings(place: Path) -> dict[str, str]:
     except processes.ProcessError as why:
         raise UsageError(f"git: {why.message}", hint="install git") from why
     if done.code != 0:
-        raise UsageError(f"{place}: git can't read it ({(done.errors.strip().splitlines() or ['?'])[-1]})")
+        raise UsageError(
+            f"{place}: git can't read its settings ({(done.errors.strip().splitlines() or ['?'])[-1]})",
+            hint="mend the line that is named: 'git config --list --show-origin' reads the file too",
+        )
     found: dict[str, str] = {}
     for entry in done.out.decode("utf-8", "surrogateescape").split("\0"):
         key, _, value = entry.partition("\n")

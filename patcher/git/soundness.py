@@ -10,9 +10,12 @@ from pathlib import Path
 
 from patcher.base import system
 from patcher.base.errors import UsageError
+from patcher.base.os_errors import way_out
 
 MAX_TEXT = 4 << 20  # bytes of a configuration, a list of ignored files or of attributes
 MAX_REFS = 500_000
+CLONE_AGAIN = "the repository is damaged, or was made by hand: clone it again, and name the clone"
+TAKE_BACK = "put back the one of the release (git checkout -- FILE), or remove it"
 
 
 def led_to(place: Path) -> Path:
@@ -20,7 +23,10 @@ def led_to(place: Path) -> Path:
     text = small_text(place)
     found = re.match(r"gitdir:\s*(.+)", text)
     if found is None or "\0" in text:
-        raise UsageError(f"{place}: looked for 'gitdir:', found something else")
+        raise UsageError(
+            f"{place}: looked for 'gitdir:', found something else",
+            hint="'git worktree repair' or 'git submodule update --init' writes it again",
+        )
     return (place.parent / found.group(1).strip()).resolve()
 
 
@@ -32,13 +38,19 @@ def small_text(place: Path) -> str:
     try:
         handle = os.open(place, system.READ)
     except OSError as why:
-        raise UsageError(f"{place}: can't be read ({os.strerror(why.errno or 0)})") from why
+        raise UsageError(
+            f"{place}: can't be read ({os.strerror(why.errno or 0)})", hint=way_out(why)
+        ) from why
     with os.fdopen(handle, "rb") as file:
         facts = os.fstat(file.fileno())
         if not stat.S_ISREG(facts.st_mode):
-            raise UsageError(f"{place}: looked for a file of git's, found {_file_type(facts.st_mode)}")
+            raise UsageError(
+                f"{place}: looked for a file of git's, found {_file_type(facts.st_mode)}", hint=CLONE_AGAIN
+            )
         if facts.st_size > MAX_TEXT:
-            raise UsageError(f"{place}: is larger than {MAX_TEXT >> 20} MB")
+            raise UsageError(
+                f"{place}: looked for a file of git's, found more than {MAX_TEXT >> 20} MB", hint=CLONE_AGAIN
+            )
         return file.read(MAX_TEXT).decode("utf-8", "surrogateescape")
 
 
@@ -56,7 +68,7 @@ def require_file(place: Path) -> None:
     except OSError:
         return  # it isn't there, or leads nowhere: git says so
     if not stat.S_ISREG(mode):
-        raise UsageError(f"{place}: looked for a file of git's, found {_file_type(mode)}")
+        raise UsageError(f"{place}: looked for a file of git's, found {_file_type(mode)}", hint=CLONE_AGAIN)
 
 
 def _below(folder: Path) -> list[Path]:
@@ -72,7 +84,10 @@ def _below(folder: Path) -> list[Path]:
         except OSError:
             continue
         if len(found) > MAX_REFS:
-            raise UsageError(f"{folder}: holds more than {MAX_REFS} files")
+            raise UsageError(
+                f"{folder}: looked for up to {MAX_REFS} files, found more",
+                hint="'git pack-refs --all' makes one file of them",
+            )
     return found
 
 
@@ -86,7 +101,9 @@ def require_sound(folder: Path) -> None:
             except OSError:
                 continue
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-            raise UsageError(f"{place}: looked for a file of git's, found {_file_type(mode)}")
+            raise UsageError(
+                f"{place}: looked for a file of git's, found {_file_type(mode)}", hint=CLONE_AGAIN
+            )
 
 
 def require_readable_tree(top: Path) -> None:
@@ -101,9 +118,14 @@ def require_readable_tree(top: Path) -> None:
             if entry.name in (".gitignore", ".gitattributes"):
                 mode = _mode(Path(entry.path))
                 if stat.S_ISREG(mode) and entry.stat(follow_symlinks=False).st_size > MAX_TEXT:
-                    raise UsageError(f"{entry.path}: is larger than {MAX_TEXT >> 20} MB")
+                    raise UsageError(
+                        f"{entry.path}: looked for a list of patterns, found more than {MAX_TEXT >> 20} MB",
+                        hint=TAKE_BACK,
+                    )
                 if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode) and not stat.S_ISLNK(mode):
-                    raise UsageError(f"{entry.path}: looked for a file, found {_file_type(mode)}")
+                    raise UsageError(
+                        f"{entry.path}: looked for a file, found {_file_type(mode)}", hint=TAKE_BACK
+                    )
             elif entry.name == ".git":
                 _require_nested(Path(entry.path))
             elif entry.is_dir(follow_symlinks=False):

@@ -32,7 +32,10 @@ class _Api:
     def __init__(self, url: str, headers: Mapping[str, str]) -> None:
         parts = urlsplit(url)
         if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
-            raise UsageError(f"{url}: looked for an https:// address, to which a token may be sent")
+            raise UsageError(
+                f"{url}: looked for an https:// address, to which a token may be sent",
+                hint="set the address of the service to https://",
+            )
         self._url = url.rstrip("/")
         self._headers = {**headers, "User-Agent": f"q8a8-patch/{__version__}"}
         # a proxy is as trusted as the user's environment is; a redirect is not
@@ -51,14 +54,19 @@ class _Api:
             with why:
                 raise SourceError(f"{what}: {why.code} {_reason(why)}", hint=_HINTS.get(why.code)) from why
         except (OSError, ValueError) as why:
-            raise SourceError(f"{what}: {why}") from why
+            raise SourceError(
+                f"{what}: {why}", hint="check the network, and the address of the API in the environment"
+            ) from why
 
     def pages(self, path: str, query: Mapping[str, str]) -> Iterator[dict[str, Any]]:
         """Every entry of a list."""
         for page in range(1, 101):
             found = self.ask("GET", f"{path}?{urlencode({**query, 'per_page': PAGE, 'page': page})}")
             if not isinstance(found, list):
-                raise SourceError(f"GET {path}: looked for a list, found {type(found).__name__}")
+                raise SourceError(
+                    f"GET {path}: looked for a list, found {type(found).__name__}",
+                    hint="check the address of the API in the environment: another server answers there",
+                )
             yield from found
             if len(found) < PAGE:
                 return
@@ -85,7 +93,10 @@ class GitHub:
 
     def __init__(self, api: str, repository: str, token: str, marker: str = MARKER) -> None:
         if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository, re.ASCII):
-            raise UsageError(f"GITHUB_REPOSITORY {repository!r}: looked for OWNER/NAME")
+            raise UsageError(
+                f"GITHUB_REPOSITORY {repository!r}: looked for OWNER/NAME",
+                hint="set it as GitHub Actions does, to OWNER/NAME of the repository whose issues are kept",
+            )
         headers = {"Authorization": f"Bearer {token}", "Accept": "application/vnd.github+json"}
         self._api = _Api(api, headers | {"X-GitHub-Api-Version": "2022-11-28"})
         self._path = f"/repos/{repository}/issues"
@@ -123,7 +134,10 @@ class GitLab:
 
     def __init__(self, api: str, project: str, token: str, marker: str = MARKER) -> None:
         if not re.fullmatch(r"\d+", project, re.ASCII):
-            raise UsageError(f"CI_PROJECT_ID {project!r}: looked for a number")
+            raise UsageError(
+                f"CI_PROJECT_ID {project!r}: looked for a number",
+                hint="set it as GitLab CI does, to the project's number, which its page shows",
+            )
         self._api = _Api(api, {"PRIVATE-TOKEN": token})
         self._path = f"/projects/{project}/issues"
         self._marker = marker
@@ -177,4 +191,8 @@ def tracker(service: str, environment: Mapping[str, str], marker: str = MARKER) 
 def _require(values: Mapping[str, str]) -> None:
     missing = [name for name, value in values.items() if not value]
     if missing:
-        raise UsageError(f"--issue: looked for {', '.join(missing)} in the environment, found none")
+        raise UsageError(
+            f"--issue: looked for {', '.join(missing)} in the environment, found none",
+            hint="GitHub Actions and GitLab CI set all but the token: docs/how-to/guard-a-repository.md"
+            " says where it goes",
+        )

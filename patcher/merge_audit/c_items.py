@@ -89,13 +89,13 @@ class _Reader:
         rest = " ".join(COMMENT.sub(" ", found["rest"]).split())
         if verb in ("if", "ifdef", "ifndef"):
             self.saved.append((self.frame, self.level, list(self.head), self.depth))
-            self._condition(f"#{verb} {rest}", f"#{verb} {rest}", position)
+            self._condition(f"#{verb} {rest}", _plain(f"#{verb} {rest}"), position)
         elif verb in ("else", "elif"):
             if self.saved:  # what the first way opened, the second opens again
                 self.frame, self.level, head, self.depth = self.saved[-1]
                 self.head = list(head)
                 first = self.conditions.pop()
-                opens = f"#elif {rest}" if verb == "elif" else f"#else of {first}"
+                opens = _plain(f"#if {rest}") if verb == "elif" else f"#else of {first}"
                 self._condition(f"#elif {rest}" if verb == "elif" else "#else", opens, position)
         elif verb == "endif":
             if self.saved:
@@ -181,7 +181,7 @@ class _Reader:
         if frame.scope == "function":
             self._add("definition", head, self.start)
         elif frame.scope == "switch" or (frame.scope == "block" and head):
-            frame.within = f"else of {self.frame.closed}" if head == "else" else head
+            frame.within = f"else of {self.frame.closed}" if head == "else" else head.removeprefix("else ")
             self._add("condition", head, self.start, plain=True, opens=frame.within)
         elif frame.scope in ("block", "list"):
             frame.within = self.frame.within
@@ -285,6 +285,13 @@ class _Reader:
                 part = []
             elif word != ",":
                 part.append(word)
+
+
+def _plain(condition: str) -> str:
+    """A condition as it is told apart: whether it is the first of its row, and how a macro is asked for,
+    is the same."""
+    asked = re.fullmatch(r"#if defined ?(?:\( ?(\w+) ?\)|(\w+))", condition)
+    return f"#ifdef {asked[1] or asked[2]}" if asked is not None else condition
 
 
 def read(text: str) -> Reading:

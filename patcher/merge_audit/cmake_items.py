@@ -85,8 +85,9 @@ def _command(
     elif name in _CONDITIONS:
         if name == "elseif":
             del conditions[-1:]
-        add(here, "condition", whole, whole)
-        conditions.append(whole)
+        asked = whole.removeprefix("else")  # whether it is the first of its row is the same
+        add(here, "condition", whole, asked)
+        conditions.append(asked)
     elif name in ("option", "add_subdirectory", "cmake_dependent_option", "llama_option_depr"):
         add(here, "option" if "option" in name else "source", whole)
     elif name in _WHOLE or len(words) < 2:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from patcher.base import toml
-from patcher.base.errors import PatcherError, UsageError
+from patcher.base.errors import ShippedFileError, UsageError
 from patcher.base.resources import resource_dir
 
 PRODUCERS = ("norm", "value", "product")
@@ -57,12 +57,12 @@ def load(path: Path | None = None) -> dict[str, ModelArchitecture]:
         document = toml.loads(path.read_text(encoding="utf-8"))
         found = [_architecture(table, path.name) for table in document["architecture"]]
     except (OSError, toml.TOMLDecodeError, KeyError, TypeError) as why:
-        raise PatcherError(f"{path}: malformed ({why})") from why
+        raise ShippedFileError(f"{path}: malformed ({why})") from why
     by_name: dict[str, ModelArchitecture] = {}
     for architecture in found:
         for name in architecture.names:
             if name in by_name:
-                raise PatcherError(f"{path}: '{name}' is declared twice")
+                raise ShippedFileError(f"{path}: '{name}' is declared twice")
             by_name[name] = architecture
     return by_name
 
@@ -87,20 +87,20 @@ def _architecture(table: dict[str, Any], where: str) -> ModelArchitecture:
     rules = tuple(_rule(rule, where, names[0]) for rule in table.pop("fold"))
     untouched, zero, head = (tuple(table.pop(key, ())) for key in ("untouched", "zero", "head"))
     if table:
-        raise PatcherError(f"{where}: {names[0]}: unknown key '{next(iter(table))}'")
+        raise ShippedFileError(f"{where}: {names[0]}: unknown key '{next(iter(table))}'")
     return ModelArchitecture(names, rules, untouched, zero, head)
 
 
 def _rule(table: dict[str, Any], where: str, name: str) -> FoldRule:
     rule = FoldRule(consumers=tuple(table.pop("consumers")), producer_role=table.pop("kind"), **table)
     if rule.producer_role not in PRODUCERS or rule.part not in PARTS:
-        raise PatcherError(
+        raise ShippedFileError(
             f"{where}: {name}: fold '{rule.id}': unknown kind '{rule.producer_role}' or part '{rule.part}'"
         )
     if rule.producer in NEVER:
-        raise PatcherError(
+        raise ShippedFileError(
             f"{where}: {name}: '{rule.producer}' can't be a producer: rope and norms stand behind it"
         )
     if not rule.consumers or rule.producer in rule.consumers:
-        raise PatcherError(f"{where}: {name}: fold '{rule.id}' has no consumers, or itself as one")
+        raise ShippedFileError(f"{where}: {name}: fold '{rule.id}' has no consumers, or itself as one")
     return rule

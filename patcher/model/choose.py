@@ -20,7 +20,7 @@ from patcher.model.alpha import (
 )
 from patcher.model.fold import HEAD, Fold
 from patcher.model.gguf import GgufError, TensorInfo
-from patcher.model.stats import InputStats, Stats
+from patcher.model.stats import InputStats, Stats, StatsError
 from patcher.model.tensor_data import Array, decode, pieces
 
 SAMPLE_ROWS = 192  # rows of each weight that candidates are tried on
@@ -113,7 +113,10 @@ def _activations(fold: Fold, seen: InputStats, stats: Stats) -> list[Channels]:
             (square * share).sum(0)[None],
         )
     if maximum.shape != (fold.experts, fold.channels * fold.group):
-        raise GgufError(f"{stats.path}: {fold.name}: statistics of shape {maximum.shape} don't fit the model")
+        raise StatsError(
+            f"{stats.path}: {fold.name}: looked for statistics of shape"
+            f" {(fold.experts, fold.channels * fold.group)}, found {maximum.shape}"
+        )
     maximum = fold.gather(maximum, np.maximum)
     rms = fold.gather(np.sqrt(square), np.hypot)
     mean = fold.gather(mean.astype(np.float32), np.add)
@@ -133,7 +136,11 @@ def _weights(fold: Fold) -> list[Channels]:
                 np.maximum(top[expert], np.abs(own).max(0), out=top[expert])
                 square[expert] += np.einsum("ij,ij->j", own, own)
         if not np.isfinite(square).all():
-            raise GgufError(f"{tensor.path}: tensor '{tensor.name}' holds values that are not finite")
+            raise GgufError(
+                f"{tensor.path}: tensor '{tensor.name}' holds values that are not finite",
+                hint="the model is damaged, or was overflowing when it was converted: convert the"
+                " original again",
+            )
     maximum = fold.gather(top, np.maximum)
     rms = fold.gather(np.sqrt(square).astype(np.float32), np.hypot)
     return [Channels({"max": maximum[e], "rms": rms[e], "mean": rms[e]}) for e in range(fold.experts)]
@@ -157,7 +164,7 @@ def _samples(fold: Fold, stats: Stats) -> dict[int, Sample]:
     if fold.experts == 1 and len(kept) > 1:
         kept = [np.concatenate(kept)]
     if len(kept) != fold.experts or kept[0].shape[1] != fold.channels * fold.group:
-        raise GgufError(f"{stats.path}: {fold.name}: sampled rows don't fit the model")
+        raise StatsError(f"{stats.path}: {fold.name}: its sampled rows don't have the shape of the model")
     busiest = sorted(range(len(kept)), key=lambda e: (-len(kept[e]), e))[:SAMPLE_EXPERTS]
     return {
         expert: Sample(

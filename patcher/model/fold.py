@@ -119,7 +119,8 @@ def find_folds(
     for key in architecture.zero:
         if model.head.get(f"{model.architecture}.{key}", 0):
             raise UsageError(
-                f"{model.path}: '{model.architecture}.{key}' is set: a clamp stands within a fold"
+                f"{model.path}: '{model.architecture}.{key}' is set: a clamp stands within a fold",
+                hint="such a model can't be smoothed: quantize it as it is",
             )
     layers = _check_names(model, architecture)
     folds: list[Fold] = []
@@ -136,7 +137,8 @@ def find_folds(
         folds.append(_head(model, architecture, floats))
     if not folds:
         raise UsageError(
-            f"{model.path}: no tensor of a '{model.architecture}' layer found, nothing to smooth"
+            f"{model.path}: no tensor of a '{model.architecture}' layer found, nothing to smooth",
+            hint="name the whole model: this file is a part, a projector or a vocabulary of one",
         )
     return tuple(folds)
 
@@ -144,7 +146,10 @@ def find_folds(
 def _head(model: ModelFile, architecture: ModelArchitecture, floats: bool) -> Fold:
     """The last norm into the output matrix. Where that is the embeddings, a copy of them becomes it."""
     if model.architecture not in architecture.head:
-        raise UsageError(f"{model.path}: the head of a '{model.architecture}' model can't be smoothed")
+        raise UsageError(
+            f"{model.path}: the head of a '{model.architecture}' model can't be smoothed",
+            hint="leave --head out",
+        )
     embeddings = model.tensors.get("token_embd.weight")
     copy = replace(embeddings, name=HEAD) if embeddings is not None else None
     output, norm = model.tensors.get(HEAD, copy), model.tensors.get("output_norm.weight")
@@ -185,7 +190,7 @@ def scalings(folds: Mapping[Fold, Array], *, undo: bool = False) -> dict[str, Sc
 def _check_names(model: ModelFile, architecture: ModelArchitecture) -> int:
     layers = model.number("block_count")
     if not 1 <= layers <= 100_000:
-        raise GgufError(f"{model.path}: {layers} layers announced")
+        raise GgufError(f"{model.path}: looked for 1 to 100000 layers, found {layers} announced")
     for name in model.tensors:
         if not name.startswith("blk."):
             continue

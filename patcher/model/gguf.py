@@ -113,7 +113,10 @@ class GgufFile:
             what = f"an array of {there.element.name.lower()}"
         else:
             what = f"a {there.type.name.lower()}"
-        return GgufError(f"{self.path}: looked for {wanted} '{key}' in the metadata, found {what}")
+        return GgufError(
+            f"{self.path}: looked for {wanted} '{key}' in the metadata, found {what}",
+            hint="it is another kind of GGUF file, or damaged: name the model itself, or get it again",
+        )
 
 
 def read(path: Path) -> GgufFile:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from patcher.base.errors import UsageError
-from patcher.base.os_errors import reason
+from patcher.base.os_errors import reason, way_out
 from patcher.model.gguf_format import (
     SCALARS,
     ValueType,
@@ -25,6 +25,19 @@ MAX_TENSORS = 1 << 20  # of one file, and so many metadata entries; the largest 
 
 class GgufError(UsageError):
     """A file that is no GGUF, is cut off, or contradicts itself (exit 2)."""
+
+    remedy = "the file is damaged, or was made by a faulty program: get it again, or convert the model again"
+
+
+REPORT = "nothing was kept; that is a fault of this program: report it, with the command that you typed"
+
+
+def shrunk(path: Path) -> GgufError:
+    """The error for a file that ends before its head says so, though it was whole when it was opened."""
+    return GgufError(
+        f"{path}: became shorter while it was read",
+        hint="something else writes it: wait until that has ended, then run the same command again",
+    )
 
 
 @dataclass(frozen=True)
@@ -79,11 +92,15 @@ class Cursor:
         try:
             with path.open("rb") as file:
                 if not path.is_file() or path.stat().st_size < 24:
-                    raise GgufError(f"{path}: looked for a GGUF file, found {_what(path)}")
+                    raise GgufError(
+                        f"{path}: looked for a GGUF file, found {_what(path)}", hint="name a .gguf file"
+                    )
                 with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                     yield cls(data, path)
         except OSError as why:
-            raise GgufError(f"{path}: looked for a GGUF model, it can't be read ({reason(why)})") from why
+            raise GgufError(
+                f"{path}: looked for a GGUF file, can't read it ({reason(why)})", hint=way_out(why)
+            ) from why
 
     @property
     def left(self) -> int:

@@ -92,7 +92,11 @@ def head_of(cursor: Cursor, aligned: int | None = None) -> GgufHead:
     path = cursor.path
     magic = cursor.take(4, "the magic number")
     if magic != MAGIC:
-        raise GgufError(f"{path}: looked for a GGUF file, found one that starts with {magic!r}")
+        raise GgufError(
+            f"{path}: looked for a GGUF file, found one that starts with {magic!r}",
+            hint="name a .gguf file; llama.cpp's convert_hf_to_gguf.py makes one of a .safetensors or"
+            " .bin model",
+        )
     version = cursor.number("I", "the version")
     if version & 0xFFFF == 0 and version:
         cursor.order = ">"

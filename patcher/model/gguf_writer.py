@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 from patcher.base.os_errors import refused
 from patcher.model.gguf import GgufError, TensorInfo, Value
+from patcher.model.gguf_cursor import REPORT
 from patcher.model.gguf_format import (
     DEFAULT_ALIGNMENT,
     MAGIC,
@@ -119,7 +120,10 @@ class GgufWriter:
         except OSError as why:
             raise refused(self._path, why, failure=GgufError) from why
         if written != wanted:
-            raise GgufError(f"{self._path}: {written} bytes for tensor '{name}', which takes {wanted}")
+            raise GgufError(
+                f"{self._path}: looked for {wanted} bytes of tensor '{name}' to write, found {written}",
+                hint=REPORT,
+            )
 
     def sync(self) -> None:
         """Let everything written reach the disk. Raises :class:`GgufError` where that is full."""
@@ -152,7 +156,7 @@ def _layout(
     parts = [MAGIC, struct.pack(order + "IQQ", WRITTEN_VERSION, len(tensors), len(metadata))]
     for key, value in metadata.items():
         if value.big_endian != big_endian:
-            raise GgufError(f"{path}: '{key}' is encoded in the other byte order")
+            raise GgufError(f"{path}: '{key}' is encoded in the other byte order", hint=REPORT)
         parts += [_string(key, order), struct.pack(order + "I", value.type), value.raw]
     offset, offsets = 0, {}
     for tensor in tensors:

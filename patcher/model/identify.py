@@ -183,7 +183,10 @@ def _searched(source: PartialRead) -> tuple[str, int | None, int, list[_Tensor]]
     found = head_search.find(source, count)
     if found is None:
         raise UsageError(
-            f"{source.name}: the descriptions of its {count} tensors weren't found in {source.spent} bytes"
+            f"{source.name}: looked for the descriptions of its {count} tensors in {source.spent} bytes,"
+            f" found none",
+            hint="its head is damaged, or larger than any that is known: get it again, and compare its"
+            " SHA-256",
         )
     described, end = found
     alignment = _alignment(source)

@@ -43,6 +43,8 @@ _LIMIT_OF_A_UNIT = 0.97  # zeros, or another tensor's data, are off by 1 or more
 class UnlikeError(BuildError):
     """What was made isn't the model that it was made from (exit 5)."""
 
+    remedy = "make it again, with another build: this one writes what isn't the model"
+
 
 @dataclass
 class ComparedTensors:

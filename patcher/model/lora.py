@@ -25,6 +25,8 @@ from patcher.model.worklog import Worklog, log_path
 
 A, B = ".lora_a", ".lora_b"
 
+_ITS_MODEL = "name the smoothed form of the model that the adapter was trained on, with --like"
+
 
 def smooth_adapter(
     path: Path, like: Path, out: Path, *, force: bool = False, reporter: Reporter = SILENT
@@ -43,7 +45,9 @@ def smooth_adapter(
             hint="the adapter fits it as it is",
         )
     if adapter.architecture != model.architecture:
-        raise UsageError(f"{path}: is for '{adapter.architecture}', {like} is '{model.architecture}'")
+        raise UsageError(
+            f"{path}: is for '{adapter.architecture}', {like} is '{model.architecture}'", hint=_ITS_MODEL
+        )
     declared = architecture.find(model.architecture, like)
     folds = find_folds(model, declared, head=smooth_metadata.has_head(model.head), floats=False)
     by_weight = scalings(smooth_metadata.factors_of(model.head, folds))
@@ -85,7 +89,9 @@ def _scaling(tensor: TensorInfo, model: ModelFile, by_weight: dict[str, Scaling]
     if weight == tensor.name:
         return None  # llama.cpp takes no others into account
     if weight not in model.tensors:
-        raise UsageError(f"{tensor.path}: '{tensor.name}' is for a weight that {model.path} hasn't")
+        raise UsageError(
+            f"{tensor.path}: '{tensor.name}' is for a weight that {model.path} hasn't", hint=_ITS_MODEL
+        )
     if weight == "token_embd.weight" and smooth_metadata.new_tensors(model.head):
         raise UsageError(
             f"{tensor.path}: changes embeddings that are the output matrix too; in {model.path} that one is"
@@ -102,7 +108,8 @@ def _scaling(tensor: TensorInfo, model: ModelFile, by_weight: dict[str, Scaling]
     if not fits:
         raise UsageError(
             f"{tensor.path}: '{tensor.name}' has the shape {tensor.dims}, which doesn't fit '{weight}' of"
-            f" {model.path}"
+            f" {model.path}",
+            hint=_ITS_MODEL,
         )
     return part if part.rows is not None or part.columns is not None else None
 

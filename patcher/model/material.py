@@ -107,7 +107,10 @@ def inputs_of(made: TensorInfo, of: Material) -> TensorInputs | None:
     if tensor is None:
         return None
     if tensor.dims != made.dims:
-        raise GgufError(f"{made.path}: tensor '{made.name}' has another shape than in {tensor.path}")
+        raise GgufError(
+            f"{made.path}: tensor '{made.name}' has another shape than in {tensor.path}",
+            hint="name the model that was quantized, and one that was made of it",
+        )
     if not is_float(tensor):
         return None  # was quantized before: what it was is lost
     fold, _ = of.folds.get(tensor.name, (None, None))

@@ -12,9 +12,12 @@ from typing import Any, Protocol, TypeVar
 
 from patcher.base.progress import SILENT, Reporter
 from patcher.model.gguf import GgufError, GgufFile, TensorInfo, read
+from patcher.model.gguf_cursor import shrunk
 
 _PART = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.DOTALL)
 _HASH_PIECE = 1 << 22  # bytes read at once
+
+_ONE_FOLDER = "put all parts of one model into a folder of their own, and no other files of those names"
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ def open_model(path: Path) -> ModelFile:
     tensors: dict[str, TensorInfo] = {}
     for part in parts:
         if part.big_endian != first.big_endian:
-            raise GgufError(f"{part.path}: has another byte order than {path}")
+            raise GgufError(f"{part.path}: has another byte order than {path}", hint=_ONE_FOLDER)
         for tensor in part.tensors:
             if tensor.name in tensors:
                 raise GgufError(
@@ -78,7 +81,9 @@ def open_model(path: Path) -> ModelFile:
             tensors[tensor.name] = tensor
     announced = first.get("split.tensors.count")
     if len(parts) > 1 and announced is not None and announced != len(tensors):
-        raise GgufError(f"{path}: {announced} tensors announced over all parts, found {len(tensors)}")
+        raise GgufError(
+            f"{path}: {announced} tensors announced over all parts, found {len(tensors)}", hint=_ONE_FOLDER
+        )
     return ModelFile(parts, tensors)
 
 
@@ -114,7 +119,7 @@ def parts_of(first: _D, read_part: Callable[[Path], _D]) -> tuple[_D, ...]:
     """
     path, count = first.path, first.get("split.count", 1)
     if not isinstance(count, int) or not 1 <= count <= 99999:
-        raise GgufError(f"{path}: 'split.count' is {count!r}")
+        raise GgufError(f"{path}: 'split.count': looked for 1 to 99999 parts, found {count!r}")
     if count == 1:
         return (first,)
     named = _PART.fullmatch(path.name)
@@ -149,7 +154,8 @@ def parts_of(first: _D, read_part: Callable[[Path], _D]) -> tuple[_D, ...]:
         if part.get("split.tensors.count") not in (None, total):
             raise GgufError(
                 f"{place}: is a part of another model: it announces {part.get('split.tensors.count')} tensors"
-                f" over all parts, {path.name} announces {total}"
+                f" over all parts, {path.name} announces {total}",
+                hint=_ONE_FOLDER,
             )
         parts.append(part)
     return tuple(parts)
@@ -182,7 +188,7 @@ def model_hash(model: ModelFile, reporter: Reporter = SILENT) -> str:
                 while left:
                     piece = file.read(min(left, _HASH_PIECE))
                     if not piece:
-                        raise GgufError(f"{tensor.path}: became shorter while it was read")
+                        raise shrunk(tensor.path)
                     digest.update(piece)
                     left -= len(piece)
                     done += len(piece)

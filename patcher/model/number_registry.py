@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from patcher.base.errors import PatcherError
+from patcher.base.errors import ShippedFileError
 from patcher.base.resources import resource_dir
 
 FILE = "gguf-numbers.json"
@@ -59,7 +59,7 @@ def load() -> Registry:
         ]
         first = int(document["first"])
     except (OSError, ValueError, KeyError, TypeError) as why:
-        raise PatcherError(f"{path}: malformed ({why})") from why
+        raise ShippedFileError(f"{path}: malformed ({why})") from why
     return Registry(first, tuple(sorted(types, key=lambda one: (one.number, one.name))))
 
 

@@ -50,7 +50,10 @@ class PartialRead:
         self.spent += count
         found = self._fetch(start, count)
         if len(found) != count:
-            raise UsageError(f"{self.name}: ends at byte {start + len(found)}, {self._size} were announced")
+            raise UsageError(
+                f"{self.name}: looked for {self._size} bytes, found the end at byte {start + len(found)}",
+                hint="it was cut off: download the whole file, and name that",
+            )
         return found
 
 
@@ -71,6 +74,9 @@ def of_file(path: Path, limit: int) -> PartialRead:
     return PartialRead(str(path), size, fetch, limit)
 
 
+_DOWNLOAD = "download the whole file, and name that"
+
+
 def of_url(url: str, limit: int) -> PartialRead:
     """A file behind an https address. Raises :class:`SourceError` where the server gives no parts of it."""
 
@@ -79,15 +85,24 @@ def of_url(url: str, limit: int) -> PartialRead:
         try:
             with urllib.request.urlopen(request, timeout=_SECONDS) as answer:  # noqa: S310 - https, see below
                 if answer.status != 206 or not str(answer.url).startswith("https:"):
-                    raise SourceError(f"{url}: the server gives no part of the file, only all of it")
+                    raise SourceError(
+                        f"{url}: the server gives no part of the file, only all of it", hint=_DOWNLOAD
+                    )
                 return answer.read(count), str(answer.headers.get("Content-Range") or "")
         except (urllib.error.URLError, OSError, ValueError) as why:
-            raise SourceError(f"{url}: can't be read ({getattr(why, 'reason', why)})") from why
+            raise SourceError(
+                f"{url}: can't be read ({getattr(why, 'reason', why)})",
+                hint="open the address in a browser: it has to lead to the file itself; or download it,"
+                " and name that",
+            ) from why
 
     if not url.startswith("https:"):
-        raise UsageError(f"{url}: looked for a file or an https address")
+        raise UsageError(
+            f"{url}: looked for a file or an https address",
+            hint="write it as https://HOST/FILE.gguf, or download it and name the file",
+        )
     _, said = ask(0, 1)
     total = re.fullmatch(r"bytes 0-0/(\d+)", said)
     if total is None:
-        raise SourceError(f"{url}: the server doesn't say how long the file is")
+        raise SourceError(f"{url}: the server doesn't say how long the file is", hint=_DOWNLOAD)
     return PartialRead(url, int(total[1]), lambda start, count: ask(start, count)[0], limit)

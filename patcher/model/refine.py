@@ -104,7 +104,11 @@ def refine(quantized: Path, of: Material, reporter: Reporter = SILENT) -> Refine
         if tensor.type_name == TYPE and (inputs := inputs_of(tensor, of))
     }
     if not wanted:
-        raise UsageError(f"{of.stats.path}: no rows were kept for any {TYPE} tensor of {quantized}")
+        raise UsageError(
+            f"{of.stats.path}: no rows were kept for any {TYPE} tensor of {quantized}",
+            hint="calibrate again with --rows 256: the statistics were made with --rows 0, or of other"
+            " tensors",
+        )
     drafts = [part.path.with_name(part.path.name + ".part") for part in made.parts]
     work = _Work(of, wanted)
     try:
@@ -188,7 +192,10 @@ def _known(rows: Array, judges: Array | None) -> Known | None:
 
 def _rounded(tensor: TensorInfo, known: list[Known | None], error: _Error) -> Iterator[bytes]:
     if any(one is not None and one.columns != tensor.row for one in known) or tensor.rows % len(known):
-        raise GgufError(f"{tensor.path}: tensor '{tensor.name}' doesn't fit the statistics")
+        raise GgufError(
+            f"{tensor.path}: tensor '{tensor.name}' doesn't fit the statistics",
+            hint="name the statistics of this model with --stats",
+        )
     per_expert = tensor.rows // len(known)
     for first, weights in pieces(tensor, _PIECE):
         for expert, own in _by_expert(first, weights, per_expert):

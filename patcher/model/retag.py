@@ -145,6 +145,9 @@ def _write(
     return hashes
 
 
+_AGAIN = "nothing was kept; run it again, and look into the system's log for errors of the disk"
+
+
 def _proved(head: GgufHead, draft: Path, reporter: Reporter) -> dict[str, str]:
     """The hash of each tensor's data, after proof that layout and data are as they were."""
     made = read_head(draft)
@@ -152,7 +155,7 @@ def _proved(head: GgufHead, draft: Path, reporter: Reporter) -> dict[str, str]:
         [(entry.name, entry.dims, entry.offset) for entry in one.entries] + [one.size] for one in (made, head)
     ]
     if same[0] != same[1]:
-        raise GgufError(f"{draft}: the tensors are not where they were")
+        raise GgufError(f"{draft}: the tensors are not where they were", hint=_AGAIN)
     hashes: dict[str, str] = {}
     spans = head.spans()
     with (
@@ -164,7 +167,9 @@ def _proved(head: GgufHead, draft: Path, reporter: Reporter) -> dict[str, str]:
             step.update(done=number, detail=entry.name)
             digests = [_digest(file, entry.offset, spans[entry.name]) for file in (before, after)]
             if digests[0] != digests[1]:
-                raise GgufError(f"{draft}: the data of '{entry.name}' changed while it was copied")
+                raise GgufError(
+                    f"{draft}: the data of '{entry.name}' changed while it was copied", hint=_AGAIN
+                )
             hashes[entry.name] = digests[1]
     return hashes
 

@@ -18,6 +18,7 @@ from patcher.base.progress import SILENT, Reporter
 from patcher.base.stages import require_space
 from patcher.model.fold import Scaling
 from patcher.model.gguf import GgufError, GgufFile, TensorInfo, Value
+from patcher.model.gguf_cursor import shrunk
 from patcher.model.gguf_writer import GgufWriter, make_value, tensors_like
 from patcher.model.model_file import ModelFile, part_path
 from patcher.model.tensor_data import decode, encode, pieces
@@ -150,7 +151,7 @@ def copied(tensor: TensorInfo) -> Iterator[bytes]:
         while left:
             piece = file.read(min(left, _COPY_PIECE))
             if not piece:
-                raise GgufError(f"{tensor.path}: became shorter while it was read")
+                raise shrunk(tensor.path)
             left -= len(piece)
             yield piece
 
@@ -161,7 +162,8 @@ def _scaled(tensor: TensorInfo, scaling: Scaling, worst: _Worst) -> Iterable[byt
         lost = np.isfinite(rows) & ~np.isfinite(wanted)
         if lost.any():  # a factor of 1e-45 has no inverse
             raise GgufError(
-                f"{tensor.path}: {lost.sum()} weights of '{tensor.name}', once scaled, are no numbers"
+                f"{tensor.path}: {lost.sum()} weights of '{tensor.name}' are infinite once they are scaled",
+                hint="its factors are damaged: start from the model as it was before it was smoothed",
             )
         stored = encode(wanted, tensor)
         if wanted.size:

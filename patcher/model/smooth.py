@@ -167,7 +167,10 @@ def undo(path: Path, out: Path, *, force: bool = False, reporter: Reporter = SIL
     start = time.monotonic()
     model = open_model(path)
     if not smooth_metadata.is_smoothed(model.head):
-        raise UsageError(f"{path}: looked for 'smoothquant.enabled', found a model that isn't smoothed")
+        raise UsageError(
+            f"{path}: looked for 'smoothquant.enabled', found a model that isn't smoothed",
+            hint="there is nothing to undo: use the model as it is",
+        )
     found = architecture.find(model.architecture, path)
     folds = find_folds(model, found, head=smooth_metadata.has_head(model.head))
     factors = smooth_metadata.factors_of(model.head, folds)
@@ -186,7 +189,10 @@ def _selected(folds: tuple[Fold, ...], only: tuple[str, ...], path: Path) -> tup
     rules = {fold.rule for fold in folds}
     unknown = sorted(set(only) - rules)
     if unknown:
-        raise UsageError(f"{path}: has no fold '{unknown[0]}', only {', '.join(sorted(rules))}")
+        raise UsageError(
+            f"{path}: looked for the fold '{unknown[0]}', found none of that name",
+            hint=f"name one of {', '.join(sorted(rules))} with --fold",
+        )
     return tuple(fold for fold in folds if not only or fold.rule in only)
 
 

@@ -30,6 +30,12 @@ BASE = "base"  # of an adapter: the smoothing that it was folded for
 VERSION = 1
 
 
+class SmoothingError(GgufError):
+    """A model whose notes of its smoothing are missing, damaged or another program's."""
+
+    remedy = "get the model again, or smooth the original again with this q8a8-patch"
+
+
 def is_smoothed(file: GgufFile) -> bool:
     """Whether the model says that it is smoothed."""
     return bool(file.get(f"{PREFIX}enabled", False))
@@ -86,7 +92,7 @@ def identity_of(file: GgufFile) -> str:
     """
     found = file.get(f"{PREFIX}id") or file.get(f"{PREFIX}model_hash")
     if not isinstance(found, str) or not found:
-        raise GgufError(
+        raise SmoothingError(
             f"{file.path}: looked for 'smoothquant.id' or 'smoothquant.model_hash', found neither"
         )
     return found
@@ -107,7 +113,9 @@ def new_tensors(file: GgufFile) -> tuple[str, ...]:
     """The tensors that smoothing added. Raises :class:`GgufError` for one that it never adds."""
     found = file.get(f"{PREFIX}new_tensors", [])
     if found not in ([], [HEAD]):
-        raise GgufError(f"{file.path}: 'smoothquant.new_tensors' is {found!r}, only '{HEAD}' is ever added")
+        raise SmoothingError(
+            f"{file.path}: 'smoothquant.new_tensors' is {found!r}, only '{HEAD}' is ever added"
+        )
     return tuple(found)
 
 
@@ -118,33 +126,33 @@ def factors_of(file: GgufFile, folds: tuple[Fold, ...]) -> dict[Fold, Array]:
     """
     version = file.get(f"{PREFIX}version")
     if version != VERSION:
-        raise GgufError(f"{file.path}: 'smoothquant.version' is {version!r}, this tool reads {VERSION}")
+        raise SmoothingError(f"{file.path}: 'smoothquant.version': looked for {VERSION}, found {version!r}")
     names, sizes = file.list_of(str, f"{PREFIX}folds"), file.list_of(int, f"{PREFIX}fold_sizes")
     flat = file.list_of(float, f"{PREFIX}scaling_factors")
     if not names or not sizes or not flat:
-        raise GgufError(
+        raise SmoothingError(
             f"{file.path}: looked for 'smoothquant.folds', 'smoothquant.fold_sizes' and"
-            " 'smoothquant.scaling_factors', at least one is missing"
+            f" 'smoothquant.scaling_factors', found not all of them"
         )
     by_name = {fold.name: fold for fold in folds}
     if len(names) != len(sizes) or len(set(names)) != len(names) or sum(sizes) != len(flat):
-        raise GgufError(
+        raise SmoothingError(
             f"{file.path}: 'smoothquant.folds', 'fold_sizes' and 'scaling_factors' contradict each other"
         )
     values = np.array(flat, np.float32)
     # rounded to float32 they may lie a little outside; what isn't finite is in no range
     within = (values >= 0.999 / LIMIT) & (values <= 1.001 * LIMIT)
     if not within.all():
-        raise GgufError(
-            f"{file.path}: 'smoothquant.scaling_factors' holds {values[~within][0]:g}, factors are"
-            f" 1/{LIMIT:g} to {LIMIT:g}: it wasn't smoothed by this tool, or is damaged"
+        raise SmoothingError(
+            f"{file.path}: 'smoothquant.scaling_factors': looked for factors from 1/{LIMIT:g} to"
+            f" {LIMIT:g}, found {values[~within][0]:g}"
         )
     found: dict[Fold, Array] = {}
     position = 0
     for name, size in zip(names, sizes, strict=True):
         fold = by_name.get(name)
         if fold is None or fold.size != size:
-            raise GgufError(
+            raise SmoothingError(
                 f"{file.path}: 'smoothquant.folds' names '{name}' with {size} factors, the model has none"
             )
         found[fold] = values[position : position + size].reshape(fold.experts, fold.channels)

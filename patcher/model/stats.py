@@ -30,6 +30,12 @@ MOST_ROWS = 1 << 53  # that a product can have seen: the counts of any number of
 PARTS = ("max", "mean", "square", "count")
 
 
+class StatsError(GgufError):
+    """Statistics that contradict themselves, or the model that they are used with."""
+
+    remedy = "make them again of this model: q8a8-patch calibrate MODEL --text TEXT -o MODEL.stats"
+
+
 @dataclass(frozen=True)
 class InputStats:
     """What one product has seen. Arrays [experts, inputs], ``count`` [experts]."""
@@ -67,7 +73,10 @@ class Stats:
         """Chunks read of each text."""
         found = self.file.list_of(int, f"{TYPE}.chunks")
         if any(not 0 <= count < 1 << 32 for count in found):
-            raise GgufError(f"{self.path}: '{TYPE}.chunks' has a number that is none of chunks")
+            raise StatsError(
+                f"{self.path}: '{TYPE}.chunks': looked for numbers of chunks, found a negative or too"
+                f" large one"
+            )
         return found
 
     @property
@@ -94,11 +103,11 @@ class Stats:
         count = load_integers(self._tensor(f"{weight}.count")).reshape(-1)
         for array, part in ((maximum, "max"), (mean, "mean"), (square, "square")):
             if not np.isfinite(array).all() or (array < 0).any() or array.shape != maximum.shape:
-                raise GgufError(
+                raise StatsError(
                     f"{self.path}: '{weight}.{part}' has negative or infinite values, or another shape"
                 )
         if len(count) != len(maximum) or (count < 0).any() or (count > MOST_ROWS).any():
-            raise GgufError(f"{self.path}: '{weight}.count' doesn't fit '{weight}.max'")
+            raise StatsError(f"{self.path}: '{weight}.count' doesn't fit '{weight}.max'")
         return InputStats(maximum, mean, square, count)
 
     def rows(self, weight: str) -> list[Array]:
@@ -122,10 +131,10 @@ class Stats:
         """
         info, keys = self._tensor(f"{weight}.rows"), load_integers(self._tensor(f"{weight}.keys"))
         if info.rows != keys.size:
-            raise GgufError(f"{self.path}: '{weight}.rows' doesn't fit '{weight}.keys'")
+            raise StatsError(f"{self.path}: '{weight}.rows' doesn't fit '{weight}.keys'")
         data = load(info)
         if not np.isfinite(data).all():
-            raise GgufError(f"{self.path}: '{weight}.rows' is not finite")
+            raise StatsError(f"{self.path}: '{weight}.rows' has values that are not finite")
         return data.reshape(*keys.shape, info.row), keys
 
     def _tensor(self, name: str) -> TensorInfo:
@@ -165,7 +174,7 @@ def merged_arrays(parts: Sequence[Stats], weight: str) -> dict[str, npt.NDArray[
     """The arrays of several runs as one run over all their texts would have given, by suffix."""
     inputs = [part.input(weight) for part in parts if part.has(weight)]
     if len({one.max.shape for one in inputs}) != 1:
-        raise GgufError(f"{parts[0].path}: '{weight}' has another shape in the other files")
+        raise StatsError(f"{parts[0].path}: '{weight}' has another shape in the other files")
     counts = np.stack([one.count for one in inputs])
     share = (counts / np.maximum(counts.sum(0), 1))[..., None]
     merged: dict[str, npt.NDArray[Any]] = {
@@ -180,7 +189,7 @@ def merged_arrays(parts: Sequence[Stats], weight: str) -> dict[str, npt.NDArray[
         shape = inputs[0].max.shape
         for part, (data, _) in zip(kept, sampled, strict=True):
             if (data.shape[0], data.shape[2]) != shape:
-                raise GgufError(f"{part.path}: '{weight}.rows' doesn't fit '{weight}.max'")
+                raise StatsError(f"{part.path}: '{weight}.rows' doesn't fit '{weight}.max'")
         limit = min(own.shape[1] for _, own in sampled)
         keys = np.concatenate([own for _, own in sampled], 1)
         rows = [data for data, _ in sampled]

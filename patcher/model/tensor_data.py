@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from patcher.model.gguf import GgufError, TensorInfo
+from patcher.model.gguf_cursor import shrunk
 from patcher.model.gguf_format import FLOAT_TYPES
 
 Array: TypeAlias = npt.NDArray[np.float32]
@@ -65,7 +66,7 @@ def pieces(info: TensorInfo, budget: int = PIECE) -> Iterator[tuple[int, Array]]
             file.seek(info.offset + first * info.row_bytes)
             raw = file.read(count * info.row_bytes)
             if len(raw) != count * info.row_bytes:
-                raise GgufError(f"{info.path}: became shorter while it was read")
+                raise shrunk(info.path)
             yield first, decode(raw, info)
 
 
@@ -78,7 +79,10 @@ def load(info: TensorInfo) -> Array:
 def load_integers(info: TensorInfo) -> npt.NDArray[np.int64]:
     """A whole small tensor of I32 or I64, shape [rows, row length]. Raises :class:`GgufError` for others."""
     if info.type_name not in ("I64", "I32"):
-        raise GgufError(f"{info.path}: tensor '{info.name}' is {info.type_name}, wanted are whole numbers")
+        raise GgufError(
+            f"{info.path}: tensor '{info.name}': looked for whole numbers (I32 or I64), found"
+            f" {info.type_name}"
+        )
     _require_small(info)
     with info.path.open("rb") as file:
         file.seek(info.offset)

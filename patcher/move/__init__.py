@@ -138,7 +138,10 @@ def _take_back(tree: WorkTree, begun: MoveState, patchset: PatchSet, reporter: R
 def _begun(tree: WorkTree) -> MoveState:
     begun = state.read(tree)
     if begun is None:
-        raise UsageError(f"{tree.root}: looked for a move that was begun, found none")
+        raise UsageError(
+            f"{tree.root}: looked for a move that was begun, found none",
+            hint="there is nothing to go on with: name a release, q8a8-patch move REF",
+        )
     return begun
 
 

@@ -56,7 +56,10 @@ def planned(tree: WorkTree, ref: str, patchset: PatchSet, base: str | None, repo
     new_base = git.resolve(top, ref)
     old_base = _old_base(top, old, new_base, base) if new_base != old else old
     if old_base == new_base:
-        raise UsageError(f"{tree.root}: is on {ref} already")
+        raise UsageError(
+            f"{tree.root}: looked for another release to move to, found that {ref} is the one that it is on",
+            hint="nothing has to move; 'git fetch --tags' gets newer releases",
+        )
     objects = Objects(top)
     there = Contents(objects, old, prefix)
     patchset = settled.remembered(patchset, there)

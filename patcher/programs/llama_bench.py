@@ -57,6 +57,9 @@ class Row:
         return "pp" if self.prompt else "tg"
 
 
+_ANEW = "the output was edited or cut off: run llama-bench again with -o json"
+
+
 def parse(text: str, source: str) -> list[Row]:
     """Read one run's output; ``source`` is the name that errors carry.
 
@@ -74,7 +77,10 @@ def parse(text: str, source: str) -> list[Row]:
     else:
         raise _unknown(text, source)
     if not rows:
-        raise UsageError(f"{source}: looked for the tests of llama-bench, found none that is complete")
+        raise UsageError(
+            f"{source}: looked for the tests of llama-bench, found none that is complete",
+            hint="run llama-bench again to its end",
+        )
     _require_one_run(rows, source)
     return rows
 
@@ -149,7 +155,9 @@ def _from_mapping(item: Mapping[str, Any], source: str, line: int) -> Row:
             line=line,
         )
     except (KeyError, TypeError, ValueError) as why:
-        raise UsageError(f"{source}, line {line}: a test of llama-bench can't be read ({why!r})") from why
+        raise UsageError(
+            f"{source}, line {line}: a test of llama-bench can't be read ({why!r})", hint=_ANEW
+        ) from why
 
 
 def _from_table(text: str, source: str) -> Iterator[Row]:
@@ -178,12 +186,16 @@ def _from_cells(cells: Mapping[str, str], build: str, source: str, line: int) ->
     where = f"{source}, line {line}"
     test, speed = _TEST.fullmatch(cells["test"]), _SPEED.fullmatch(cells["t/s"])
     if test is None or not (test[1] or test[2]):
-        raise UsageError(f"{where}: looked for a test like pp512 or tg128, found {cells['test']!r}")
+        raise UsageError(
+            f"{where}: looked for a test like pp512 or tg128, found {cells['test']!r}", hint=_ANEW
+        )
     if speed is None:
-        raise UsageError(f"{where}: looked for a speed like '12.34 ± 0.05', found {cells['t/s']!r}")
+        raise UsageError(
+            f"{where}: looked for a speed like '12.34 ± 0.05', found {cells['t/s']!r}", hint=_ANEW
+        )
     size = _SIZE.fullmatch(cells.get("size", ""))
     if size is None and cells.get("size"):
-        raise UsageError(f"{where}: looked for a size like '256.63 MiB', found {cells['size']!r}")
+        raise UsageError(f"{where}: looked for a size like '256.63 MiB', found {cells['size']!r}", hint=_ANEW)
     deviation = float(speed[2])
     return Row(
         prompt=int(test[1] or 0),
@@ -202,14 +214,17 @@ def _from_cells(cells: Mapping[str, str], build: str, source: str, line: int) ->
 
 def _positive(speed: float, source: str) -> float:
     if not math.isfinite(speed) or speed <= 0:
-        raise UsageError(f"{source}: looked for a speed in tokens/s, found {speed}")
+        raise UsageError(f"{source}: looked for a speed in tokens/s, found {speed}", hint=_ANEW)
     return speed
 
 
 def _unknown(text: str, source: str) -> UsageError:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
-        return UsageError(f"{source}: looked for the output of llama-bench, found an empty file")
+        return UsageError(
+            f"{source}: looked for the output of llama-bench, found an empty file",
+            hint="run it again with its output into the file: llama-bench -m MODEL.gguf -o json > FILE",
+        )
     sql = any(line.startswith(("CREATE TABLE", "INSERT INTO")) for line in lines)
     hint = "run llama-bench again with -o json" if sql or "build:" in text else None
     return UsageError(

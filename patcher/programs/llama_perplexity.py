@@ -154,13 +154,19 @@ def _with_divergence(text: str, chunks: int | None, context: int | None, source:
     return Perplexity(value, error, done or chunks, context, divergence)
 
 
+_WHOLE_TABLES = (
+    "the output is cut off, or of another run: run llama-perplexity --kl-divergence again to its end"
+)
+
+
 def _pair(text: str, name: str, source: str) -> tuple[float, float]:
     found = re.search(
         rf"^[ \t]*{_spaced(name)}[ \t]*:[ \t]*({_NUMBER})\s*{_PLUS_MINUS}\s*({_NUMBER})", text, re.MULTILINE
     )
     if found is None:
         raise UsageError(
-            f"{source}: looked for '{name} : value ± error' in the KL divergence tables, found none"
+            f"{source}: looked for '{name} : value ± error' in the KL divergence tables, found none",
+            hint=_WHOLE_TABLES,
         )
     return _finite(found[1], name, source), _finite(found[2], name, source)
 
@@ -168,7 +174,10 @@ def _pair(text: str, name: str, source: str) -> tuple[float, float]:
 def _single(text: str, name: str, source: str) -> float:
     found = re.search(rf"^[ \t]*{_spaced(name)}[ \t]*:[ \t]*({_NUMBER})", text, re.MULTILINE)
     if found is None:
-        raise UsageError(f"{source}: looked for '{name} : value' in the KL divergence tables, found none")
+        raise UsageError(
+            f"{source}: looked for '{name} : value' in the KL divergence tables, found none",
+            hint=_WHOLE_TABLES,
+        )
     return _finite(found[1], name, source)
 
 
@@ -253,7 +262,11 @@ def _finite(number: str, name: str, source: str) -> float:
 def _unknown(text: str, source: str) -> UsageError:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
-        return UsageError(f"{source}: looked for the output of llama-perplexity, found an empty file")
+        return UsageError(
+            f"{source}: looked for the output of llama-perplexity, found an empty file",
+            hint="run it again with its output into the file: llama-perplexity -m MODEL.gguf -f TEXT >"
+            " FILE 2>&1",
+        )
     if any(mark in text for mark in _MARKS):
         error = next((line for line in reversed(lines) if re.search(r"\berror|fail", line, re.I)), lines[-1])
         return UsageError(

@@ -32,6 +32,10 @@ _ALIGNMENT = "general.alignment"
 _FULL = 1 << 20  # bytes: a disk with less is full
 _MORE_SPACE = "free some, or name a place on another disk"
 
+_OTHER_BUILD = (
+    "nothing was kept; build llama-quantize anew (q8a8-patch run), or name another build with --bin"
+)
+
 
 @dataclass(frozen=True)
 class Quantized:
@@ -226,7 +230,9 @@ def _compared(
     try:
         made = open_model(draft)
     except UsageError as why:
-        raise BuildError(f"llama-quantize made a file that can't be used: {why.message}") from why
+        raise BuildError(
+            f"llama-quantize made a file that can't be used: {why.message}", hint=_OTHER_BUILD
+        ) from why
     after = gguf_header.of(made)
     wanted = {tensor.name: tensor.shape for tensor in before.tensors}
     found = {tensor.name: tensor.shape for tensor in after.tensors}
@@ -234,17 +240,16 @@ def _compared(
     # a tied output matrix may be written out, or a rope table left out: shapes must never change
     if any(key in wanted and key in found for key in changed) or len(changed) > 2:
         raise BuildError(
-            f"llama-quantize changed the shapes or the set of the tensors: {', '.join(changed[:3])}"
+            f"llama-quantize changed the shapes or the set of the tensors: {', '.join(changed[:3])}",
+            hint=_OTHER_BUILD,
         )
     why_not = complaint(after, name, arguments)
     if why_not:
-        raise BuildError(f"llama-quantize {why_not}")
+        raise BuildError(f"llama-quantize {why_not}", hint=_OTHER_BUILD)
     try:
         return after, compare(model, made, reporter)
     except UnlikeError as why:
-        raise BuildError(
-            f"llama-quantize made another model: {why.message}", hint=why.hint or "nothing was written"
-        ) from why
+        raise BuildError(f"llama-quantize made another model: {why.message}", hint=_OTHER_BUILD) from why
 
 
 def _set_alignment(path: Path) -> None:

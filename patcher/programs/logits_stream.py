@@ -49,6 +49,11 @@ class Head:
         return self.tokens[:, self.context // 2 + 1 :]
 
 
+_OTHER_FORM = (
+    "this build writes it in another form: name another with --bin, of a release in docs/compatibility.md"
+)
+
+
 class LogitStream:
     """The reading end of such a pipe. ``name`` says whose it is in messages."""
 
@@ -66,18 +71,21 @@ class LogitStream:
         if start[:8] != MAGIC:
             raise BuildError(
                 f"{self._name}: looked for the output of llama-perplexity, found something else",
-                hint="this release writes it in another form",
+                hint=_OTHER_FORM,
             )
         context, vocabulary, chunks = struct.unpack("<iii", start[8:])
         if min(context, vocabulary, chunks) < 1 or context * max(vocabulary, chunks) > _MOST:
             raise BuildError(
                 f"{self._name}: looked for the output of llama-perplexity, found a context of {context},"
-                f" {vocabulary} tokens and {chunks} chunks"
+                f" {vocabulary} tokens and {chunks} chunks",
+                hint=_OTHER_FORM,
             )
         self._vocabulary = vocabulary
         tokens = np.frombuffer(self._read(4 * context * chunks), "<i4").reshape(chunks, context)
         if tokens.min() < 0 or tokens.max() >= vocabulary:
-            raise BuildError(f"{self._name}: has a token that isn't in the vocabulary of {vocabulary}")
+            raise BuildError(
+                f"{self._name}: has a token that isn't in the vocabulary of {vocabulary}", hint=_OTHER_FORM
+            )
         return Head(context, vocabulary, tokens)
 
     def rows(self, count: int) -> Floats:
@@ -105,7 +113,11 @@ class LogitStream:
         while at < size:
             got = os.readv(self._descriptor, [view[at:]])
             if got == 0:
-                raise BuildError(f"{self._name}: its output ended before all of the text was read")
+                raise BuildError(
+                    f"{self._name}: its output ended before all of the text was read",
+                    hint="look at what llama-perplexity itself says of the model and the text: run it"
+                    " alone on both",
+                )
             at += got
         return found
 

@@ -15,13 +15,14 @@ from patcher.base.errors import BuildError
 from patcher.base.os_errors import refused
 from patcher.programs.last_words import last_word
 
+_NO_TYPE = "this build doesn't know the type: add it with 'q8a8-patch run', or name another build with --bin"
 _SIGNALS = {
     "SIGKILL": "most likely for want of memory: close other programs, or lower --prompt and --depths",
     "SIGILL": "the program was built for another processor: build it here, or with -DGGML_NATIVE=OFF",
-    "SIGBUS": "a file shrank while it was mapped, or the disk is full",
-    "SIGXFSZ": "a file grew beyond the allowed size (ulimit -f)",
-    "SIGXCPU": "it used more processor time than is allowed (ulimit -t)",
-    "SIGABRT": "an assertion of its own failed",
+    "SIGBUS": "a file shrank while it was read, or the disk is full: free some, then run it again",
+    "SIGXFSZ": "a file grew beyond the allowed size: raise it with ulimit -f",
+    "SIGXCPU": "it used more processor time than is allowed: raise it with ulimit -t",
+    "SIGABRT": "an assertion of its own failed: build it anew (q8a8-patch run), or build another release",
 }
 _REASONS = (
     (
@@ -32,15 +33,23 @@ _REASONS = (
     (
         re.compile(r"invalid ggml type (\d+)|unknown type (?:id )?(\d+)"),
         None,
-        "this build doesn't know the type",
+        _NO_TYPE,
     ),
-    (re.compile(r"unknown model architecture: '?([\w-]+)'?"), None, "this release doesn't know the model"),
+    (
+        re.compile(r"unknown model architecture: '?([\w-]+)'?"),
+        None,
+        "this release doesn't know the model: build a newer one",
+    ),
     (
         re.compile(r"tokenizes to only (\d+) tokens"),
         None,
         "name a longer --text; a --ctx of half as many tokens, 32 at least, would do too",
     ),
-    (re.compile(r"invalid ftype '([^']+)'"), None, "this build's llama-quantize doesn't know the type"),
+    (
+        re.compile(r"invalid ftype '([^']+)'"),
+        None,
+        _NO_TYPE,
+    ),
 )
 
 
@@ -128,7 +137,10 @@ def diagnose(command: Sequence[str], code: int, out: str, err: str) -> ChildErro
             hint=hint,
             signal_name=signal_name,
         )
-    return ChildError(f"{name}: ended with exit code {code} ({last_word(said) or 'without a word'})")
+    return ChildError(
+        f"{name}: ended with exit code {code} ({last_word(said) or 'without a word'})",
+        hint=f"run {name} by hand on the same files, to see all that it says",
+    )
 
 
 def _signal_name(code: int) -> str | None:

@@ -84,7 +84,12 @@ def calibrate(request: CalibrationRequest, reporter: Reporter = SILENT) -> Stats
     """
     for path in (request.model, request.text):
         if not path.is_file():
-            raise UsageError(f"{path}: looked for a file, found none")
+            raise UsageError(
+                f"{path}: looked for a file, found none",
+                hint="name the F16, BF16 or F32 model"
+                if path == request.model
+                else "name a plain text file with --text",
+            )
     model = open_model(request.model)
     require_our_order(model)
     hashed = model_hash(model, reporter)
@@ -102,7 +107,7 @@ def calibrate(request: CalibrationRequest, reporter: Reporter = SILENT) -> Stats
         try:
             done = processes.run(request.command(hashed), env=building(), on_line=take, ending=_SAVING)
         except processes.ProcessError as why:
-            raise UsageError(f"{request.tool}: {why.message}") from why
+            raise UsageError(f"{request.tool}: {why.message}", hint=why.hint) from why
     if done.code:
         if done.code < 0:
             words = f"its last words: {said[-1]}" if said else None
@@ -110,7 +115,10 @@ def calibrate(request: CalibrationRequest, reporter: Reporter = SILENT) -> Stats
         error = next((line for line in reversed(said) if line.startswith("error:")), said[-1] if said else "")
         error = error.removeprefix("error:").strip() or f"{request.tool}: exit code {done.code}"
         reason = cause("\n".join(said))
-        raise UsageError(f"{error} ({reason})" if reason and reason not in error else error)
+        raise UsageError(
+            f"{error} ({reason})" if reason and reason not in error else error,
+            hint=f"run {TOOL} by hand on the same files, to see all that it says",
+        )
     return open_stats(request.output)
 
 
@@ -126,9 +134,15 @@ def merge(paths: Sequence[Path], output: Path, *, force: bool = False) -> Stats:
     texts = [text for part in parts for text in part.texts]
     for part in parts[1:]:
         if part.model_hash != first.model_hash:
-            raise UsageError(f"{part.path}: made with another model than {first.path}")
+            raise UsageError(
+                f"{part.path}: made with another model than {first.path}",
+                hint="join the statistics of one model; calibrate again what is another's",
+            )
     if len(set(texts)) != len(texts):
-        raise UsageError(f"{output}: two of the files were made with the same text, which would count twice")
+        raise UsageError(
+            f"{output}: two of the files were made with the same text, which would count twice",
+            hint="name each of them once, with --merge before each",
+        )
     metadata = {
         "general.type": make_value(ValueType.STRING, TYPE),
         f"{TYPE}.version": make_value(ValueType.UINT32, VERSION),

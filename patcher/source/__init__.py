@@ -84,7 +84,10 @@ def fetch(
         reporter.note(f"{destination}: is there already ({there.release or there.base[:12]})")
         return there
     if locator.form is SourceForm.DIRECTORY and destination.is_relative_to(locator.name):
-        raise UsageError(f"{destination}: lies in the folder that it would be a copy of, {locator.name}")
+        raise UsageError(
+            f"{destination}: looked for a place outside of {locator.name}, which is copied, found one in it",
+            hint="name a folder elsewhere",
+        )
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(
@@ -152,7 +155,7 @@ def _default(draft: Path, ref: str | None, reporter: Reporter) -> Checkout:
         try:
             made = attempt(draft / f"tree{number}")
         except SourceError as why:
-            failures.append(str(why))
+            failures.append(why.message)
             continue
         if failures:
             said = f"{DEFAULT_URL} can't be reached, this is {made.notes[0]}"
@@ -247,7 +250,11 @@ def _unpacked(
         if PurePosixPath(name).parts[-3:] == ("ggml", "include", "ggml.h")
     ]
     if not tops:
-        raise SourceError(f"{path}: looked for ggml/include/ggml.h in it, found none")
+        raise SourceError(
+            f"{path}: looked for ggml/include/ggml.h in it, found none",
+            hint="name an archive of llama.cpp's sources, from July 2024 or later, or of a project that"
+            " has a copy of them",
+        )
     top = min(tops, key=lambda folder: len(folder.parts))
 
     def wanted(name: PurePosixPath) -> PurePosixPath | None:
@@ -268,7 +275,10 @@ def _npm(locator: Locator, place: Path, reporter: Reporter) -> Checkout:
         package.path, lambda name: PurePosixPath(name.name) if str(name) in (bundle, info) else None, parts
     )
     if not (parts / "gitRelease.bundle").is_file():
-        raise SourceError(f"npm:{locator.name}@{package.version}: looked for {bundle}, found none")
+        raise SourceError(
+            f"npm:{locator.name}@{package.version}: looked for {bundle}, found none",
+            hint="name a version of node-llama-cpp, 3.0 or later",
+        )
     git.clone(str(parts / "gitRelease.bundle"), place, None, reporter)
     note = f"npm:{locator.name}@{package.version}"
     release = _named_release(parts / "llama.cpp.info.json")
@@ -296,4 +306,7 @@ def _require_llama(folder: Path, what: str) -> None:
         names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
         found = ", ".join([name for name in names if name != ".git"][:5]) or "nothing"
         looked_for = "a llama.cpp tree (ggml/include/ggml.h, include/llama.h)"
-        raise SourceError(f"{what}: looked for {looked_for}, found {found}")
+        raise SourceError(
+            f"{what}: looked for {looked_for}, found {found}",
+            hint="name llama.cpp's own folder or a release of it, from July 2024 or later",
+        )

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from patcher.base.errors import SourceError
-from patcher.base.os_errors import reason
+from patcher.base.os_errors import next_step, reason
 from patcher.base.progress import SILENT, Reporter
-from patcher.source.members import BROKEN, MAX_PATH, Member, members_of, refusal, shown
+from patcher.source.members import AGAIN, BROKEN, MAX_PATH, Member, members_of, refusal, shown
 
 MAX_LINKS = 40  # followed one after the other, as Linux does
 MAX_STEPS = 1_000_000  # folders that all links together lead through
@@ -170,16 +170,20 @@ def _write(archive: Path, member: Member, place: Path) -> int:
             return 1
         source = member.open()
         if source is None:
-            raise SourceError(f"{archive}: member {str(member.path)!r} can't be read")
+            raise SourceError(f"{archive}: member {str(member.path)!r} can't be read", hint=AGAIN)
         with source, place.open("xb") as out:
             shutil.copyfileobj(source, out, 1 << 20)
             written = out.tell()
     except BROKEN as why:
         raise SourceError(
-            f"{archive}: member {str(member.path)!r} can't be unpacked ({reason(why)})"
+            f"{archive}: member {str(member.path)!r} can't be unpacked ({reason(why)})",
+            hint=next_step(why) or AGAIN,
         ) from why
     if written != member.size:
-        raise SourceError(f"{archive}: member {str(member.path)!r} is cut off")
+        raise SourceError(
+            f"{archive}: member {str(member.path)!r}: looked for {member.size} bytes, found {written}",
+            hint=AGAIN,
+        )
     # only whether it may be run: no setuid, no file that its owner can't read
     place.chmod(0o755 if member.mode & stat.S_IXUSR else 0o644)
     return 1

@@ -17,7 +17,7 @@ from patcher.base import lock, processes
 from patcher.base.cache import cache_dir
 from patcher.base.environment import networked
 from patcher.base.errors import SourceError
-from patcher.base.os_errors import reason, refused
+from patcher.base.os_errors import reason, refused, way_out
 from patcher.base.progress import SILENT, Reporter
 from patcher.source import index
 from patcher.source.pip_settings import PipSettings, pip_settings
@@ -108,14 +108,22 @@ def _from_index(name: str, version: str | None, *, wheels: bool, reporter: Repor
     return _cached(f"{prefix}-{name}-{version}", what, version, get, reporter)
 
 
+_NPM = "name a version (npm:NAME@VERSION); 'npm config get registry' says who answers"
+
+
+GET_AGAIN = "get it again: 'q8a8-patch cache clean downloads', then the same command"
+
+
 def _json_string(said: str, what: str) -> str:
     try:
         value = json.loads(said)
     except ValueError as why:
-        raise SourceError(f"{what}: looked for its newest version, found no JSON in npm's answer") from why
+        raise SourceError(
+            f"{what}: looked for its newest version, found no JSON in npm's answer", hint=_NPM
+        ) from why
     value = value[-1] if isinstance(value, list) and value else value
     if not isinstance(value, str):
-        raise SourceError(f"{what}: looked for its newest version, found none in npm's answer")
+        raise SourceError(f"{what}: looked for its newest version, found none in npm's answer", hint=_NPM)
     return value
 
 
@@ -133,10 +141,13 @@ def _run(command: list[str], what: str, seconds: float | None = None) -> str:
     except processes.NotStartedError as why:
         raise refused(f"{what}: {command[0]}", why.reason, what="run", failure=SourceError) from why
     except processes.ProcessError as why:
-        raise SourceError(f"{what}: {client} {why.message}") from why
+        raise SourceError(f"{what}: {client} {why.message}", hint=why.hint) from why
     if done.code != 0:
         said = _reason(done.errors) or _reason(done.text) or f"exit status {done.code}"
-        raise SourceError(f"{what}: {client}: {said}")
+        raise SourceError(
+            f"{what}: {client}: {said}",
+            hint="check the name, the version and the network ('q8a8-patch doctor'), or use another --source",
+        )
     return done.text
 
 
@@ -161,9 +172,12 @@ def _cached(key: str, what: str, version: str, get: Callable[[Path], None], repo
             there = _read(home / key, what, version, reporter)
             return there if there is not None else _fresh(home, key, what, version, get, reporter)
     except lock.LockTakenError as why:
-        raise SourceError(f"{what}: another process has been downloading it for {LOCK_SECONDS:g} s") from why
+        raise SourceError(
+            f"{what}: another process has been downloading it for {LOCK_SECONDS:g} s",
+            hint="wait for it or end it, then run the same command again",
+        ) from why
     except OSError as why:
-        raise SourceError(f"{what}: {home} can't be written ({reason(why)})") from why
+        raise SourceError(f"{what}: {home} can't be written ({reason(why)})", hint=way_out(why)) from why
 
 
 def _fresh(
@@ -178,7 +192,10 @@ def _fresh(
             get(draft)
         files = [path for path in draft.iterdir() if path.is_file() and not path.is_symlink()]
         if len(files) != 1:
-            raise SourceError(f"{what}: looked for one file, found {len(files)} in what was downloaded")
+            raise SourceError(
+                f"{what}: looked for one file, found {len(files)} in what was downloaded",
+                hint="run the same command again; where that is no help, name another version or --source",
+            )
         name, digest, size = files[0].name, _hash(files[0]), files[0].stat().st_size
         document = {"what": what, "file": name, "sha256": digest, "size": size}
         (draft / "download.json").write_text(json.dumps(document), encoding="utf-8")

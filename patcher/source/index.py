@@ -18,9 +18,9 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 from patcher.base.errors import SourceError
-from patcher.base.os_errors import reason
+from patcher.base.os_errors import next_step, reason
 from patcher.source.pip_settings import PipSettings
-from patcher.source.web import MAX_FILE, local_path, opened, read, without_password
+from patcher.source.web import MAX_FILE, ONLINE, local_path, opened, read, without_password
 
 _SDISTS = (".tar.gz", ".zip", ".tar.bz2", ".tgz", ".tar.xz", ".tar")
 _HASHES = ("sha512", "sha384", "sha256")
@@ -83,7 +83,11 @@ def files(package: str, settings: PipSettings, *, wheels: bool) -> list[PackageF
     if not fitting:
         what = "a wheel for any machine" if wheels else "a source archive"
         where = "; ".join(failures) or f"found none in {', '.join(asked) or 'no index (PIP_NO_INDEX)'}"
-        raise SourceError(f"pypi:{package}: looked for {what}, {where}")
+        raise SourceError(
+            f"pypi:{package}: looked for {what}, {where}",
+            hint="check the package's name and the network ('q8a8-patch doctor'), or set another index:"
+            " PIP_INDEX_URL",
+        )
     return fitting
 
 
@@ -100,7 +104,11 @@ def pick(package: str, version: str | None, found: Iterable[PackageFile]) -> Pac
             if order(text) == order(version):
                 return file
         newest = sorted(versions, key=order)[-5:]
-        raise SourceError(f"pypi:{package}=={version}: looked for that version, found {', '.join(newest)}")
+        raise SourceError(
+            f"pypi:{package}=={version}: looked for that version, found none; the newest are"
+            f" {', '.join(newest)}",
+            hint="name one of these",
+        )
     kept = [text for text, file in versions.items() if not file.yanked] or list(versions)
     final = [text for text in kept if not _PREVIEW.search(text)] or kept
     return versions[max(final, key=order)]
@@ -151,7 +159,10 @@ def _listed(url: str, settings: PipSettings) -> list[PackageFile]:
         url = page.as_uri()
         folder = page
     if folder is not None and not folder.is_file():
-        raise SourceError(f"{folder}: looked for a package index, found none")
+        raise SourceError(
+            f"{folder}: looked for a package index, found none",
+            hint="name a folder of packages, or its address, in pip's settings: 'pip config list' shows them",
+        )
     data, content_type, url = read(url, settings)
     if "json" in content_type:
         found = list(_from_json(data, url))
@@ -160,7 +171,10 @@ def _listed(url: str, settings: PipSettings) -> list[PackageFile]:
         reader.feed(data.decode("utf-8", "replace"))
         found = reader.files
     if folder is None and any(local_path(file.url) is not None for file in found):
-        raise SourceError(f"{without_password(url)}: leads to a file of this machine")
+        raise SourceError(
+            f"{without_password(url)}: looked for files on servers, found one of this machine",
+            hint="take another index: 'pip config list' and PIP_INDEX_URL say which is asked",
+        )
     return found
 
 
@@ -176,7 +190,10 @@ def _from_json(data: bytes, url: str) -> Iterator[PackageFile]:
                 bool(entry.get("yanked", False)),
             )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as why:
-        raise SourceError(f"{without_password(url)}: looked for a package index, found {why!r}") from why
+        raise SourceError(
+            f"{without_password(url)}: looked for a package index, found {why!r}",
+            hint="take another index: 'pip config list' and PIP_INDEX_URL say which is asked",
+        ) from why
 
 
 class _Page(HTMLParser):
@@ -220,11 +237,21 @@ def save(file: PackageFile, place: Path, settings: PipSettings) -> None:
                 while block := source.read(1 << 20):
                     size += len(block)
                     if size > MAX_FILE:
-                        raise SourceError(f"{without_password(file.url)}: is larger than {MAX_FILE >> 30} GB")
+                        raise SourceError(
+                            f"{without_password(file.url)}: looked for a package, found more than"
+                            f" {MAX_FILE >> 30} GB",
+                            hint="name another version or --source: no release of llama.cpp is as large",
+                        )
                     digest.update(block)
                     out.write(block)
         except (OSError, ValueError) as why:
-            raise SourceError(f"{without_password(file.url)}: can't be had ({reason(why)})") from why
+            raise SourceError(
+                f"{without_password(file.url)}: can't be had ({reason(why)})", hint=next_step(why) or ONLINE
+            ) from why
     if name is not None and digest.hexdigest() != file.hashes[name].lower():
         said = f"the index says {name} {file.hashes[name][:16]}…, found {digest.hexdigest()[:16]}…"
-        raise SourceError(f"{without_password(file.url)}: {said}")
+        raise SourceError(
+            f"{without_password(file.url)}: {said}",
+            hint="run the same command again; where it stays so, take another index: 'pip config list'"
+            " shows which is asked",
+        )

@@ -8,9 +8,10 @@ from enum import Enum
 from pathlib import Path
 
 from patcher.base.errors import SourceError, UsageError
-from patcher.base.os_errors import reason
+from patcher.base.os_errors import reason, way_out
 
 DEFAULT_URL = "https://github.com/ggml-org/llama.cpp"
+_BEHIND = "write it as SOURCE@REF, with a branch, a tag or a commit, or leave the @ out"
 
 
 class SourceForm(str, Enum):
@@ -55,7 +56,10 @@ def parse(text: str, ref: str | None = None) -> Locator:
     if not text or text.startswith("-") or not text.isprintable():
         raise UsageError(f"--source {text!r}: not a source", hint="see 'q8a8-patch fetch --help'")
     if ref is not None and (not ref or ref.startswith("-") or not ref.isprintable()):
-        raise UsageError(f"--ref {ref!r}: not a ref")
+        raise UsageError(
+            f"--ref {ref!r}: looked for a branch, tag or commit, found none",
+            hint="name it as git does: --ref v0.5.0, --ref master",
+        )
     if text.startswith("pypi:"):
         found = _package(SourceForm.PYPI, text, text[5:], "==", ref)
     elif text.startswith("npm:"):
@@ -98,7 +102,7 @@ def _url(text: str, ref: str | None) -> Locator:
         return Locator(SourceForm.GIT_URL, text, ref, text)
     name, own = text[:at], text[at + 1 :]
     if not own or own.startswith("-"):
-        raise UsageError(f"--source {text}: looked for a ref behind the @, found none")
+        raise UsageError(f"--source {text}: looked for a ref behind the @, found none", hint=_BEHIND)
     return Locator(SourceForm.GIT_URL, name, own, text)
 
 
@@ -106,7 +110,7 @@ def _path(text: str, ref: str | None) -> Locator:
     try:
         return _existing(text, ref)
     except (OSError, RuntimeError, ValueError) as why:  # no such user, too long a name, a circle of links
-        raise SourceError(f"--source {text}: can't be read ({reason(why)})") from why
+        raise SourceError(f"--source {text}: can't be read ({reason(why)})", hint=way_out(why)) from why
 
 
 def _existing(text: str, ref: str | None) -> Locator:
@@ -115,7 +119,7 @@ def _existing(text: str, ref: str | None) -> Locator:
         before, _, own = text.rpartition("@")
         path = Path(before).expanduser()
         if path.exists() and (not own or own.startswith("-")):
-            raise UsageError(f"--source {text}: looked for a ref behind the @, found none")
+            raise UsageError(f"--source {text}: looked for a ref behind the @, found none", hint=_BEHIND)
         ref = own or ref
     if not path.exists():
         hint = "name a path, a git URL, pypi:NAME==VERSION or npm:NAME@VERSION"
@@ -123,7 +127,10 @@ def _existing(text: str, ref: str | None) -> Locator:
     form = _form_of(path, text)
     if ref is not None and form in (SourceForm.DIRECTORY, SourceForm.ARCHIVE):
         what = "a folder without git" if form is SourceForm.DIRECTORY else "an archive"
-        raise UsageError(f"--source {text}: {what} has no refs, so {ref} can't be taken from it")
+        raise UsageError(
+            f"--source {text}: looked for the ref {ref}, found {what}, which has no history",
+            hint="leave the ref out, or name a git repository",
+        )
     return Locator(form, str(path.resolve()), ref, text)
 
 
@@ -132,10 +139,16 @@ def _form_of(path: Path, text: str) -> SourceForm:
         bare = (path / "HEAD").is_file() and (path / "objects").is_dir()
         return SourceForm.GIT_REPOSITORY if bare or (path / ".git").exists() else SourceForm.DIRECTORY
     if not path.is_file():
-        raise SourceError(f"--source {text}: is neither a file nor a folder")
+        raise SourceError(
+            f"--source {text}: looked for a file or a folder, found something else",
+            hint="name a folder, a git bundle or an archive",
+        )
     if path.name.endswith(_ARCHIVES):
         return SourceForm.ARCHIVE
     with path.open("rb") as file:
         if file.read(16).startswith((b"# v2 git bundle", b"# v3 git bundle")):
             return SourceForm.BUNDLE
-    raise SourceError(f"--source {text}: is neither a git bundle nor one of {', '.join(_ARCHIVES)}")
+    raise SourceError(
+        f"--source {text}: looked for a git bundle or an archive, found neither",
+        hint=f"name a folder, a bundle ('git bundle create'), or a file that ends in {', '.join(_ARCHIVES)}",
+    )

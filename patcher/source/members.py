@@ -53,9 +53,15 @@ class Member:
     open: Callable[[], IO[bytes] | None]
 
 
+AGAIN = "download it again"
+
+
 def refusal(archive: Path, member: Member, problem: str) -> SourceError:
     """What is raised for a member: nothing of its archive is written."""
-    return SourceError(f"{archive}: member {shown(str(member.path))} {problem}; nothing was unpacked")
+    return SourceError(
+        f"{archive}: member {shown(str(member.path))} {problem}; nothing was unpacked",
+        hint="download it again from the project itself: an archive of llama.cpp has nothing of that kind",
+    )
 
 
 def shown(text: str) -> str:
@@ -76,9 +82,7 @@ def members_of(archive: Path) -> Iterator[list[Member]]:
                 yield _limited(archive, (_from_tar(opened_tar, info) for info in opened_tar))
     except BROKEN as why:
         reason = str(why).partition("\n")[0].rstrip(":")  # tarfile says in more lines what it has tried
-        raise SourceError(
-            f"{archive}: can't be read as an archive ({reason})", hint="download it again"
-        ) from why
+        raise SourceError(f"{archive}: can't be read as an archive ({reason})", hint=AGAIN) from why
 
 
 def _is_zip(archive: Path) -> bool:

@@ -76,7 +76,10 @@ def _asked(*words: str) -> str:
         problem = (done.errors.strip().splitlines() or [f"exit status {done.code}"])[-1]
     if len(programs) == 1:
         raise SourceError("pip: not found", hint="python3 -m ensurepip, or use another --source")
-    raise SourceError(f"pip {words[0]}: {problem}")
+    raise SourceError(
+        f"pip {words[0]}: {problem}",
+        hint="run 'pip config list': it fails in the same way; mend what it names, or use another --source",
+    )
 
 
 def _read(said: str) -> PipSettings:
@@ -98,7 +101,11 @@ def _read(said: str) -> PipSettings:
     try:
         timeout = float(values.get("timeout") or values.get("default-timeout") or 15.0)
     except ValueError as why:
-        raise SourceError(f"pip config: timeout is no number ({why})") from why
+        raise SourceError(
+            f"pip config: timeout: looked for seconds, found"
+            f" {values.get('timeout') or values.get('default-timeout')!r}",
+            hint="'pip config set global.timeout 15' sets it; PIP_TIMEOUT and PIP_DEFAULT_TIMEOUT do too",
+        ) from why
     no_index = values.get("no-index", "").lower() in ("1", "true", "yes", "on")
     named = values.get("index-url") or values.get("pypi-url") or ""
     return PipSettings(

@@ -20,11 +20,20 @@ from urllib.request import (
 
 from patcher import __version__
 from patcher.base.errors import SourceError
-from patcher.base.os_errors import reason
+from patcher.base.os_errors import reason, way_out
 from patcher.source.pip_settings import PipSettings
 
 MAX_PAGE = 64 << 20  # bytes of an index's page
 MAX_FILE = 8 << 30
+ONLINE = "check the network and its proxy: 'q8a8-patch doctor' tries what is needed"
+_SAYS = {
+    **dict.fromkeys((401, 403), "name a user in pip's index-url, or in ~/.netrc"),
+    **dict.fromkeys(
+        (404, 410), "check how the package and its version are spelled; 'pip config list' shows the index"
+    ),
+    407: "name the proxy's user and password: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT",
+    429: "wait some minutes, then run the same command again",
+}
 _ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
 
 
@@ -50,12 +59,15 @@ def read(url: str, settings: PipSettings) -> tuple[bytes, str, str]:
         try:
             data = path.read_bytes() if path.stat().st_size <= MAX_PAGE else b""
         except OSError as why:
-            raise SourceError(f"{path}: can't be read ({reason(why)})") from why
+            raise SourceError(f"{path}: can't be read ({reason(why)})", hint=way_out(why)) from why
         return data, "json" if path.suffix == ".json" else "html", url
     with opened(url, settings) as answer:
         data = answer.read(MAX_PAGE + 1)
         if len(data) > MAX_PAGE:
-            raise SourceError(f"{without_password(url)}: says more than {MAX_PAGE >> 20} MB")
+            raise SourceError(
+                f"{without_password(url)}: looked for a list of files, found more than {MAX_PAGE >> 20} MB",
+                hint="take another index: 'pip config list' and PIP_INDEX_URL say which is asked",
+            )
         return data, answer.headers.get_content_type(), answer.geturl()
 
 
@@ -86,11 +98,15 @@ def opened(url: str, settings: PipSettings):  # type: ignore[no-untyped-def]
             timeout=settings.timeout,
         )
     except HTTPError as why:
-        hint = "name a user in pip's index-url, or in ~/.netrc" if why.code in (401, 403) else None
-        raise SourceError(f"{bare}: HTTP {why.code} {why.reason}", hint=hint) from why
+        raise SourceError(
+            f"{bare}: HTTP {why.code} {why.reason}",
+            hint=_SAYS.get(
+                why.code, "the server is at fault: run the same command again later, or use another --source"
+            ),
+        ) from why
     except (URLError, OSError, ValueError) as why:
         reason = getattr(why, "reason", why)
-        raise SourceError(f"{bare}: can't be reached ({reason})") from why
+        raise SourceError(f"{bare}: can't be reached ({reason})", hint=ONLINE) from why
 
 
 def _login(url: str) -> tuple[str, str]:

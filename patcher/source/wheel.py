@@ -78,7 +78,10 @@ def model_from_parts(
                             digest.update(piece)
                             out.write(piece)
         if digest.hexdigest() != sha256:
-            raise SourceError(f"{place.name}: the pieces of {name} are another file than they were")
+            raise SourceError(
+                f"{place.name}: looked for {name} with SHA-256 {sha256[:16]}..., found another file",
+                hint=download.GET_AGAIN,
+            )
     return place
 
 
@@ -87,5 +90,8 @@ def _only(
 ) -> zipfile.ZipInfo:
     members = [info for info in archive.infolist() if wanted(PurePosixPath(info.filename))]
     if len(members) != 1:
-        raise SourceError(f"{path}: looked for one {what} in it, found {len(members)}")
+        raise SourceError(
+            f"{path}: looked for one {what} in it, found {len(members)}",
+            hint=download.GET_AGAIN,
+        )
     return members[0]

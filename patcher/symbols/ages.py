@@ -44,7 +44,10 @@ def limits(values: Iterable[str]) -> tuple[Age, ...]:
     for value in values:
         age = age_of(value)
         if age is None:
-            raise UsageError(f"--at-most {value}: looked for a version, as GLIBC_2.28")
+            raise UsageError(
+                f"--at-most {value}: looked for a version, found none",
+                hint="write it like GLIBC_2.28, GLIBCXX_3.4.25 or CXXABI_1.3.11",
+            )
         found.append(age)
     return tuple(found)
 
@@ -58,7 +61,8 @@ def heard_of(most: Iterable[Age], objects: Iterable[ElfObject]) -> None:
         if limit.family not in families and limit.family not in _KNOWN:
             there = ", ".join(sorted(families)) or "none of any"
             raise UsageError(
-                f"--at-most {limit}: looked for a file that wants a version of {limit.family}, found {there}"
+                f"--at-most {limit}: looked for a file that wants a version of {limit.family}, found {there}",
+                hint="name one of these families, or leave that --at-most out",
             )
 
 

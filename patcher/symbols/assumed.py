@@ -23,11 +23,18 @@ def assumed(values: Iterable[str]) -> Mapping[str, Path | None]:
         if equals and name:
             table[name] = _library(place, value)[1]
         elif equals or not value:
-            raise UsageError(f"--assume-library {value}: looked for NAME, NAME=FILE, a file or a folder")
+            raise UsageError(
+                f"--assume-library {value}: looked for NAME, NAME=FILE, a file or a folder",
+                hint="write it like libcuda.so.1, libcuda.so.1=FILE, or the path of a stub file or a"
+                " folder of them",
+            )
         elif place.is_dir():
             stubs = [_library(one, value) for one in sorted(place.iterdir()) if one.is_file() and is_elf(one)]
             if not stubs:
-                raise UsageError(f"--assume-library {value}: looked for libraries in the folder, found none")
+                raise UsageError(
+                    f"--assume-library {value}: looked for libraries in the folder, found none",
+                    hint="name a folder of .so files for that machine, or the library's name alone",
+                )
             table |= dict(stubs)
         elif "/" in value or place.is_file():
             soname, path = _library(place, value)
@@ -39,8 +46,15 @@ def assumed(values: Iterable[str]) -> Mapping[str, Path | None]:
 
 def _library(place: Path, value: str) -> tuple[str, Path]:
     if not place.is_file():
-        raise UsageError(f"--assume-library {value}: looked for a library at {place}, found no file")
+        raise UsageError(
+            f"--assume-library {value}: looked for a library at {place}, found no file",
+            hint="check how the path is spelled, or name the library without a path: its symbols are not"
+            " checked then",
+        )
     try:
         return read(place).name, place.absolute()
     except UnreadableElfError as why:
-        raise UsageError(f"--assume-library {value}: looked for a library, found {why}") from why
+        raise UsageError(
+            f"--assume-library {value}: looked for a library, found {why.message}",
+            hint="name an ELF library, such as the stub that the driver's toolkit brings",
+        ) from why

@@ -38,7 +38,8 @@ def without_known(report: SymbolReport, path: Path) -> SymbolReport:
         document = json.loads(path.read_text(encoding="utf-8"))
         if document["format"] != FORMAT:
             raise UsageError(
-                f"{path}: looked for a baseline of format {FORMAT}, found {document['format']!r}"
+                f"{path}: looked for a baseline of format {FORMAT}, found {document['format']!r}",
+                hint="write it anew: --write-baseline FILE",
             )
         known = Counter({str(entry["fingerprint"]): int(entry["count"]) for entry in document["findings"]})
     except (OSError, ValueError, KeyError, TypeError) as why:

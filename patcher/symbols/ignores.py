@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from patcher.base.errors import UsageError
-from patcher.base.os_errors import reason
+from patcher.base.os_errors import reason, way_out
 from patcher.symbols.findings import SymbolFinding
 from patcher.symbols.rules import RULES
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import datetime as dt
 
 _KEYS = {"symbol", "object", "rule", "reason", "expires"}
+_FORM = "write [[ignore]] tables, each with a symbol and a reason; docs/symbols/usage.md shows one"
 
 
 class Ignore(NamedTuple):
@@ -84,11 +85,14 @@ class Ignores:
             document = toml.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, toml.TOMLDecodeError) as why:
             raise UsageError(
-                f"{path}: looked for an ignore file, found none that can be read ({reason(why)})"
+                f"{path}: looked for an ignore file, found none that can be read ({reason(why)})",
+                hint=way_out(why, "mend the line that is named; docs/symbols/usage.md shows such a file"),
             ) from why
         tables = document.get("ignore", [])
         if set(document) - {"ignore"} or not isinstance(tables, list):
-            raise UsageError(f"{path}: looked for [[ignore]] tables, found {', '.join(sorted(document))}")
+            raise UsageError(
+                f"{path}: looked for [[ignore]] tables, found {', '.join(sorted(document))}", hint=_FORM
+            )
         self.report_unused = True
         self.entries += [_entry(table, f"{path}, entry {number}") for number, table in enumerate(tables, 1)]
 
@@ -129,13 +133,13 @@ def _entry(table: Any, place: str) -> Ignore:
 
     if not isinstance(table, dict) or set(table) - _KEYS:
         unknown = ", ".join(sorted(set(table) - _KEYS)) if isinstance(table, dict) else repr(table)
-        raise UsageError(f"{place}: looked for {', '.join(sorted(_KEYS))}; found {unknown}")
+        raise UsageError(f"{place}: looked for {', '.join(sorted(_KEYS))}; found {unknown}", hint=_FORM)
     for key in ("symbol", "reason"):
         if not isinstance(table.get(key), str) or not table[key].strip():
-            raise UsageError(f"{place}: looked for a {key}, found {table.get(key)!r}")
+            raise UsageError(f"{place}: looked for a {key}, found {table.get(key)!r}", hint=_FORM)
     rule, name, expires = table.get("rule", "*"), table.get("object", "*"), table.get("expires")
     if not isinstance(name, str):
-        raise UsageError(f"{place}: looked for a pattern as object, found {name!r}")
+        raise UsageError(f"{place}: looked for a pattern as object, found {name!r}", hint=_FORM)
     if rule != "*" and rule not in RULES:
         raise UsageError(
             f"{place}: looked for a rule, found {rule!r}", hint=f"name one of {', '.join(RULES)}"

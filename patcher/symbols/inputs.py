@@ -44,7 +44,10 @@ def gather(paths: list[Path], library: Library) -> Inputs:
     seen: set[tuple[int, int]] = set()
     for path in paths:
         if not path.exists():
-            raise UsageError(f"{path}: looked for ELF files, found nothing of that name")
+            raise UsageError(
+                f"{path}: looked for ELF files, found nothing of that name",
+                hint="check how the path is spelled",
+            )
         if path.is_dir():
             for file in _below(path, inputs, library.search.places.inside):
                 _take(file, library, inputs, seen, named=False)
@@ -54,16 +57,20 @@ def gather(paths: list[Path], library: Library) -> Inputs:
             inputs.named_parts += inputs.hints[before:]
             if not taken:
                 raise UsageError(
-                    f"{path}: looked for an ELF file, found something else", hint=_unpack([path])
+                    f"{path}: looked for an ELF file, found something else",
+                    hint=_unpack([path])
+                    or "name a Linux program or library (.so), or the folder that they lie in",
                 )
         else:
-            raise UsageError(f"{path}: looked for an ELF file, found a device or a pipe")
+            raise UsageError(
+                f"{path}: looked for an ELF file, found a device or a pipe", hint="name a file or a folder"
+            )
     if not inputs.objects and not inputs.unreadable and not inputs.hints:
         names, debug = ", ".join(map(str, paths)), inputs.debug
         found = f"{debug} of debug information alone" if debug else "none"
         raise UsageError(
             f"{names}: looked for ELF programs or libraries, found {found}",
-            hint=_unpack(paths),
+            hint=_unpack(paths) or "name the folder that the build wrote them to, such as build/bin",
         )
     return inputs
 
@@ -114,7 +121,7 @@ def _take(file: str, library: Library, inputs: Inputs, seen: set[tuple[int, int]
     if not start and not os.access(file, os.R_OK, effective_ids=_EFFECTIVE) and _may_be_elf(file):
         why = f"{file}: can't be opened (Permission denied)"
         if named:
-            raise UsageError(why)
+            raise UsageError(why, hint="chmod u+r gives its owner leave to read it; or run as that owner")
         inputs.unreadable.append((Path(file), why))
         return True
     archive = start in ARCHIVES

@@ -47,7 +47,10 @@ class SearchOptions(NamedTuple):
         for option, folder in [("--library-path", one) for one in library_path] + [("--sysroot", sysroot)]:
             if folder is not None and not folder.is_dir():
                 there = "a file" if folder.exists() else "nothing"
-                raise UsageError(f"{option} {folder}: looked for a folder, found {there}")
+                raise UsageError(
+                    f"{option} {folder}: looked for a folder, found {there}",
+                    hint="check how the path is spelled",
+                )
         if sysroot is not None:
             return cls(library_path, sysroot)
         inherited = os.environ.get("LD_LIBRARY_PATH", "")

@@ -82,7 +82,10 @@ def trees(
     inputs = gather(given, library)
     if not inputs.objects and not inputs.unreadable:
         names = ", ".join(map(str, given))
-        raise UsageError(f"{names}: looked for programs or libraries, found object files, which load nothing")
+        raise UsageError(
+            f"{names}: looked for programs or libraries, found object files, which load nothing",
+            hint="name a program or a library (.so), or the folder that they lie in",
+        )
     openers = [(host, library.read(host.program)) for host in map(host_of, hosts)]
     loaded: set[ElfObject] = set()
     found = []

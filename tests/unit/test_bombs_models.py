@@ -137,5 +137,5 @@ def test_no_weight_becomes_no_number(tmp_path: Path) -> None:
     path = write_gguf(tmp_path / "m", {}, {"w": (np.ones((2, 8)), "F32")})
     tensor = read(path).tensors[0]
     scaling = Scaling(np.full((1, 2), np.inf, np.float32))
-    with pytest.raises(GgufError, match="16 weights of 'w', once scaled, are no numbers"):
+    with pytest.raises(GgufError, match="16 weights of 'w' are infinite once they are scaled"):
         list(_scaled(tensor, scaling, _Worst()))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from manual.messages import Message, messages
+from manual.messages import Message, messages, raised
 from patcher import cli
 
 
@@ -51,6 +51,44 @@ def test_what_is_printed_is_listed(
     assert code in [one.code for one in found], said
 
 
-def test_each_says_what_to_do(listed: list[Message]) -> None:
-    assert len(listed) > 400
-    assert [one.text for one in listed if not one.advice.strip()] == []
+# file: text -> why what is said for all errors of the kind is right there, or nobody reads it
+GENERAL = {
+    **dict.fromkeys(
+        (
+            "symbols/emulate/commands.py: {words}: looked for a compiler or linker, found something else",
+            "symbols/emulate/commands.py: {words} {stops}: looked for a command that links, found one that compiles",
+            "symbols/emulate/commands.py: {folder}: looked for link commands with ninja ({message})",
+            "symbols/emulate/driver.py: {folder}: looked for words of a command line ({why})",
+            "symbols/emulate/driver.py: {folder}: holds more than {max_words} words",
+            "symbols/emulate/driver.py: {driver} -###: looked for the linker's arguments, found: {said}",
+        ),
+        "it quotes the command that was typed, and the part of it that is wrong",
+    ),
+    **dict.fromkeys(
+        (
+            "symbols/elf/image.py: {path}: not a sound ELF file ({what})",
+            "symbols/elf/reader.py: {path}: not a sound ELF file ({why})",
+        ),
+        "it stands within a finding, whose rule says what to do",
+    ),
+    "evaluate/measure/models.py: {why}": "it becomes the reason why a type was left out, in a warning",
+}
+
+
+def test_each_says_what_to_do_next() -> None:
+    """A new message has a hint of its own, at the raise or as its class's ``remedy``."""
+    made = raised()
+    assert len(made) > 500
+    general = {f"{one.place.rpartition(':')[0]}: {one.text}" for one in made if one.is_general}
+    assert general - GENERAL.keys() == set()
+    assert GENERAL.keys() - general == set(), "these have a hint now: take them off the list"
+
+
+def test_no_hint_repeats_its_message(listed: list[Message]) -> None:
+    assert [one.text for one in listed if one.advice.lower() in one.text.lower()] == []
+
+
+def test_a_page_that_a_hint_names_is_there(listed: list[Message]) -> None:
+    named = {page for one in listed for page in re.findall(r"docs/[\w/.-]+\.md", one.advice)}
+    assert named
+    assert [page for page in named if not (Path(__file__).parents[2] / page).is_file()] == []

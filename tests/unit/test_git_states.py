@@ -141,7 +141,7 @@ def test_to_a_newer_release_and_back(forked: Path, capsys: pytest.CaptureFixture
     assert snapshot(forked) == before
     assert git(forked, "log", "--format=%s", "r1..HEAD").splitlines() == ["add the Q8_A8 type", "mine"]
     run("move", "r1", forked, code=2)
-    assert "is on r1 already" in capsys.readouterr().err
+    assert "found that r1 is the one that it is on" in capsys.readouterr().err
 
 
 def test_a_staged_apply_moves(forked: Path) -> None:

@@ -246,6 +246,36 @@ def test_a_condition_that_the_merge_has_adapted_takes_along_what_it_has(tmp_path
     assert "else" not in {text for _, text in said}
 
 
+@pytest.mark.parametrize(
+    ("file", "base", "first", "second", "more"),
+    [
+        (
+            "a.c",
+            "#ifdef Z\nint z;\n#elif defined(B)\nint zb;\n#endif\n"
+            "#ifdef A\n#include <a.h>\n#elif defined(B)\n#include <b.h>\n#endif\n#include <c.h>\n",
+            "#ifdef A\n#include <a.h>\n#elif defined(B)\n#include",
+            "#if defined(B)\n#include",
+            "#include <d.h>\n",
+        ),
+        (
+            "a.cmake",
+            "if(Z)\n  set(Z z.c z2.c)\nelseif(B)\n  set(Z zb.c zb2.c)\nendif()\n"
+            "if(NOT SOME AND OTHER OR THIRD)\n  set(X a.c a2.c)\nelseif(B)\n  set(X b.c b2.c)\nendif()\n",
+            "if(NOT SOME AND OTHER OR THIRD)\n  set(X a.c a2.c)\nelseif(B)\n  set(X",
+            "if(B)\n  set(X",
+            "set(Y d.c d2.c)\n",
+        ),
+    ],
+)
+def test_the_first_branch_of_a_row_may_go(
+    tmp_path: Path, file: str, base: str, first: str, second: str, more: str
+) -> None:
+    """What was an #elif, an elseif is the first one then."""
+    merged = changed(base, [(first, second)]) + more
+    ours, theirs = base + more, base.replace("a.h", "e.h").replace("a2.c", "a3.c")
+    assert "merge-moved" not in {rule for rule, _ in found(tmp_path, file, base, ours, theirs, merged)}
+
+
 def test_conditions_are_read_as_the_compiler_does() -> None:
     text = (
         "#ifdef A\nint a;\n#elif B\nint b;\n#else\nint c;\n#endif\n"
@@ -253,10 +283,10 @@ def test_conditions_are_read_as_the_compiler_does() -> None:
         "template <> int g<float>(int x) { return five(x); }\n"
     )
     under = {item.key.text: item.under for item in read_c(text).items}
-    assert [under[f"int {name}"][0] for name in "abc"] == ["#ifdef A", "#elif B", "#else of #elif B"]
+    assert [under[f"int {name}"][0] for name in "abc"] == ["#ifdef A", "#if B", "#else of #if B"]
     assert [under[f"{name} ( x )"][1] for name in ("one", "two", "three")] == [
         "if ( x )",
-        "else if ( x > 2 )",
+        "if ( x > 2 )",
         "else of else if ( x > 2 )",
     ]
     assert under["return 4"] == ("", "", "", "")

@@ -162,7 +162,7 @@ def test_statistics_without_the_product_or_of_another_shape_are_refused(tmp_path
     }
     count = {"blk.0.attn_q.weight.count": (np.ones(1), "I64")}
     path = write_gguf(tmp_path / "n.gguf", tiny_models.stats_metadata("hash"), {**narrow, **count})
-    with pytest.raises(GgufError, match=r"blk\.0\.attn: statistics of shape \(1, 32\)"):
+    with pytest.raises(GgufError, match=r"blk\.0\.attn: looked for statistics of shape .*, found \(1, 32\)"):
         choose(folds[0], open_stats(path), Strength(0.5))
     with pytest.raises(
         UsageError, match=r"looked for the input of 'blk\.0\.attn_output\.weight', found none"

@@ -169,5 +169,7 @@ def test_an_address_is_read_in_parts(tmp_path: Path) -> None:
     assert identify(source, KIND).verdict == "q8a8-patch"
     assert sum(count for _, count in asked) == source.spent <= LIMIT
     short = partial_read.PartialRead("m", len(data) + 100, fetch, LIMIT)
-    with pytest.raises(UsageError, match="were announced"):
+    with pytest.raises(
+        UsageError, match=rf"looked for {len(data) + 100} bytes, found the end at byte {len(data)}"
+    ):
         identify(short, KIND)

@@ -253,7 +253,7 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("version", make_value(ValueType.UINT32, 9), "'smoothquant.version' is 9"),
+        ("version", make_value(ValueType.UINT32, 9), "'smoothquant.version': looked for 1, found 9"),
         ("scaling_factors", make_array(ValueType.FLOAT32, [1.0]), "contradict each other"),
         ("fold_sizes", make_array(ValueType.UINT32, [32] * 8), "contradict each other"),
         ("folds", make_array(ValueType.STRING, [f"blk.9.{n}" for n in range(8)]), "names 'blk.9.0'"),
@@ -261,7 +261,7 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
         ("folds", make_array(ValueType.UINT32, [1] * 8), "found an array of uint32"),
         ("fold_sizes", make_array(ValueType.STRING, ["32"] * 8), "looked for an array of numbers"),
         ("scaling_factors", make_array(ValueType.STRING, ["1"]), "looked for an array of numbers"),
-        ("folds", make_array(ValueType.STRING, []), "at least one is missing"),
+        ("folds", make_array(ValueType.STRING, []), "found not all of them"),
     ],
 )  # fmt: skip
 def test_hostile_metadata_are_refused(tmp_path: Path, key: str, value: Any, message: str) -> None:
@@ -292,7 +292,7 @@ def test_factors_that_are_none_are_refused(tmp_path: Path, factor: float) -> Non
     bad = write_gguf(
         tmp_path / "bad.gguf", dict(file.metadata) | {"smoothquant.scaling_factors": values}, tensors
     )
-    with pytest.raises(GgufError, match=r"scaling_factors' holds .*, factors are 1/4096 to"):
+    with pytest.raises(GgufError, match=r"scaling_factors': looked for factors from 1/4096 to"):
         undo(bad, tmp_path / "u.gguf")
 
 
@@ -303,7 +303,10 @@ def test_only_some_folds(tmp_path: Path) -> None:
     assert set(done.rounding) == {
         f"blk.{n}.{name}" for n in (0, 1) for name in ("ffn_up.weight", "ffn_up.bias", "ffn_down.weight")
     }
-    with pytest.raises(UsageError, match="has no fold 'up', only attn, down, ffn, value"):
+    with pytest.raises(
+        UsageError,
+        match=r"looked for the fold 'up', found none .*; name one of attn, down, ffn, value with --fold",
+    ):
         smooth(model, stats, tmp_path / "t.gguf", Strength(0.5), only=("up",))
 
 

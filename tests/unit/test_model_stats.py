@@ -135,7 +135,9 @@ def test_the_tools_own_words_are_the_error(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("words", encoding="utf-8")
     tool = fake_tool(tmp_path, "echo noise >&2; echo 'error: too short a text' >&2; exit 1")
     request = CalibrationRequest(tool, model, tmp_path / "text", tmp_path / "out")
-    with pytest.raises(UsageError, match=r"^too short a text$"):
+    with pytest.raises(
+        UsageError, match=r"^too short a text; run llama-q8a8-stats by hand on the same files"
+    ):
         calibrate(request)
     missing = CalibrationRequest(tool, model, tmp_path / "none", tmp_path / "out")
     with pytest.raises(UsageError, match="none: looked for a file"):

@@ -556,8 +556,16 @@ def test_the_command_gives_json(mini_repo: Path, place: Path, capsys: pytest.Cap
         (["--source", "{tmp}/bad.bundle", "{tmp}/out/x"], 4, "bad.bundle"),
         (["--source", "npm:a b", "{tmp}/out/x"], 2, "not a package and version; write it like npm:"),
         (["--source", "{tmp}/mini", "{tmp}/mini"], 2, "is not empty, and not a checkout that fetch made"),
-        (["--source", "{tmp}/mini", "--ref", "b1", "{tmp}/out/x"], 2, "a folder without git has no refs"),
-        (["--source", "{tmp}/mini", "--ref", "--x", "{tmp}/out/x"], 2, "--ref '--x': not a ref"),
+        (
+            ["--source", "{tmp}/mini", "--ref", "b1", "{tmp}/out/x"],
+            2,
+            "looked for the ref b1, found a folder without git",
+        ),
+        (
+            ["--source", "{tmp}/mini", "--ref", "--x", "{tmp}/out/x"],
+            2,
+            "--ref '--x': looked for a branch, tag or commit",
+        ),
         (["--source", "{tmp}/mini", "{tmp}/bad.tar.gz/x"], 2, "bad.tar.gz: can't be made (File exists)"),
         (["--nope"], 2, "No such option"),
     ],

@@ -193,7 +193,7 @@ def test_the_program_fails(programs: Make, tmp_path: Path, body: str, says: str)
     programs("npm", body)
     with pytest.raises(SourceError) as caught:
         download.npm("x", "9")
-    assert str(caught.value) == says
+    assert caught.value.message == says
     assert cached(tmp_path) == []
     programs("npm", NPM)
     assert download.npm("x", "9").path.read_bytes() == b"bytes of x@9"

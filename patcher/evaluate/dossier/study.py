@@ -61,7 +61,10 @@ def study(request: Study, *, cache: StageCache | None = None, reporter: Reporter
     """
     lockstep.require_pipes()
     if BASELINE not in [item.label for item in request.variants]:
-        raise UsageError(f"--types: looked for {BASELINE}, which the others are compared with, found none")
+        raise UsageError(
+            f"--types: looked for {BASELINE}, which the others are compared with, found none",
+            hint=f"add {BASELINE} to --types",
+        )
     if len(request.variants) < 2:
         raise UsageError(f"--types {BASELINE}: there is nothing to compare it with", hint="name more types")
     for program in ("llama-perplexity", "llama-bench", "llama-quantize"):
@@ -107,7 +110,11 @@ class _ModelStudy:
         models = self._models()
         base, others = models[0], models[1:]
         if not others:
-            raise UsageError(f"{self._result.name}: only {BASELINE} could be made")
+            raise UsageError(
+                f"{self._result.name}: looked for a type to compare {BASELINE} with, could make none",
+                hint="the warnings above say why each was left out; name other --types, or another build"
+                " with --bin",
+            )
         found: dict[str, dict[str, Tokens]] = {}
         for text in self._result.texts:
             found[text.domain.name] = self._compare(text, base, others)

@@ -173,7 +173,9 @@ def _members(domain: Domain, reporter: Reporter) -> Iterator[str]:
         for name, place in wanted.items():
             file = folder / "out" / place
             if not file.is_file():
-                raise SourceError(f"{found.path}: looked for {name} in it, found none")
+                raise SourceError(
+                    f"{found.path}: looked for {name} in it, found none", hint=download.GET_AGAIN
+                )
             yield file.read_text(encoding="utf-8-sig")
     finally:
         shutil.rmtree(folder, ignore_errors=True)

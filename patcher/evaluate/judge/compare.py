@@ -60,7 +60,10 @@ def compare(first: Report, second: Report) -> tuple[list[Difference], list[str]]
                 found.append(Difference(model.type, metric, before, after, ratio))
     if not found:
         types = [", ".join(model.type for model in report.models) for report in (first, second)]
-        raise UsageError(f"evaluate compare: the reports have no type in common ({types[0]} and {types[1]})")
+        raise UsageError(
+            f"evaluate compare: looked for a type in both reports, found {types[0]} and {types[1]}",
+            hint="name two results of the same --types",
+        )
     return found, _notes(first, second)
 
 

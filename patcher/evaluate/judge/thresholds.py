@@ -136,7 +136,10 @@ def judge(report: Report, requirements: list[Requirement], types: list[str]) -> 
     for name in types:
         if name not in models:
             why = report.skipped.get(name, f"the types are {', '.join(models)}")
-            raise UsageError(f"--subject {name}: was not measured", hint=why)
+            raise UsageError(
+                f"--subject {name}: was not measured",
+                hint=f"{why}: name one that was measured, or leave --subject out",
+            )
         verdicts += [_verdict(models[name], report.base, requirement) for requirement in requirements]
     return verdicts
 

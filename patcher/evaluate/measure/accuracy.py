@@ -173,7 +173,11 @@ def _require_whole(logits: Path) -> None:
     with logits.open("rb") as file:
         head = file.read(20)
     if len(head) < 20 or head[:8] != _LOGITS_MAGIC:
-        raise BuildError(f"{logits}: looked for the baseline's output, found something else")
+        raise BuildError(
+            f"{logits}: looked for the baseline's output, found something else",
+            hint="run the same command again; where that is no help, this build writes it in another"
+            " form: name another with --bin",
+        )
     context, vocabulary, chunks = struct.unpack("<iii", head[8:])
     row = (2 * ((vocabulary + 1) // 2) + 4) * 2
     wanted = 20 + 4 * chunks * context + chunks * (context - 1 - context // 2) * row

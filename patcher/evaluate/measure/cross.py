@@ -83,7 +83,11 @@ def emulator() -> Emulator:
             ]
             done = _asked(command, 120.0)
             if done.code != 0:
-                raise BuildError(f"{source}: does not compile ({done.errors.strip().splitlines()[:1]})")
+                raise BuildError(
+                    f"{source}: does not compile ({done.errors.strip().splitlines()[:1]})",
+                    hint="install a C compiler that makes programs of this machine, as build-essential of"
+                    " Debian has it",
+                )
     return Emulator(program, plugin, system_root())
 
 
@@ -105,7 +109,7 @@ def _asked(command: list[str | Path], seconds: float) -> processes.Ended:
     try:
         return processes.run(command, env=asked(), seconds=seconds)
     except processes.ProcessError as why:
-        raise BuildError(f"{command[0]}: {why.message}") from why
+        raise BuildError(f"{command[0]}: {why.message}", hint=why.hint) from why
 
 
 def cross_build(
@@ -200,7 +204,10 @@ def _run(
             )
             instructions = int(count.read_text(encoding="ascii"))
         except (FileNotFoundError, ValueError) as why:
-            raise BuildError(f"{emulated.plugin}: looked for its count of instructions, found none") from why
+            raise BuildError(
+                f"{emulated.plugin}: looked for its count of instructions, found none",
+                hint="run the same command again; where that is no help, install another release of QEMU",
+            ) from why
         finally:
             count.unlink(missing_ok=True)
         found = llama_perplexity.parse(ran.text, f"llama-perplexity {model.variant.label}")

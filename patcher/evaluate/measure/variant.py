@@ -51,5 +51,8 @@ def parse(text: str) -> tuple[Variant, ...]:
     labels = [variant.label for variant in found]
     twice = sorted({label for label in labels if labels.count(label) > 1})
     if twice:
-        raise UsageError(f"--types: {', '.join(twice)} is named twice")
+        raise UsageError(
+            f"--types: {', '.join(twice)} is named twice",
+            hint="name each once, or give one a label of its own: LABEL=FILE.gguf",
+        )
     return tuple(found)

@@ -13,7 +13,7 @@ from patcher.evaluate.judge import metric as metrics
 from patcher.evaluate.judge import thresholds
 from patcher.evaluate.judge.thresholds import Requirement, Verdict
 from patcher.evaluate.report import figures
-from patcher.evaluate.result import Report
+from patcher.evaluate.result import WROTE, Report
 
 _SHOWN = ("size", "ppl", "pp", "tg", "ttft", "rss")
 
@@ -39,10 +39,12 @@ def find(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         inside = sorted(path.glob("*.json")) if path.is_dir() else [path]
         if not inside:
-            raise UsageError(f"{path}: looked for documents of 'evaluate run --json', found none")
+            raise UsageError(f"{path}: looked for documents of 'evaluate run --json', found none", hint=WROTE)
         found += inside
     if not found:
-        raise UsageError("evaluate show: looked for documents of 'evaluate run --json', found none")
+        raise UsageError(
+            "evaluate show: looked for documents of 'evaluate run --json', found none", hint=WROTE
+        )
     return found
 
 

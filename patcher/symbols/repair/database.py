@@ -37,7 +37,8 @@ def read_database(path: Path) -> list[Compilation]:
         entries = [_entry(item) for item in document]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as why:
         raise UsageError(
-            f"{path}: looked for compile commands, found none that can be read ({why!r})"
+            f"{path}: looked for compile commands, found none that can be read ({why!r})",
+            hint="configure the build again with -DCMAKE_EXPORT_COMPILE_COMMANDS=ON, which writes it anew",
         ) from why
     return [entry for entry in entries if entry is not None]
 

@@ -130,7 +130,10 @@ def write(made: Iterable[Repair], root: Path, *, reporter: Reporter = SILENT) ->
             continue
         source = fix.compilation.source.resolve()
         if not source.is_relative_to(tree.root):
-            raise UsageError(f"{tree.root}: looked for {source} in it, found it elsewhere")
+            raise UsageError(
+                f"{tree.root}: looked for {source} in it, found it elsewhere",
+                hint="name the checkout that the build was made from with --fix",
+            )
         by_file.setdefault(source.relative_to(tree.root).as_posix(), []).append(fix.candidate)
     for fix in doubtful if by_file else ():
         reporter.warn(
@@ -138,7 +141,11 @@ def write(made: Iterable[Repair], root: Path, *, reporter: Reporter = SILENT) ->
         )
     if doubtful and not by_file:
         why = doubtful[0].proof.detail if doubtful[0].proof is not None else "it was not compiled"
-        raise ConflictError(f"{doubtful[0].line}: not proven, {why}; nothing was written")
+        raise ConflictError(
+            f"{doubtful[0].line}: looked for a proof that the line helps, found none: {why}; nothing was"
+            f" written",
+            hint="build the tree first, then run the same command again; or write the line by hand and build",
+        )
     journal = Journal(tree)
     with journal.lock():
         transaction.heal(journal, reporter)
