@@ -242,6 +242,8 @@ def _proved(made: Lift, base: ListedTree, folder: Path) -> Lift:
         raise ConflictError(
             f"{made.origin.base}: {made.facts.upper} has no place here for {len(needed)} edits",
             details=details,
+            hint="name a --base of a release nearer to TREE's, or write these edits by hand:"
+            " docs/how-to/own-type.md",
         )
     head = (
         f"# {made.facts.upper}, lifted from {made.origin.tree} (over {made.origin.base})"

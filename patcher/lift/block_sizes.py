@@ -30,13 +30,15 @@ def of_type(tree: TreeIndex, upper: str, asked: str, block: str) -> tuple[int, i
             ours = (weights, size)
             if any(one is not None and one != other for one, other in zip(ours, theirs, strict=True)):
                 raise ConflictError(
-                    f"{tree.name}: {upper}: C says {weights} weights in {size} bytes, gguf-py says"
-                    f" {theirs[0]} in {theirs[1]}: one is wrong"
+                    f"{tree.name}: {upper}: looked for one size of its block, found {weights} weights in"
+                    f" {size} bytes in C, {theirs[0]} in {theirs[1]} in gguf-py",
+                    hint="correct the one that is wrong in TREE, then lift again",
                 )
             weights, size = theirs
     if weights is None or size is None:
         raise ConflictError(
-            f"{tree.name}: {upper}: looked for the block's weights and bytes, can't tell {block}'s"
+            f"{tree.name}: {upper}: looked for the weights and bytes of {block}, can't tell them",
+            hint=f"write them into GGML_QUANT_SIZES of TREE's {CONSTANTS}, where they are read too",
         )
     return weights, size
 

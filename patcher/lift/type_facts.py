@@ -82,7 +82,10 @@ def new_types(tree: TreeIndex, base: TreeIndex) -> dict[str, int]:
     there, before = enum(tree, _GGML_H, "ggml_type"), enum(base, _GGML_H, "ggml_type")
     for index, found in ((tree, there), (base, before)):
         if not found:
-            raise UsageError(f"{index.name}: looked for enum ggml_type in {_GGML_H}, found none")
+            raise UsageError(
+                f"{index.name}: looked for enum ggml_type in {_GGML_H}, found none",
+                hint="name a llama.cpp checkout whose header is whole: 'git checkout -- FILE' puts it back",
+            )
     return {
         name: value for name, value in there.items() if name not in before and not name.endswith("_COUNT")
     }

@@ -141,7 +141,7 @@ def audit_range(
     """Audit all merge commits of ``A..B``, oldest first. Raises :class:`UsageError` for what is no range."""
     base, dots, tip = wanted.partition("..")
     if not dots or not base or tip.startswith("."):
-        raise UsageError(f"{wanted}: looked for a range A..B of commits")
+        raise UsageError(f"{wanted}: looked for a range A..B of commits", hint="write it like v0.5.0..HEAD")
     return [
         audit_commit(repo, commit, prefix=prefix, waivers=waivers, reporter=reporter)
         for commit in merges(repo, base, tip or "HEAD")

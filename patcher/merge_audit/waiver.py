@@ -43,6 +43,9 @@ class Waiver:
         )
 
 
+_FORM = "write [[waiver]] tables, each with a file and a reason: docs/how-to/audit-a-merge.md shows one"
+
+
 def load(paths: Iterable[Path]) -> tuple[Waiver, ...]:
     """The waivers of the files ``paths``. Raises :class:`UsageError` for one that is malformed."""
     found: list[Waiver] = []
@@ -52,11 +55,11 @@ def load(paths: Iterable[Path]) -> tuple[Waiver, ...]:
         except OSError as why:
             raise refused(path, why, what="read") from why
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, TooLongError) as why:
-            raise UsageError(f"{path}: looked for waivers in TOML, found none: {why}") from why
+            raise UsageError(f"{path}: looked for waivers in TOML, found none: {why}", hint=_FORM) from why
         tables = document.get("waiver")
         if not isinstance(tables, list) or set(document) != {"waiver"}:
             raise UsageError(
-                f"{path}: looked for [[waiver]] tables and nothing else, found {sorted(document)}"
+                f"{path}: looked for [[waiver]] tables and nothing else, found {sorted(document)}", hint=_FORM
             )
         found += [_waiver(table, f"{path}: waiver {number}") for number, table in enumerate(tables, 1)]
     return tuple(found)
@@ -65,13 +68,15 @@ def load(paths: Iterable[Path]) -> tuple[Waiver, ...]:
 def _waiver(table: object, where: str) -> Waiver:
     known = {one.name for one in fields(Waiver)}
     if not isinstance(table, dict) or not all(isinstance(value, str) for value in table.values()):
-        raise UsageError(f"{where}: looked for a table of texts")
+        raise UsageError(f"{where}: looked for a table of texts, found another", hint=_FORM)
     strange = sorted(set(table) - known)
     if strange:
-        raise UsageError(f"{where}: looked for {', '.join(sorted(known))}, found {', '.join(strange)}")
+        raise UsageError(
+            f"{where}: looked for {', '.join(sorted(known))}, found {', '.join(strange)}", hint=_FORM
+        )
     lacking = [name for name in ("file", "reason") if not str(table.get(name, "")).strip()]
     if lacking:
-        raise UsageError(f"{where}: looked for {' and '.join(lacking)}, found none")
+        raise UsageError(f"{where}: looked for {' and '.join(lacking)}, found none", hint=_FORM)
     made = Waiver(**table)
     if not any(fnmatchcase(rule, made.rule) for rule in RULES):
         raise UsageError(f"{where}: {made.rule} is no rule", hint=f"name one of {', '.join(RULES)}")

@@ -83,7 +83,10 @@ def architectures(wanted: tuple[str, ...] = ()) -> list[Architecture]:
     """
     for name in wanted:
         if name not in names():
-            raise UsageError(f"--arch {name}: looked for one of {', '.join(names())}")
+            raise UsageError(
+                f"--arch {name}: looked for an architecture of that name, found none",
+                hint=f"name one of {', '.join(names())}",
+            )
     return [_found(name) for name in names() if not wanted or name in wanted]
 
 

@@ -50,7 +50,7 @@ class Harness:
                 output=16 << 20,
             )
         except processes.ProcessError as why:
-            raise BuildError(f"{self.program}: {what}: {why.message}") from why
+            raise BuildError(f"{self.program}: {what}: {why.message}", hint=why.hint) from why
         records = _records(output.read_bytes()) if output.is_file() else {}
         return Called(records, _ended(done.code), _last_words(done.errors))
 
@@ -70,7 +70,7 @@ def compiled(
     try:
         done = processes.run(command, env=building(), seconds=SECONDS, output=16 << 20)
     except processes.ProcessError as why:
-        raise BuildError(f"{architecture.compiler}: {why.message}") from why
+        raise BuildError(f"{architecture.compiler}: {why.message}", hint=why.hint) from why
     if done.code != 0:
         errors = [line for line in done.errors.splitlines() if "error" in line or "undefined" in line]
         first = errors[0] if errors else f"{architecture.compiler} ended with {done.code}"

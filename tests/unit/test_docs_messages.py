@@ -71,24 +71,6 @@ GENERAL = {
         ),
         "it stands within a finding, whose rule says what to do",
     ),
-    **dict.fromkeys(
-        (
-            "lift/__init__.py: {base}: {upper} has no place here for {number} edits",
-            "lift/block_sizes.py: {name}: {upper}: C says {weights} weights in {size} bytes, gguf-py says {theirs} in {theirs}: one is wrong",
-            "lift/block_sizes.py: {name}: {upper}: looked for the block's weights and bytes, can't tell {block}'s",
-            "lift/type_facts.py: {name}: looked for enum ggml_type in {ggml_h}, found none",
-            "merge_audit/__init__.py: {wanted}: looked for a range A..B of commits",
-            "merge_audit/waiver.py: {path}: looked for waivers in TOML, found none: {why}",
-            "merge_audit/waiver.py: {path}: looked for [[waiver]] tables and nothing else, found {document}",
-            "merge_audit/waiver.py: {where}: looked for a table of texts",
-            "merge_audit/waiver.py: {where}: looked for {known}, found {strange}",
-            "merge_audit/waiver.py: {where}: looked for {lacking}, found none",
-            "prove/architecture.py: --arch {name}: looked for one of {names}",
-            "prove/running.py: {program}: {what}: {message}",
-            "prove/running.py: {compiler}: {message}",
-        ),
-        "it says what is allowed, or quotes the tree",
-    ),
     "evaluate/measure/models.py: {why}": "it becomes the reason why a type was left out, in a warning",
 }
 
@@ -104,3 +86,9 @@ def test_each_says_what_to_do_next() -> None:
 
 def test_no_hint_repeats_its_message(listed: list[Message]) -> None:
     assert [one.text for one in listed if one.advice.lower() in one.text.lower()] == []
+
+
+def test_a_page_that_a_hint_names_is_there(listed: list[Message]) -> None:
+    named = {page for one in listed for page in re.findall(r"docs/[\w/.-]+\.md", one.advice)}
+    assert named
+    assert [page for page in named if not (Path(__file__).parents[2] / page).is_file()] == []

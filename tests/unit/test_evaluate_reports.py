@@ -60,9 +60,9 @@ def test_the_document_keeps_the_contract() -> None:
     ("change", "said"),
     [
         ({"models": 3}, "evaluate run --json"),
-        ({"models": []}, "not among its models"),
-        ({"baseline": "F32"}, "not among its models"),
-        ({"version": 99}, "version 99"),
+        ({"models": []}, "its baseline F16 among its models, found none"),
+        ({"baseline": "F32"}, "its baseline F32 among its models, found none"),
+        ({"version": 99}, "found 99"),
         ({"models": [{"name": "a", "type": "F16", "bytes": "many"}]}, "not a number"),
         ({"models": [{"name": "a", "type": "F16", "series": {"pp": {"samples": []}}}]}, "finite samples"),
     ],
@@ -279,7 +279,7 @@ def test_compare_two_machines() -> None:
     assert "600 t/s" in differences(found, ("a", "b"), notes, width=200)
     second.models = [model for model in second.models if model.type == "Q8_A8"]
     second.models[0].type = "Q2_K"
-    with pytest.raises(UsageError, match="no type in common"):
+    with pytest.raises(UsageError, match="looked for a type in both reports, found"):
         compare.compare(first, second)
 
 

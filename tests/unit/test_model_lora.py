@@ -142,6 +142,6 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert cli.run([*line, "--like", str(tmp_path / "s.gguf")]) == ExitCode.OK
     assert "an adapter, 18 of its tensors folded" in capsys.readouterr().out
     assert cli.run(line) == ExitCode.USAGE
-    assert "--lora IN.gguf and --like SMOOTHED.gguf: belong together" in capsys.readouterr().err
+    assert "looked for --lora with --like and nothing else to smooth" in capsys.readouterr().err
     assert cli.run(["smooth", "-o", str(tmp_path / "x.gguf")]) == ExitCode.USAGE
     assert "looked for a MODEL, found none" in capsys.readouterr().err

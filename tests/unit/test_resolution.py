@@ -191,7 +191,7 @@ def test_both_ways_out_are_offered_and_taken(mini_repo: Path) -> None:
 
 
 def test_keep_and_replace_at_once_and_of_nothing_are_wrong_usage(mini_repo: Path) -> None:
-    with pytest.raises(UsageError, match="it can be kept or replaced, not both"):
+    with pytest.raises(UsageError, match="looked for one of --keep and --replace, found both"):
         chosen(PATCHSET, WorkTree(mini_repo), keep=("block",), replaced=("block",))
     with pytest.raises(UsageError, match="no such edit"):
         chosen(PATCHSET, WorkTree(mini_repo), keep=("blok",))
