@@ -25,7 +25,7 @@ from patcher.commands import evaluate_report as reporting
 )
 @click.option(
     "--types",
-    default="F16,Q8_0,Q8_A8,Q8_A8+smooth,Q8_A8+smooth+round,Q6_K,Q5_K_M,Q4_K_M",
+    default="F16,Q8_0,Q8_A8,Q8_A8+smooth,Q6_K,Q5_K_M,Q4_K_M",
     show_default=True,
     metavar="TYPE,...",
     help="The types to compare with F16. TYPE+smooth is smoothed first, Q8_A8+round is rounded by the"

@@ -23,7 +23,7 @@ from patcher.evaluate.measure.variant import Variant
 from patcher.model.model_file import open_model
 from patcher.programs.folder import Programs
 
-TYPES = "F16,Q8_0,Q8_A8,Q8_A8+smooth,Q8_A8+smooth+round,Q6_K,Q5_K_M,Q4_K_M"
+TYPES = "F16,Q8_0,Q8_A8,Q8_A8+smooth,Q6_K,Q5_K_M,Q4_K_M"
 REFERENCE = "Q8_0"
 _MEMORY = ("-p", "64", "-n", "4", "-r", "1", "-o", "json")  # enough to have read all weights
 
