@@ -66,7 +66,7 @@ def _names(text: str) -> set[str]:
     joined = text.replace(" :: ", "::").replace("[ ", "[").replace(" ]", "]")
     tight = re.sub(r" ?([<>,]) ?", r"\1", joined)
     return {
-        *re.findall(r"[\w:~]+<[^(){}]*?>(?=\(|\{|:| |$)", tight),
+        *re.findall(r"(?<![\w:~])[\w:~]{1,200}<[^(){}]{0,400}?>(?=\(|\{|:| |$)", tight),
         *re.findall(r"\[[^\[\]]*\]|[\w:~]+", joined),
         text.rstrip(":"),
         text.strip("{}"),

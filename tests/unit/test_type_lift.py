@@ -188,7 +188,7 @@ def test_the_facts_are_the_codes(trees: Path, capsys: pytest.CaptureFixture[str]
 def test_c_and_gguf_py_have_to_agree(trees: Path, tmp_path: Path) -> None:
     shutil.copytree(trees / "fork", tmp_path / "fork")
     changed(tmp_path / "fork", "gguf-py/gguf/constants.py", ("(64, 50)", "(64, 52)"))
-    with pytest.raises(ConflictError, match="C says 64 weights in 50 bytes, gguf-py says 64 in 52"):
+    with pytest.raises(ConflictError, match="found 64 weights in 50 bytes in C, 64 in 52 in gguf-py"):
         types(WorkTree(tmp_path / "fork"), WorkTree(trees / "base"))
 
 
