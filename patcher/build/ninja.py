@@ -65,6 +65,31 @@ def run(command: list[str], folder: Path, *, env: Mapping[str, str], log: IO[str
     return tally
 
 
+def remove_left_over(ninja: Path, folder: Path, bin_folder: Path, *, env: Mapping[str, str]) -> list[Path]:
+    """Remove from ``bin_folder`` what an earlier build.ninja made and today's doesn't, as another release's.
+
+    Not by ``-t cleandead``: older releases have an output in the user's tree. What Ninja hasn't made stays.
+    """
+    if bin_folder.is_symlink():
+        return []
+    try:
+        made = (folder / ".ninja_log").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        known = processes.run([str(ninja), "-t", "targets", "all"], folder=folder, env=env, output=_SAID)
+    except (OSError, processes.ProcessError):
+        return []
+    today = {line.rpartition(": ")[0] for line in known.text.splitlines()}
+    if known.code != 0 or not today:
+        return []
+    before = {fields[3] for line in made if len(fields := line.split("\t")) > 4}
+    gone = []
+    for name in sorted(before - today):
+        place = folder / name
+        if place.parent == bin_folder and (place.is_symlink() or place.is_file()):
+            place.unlink()
+            gone.append(place)
+    return gone
+
+
 def _count(tally: Tally, what: str) -> None:
     tally.steps += 1
     tally.compiled += what.startswith("Building ")

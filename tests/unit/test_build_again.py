@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
+from shutil import which
 
 import pytest
 
 from patcher.base.errors import BuildError
-from patcher.build import configure, sources, toolchain
+from patcher.build import configure, ninja, sources, toolchain
 from patcher.build.configure import BuildRequest, cmake_command, difference, recorded_tools, remember
 from patcher.build.forecast import forecast
 from patcher.build.toolchain import Toolchain, find_toolchain
+
+NINJA = which("ninja", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 
 
 def program(folder: Path, name: str) -> Path:
@@ -123,3 +130,20 @@ def test_a_source_that_the_build_writes_over_holds_what_it_held(tmp_path: Path) 
     }  # fmt: skip
     assert (build / "own.h").read_text(encoding="utf-8") == "the build's\n"
     assert names["build-info.cpp"].stat().st_mtime_ns == written  # ninja finds nothing to do
+
+
+@pytest.mark.skipif(NINJA is None, reason="needs Ninja: pip install ninja")
+def test_another_release_s_libraries_go(tmp_path: Path) -> None:
+    assert NINJA is not None
+    rule = "rule make\n  command = touch $out\n"
+    (tmp_path / "build.ninja").write_text(f"{rule}build bin/new bin/old: make\nbuild other/old: make\n")
+    run = partial(subprocess.run, [NINJA], cwd=tmp_path, check=True, capture_output=True)
+    run()
+    (tmp_path / "bin/mine").touch()
+    assert ninja.remove_left_over(Path(NINJA), tmp_path, tmp_path / "bin", env=os.environ) == []
+    (tmp_path / "build.ninja").write_text(f"{rule}build bin/new: make\n")
+    run()
+    gone = ninja.remove_left_over(Path(NINJA), tmp_path, tmp_path / "bin", env=os.environ)
+    assert gone == [tmp_path / "bin/old"]
+    assert sorted(one.name for one in tmp_path.glob("*/*")) == ["mine", "new", "old"]
+    assert (tmp_path / "other/old").exists()
