@@ -117,7 +117,7 @@ def build(request: BuildRequest, *, reporter: Reporter = SILENT, explain: Explai
             with sources.as_they_were(request.root, folder):
                 done = ninja.run(make, folder, env=env, log=log, step=step)
             tally = _require(done, log, explain)
-    for place in ninja.remove_left_over(tools.ninja, folder, folder / "bin", env=env):
+    for place in ninja.remove_left_over(tools.ninja, folder, env=env):
         reporter.note(f"{place}: belongs to another release and was removed")
     return Built(
         folder,

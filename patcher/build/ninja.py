@@ -65,11 +65,12 @@ def run(command: list[str], folder: Path, *, env: Mapping[str, str], log: IO[str
     return tally
 
 
-def remove_left_over(ninja: Path, folder: Path, bin_folder: Path, *, env: Mapping[str, str]) -> list[Path]:
-    """Remove from ``bin_folder`` what an earlier build.ninja made and today's doesn't, as another release's.
+def remove_left_over(ninja: Path, folder: Path, *, env: Mapping[str, str]) -> list[Path]:
+    """Remove from ``bin`` what an earlier build.ninja made and today's doesn't, as another release's.
 
     Not by ``-t cleandead``: older releases have an output in the user's tree. What Ninja hasn't made stays.
     """
+    bin_folder = folder / "bin"
     if bin_folder.is_symlink():
         return []
     try:

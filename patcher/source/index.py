@@ -22,6 +22,7 @@ from patcher.base.os_errors import next_step, reason
 from patcher.source.pip_settings import PipSettings
 from patcher.source.web import MAX_FILE, ONLINE, local_path, opened, read, without_password
 
+_OTHER_INDEX = "take another index: 'pip config list' and PIP_INDEX_URL say which is asked"
 _SDISTS = (".tar.gz", ".zip", ".tar.bz2", ".tgz", ".tar.xz", ".tar")
 _HASHES = ("sha512", "sha384", "sha256")
 
@@ -173,7 +174,7 @@ def _listed(url: str, settings: PipSettings) -> list[PackageFile]:
     if folder is None and any(local_path(file.url) is not None for file in found):
         raise SourceError(
             f"{without_password(url)}: looked for files on servers, found one of this machine",
-            hint="take another index: 'pip config list' and PIP_INDEX_URL say which is asked",
+            hint=_OTHER_INDEX,
         )
     return found
 
@@ -192,7 +193,7 @@ def _from_json(data: bytes, url: str) -> Iterator[PackageFile]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as why:
         raise SourceError(
             f"{without_password(url)}: looked for a package index, found {why!r}",
-            hint="take another index: 'pip config list' and PIP_INDEX_URL say which is asked",
+            hint=_OTHER_INDEX,
         ) from why
 
 

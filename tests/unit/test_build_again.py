@@ -140,10 +140,10 @@ def test_another_release_s_libraries_go(tmp_path: Path) -> None:
     run = partial(subprocess.run, [NINJA], cwd=tmp_path, check=True, capture_output=True)
     run()
     (tmp_path / "bin/mine").touch()
-    assert ninja.remove_left_over(Path(NINJA), tmp_path, tmp_path / "bin", env=os.environ) == []
+    assert ninja.remove_left_over(Path(NINJA), tmp_path, env=os.environ) == []
     (tmp_path / "build.ninja").write_text(f"{rule}build bin/new: make\n")
     run()
-    gone = ninja.remove_left_over(Path(NINJA), tmp_path, tmp_path / "bin", env=os.environ)
+    gone = ninja.remove_left_over(Path(NINJA), tmp_path, env=os.environ)
     assert gone == [tmp_path / "bin/old"]
     assert sorted(one.name for one in tmp_path.glob("*/*")) == ["mine", "new", "old"]
     assert (tmp_path / "other/old").exists()

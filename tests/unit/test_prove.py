@@ -103,17 +103,28 @@ def callable_mini(mini: Path) -> Path:
     return mini
 
 
-@pytest.mark.compiler
-def test_the_whole_way_on_libraries_of_a_pocket_size(
-    callable_mini: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def fork(callable_mini: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """That tree with the example's type put in; what is built of either is the test's own."""
     monkeypatch.setenv("Q8A8_PATCH_CACHE", str(tmp_path / "cache"))
     fork = tmp_path / "fork"
     shutil.copytree(callable_mini, fork)
     assert cli.run(["apply", str(fork), "--type", str(Q6_X / "q6_x.toml")]) == 0
+    return fork
+
+
+def prove_command(fork: Path, base: Path) -> list[str]:
+    """The command that compares both on this machine's architecture."""
+    words = ["type", "prove", str(Q6_X), "--tree", str(fork), "--base", str(base)]
+    return [*words, "--arch", architecture.native()]
+
+
+@pytest.mark.compiler
+def test_the_whole_way_on_libraries_of_a_pocket_size(
+    callable_mini: Path, fork: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = [snapshot(place) for place in (callable_mini, fork)]
-    native = architecture.native()
-    words = ["type", "prove", str(Q6_X), "--tree", str(fork), "--base", str(callable_mini), "--arch", native]
+    words = prove_command(fork, callable_mini)
 
     def proof(code: int) -> dict[str, list[str]]:
         capsys.readouterr()
@@ -156,14 +167,9 @@ def test_the_whole_way_on_libraries_of_a_pocket_size(
 
 @pytest.mark.compiler
 def test_what_is_not_the_types_stands_beside_it(
-    callable_mini: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    callable_mini: Path, fork: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("Q8A8_PATCH_CACHE", str(tmp_path / "cache"))
-    fork = tmp_path / "fork"
-    shutil.copytree(callable_mini, fork)
-    assert cli.run(["apply", str(fork), "--type", str(Q6_X / "q6_x.toml")]) == 0
-    words = ["type", "prove", str(Q6_X), "--tree", str(fork), "--base", str(callable_mini)]
-    words += ["--arch", architecture.native()]
+    words = prove_command(fork, callable_mini)
 
     def changed(name: str, old: str, new: str) -> None:
         file = fork / "fake" / name
