@@ -24,7 +24,7 @@ from patcher.engine.tree import Tree
 _COMMON = "ggml/src/ggml-common.h"
 _DROPPED = re.compile(
     r"\b(?:const|static|inline|GGML_API|GGML_RESTRICT|RESTRICT|restrict|__restrict)\b ?"
-    r"|\b(?:assert|GGML_UNUSED|UNUSED) \( [^;]* \) ; ?|\( void \) \w+ ; ?"
+    r"|\b(?:assert|GGML_UNUSED|UNUSED) \( [^;]{0,1000} \) ; ?|\( void \) \w+ ; ?"
 )
 _VALUE = r"(?:int|int64_t|size_t|unsigned|uint32_t|int32_t|uint64_t)"
 # a name for a constant, which nothing can change

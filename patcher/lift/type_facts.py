@@ -170,7 +170,7 @@ def functions(tree: TreeIndex, facts: TypeFacts) -> list[str]:
     source = tree.same(_GGML_C)
     for one in tree.defined(_GGML_C, "ggml_quantize_chunk") if source is not None else ():
         body = source.code[one.start : one.end].decode("utf-8", "replace") if source is not None else ""
-        names += re.findall(rf"\bcase\s+GGML_TYPE_{facts.upper}\s*:[^;]*?=\s*(\w+)\s*\(", body)
+        names += re.findall(rf"\bcase\s+GGML_TYPE_{facts.upper}\s*:[^;:]*?=\s*(\w+)\s*\(", body)
     return [name for name in dict.fromkeys(names) if facts.word.fullmatch(name) and not name.isupper()]
 
 

@@ -13,7 +13,7 @@ _CAUSES = tuple(
         r"(ggml_validate_row_data: .+)",
         r"failed to quantize: (?!.*failed to load model from |quantized data validation failed)(.+)",
         r"error loading model: (?!.*failed to load model from )(.+)",
-        r"(?:failed to apply lora adapter|llama_adapter_lora_init\w*: failed to load\b[^:]*): (.+)",
+        r"(?:failed to apply lora adapter|\bllama_adapter_lora_init\w*: failed to load\b[^:]*): (.+)",
         r"failed to quantize: (.+)",
     )
 )

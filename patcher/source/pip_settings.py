@@ -49,7 +49,7 @@ def pip_settings() -> PipSettings:
 def _default_index() -> str:
     """Where pip looks where nobody says otherwise: its help names it."""
     said = " ".join(_asked("download", "--help").split())
-    found = re.search(r"--index-url <url> .*?\(default (https?://[^\s)]+)\)", said)
+    found = re.search(r"\(default (https?://[^\s)]+)\)", said.partition("--index-url <url> ")[2])
     if found is None:
         raise SourceError("pip download --help: looked for its index, found none", hint="set PIP_INDEX_URL")
     return found[1]

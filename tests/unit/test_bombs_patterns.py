@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,9 @@ from patcher.engine.tree import WorkTree
 from tests.patterns import Pattern, all_patterns, attacks
 
 LENGTH = 8000
-QUICK = 0.02  # seconds of the processor: a linear one takes a thousandth of it, the square twice as much
+QUICK = 0.002  # seconds of the processor that need no second look; on a machine ten times slower, too
+ENDLESS_SECONDS = 0.2
+TIMES = 4  # as long again: a linear one takes four times as long then, the square sixteen times
 
 
 class _EndlessError(Exception):
@@ -42,21 +46,40 @@ def alarm() -> Iterator[None]:
 
 
 def slow(pattern: Pattern) -> str | None:
-    """A text for which the pattern takes more than its length; None where none was found."""
-    ask = getattr(re.compile(pattern.text, pattern.flags & ~re.UNICODE), pattern.how)
-    for text in attacks(pattern.text, pattern.flags & ~re.UNICODE, LENGTH):
-        if all(_seconds(ask, text) > QUICK for _ in range(3)):  # one quick time is enough
+    """A text for which the pattern takes more than its length; None where none was found.
+
+    How the time grows says it, not how long it is: a limit of seconds was met by a square on one machine and
+    missed on a slower one.
+    """
+    flags = pattern.flags & ~re.UNICODE
+    ask = getattr(re.compile(pattern.text, flags), pattern.how)
+    for number, text in enumerate(attacks(pattern.text, flags, LENGTH)):
+        took = _least(ask, text, QUICK)
+        if took <= QUICK:
+            continue
+        long = next(islice(attacks(pattern.text, flags, TIMES * LENGTH), number, None))
+        if took >= ENDLESS_SECONDS or _least(ask, long, 2 * TIMES * took) > 2 * TIMES * took:
             return text
     return None
 
 
-def _seconds(ask: Callable[[str], object], text: str) -> float:
+def _least(ask: Callable[[str], object], text: str, enough: float) -> float:
+    """Seconds of the quickest of three calls; one that took no more than ``enough`` is not asked again."""
+    least = math.inf
+    for _ in range(3):
+        least = min(least, _seconds(ask, text, max(ENDLESS_SECONDS, 2 * enough)))
+        if least <= enough or least == math.inf:
+            break
+    return least
+
+
+def _seconds(ask: Callable[[str], object], text: str, most: float) -> float:
     before = time.process_time()
-    signal.setitimer(signal.ITIMER_VIRTUAL, 10 * QUICK)
+    signal.setitimer(signal.ITIMER_VIRTUAL, most)
     try:
         ask(text)
     except _EndlessError:
-        return 1.0
+        return math.inf
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
     return time.process_time() - before
