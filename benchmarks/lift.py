@@ -54,6 +54,7 @@ class Target:
     refused: list[str] = field(default_factory=list)
     idle: int = 0
     files: int = 0
+    whole: int = 0  # of the files, those of which no edit is refused
     merged: int = 0  # of the files, those that git merge-file takes without a conflict
     again: list[str] = field(
         default_factory=list
@@ -111,7 +112,6 @@ class Bench:
         return _patcher("type", "lift", whole, "--base", before, "--type", name, "-o", place, "--json")
 
     def _planned(self, name: str, release: str) -> Target:
-        base, tree = (self.releases / each for each in PAIRS[name])
         there = self.releases / release
         weeks = round((self.dates[release] - self.dates[PAIRS[name][1]]).days / 7)
         made = Target(self.called(release), weeks)
@@ -129,21 +129,31 @@ class Bench:
                 made.placed += 1
             else:
                 made.refused.append(edit.edit.id)
+        refused = {edit.file for edit in plan.edits if edit.edit.id in made.refused}
         for path in sorted({edit.file for edit in plan.edits if edit.file and edit.state not in IDLE}):
-            sides = [_bytes(root / path) for root in (there, base, tree)]
             made.files += 1
-            now, before, after = sides
-            if now is not None and before is not None and after is not None:
-                made.merged += git.merge(now, base=before, other=after) is not None
-            elif now is None and before is None:
-                made.merged += 1  # a new file is taken as it is
+            made.whole += path not in refused
+            made.merged += self._merges(name, path, _bytes(there / path))
         return made
+
+    def _merges(self, name: str, path: str, now: bytes | None) -> bool:
+        """Whether git merge-file puts the type into ``now`` without a conflict: from its base to its tree."""
+        before, after = (_bytes(self.releases / each / path) for each in PAIRS[name])
+        if now is None:
+            return before is None  # a new file is taken as it is
+        return (
+            before is not None
+            and after is not None
+            and (git.merge(now, base=before, other=after) is not None)
+        )
 
     def take_out(self, lifted: Lifted, target: Target) -> dict[str, Any]:
         """The type taken out of that release, which has it, and planned on what is left."""
         folder = self._folder(lifted.name)
         tree = WorkTree(self.releases / self._release(target))
-        return asdict(put_back(tree, taken_out(tree, folder), folder))
+        out = taken_out(tree, folder)
+        merged = [path for path, data in out.files.items() if self._merges(lifted.name, path, data)]
+        return asdict(put_back(tree, out, folder)) | {"merged": sorted(merged)}
 
     def _folder(self, name: str) -> Path:
         """The lifted type."""
@@ -227,15 +237,16 @@ _BEFORE = """
 
 **Placed** are edits that have exactly one place, **refused** are those for which `apply` would say so
 and write nothing. Whether what is placed is right, a proof says, and nothing else: where none was tried,
-nothing was compiled. The last column but one is what `git merge-file` takes of the same files without a
-conflict, the release being ours, and the first release with the type theirs: what it takes brings all of
-upstream's other changes to these files, too. Releases from before ggml-cpu's folder for each architecture
+nothing was compiled. A file is **ours** where none of its edits is refused. The last column but one is what
+`git merge-file` takes of the same files without a conflict, the release being its ours, the type's base its
+base, and the first release with the type its theirs: what it takes brings all of upstream's other changes
+to these files, too. Releases from before ggml-cpu's folder for each architecture
 (b4980 and b5590) are given the plain `vec_dot`, which adds up in another order than an architecture's
 own: there some products differ in their last bits, and rows are quantized and dequantized to the same
 bytes.
 
-| type | release | weeks | edits | placed | refused | not needed | files | `git merge-file` | proof |
-|---|---|---|---|---|---|---|---|---|---|
+| type | release | weeks | edits | placed | refused | not needed | files | ours | `git merge-file` | proof |
+|---|---|---|---|---|---|---|---|---|---|---|
 """
 
 _AFTER = """
@@ -244,18 +255,13 @@ _AFTER = """
 They have the type, so that each edit's place is known: **there** are edits that are found where upstream
 has them, in the same form; **changed** are found, and upstream has written them differently since;
 **again** are those that would be written although upstream has the type. Left out are edits that the
-type's own tree hasn't: ours go beyond it there.
+type's own tree hasn't: ours go beyond it there. Where upstream has since written a dot product for another
+architecture (MXFP4 on PowerPC and s390x, NVFP4 on x86), the plain one isn't given its name there: the tree
+is asked which of its architectures have the function.
 
 | type | release | weeks | there | changed | again |
 |---|---|---|---|---|---|
 """
-
-_AGAIN = """
-The edits `..._generic-2` write defines into `arch-fallback.h` for the architectures that have no dot product
-of their own. Upstream has since written one for some of them (MXFP4 on PowerPC and s390x, NVFP4 on x86) and
-taken their define away.
-"""
-
 
 _TAKEN = """
 ## In releases after, without the type
@@ -265,10 +271,16 @@ was there before, such as a condition, can't be cut out and stay), and put back.
 give the file back token by token; **moved** give its lines in another order, behind another neighbour;
 **changed** give other lines than upstream has there; **refused** have no place. A proof compares the release
 with itself, the type taken out and put back. What upstream has written since isn't found by the type's edits
-and stays: in b10361 the dot product of NVFP4 for x86, beside which the plain one takes the same name there.
+and stays, such as the dot product of NVFP4 for x86 in b10361.
 
-| type | release | weeks | taken out | as it was | moved | changed | refused | proof |
-|---|---|---|---|---|---|---|---|---|
+Of the **files** that lost something, one is **ours** where, with all edits put back and none refused, it has
+the lines that upstream has there, as they were or moved. One changed line, be it upstream's later
+improvement, makes it none. `git merge-file` is given the release without the type as its ours, the type's
+base as its base, and the first release with the type as its theirs. It has taken a file where there is no
+conflict, whatever is in it then.
+
+| type | release | weeks | taken out | as it was | moved | changed | refused | files | ours | git | proof |
+|---|---|---|---|---|---|---|---|---|---|---|---|
 """
 
 
@@ -293,7 +305,7 @@ def page(results: list[Lifted]) -> str:
         lines += [
             f"| {one.name} | {target.release} | {target.weeks} | {target.placed + len(target.refused)}"
             f" | {target.placed} | {_listed(target.refused)} | {target.idle} | {target.files}"
-            f" | {target.merged} of {target.files} | {_proof(target)} |\n"
+            f" | {target.whole} | {target.merged} | {_proof(target)} |\n"
         ]
     lines += [_AFTER]
     for one, target in _each(results, "after"):
@@ -301,7 +313,6 @@ def page(results: list[Lifted]) -> str:
             f"| {one.name} | {target.release} | +{target.weeks} | {target.placed}"
             f" | {_listed(target.refused)} | {_listed(target.again)} |\n"
         ]
-    lines += [_AGAIN] if any(one.again for _, one in _each(results, "after")) else []
     taken = [(one, target) for one, target in _each(results, "after") if target.taken is not None]
     lines += [_TAKEN] if taken else []
     for one, target in taken:
@@ -309,7 +320,7 @@ def page(results: list[Lifted]) -> str:
         lines += [
             f"| {one.name} | {target.release} | +{target.weeks} | {said['edits']} | {said['placed']}"
             f" | {len(said['moved'])} | {_listed(said['changed'])} | {_listed(said['refused'])}"
-            f" | {_proof(target)} |\n"
+            f" | {' | '.join(map(str, _files_of(said)))} | {_proof(target)} |\n"
         ]
     lines += _proofs([(f"{one.name} in {each.release}", each) for one, each in taken], "there")
     return "".join([*lines, FORKS.read_text(encoding="utf-8")])
@@ -322,13 +333,12 @@ def _summary(results: list[Lifted]) -> Iterator[str]:
     before = [target for _, target in _each(results, "before")]
     placed = sum(target.placed for target in before)
     asked = placed + sum(len(target.refused) for target in before)
-    files, merged = (sum(getattr(one, key) for one in before) for key in ("files", "merged"))
+    files = [(one.files, one.whole, one.merged) for one in before]
     yield f"**{len(homes)} of {len(results)} lifted"
     yield f"; {len(equal)} proved at home, byte by byte, of {len(tried)} that were built.**\n"
     if asked:
         share = f"{100 * placed / asked:.1f} %"
-        yield f"In releases before: **{placed} of {asked} edits placed ({share})**;"
-        yield f" `git merge-file` takes {merged} of {files} files.\n"
+        yield f"In releases before: **{placed} of {asked} edits placed ({share})**.\n"
     after = [target for _, target in _each(results, "after")]
     found, changed, again = (
         sum(target.placed for target in after),
@@ -337,6 +347,22 @@ def _summary(results: list[Lifted]) -> Iterator[str]:
     )
     if after:
         yield f"In releases after: {found} edits there, {changed} changed, {again} written again.\n"
+    taken = [_files_of(target.taken) for target in after if target.taken is not None]
+    yield _of_files("All files in all releases, before and after", [*files, *taken])
+    yield _of_files("In releases before", files)
+    yield _of_files("In releases after, the type taken out", taken)
+
+
+def _files_of(taken: dict[str, Any]) -> tuple[int, int, int]:
+    """Files that lost something, those that have it again, those that git merge-file takes."""
+    return len(taken["files"]), sum(taken["files"].values()), len(taken["merged"])
+
+
+def _of_files(where: str, counts: list[tuple[int, int, int]]) -> str:
+    files, ours, merged = (sum(one[at] for one in counts) for at in range(3))
+    if not merged:
+        return ""
+    return f"{where}: {ours} of {files} files, `git merge-file` {merged}, a ratio of {ours / merged:.2f}.\n"
 
 
 def _each(results: list[Lifted], which: str) -> Iterator[tuple[Lifted, Target]]:

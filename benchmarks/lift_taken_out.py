@@ -13,6 +13,7 @@ import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from patcher.engine import architectures
 from patcher.engine.anchors import Source
 from patcher.engine.anchors.definitions import definitions
 from patcher.engine.comparison import tokens
@@ -45,13 +46,17 @@ class TakenOut:
 @dataclass
 class PutBack:
     """What planning the type on that tree gives: of ``edits`` those ``placed`` so that the file is as it was,
-    those that give its lines in another order (``moved``) or others (``changed``), those ``refused``."""
+    those that give its lines in another order (``moved``) or others (``changed``), those ``refused``.
+
+    ``files`` is every file that lost something -> whether its lines are those that it had, in some order.
+    """
 
     edits: int
     placed: int = 0
     moved: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    files: dict[str, bool] = field(default_factory=dict)
 
 
 def taken_out(tree: ListedTree, folder: Path) -> TakenOut:
@@ -93,8 +98,9 @@ def _whole(source: Source, start: int, end: int) -> tuple[int, int]:
 
 def put_back(tree: ListedTree, out: TakenOut, folder: Path) -> PutBack:
     """The type planned on ``tree`` without it, and compared with ``tree`` as it is."""
-    patchset = load(folder)
-    plan = make_plan(OverlaidListed(tree, out.files), patchset)
+    there = OverlaidListed(tree, out.files)
+    patchset = architectures.fitted(load(folder), there)
+    plan = make_plan(there, patchset)
     by_id = {edit.edit.id: edit for edit in plan.edits}
     made = PutBack(len(out.edits))
     unlike = {
@@ -110,6 +116,11 @@ def put_back(tree: ListedTree, out: TakenOut, folder: Path) -> PutBack:
             made.placed += 1
         else:
             getattr(made, how).append(name)
+    after = {file.path: file.after() for file in plan.files}
+    refused = {by_id[name].file for name in made.refused}
+    for path in sorted(out.files):
+        again, was = (_lines(path, data or b"") for data in (after.get(path), tree.read(path)))
+        made.files[path] = path not in refused and again == was
     return made
 
 
@@ -123,9 +134,12 @@ def _alike(tree: ListedTree, edit: EditPlan, patchset: PatchSet) -> str:
     after = next((file.after() for file in files if file.path == edit.file), data)
     if _said(edit.file, after) == _said(edit.file, source.data):
         return "placed"
-    lines = [sorted(_said(edit.file, line) for line in data.split(b"\n")) for data in (after, source.data)]
-    ours, theirs = ([line for line in each if line] for each in lines)
-    return "moved" if ours == theirs else "changed"
+    return "moved" if _lines(edit.file, after) == _lines(edit.file, source.data) else "changed"
+
+
+def _lines(path: str, data: bytes) -> list[str]:
+    """What its lines say, sorted: two files that have the same lines, in whatever order, give the same."""
+    return sorted(said for line in data.split(b"\n") if (said := _said(path, line)))
 
 
 def _said(path: str, data: bytes) -> str:

@@ -52,6 +52,8 @@ class Editor:
             located = self.file.locate(edit.kind, edit.anchor)
         except AnchorError as why:
             return unplaced(edit, self.path, str(why))
+        if located.unneeded:
+            return EditPlan(edit, State.NOT_NEEDED, self.path, located.unneeded)
         if not located.sites and not located.existing:
             return unplaced(edit, self.path, f"looked for a place ({edit.kind}); found none")
         hard, soft, proofs, spans, old = self._judged(located)

@@ -10,6 +10,7 @@ from typing import Any
 
 from patcher.base.progress import SILENT, Reporter
 from patcher.engine import (
+    architectures,
     enum_numbers,
     foreign,
     layout,
@@ -27,7 +28,7 @@ from patcher.engine.tree_record import text_hash
 
 def make_plan(tree: Tree, patchset: PatchSet, reporter: Reporter = SILENT) -> Plan:
     """Compute every edit of ``patchset`` on ``tree``. Never raises for a conflict: it is in the plan."""
-    patchset = layout.fitted(patchset, tree)
+    patchset = architectures.fitted(layout.fitted(patchset, tree), tree)
     paths = {edit.id: _candidate(tree, edit) for edit in patchset.edits}
     parsed = _parsed(tree, patchset, paths)
     named = list(foreign.files(tree, patchset))

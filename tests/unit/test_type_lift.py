@@ -445,6 +445,67 @@ def test_branch_define_spares_those_that_have_their_own() -> None:
         branch_define(source, beside="nothing", ours="x", apart=[])
 
 
+@pytest.mark.parametrize(
+    ("folder", "condition", "meant"),
+    [
+        ("x86", "defined(__x86_64__) || defined(_M_X64)", True),
+        ("s390", "defined(__s390x__)", True),
+        ("powerpc", "defined(__POWERPC__)", True),
+        ("arm", "defined(__aarch64__) || defined(_M_ARM)", True),
+        ("wasm", "defined(__charwasm)", False),
+        ("wasm", "defined(__riscv)", False),
+    ],
+)
+def test_branch_define_spares_the_architecture_of_a_file_that_has_the_function(
+    folder: str, condition: str, meant: bool
+) -> None:
+    text = f"#if defined(NONE)\n#define a_generic a\n#elif {condition}\n#define a_generic a\n#endif\n"
+    own = [f"ggml/src/ggml-cpu/arch/{folder}/repack.cpp"]
+    added = branch_define(Source("f.h", text.encode()), beside="a_generic", ours="b_generic", own=own)
+    assert [site.owner for site in added.sites][1:] == ([] if meant else [f"#elif {condition}"])
+    there = branch_define(Source("f.h", text.encode()), beside="a_generic", ours="a_generic", own=own)
+    assert [one.contradiction is not None for one in there.existing] == [False, meant]
+
+
+_RISCV = "ggml/src/ggml-cpu/arch/riscv/quants.c"
+_WRITTEN = "void ggml_vec_dot_q6_x_q8_0(int n) {\n    (void) n;\n}\n"
+
+
+@pytest.mark.parametrize(("before", "has"), [("", True), ("static ", False), ("// ", False)])
+def test_an_architecture_that_has_the_function_keeps_its_name(
+    trees: Path, made: Lift, tmp_path: Path, before: str, has: bool
+) -> None:
+    """A later release may have written what the type's own tree lacked: defined twice, it wouldn't compile."""
+    tree = tmp_path / "later"
+    shutil.copytree(trees / "base", tree)
+    (tree / _RISCV).parent.mkdir(parents=True)
+    text = _WRITTEN if before != "// " else "// ggml_vec_dot_q6_x_q8_0() {}\n"
+    (tree / _RISCV).write_text(before + text, encoding="utf-8")
+    assert cli.run(["apply", str(tree), "--type", str(trees / "q6_x"), "--quiet"]) == 0
+    generic, _, riscv = (tree / FALLBACK).read_text(encoding="utf-8").split("\n#elif")
+    define = "#define ggml_vec_dot_q6_x_q8_0_generic ggml_vec_dot_q6_x_q8_0\n"
+    assert define in f"{generic}\n"
+    assert (define in riscv) is not has
+    assert cli.run(["status", str(tree), "--type", str(trees / "q6_x")]) == 0
+
+
+def test_a_define_beside_the_architectures_own_function_is_a_conflict(
+    trees: Path, made: Lift, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a merge of upstream's function into a tree with the type makes: git has no objection."""
+    tree, folder = tmp_path / "merged", str(trees / "q6_x")
+    shutil.copytree(trees / "made", tree)
+    (tree / _RISCV).parent.mkdir(parents=True)
+    (tree / _RISCV).write_text(_WRITTEN, encoding="utf-8")
+    assert cli.run(["apply", str(tree), "--type", folder]) == 3
+    assert f"and the function that takes its name there in {_RISCV}" in capsys.readouterr().err
+    name = next(edit.id for edit in load(folder).edits if edit.kind == "branch-define")
+    assert cli.run(["apply", str(tree), "--type", folder, "--replace", name, "--quiet"]) == 0
+    generic, _, riscv = (tree / FALLBACK).read_text(encoding="utf-8").split("\n#elif")
+    assert "q6_x" in generic
+    assert "q6_x" not in riscv
+
+
 def test_definition_goes_behind_a_table_between_two_macros() -> None:
     text = b"#if defined(GGML_IMPL)\nT_BEGIN(int8_t, ours_before, 2)\n    1, 2,\nT_END()\n\nint x;\n#endif\n"
     source = Source("common.h", text)

@@ -199,14 +199,21 @@ DEFINITION = AnchorKind(
 _MACRO_LINE = re.compile(rb"(?m)^[ \t]*#[ \t]*define[ \t]+(\w+)(?!\w)[^\n]*\n")
 
 
-def branch_define(source: Source, *, beside: str, ours: str, apart: Iterable[str] = ()) -> Located:
+def branch_define(
+    source: Source, *, beside: str, ours: str, apart: Iterable[str] = (), own: Iterable[str] = ()
+) -> Located:
     """A ``#define`` in each branch of the one ``#if`` chain whose branches define what matches ``beside``,
     behind the last of these.
 
     A branch whose condition has a word of ``apart`` gets none: there the function has a text of its own. A
     branch that a later release adds gets one.
+
+    ``own`` are files of architectures that define the function themselves, such as ``arch/x86/quants.c``.
+    Those of the tree are found without being named. A branch whose condition names the file's folder
+    (``__x86_64__``) gets no define, and one that has it is in conflict: the function would be there twice.
     """
     words = [re.compile(rf"\b{re.escape(word)}\b") for word in apart]
+    natives = {path: _of_architecture(path) for path in own}
     pattern = re.compile(beside)
     chains: dict[int, list[tuple[int, int]]] = {}
     for first, start, end in sorted(source.branches):
@@ -222,15 +229,32 @@ def branch_define(source: Source, *, beside: str, ours: str, apart: Iterable[str
     existing: list[Existing] = []
     for start, end in chosen[0][1]:
         condition = source.line(source.line_start(start - 1))
+        native = next((path for path, word in natives.items() if word.search(condition)), None)
         there = re.compile(rf"(?m)^[ \t]*#[ \t]*define[ \t]+{re.escape(ours)}\b".encode()).search(
             source.code, start, end
         )
         if there is not None:
-            existing.append(Existing(condition.strip(), there.start(), source.line_end(there.start())))
-        elif not any(word.search(condition) for word in words):
+            line = source.line_number(there.start())
+            twice = f"it in line {line}, and the function that takes its name there in {native}"
+            existing.append(
+                Existing(
+                    condition.strip(),
+                    there.start(),
+                    source.line_end(there.start()),
+                    twice if native is not None else None,
+                )
+            )
+        elif native is None and not any(word.search(condition) for word in words):
             at = _last(source, pattern, start, end) or source.line_end(start)
             sites.append(Site(condition.strip(), at, at, Place.LINES))
-    return Located(tuple(sites), tuple(existing))
+    unneeded = "" if sites or existing else "every architecture here has a function of its own"
+    return Located(tuple(sites), tuple(existing), unneeded)
+
+
+def _of_architecture(path: str) -> re.Pattern[str]:
+    """What names the architecture of the folder that ``path`` lies in, in a condition: ``__x86_64__`` x86."""
+    folder = path.rpartition("/")[0].rpartition("/")[2]
+    return re.compile(rf"(?i)(?<![a-z0-9]){re.escape(folder)}") if folder else re.compile(r"(?!)")
 
 
 def _last(source: Source, pattern: re.Pattern[str], start: int, end: int) -> int | None:

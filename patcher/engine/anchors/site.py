@@ -64,6 +64,7 @@ class Located:
 
     sites: tuple[Site, ...] = ()
     existing: tuple[Existing, ...] = ()
+    unneeded: str = ""  # why nothing is wanted, where neither is there
 
 
 @dataclass(frozen=True)
