@@ -27,7 +27,10 @@ from tests.patterns import Pattern, all_patterns, attacks
 LENGTH = 8000
 QUICK = 0.002  # seconds of the processor that need no second look; on a machine ten times slower, too
 ENDLESS_SECONDS = 0.2
-TIMES = 4  # as long again: a linear one takes four times as long then, the square sixteen times
+TIMES, TOO_MUCH = (
+    4,
+    10,
+)  # as long: a linear one takes four times the time (five with a bound), the square sixteen
 
 
 class _EndlessError(Exception):
@@ -45,7 +48,7 @@ def alarm() -> Iterator[None]:
     signal.signal(signal.SIGVTALRM, before)
 
 
-def slow(pattern: Pattern) -> str | None:
+def slow(pattern: Pattern, length: int = LENGTH) -> str | None:
     """A text for which the pattern takes more than its length; None where none was found.
 
     How the time grows says it, not how long it is: a limit of seconds was met by a square on one machine and
@@ -53,24 +56,21 @@ def slow(pattern: Pattern) -> str | None:
     """
     flags = pattern.flags & ~re.UNICODE
     ask = getattr(re.compile(pattern.text, flags), pattern.how)
-    for number, text in enumerate(attacks(pattern.text, flags, LENGTH)):
-        took = _least(ask, text, QUICK)
-        if took <= QUICK:
+    for number, text in enumerate(attacks(pattern.text, flags, length)):
+        if _seconds(ask, text, ENDLESS_SECONDS) <= QUICK:
             continue
-        long = next(islice(attacks(pattern.text, flags, TIMES * LENGTH), number, None))
-        if took >= ENDLESS_SECONDS or _least(ask, long, 2 * TIMES * took) > 2 * TIMES * took:
+        long = next(islice(attacks(pattern.text, flags, TIMES * length), number, None))
+        if all(_grows(ask, text, long) for _ in range(3)):  # once in proportion is enough
             return text
     return None
 
 
-def _least(ask: Callable[[str], object], text: str, enough: float) -> float:
-    """Seconds of the quickest of three calls; one that took no more than ``enough`` is not asked again."""
-    least = math.inf
-    for _ in range(3):
-        least = min(least, _seconds(ask, text, max(ENDLESS_SECONDS, 2 * enough)))
-        if least <= enough or least == math.inf:
-            break
-    return least
+def _grows(ask: Callable[[str], object], text: str, long: str) -> bool:
+    took = _seconds(ask, text, ENDLESS_SECONDS)
+    if took <= QUICK:
+        return False
+    most = TOO_MUCH * took
+    return took == math.inf or _seconds(ask, long, most) > most
 
 
 def _seconds(ask: Callable[[str], object], text: str, most: float) -> float:
@@ -85,12 +85,14 @@ def _seconds(ask: Callable[[str], object], text: str, most: float) -> float:
     return time.process_time() - before
 
 
-def test_a_bad_pattern_is_noticed() -> None:
-    assert slow(Pattern("x.py:1", r"(a+)+b", 0)) is not None
-    assert slow(Pattern("x.py:1", r"[^\s:]+\.cpp:", 0)) is not None
-    assert slow(Pattern("x.py:1", r"/\*(?:.|\n)*?\*/", 0)) is not None
-    assert slow(Pattern("x.py:1", r"/\*(?:.|\n)*?(?:\*/|\Z)", 0)) is None
-    assert slow(Pattern("x.py:1", r"a+b?[c-f]*", 0)) is None
+@pytest.mark.parametrize("text", [r"(a+)+b", r"[^\s:]+\.cpp:", r"/\*(?:.|\n)*?\*/"])
+def test_a_bad_pattern_is_noticed(text: str) -> None:
+    assert slow(Pattern("x.py:1", text, 0), LENGTH // 4) is not None
+
+
+@pytest.mark.parametrize("text", [r"/\*(?:.|\n)*?(?:\*/|\Z)", r"a+b?[c-f]*", r"a[^;]{0,400};"])
+def test_a_good_one_is_not(text: str) -> None:
+    assert slow(Pattern("x.py:1", text, 0)) is None
 
 
 def test_no_pattern_takes_the_square() -> None:
