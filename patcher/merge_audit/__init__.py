@@ -21,7 +21,7 @@ from patcher.git.repository import NoCommitError
 from patcher.merge_audit.auditing import Auditing
 from patcher.merge_audit.finding import RULES, Finding
 from patcher.merge_audit.meeting import Meeting
-from patcher.merge_audit.octopus import NOTHING, joined
+from patcher.merge_audit.octopus import NOTHING, agreed, joined
 from patcher.merge_audit.origin import Origins
 from patcher.merge_audit.sides import Version, of_commit, sides
 from patcher.merge_audit.waiver import Waiver, load
@@ -104,7 +104,7 @@ def audit_commit(
     try:
         theirs, merged = (of_commit(repo, one, prefix) for one in (last, commit.id))
         ours, conflicts = joined(repo, first, prefix)
-        bases = [of_commit(repo, one, prefix) for one in merge_bases(repo, last, *first)]
+        bases = agreed(repo, merge_bases(repo, last, *first), prefix)
     except NoCommitError:
         if not is_shallow(repo):
             raise

@@ -21,7 +21,7 @@ from patcher.merge_audit.side_changes import SideChanges
 from patcher.merge_audit.sides import is_text, unread_for
 
 _FEW = 8  # files that are compared sooner than a second process starts
-_MARKER = re.compile(rb"^(?:<<<<<<<|>>>>>>>) ", re.MULTILINE)
+_MARKER = re.compile(rb"^(?:<{7}|>{7})(?: |\r?$)", re.MULTILINE)
 
 
 @dataclass
@@ -88,8 +88,9 @@ class Auditing:
             if known is None and self._say(whole_files.undone(path, bases, ours, theirs, merged)):
                 continue
             known = known or "text"
-            if data[-1] is not None and _MARKER.search(data[-1]):
-                line = data[-1].count(b"\n", 0, _MARKER.search(data[-1]).start()) + 1  # type: ignore[union-attr]
+            marks = [[mark.start() for mark in _MARKER.finditer(one or b"")] for one in data]
+            if len(marks[-1]) > max(map(len, marks[-3:-1])):  # a text about conflicts has them on its side
+                line = (data[-1] or b"").count(b"\n", 0, marks[-1][0]) + 1
                 said = "marks of a conflict that was not resolved"
                 self.result.findings.append(
                     Finding("merge-unresolved", path, line, "file", (), path, "both", None, said)
@@ -164,6 +165,10 @@ class Auditing:
     # -- from marks to findings
 
     def _of_file(self, one: Compared) -> list[Finding]:
+        if one.is_bare:  # an empty file, or comments alone: it is there, or it isn't
+            *bases, ours, theirs, merged = self.meeting.contents(one.path)
+            whole = whole_files.undone(one.path, bases, ours, theirs, merged)
+            return [whole] if whole is not None and whole.rule != "merge-file-kept" else []
         found = [*one.findings]
         for mark, said in one.elsewhere:
             if not self._changes.came_from_elsewhere(mark, one.path):

@@ -36,6 +36,8 @@ class Comparison:
 
     def run(self) -> Compared:
         """Compare them."""
+        everything = (*self.bases, self.ours, self.theirs, self.merged)
+        self.out.is_bare = not any(one.first for one in everything)
         lost, spare = self._marks()
         lost, spare = self._by_lines(*self._paired(lost, spare))
         lost = _without_their_else([mark for mark in lost if not self._removed_before(mark)])

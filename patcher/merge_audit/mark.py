@@ -48,6 +48,7 @@ class Compared:
         default_factory=list
     )  # under another condition, and what is said
     own: int = 0  # items that only the merge has
+    is_bare: bool = False  # no version of it has any item
     left: set[Key] = field(default_factory=set)  # that both sides have fewer of than the base
     grown: dict[Key, int] = field(default_factory=dict)  # how many more a side has of what the other removed
     enums: dict[str, dict[tuple[str, ...], dict[str, tuple[int | None, int, bool]]]] = field(

@@ -1,4 +1,4 @@
-"""A merge of more than two parents: all but the last, joined file by file as git does it, are one side."""
+"""Commits that are one side of a merge together, or one base of it, joined file by file as git does it."""
 
 from __future__ import annotations
 
@@ -26,6 +26,27 @@ def joined(repo: Path, parents: Sequence[str], prefix: str) -> tuple[Version, li
         )
         made = _join(base, made, of_commit(repo, parent, prefix), conflicts)
     return made, conflicts
+
+
+def agreed(repo: Path, bases: Sequence[str], prefix: str) -> list[Version]:
+    """The bases of a merge. Where there are several, since the sides have merged each other before, each is
+    what they have together, as in git's own merge; in a file in which they conflict each is what it is."""
+    made = [of_commit(repo, one, prefix) for one in bases]
+    if len(made) < 2:
+        return made
+    together, conflicts = joined(repo, bases, prefix)
+    for one in made:
+        own = {path: one.contents[path] for path in conflicts if path in one.contents}
+        one.contents = {
+            path: content for path, content in together.contents.items() if path not in conflicts
+        } | own
+        one.programs = frozenset(
+            path
+            for path in one.contents
+            if path in (one.programs if path in conflicts else together.programs)
+        )
+        one.written = together.written
+    return made
 
 
 def _join(base: Version, ours: Version, theirs: Version, conflicts: list[str]) -> Version:

@@ -11,6 +11,11 @@ from patcher.merge_audit.mark import Mark
 from patcher.merge_audit.meeting import Meeting
 
 _WORD = re.compile(r"[A-Za-z_]\w*")
+_DEFINES = (
+    rb"\bNAME\s*\([^;{}]{0,2000}\)[^;{}()]{0,80}\{|^[ \t]*(?:def|class) NAME\b"
+    rb"|\b(?:enum|struct|union|class|namespace)\b[^;{}()]{0,80}\bNAME\b[^;{}()]{0,200}\{"
+    rb"|\bNAME\s*(?:\[[^\]]{0,200}\]\s*){0,4}=\s*\{"
+)
 _SEARCHED = 200  # files in which a function is looked for that left its file
 
 
@@ -36,7 +41,10 @@ class SideChanges:
         name = (mark.key.owner[:1] or ("",))[0].rpartition("::")[2]
         if not name.isidentifier() or mark.gone != mark.key.owner[0]:
             return False
-        return self._defines(mark.removed_by, name, path)
+        return any(
+            not pattern.search(self._before(number, there))
+            for number, there, pattern in self._defining(mark.removed_by, name, path)
+        )
 
     def came_from_elsewhere(self, mark: Mark, path: str) -> bool:
         """Whether the side that brought ``mark`` took its function from a file that the other changed.
@@ -46,15 +54,21 @@ class SideChanges:
         name = (mark.key.owner[:1] or ("",))[0].rpartition("::")[2].partition("<")[0]
         if mark.side not in ("ours", "theirs") or not name.isidentifier():
             return False
-        return self._defines("theirs" if mark.side == "ours" else "ours", name, path)
+        return any(self._defining("theirs" if mark.side == "ours" else "ours", name, path))
 
-    def _defines(self, side: str, name: str, path: str) -> bool:
-        """Whether a file other than ``path`` that ``side`` changed defines the function or class ``name``."""
-        word, number = name.encode(), self._meeting.number(side)
-        pattern = re.compile(
-            rb"\b%b\s*\([^;{}]{0,2000}\)[^;{}()]{0,80}\{|^\s*(?:def|class) %b\b" % (word, word), re.MULTILINE
-        )
-        return any(pattern.search(data) for data in self._of_language(number, path))
+    def _defining(self, side: str, name: str, path: str) -> Iterator[tuple[int, str, re.Pattern[bytes]]]:
+        """The files other than ``path`` that ``side`` changed and that define ``name``, a function, a class,
+        an enum, a structure, a table: the side's number, the file, and what finds the definition."""
+        number = self._meeting.number(side)
+        pattern = re.compile(_DEFINES.replace(b"NAME", name.encode()), re.MULTILINE)
+        for there, data in self._of_language(number, path):
+            if pattern.search(data):
+                yield number, there, pattern
+
+    def _before(self, number: int, path: str) -> bytes:
+        """What the base has of the ``path`` of a side's version; nothing where it hasn't that."""
+        moved = self._meeting.versions[number].moved
+        return self._meeting.bases[0].read(moved.get(path, path)) or b""
 
     def given_up(self, side: str) -> set[str]:
         """The names that the side other than ``side`` uses less than the base: callers have to follow it."""
@@ -65,17 +79,16 @@ class SideChanges:
         if number not in self._names:
             before, after = Counter[str](), Counter[str]()
             for name, data in self._changed(number).items():
-                old = meeting.bases[0].read(meeting.versions[number].moved.get(name, name)) or b""
-                before.update(_WORD.findall(old.decode("utf-8", "replace")))
+                before.update(_WORD.findall(self._before(number, name).decode("utf-8", "replace")))
                 after.update(_WORD.findall(data.decode("utf-8", "replace")))
             self._names[number] = {word for word, count in before.items() if after[word] < count}
         return self._names[number]
 
-    def _of_language(self, number: int, path: str) -> Iterator[bytes]:
+    def _of_language(self, number: int, path: str) -> Iterator[tuple[str, bytes]]:
         """The files of a side's version that it changed, of the language of ``path``, that one aside."""
         for name, data in self._changed(number).items():
             if language(name) == language(path) and name != self._meeting.real(number, path):
-                yield data
+                yield name, data
 
     def _changed(self, number: int) -> dict[str, bytes]:
         """The files of a side's version that it changed; a bounded number."""

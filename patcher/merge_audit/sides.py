@@ -14,6 +14,7 @@ from patcher.base.errors import UsageError
 from patcher.engine.tree import WorkTree
 from patcher.git.objects import TooLongBlobError
 from patcher.git.repository import blob_name
+from patcher.merge_audit.item import language
 from patcher.merge_audit.likeness import ALIKE, share
 
 _PAIRS = 20_000  # files that are compared with one another to find where one went
@@ -134,9 +135,6 @@ def follow_renames(base: Version, side: Version) -> dict[str, str]:
             found[path] = old
             gone.discard(old)
     new -= set(found)
-    by_suffix: dict[str, list[str]] = {}
-    for path in sorted(gone):
-        by_suffix.setdefault(Path(path).suffix, []).append(path)
     lines: dict[tuple[int, str], Counter[bytes]] = {}
 
     def said(version: Version, number: int, path: str) -> Counter[bytes]:
@@ -146,12 +144,26 @@ def follow_renames(base: Version, side: Version) -> dict[str, str]:
             lines[number, path] = Counter(line.strip() for line in text.split(b"\n") if len(line) > 4)
         return lines[number, path]
 
-    pairs = [(path, old) for path in new for old in by_suffix.get(Path(path).suffix, ())]
-    if len(pairs) > _PAIRS:  # a whole folder: its files have kept their names
-        pairs = [(path, old) for path, old in pairs if Path(path).name == Path(old).name][:_PAIRS]
-    alike = [(share(said(side, 1, path), said(base, 0, old)), path, old) for path, old in pairs]
-    for much, path, old in sorted(alike, reverse=True):
-        if much > ALIKE and path not in found and old in gone:
-            found[path] = old
-            gone.discard(old)
+    # one that is called .cpp now has changed its language's name as well: asked of what is left
+    for sort in (_suffix, _language):
+        by_sort: dict[str, list[str]] = {}
+        for path in sorted(gone):
+            by_sort.setdefault(sort(path), []).append(path)
+        left = sorted(new - set(found))
+        pairs = [(path, old) for path in left for old in by_sort.get(sort(path), ())]
+        if len(pairs) > _PAIRS:  # a whole folder: its files have kept their names
+            pairs = [(path, old) for path, old in pairs if Path(path).stem == Path(old).stem][:_PAIRS]
+        alike = [(share(said(side, 1, path), said(base, 0, old)), path, old) for path, old in pairs]
+        for much, path, old in sorted(alike, reverse=True):
+            if much > ALIKE and path not in found and old in gone:
+                found[path] = old
+                gone.discard(old)
     return found
+
+
+def _suffix(path: str) -> str:
+    return Path(path).suffix
+
+
+def _language(path: str) -> str:
+    return language(path) or Path(path).stem
