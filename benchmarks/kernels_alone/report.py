@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ ARM, SHARE, LOADING = 0.8, 0.5, 0.1
 
 def command(arguments: Sequence[str]) -> str:
     """How this page was made, without the folders of this machine."""
-    short = [word.rstrip("/").rsplit("/", 1)[-1] if word.startswith("/") else word for word in arguments]
+    short = [re.sub(r"(^|=)/(?:[^/=]+/)*([^/=]+)/?$", r"\1\2", word) for word in arguments]
     return shlex.join(["python", "-m", "benchmarks.kernels", *short])
 
 
