@@ -1,15 +1,19 @@
-"""How fast Q8_A8 is on the CPU, against F16 and Q8_0 of the same build: prompts, decoding, the kernels alone.
+"""How fast Q8_A8 is on the CPU, beside F16, Q8_0 and other builds: prompts, decoding, the kernels alone.
 
-    python -m benchmarks.kernels --tree PATCHED --bin BUILD/bin --model f16.gguf [--variants DL/bin]
-        [--peer stock=STOCK/bin/llama-bench] [-o PAGE]
+    python -m benchmarks.kernels --tree PATCHED --model f16.gguf
+        --build AVX512-VNNI=BIN --peer AVX512-VNNI:stock=LLAMA_BENCH --peer AVX512-VNNI:fork=LLAMA_BENCH
+        --build AVX2=BIN --peer AVX2:stock=LLAMA_BENCH [-o PAGE]
 
-The types take turns in every round; figures are medians of the rounds. Besides the model there is one of
-random weights in the shape of a 1B model, made in the work folder. --variants names the programs of a build
-with -DGGML_NATIVE=OFF -DGGML_BACKEND_DL=ON -DGGML_CPU_ALL_VARIANTS=ON (targets llama-bench and
-ggml-cpu-haswell): of its backends the AVX2 one alone is put in reach of llama-bench. With --alone no model
-is needed. Each --peer is the llama-bench of another build, a stock one or a fork's, which takes its turn
-with the F16 and Q8_0 files: the build's own Q8_0 is packed, so what Q8_0 was before is a peer's. -o writes
-the page, and the roofline beside it; docs/kernels.md was made so.
+Each --build names the folder with the programs that were built from the patched tree for one kind of
+processor; a name that begins with AVX2 has AVX2's goals. Each --peer is the llama-bench of another build, a
+stock one or a fork's, which takes its turn with the F16 and Q8_0 files of the build that it is named with: a
+build of ours packs Q8_0, so what Q8_0 was before is the stock one's. A peer that wants options is a script
+that passes them on.
+
+All take turns in every round; figures are medians of the rounds. Besides the model there are two of random
+weights, made in the work folder: one of experts, and one in the shape of a 1B model, for the first build
+alone. Loads and profiles are the first build's, too. With --alone no model is needed. -o writes the page, and
+the roofline beside it; docs/kernels.md was made so.
 """
 
 from __future__ import annotations
@@ -17,22 +21,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 from benchmarks.kernels_alone import AVX2, GATE, IN_MEMORY, NATIVE, Speed, against_peak, on_arm
 from benchmarks.kernels_alone import report as pages
+from benchmarks.kernels_alone.goals import DECODED, PROMPT, STOCK, TYPES, Key
 from benchmarks.kernels_alone.loading import Load, copying, load
-from benchmarks.kernels_alone.models import quantized, synthetic
+from benchmarks.kernels_alone.models import LARGE, SHAPES, quantized, synthetic
 from benchmarks.kernels_alone.profile import loading_shares, shares
-from benchmarks.kernels_alone.report import DECODED, PROMPT, SYNTHETIC, TYPES, Key
 from benchmarks.kernels_alone.roofline import picture
 from patcher.base.files import write_wanted
 from patcher.base.machine import cpu_name, processors
@@ -45,12 +46,28 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def peer(text: str) -> tuple[str, Path]:
-    """NAME=LLAMA_BENCH of the command line."""
-    name, _, program = text.partition("=")
-    if not name or not Path(program).is_file():
-        raise argparse.ArgumentTypeError(f"{text}: looked for NAME=LLAMA_BENCH, found no program {program!r}")
-    return name, Path(program).resolve()
+class Build(NamedTuple):
+    """Programs of ours, and the llama-benches that take turns with them: name -> file."""
+
+    programs: Path
+    peers: dict[str, Path]
+
+
+def builds(options: argparse.Namespace) -> dict[str, Build]:
+    """Those of --build, each with its --peer. Raises :class:`ValueError` for one that isn't there."""
+    found: dict[str, Build] = {}
+    for text in options.build:
+        name, _, folder = text.partition("=")
+        if not (Path(folder) / "llama-bench").is_file():
+            raise ValueError(f"--build {text}: looked for NAME=FOLDER with llama-bench in it, found none")
+        found[name] = Build(Path(folder).resolve(), {})
+    for text in options.peer:
+        where, _, program = text.partition("=")
+        build, _, name = where.partition(":")
+        if build not in found or not name or not Path(program).is_file():
+            raise ValueError(f"--peer {text}: looked for BUILD:NAME=LLAMA_BENCH, found no such build or file")
+        found[build].peers[name] = Path(program).resolve()
+    return found
 
 
 def speeds(program: Path, model: Path, threads: int, decoded: int) -> dict[str, float]:
@@ -62,95 +79,82 @@ def speeds(program: Path, model: Path, threads: int, decoded: int) -> dict[str, 
     return {("prompt" if row["n_prompt"] else "decode"): float(row["avg_ts"]) for row in rows}
 
 
-def models(options: argparse.Namespace) -> dict[tuple[str, str], Path]:
+def models(options: argparse.Namespace, programs: Path) -> dict[tuple[str, str], Path]:
     """Every model's file in every type, made where they are missing."""
     options.work.mkdir(parents=True, exist_ok=True)
     sources = {options.model.stem: options.model}
-    if not options.no_synthetic:
-        sources[SYNTHETIC] = options.work / "synthetic.gguf"
-        if not sources[SYNTHETIC].is_file():
-            say("making the model of random weights")
-            synthetic(options.model, sources[SYNTHETIC])
+    for name, shape in SHAPES.items():
+        sources[name] = options.work / f"{name.partition(',')[0]}.gguf"
+        if not sources[name].is_file():
+            say(f"making the model of random weights: {name}")
+            synthetic(options.model, sources[name], shape)
     return {
-        (name, kind): path
-        if kind == "F16"
-        else quantized(options.bin, path, kind, options.work / f"{path.stem}.{kind}.gguf")
+        (name, kind): (
+            path
+            if kind == "F16"
+            else quantized(programs, path, kind, options.work / f"{path.stem}.{kind}.gguf")
+        ).resolve()
         for name, path in sources.items()
         for kind in TYPES
     }
 
 
-@contextmanager
-def only_avx2(programs: Path) -> Iterator[Path]:
-    """A folder with llama-bench and, of the backends of a build with all variants, the AVX2 one alone."""
-    with TemporaryDirectory() as scratch:
-        for name in ("llama-bench", "libggml-cpu-haswell.so"):
-            shutil.copy(programs / name, scratch)
-        yield Path(scratch)
-
-
 def measure(
-    programs: Path,
-    files: dict[tuple[str, str], Path],
-    options: argparse.Namespace,
-    peers: Sequence[tuple[str, Path]] = (),
-) -> dict[Key, list[float]]:
-    """All rounds of all models. The big one decodes a quarter as many tokens: each takes as long as any."""
+    build: Build, files: dict[tuple[str, str], Path], options: argparse.Namespace
+) -> dict[Key, float]:
+    """Medians of the rounds of all models. The large one decodes a quarter as many tokens."""
     found: dict[Key, list[float]] = {}
+    runs = [(build.programs / "llama-bench", kind, kind) for kind in TYPES]
+    runs += [(bench, kind, f"{kind} {who}") for who, bench in build.peers.items() for kind in TYPES[:2]]
     for round_ in range(options.rounds):
         for name in dict.fromkeys(name for name, _ in files):
             for threads in options.threads:
-                runs = [(programs / "llama-bench", kind, kind) for kind in TYPES]
-                runs += [(bench, kind, f"{kind} {who}") for who, bench in peers for kind in TYPES[:2]]
                 for bench, kind, column in runs:
                     say(f"round {round_ + 1}: {name}, {threads} threads, {column}")
-                    decoded = DECODED // 4 if name == SYNTHETIC else DECODED
+                    decoded = DECODED // 4 if name == LARGE else DECODED
                     for what, value in speeds(bench, files[name, kind], threads, decoded).items():
                         found.setdefault((name, threads, column, what), []).append(value)
-    return found
-
-
-def medians(found: dict[Key, list[float]]) -> dict[Key, float]:
-    """Of the rounds."""
     return {key: statistics.median(values) for key, values in found.items()}
 
 
-def loads(files: dict[tuple[str, str], Path], options: argparse.Namespace) -> dict[tuple[str, str], Load]:
+def loads(
+    build: Build, files: dict[tuple[str, str], Path], options: argparse.Namespace
+) -> dict[tuple[str, str], Load]:
     """The fastest load of each type and way, types taking turns: (type, mode) -> load."""
     found: dict[tuple[str, str], list[Load]] = {}
-    stock = dict(options.peer)[pages.STOCK].parent if pages.STOCK in dict(options.peer) else options.bin
+    stock = build.peers[STOCK].parent if STOCK in build.peers else build.programs
     for _ in range(2 * options.rounds + 1):
         for mode in ("none", "mmap"):
             for kind in TYPES[1:]:
                 file = files[options.model.stem, kind]
-                programs = stock if kind == "Q8_0" else options.bin
+                programs = stock if kind == "Q8_0" else build.programs
                 found.setdefault((kind, mode), []).append(load(programs, file, mode=mode))
     return {key: min(values, key=lambda one: one.seconds) for key, values in found.items()}
 
 
-def with_models(options: argparse.Namespace) -> list[str]:
+def with_models(options: argparse.Namespace, all_builds: dict[str, Build]) -> list[str]:
     """The page's part that needs models, goals first."""
-    files = {key: path.resolve() for key, path in models(options).items()}
-    native = medians(measure(options.bin, files, options, options.peer))
-    narrow: dict[Key, float] = {}
-    if options.variants is not None:
-        mine = {key: path for key, path in files.items() if key[0] == options.model.stem}
-        with only_avx2(options.variants) as programs:
-            narrow = medians(measure(programs, mine, options))
+    first = next(iter(all_builds.values()))
+    files = models(options, first.programs)
+    figures: dict[str, dict[Key, float]] = {}
+    for name, build in all_builds.items():
+        say(name)
+        mine = {key: path for key, path in files.items() if build is first or key[0] != LARGE}
+        figures[name] = measure(build, mine, options)
     say("profiles and loads")
     profiles = {
         (name, threads): found
         for name, kind in files
         if kind == TYPES[-1]
         for threads in options.threads
-        if (found := shares(options.bin, files[name, kind], threads)) is not None
+        if (found := shares(first.programs, files[name, kind], threads)) is not None
     }
     ours = files[options.model.stem, TYPES[-1]]
     loading = pages.Loading(
-        loads(files, options), copying(ours.stat().st_size), loading_shares(options.bin, ours)
+        loads(first, files, options), copying(ours.stat().st_size), loading_shares(first.programs, ours)
     )
     sizes = {key: path.stat().st_size for key, path in files.items()}
-    return pages.models(native, narrow, profiles, loading, sizes)
+    return pages.models(figures, profiles, loading, sizes)
 
 
 def alone(options: argparse.Namespace) -> tuple[list[str], list[Speed]]:
@@ -166,23 +170,25 @@ def main() -> int:
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("--tree", type=Path, required=True, help="The patched checkout.")
-    parser.add_argument("--bin", type=Path, help="The programs that were built from it.")
-    parser.add_argument("--variants", type=Path, help="Those of a build with a backend for each kind of CPU.")
+    parser.add_argument("--build", action="append", default=[], metavar="NAME=FOLDER")
+    parser.add_argument("--peer", action="append", default=[], metavar="BUILD:NAME=LLAMA_BENCH")
     parser.add_argument("--model", type=Path, help="An F16 model of the llama architecture.")
     parser.add_argument("--work", type=Path, default=Path("bench"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
         "--threads", type=lambda text: [int(part) for part in text.split(",")], default=[1, 2]
     )
-    parser.add_argument("--peer", type=peer, action="append", default=[], metavar="NAME=LLAMA_BENCH")
-    parser.add_argument("--no-synthetic", action="store_true", help="The model alone.")
     parser.add_argument("--alone", action="store_true", help="The kernels alone.")
     parser.add_argument("-o", "--output", type=Path, help="Where the page goes, besides stdout.")
     options = parser.parse_args()
-    if not options.alone and (options.bin is None or options.model is None):
-        parser.error("--bin and --model are needed, or --alone")
+    try:
+        all_builds = builds(options)
+    except ValueError as why:
+        parser.error(str(why))
+    if not options.alone and (not all_builds or options.model is None):
+        parser.error("--build and --model are needed, or --alone")
     start, busy = time.monotonic(), os.getloadavg()[0]
-    parts = [] if options.alone else with_models(options)
+    parts = [] if options.alone else with_models(options, all_builds)
     page, points = alone(options)
     svg = options.output.with_suffix(".svg") if options.output is not None else None
     head = [

@@ -2,76 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.kernels_alone import Speed
+from benchmarks.kernels_alone.goals import PROMPT, TYPES, Key, goals, verdict
 from benchmarks.kernels_alone.loading import Load
 from benchmarks.kernels_alone.roofline import bound
 
-TYPES = ("F16", "Q8_0", "Q8_A8")
-PROMPT, DECODED = 512, 128
-SYNTHETIC = "1B, random"
 # Of the instructions for a block and a register of outputs, 8 are products of four bytes and 2 the product
 # and the sum of scales; the same units of an AVX512-VNNI core execute all ten (the conversion has others).
 SCALED = 8 / 10
 
-GOALS = {  # (measure, against) -> at least
-    ("prompt", "F16"): 3.0,
-    ("prompt", "Q8_0"): 3.0,
-    ("decode", "F16"): 1.7,
-    ("decode", "Q8_0"): 1.05,
-}
-NARROW_GOALS = {("prompt", "Q8_0"): 1.5, ("decode", "Q8_0"): 1.0}
-FIRST_TOKEN, ARM, SHARE, LOADING = 0.4, 0.8, 0.5, 0.1
-
-STOCK = "stock"  # the peer whose Q8_0 is what it was before: this build packs it
-Key = tuple[str, int, str, str]  # model, threads, type (and peer, behind a space), measure
+ARM, SHARE, LOADING = 0.8, 0.5, 0.1
 
 
 def command(arguments: Sequence[str]) -> str:
     """How this page was made, without the folders of this machine."""
-    short = [word.rstrip("/").rsplit("/", 1)[-1] if word.startswith("/") else word for word in arguments]
+    short = [re.sub(r"(^|=)/(?:[^/=]+/)*([^/=]+)/?$", r"\1\2", word) for word in arguments]
     return shlex.join(["python", "-m", "benchmarks.kernels", *short])
-
-
-def _verdict(is_met: bool) -> str:
-    return "met" if is_met else "**not met**"
-
-
-def _goal(name: str, goal: str, values: Mapping[str, float], met: Mapping[str, bool]) -> str:
-    shown = ", ".join(f"{where}: {value:.2f}" for where, value in values.items())
-    missed = [where for where in met if not met[where]]
-    verdict = (
-        _verdict(not missed)
-        if not missed or len(missed) == len(met)
-        else f"**not met** by {', '.join(missed)}"
-    )
-    return f"| {name} | {goal} | {shown} | {verdict} |"
-
-
-def goals(native: Mapping[Key, float], narrow: Mapping[Key, float]) -> list[str]:
-    """A line for each goal that needs a model."""
-    lines = ["| goal | | measured | |", "|---|---|---|---|"]
-    kinds = (("", native, GOALS), ("AVX2 only: ", narrow, NARROW_GOALS))
-    for where, figures, wanted in kinds:
-        places = list(dict.fromkeys((name, threads) for name, threads, _, _ in figures))
-        for (what, other), goal in wanted.items() if places else ():
-            ratios = {
-                f"{name}, {threads} threads": figures[name, threads, TYPES[-1], what]
-                / figures.get((name, threads, f"{other} {STOCK}", what), figures[name, threads, other, what])
-                for name, threads in places
-            }
-            met = {place: ratio >= goal for place, ratio in ratios.items()}
-            lines.append(_goal(f"{where}{what}, against {other}", f"≥ {goal}", ratios, met))
-    first = {
-        f"{name}, {threads} threads": native[name, threads, "F16", "prompt"]
-        / native[name, threads, TYPES[-1], "prompt"]
-        for name, threads in dict.fromkeys((name, threads) for name, threads, _, _ in native)
-    }
-    met = {place: ratio <= FIRST_TOKEN for place, ratio in first.items()}
-    return [*lines, _goal(f"first token after {PROMPT}, against F16", f"≤ {FIRST_TOKEN}", first, met)]
 
 
 def rates(figures: Mapping[Key, float]) -> list[str]:
@@ -201,9 +152,9 @@ def loading(found: Loading) -> list[str]:
         f"Goal: packing adds at most {100 * LOADING:.0f} % to Q8_0's time, which has the file's layout here.",
         "",
         "- To a load that reads the file into memory it adds"
-        f" {100 * copied:.0f} % ({_verdict(copied <= LOADING)})"
+        f" {100 * copied:.0f} % ({verdict(copied <= LOADING)})"
         f"{'.' if found.profile is None else _within(found.profile)}",
-        f"- To one from a mapping it adds {100 * mapped:.0f} % ({_verdict(mapped <= LOADING)}):",
+        f"- To one from a mapping it adds {100 * mapped:.0f} % ({verdict(mapped <= LOADING)}):",
         "  there Q8_0 is left where it is, while packed weights are written once. Two threads that merely"
         f"\n  copy as many bytes take {1000 * found.copying:.0f} ms, {100 * found.least:.0f} % of that load.",
         "",
@@ -220,27 +171,20 @@ def _within(profile: Mapping[str, float]) -> str:
 
 
 def models(
-    native: Mapping[Key, float],
-    narrow: Mapping[Key, float],
+    builds: Mapping[str, Mapping[Key, float]],
     profiles: Mapping[tuple[str, int], Mapping[str, float]],
     loaded: Loading,
     sizes: Mapping[tuple[str, str], int],
 ) -> list[str]:
-    """The part of the page that models were needed for."""
-    lines = [
-        "## Goals",
-        "",
-        *goals(native, narrow),
-        "",
-        "## Tokens a second",
-        "",
-        *rates(native),
-        *peers(native),
-    ]
-    if narrow:
-        lines += ["", "AVX2 only, the same release with the `haswell` backend:", "", *rates(narrow)]
-    lines += ["", f"## Where the time of a prompt of {PROMPT} tokens goes", "", *profile(native, profiles)]
-    lines += ["", "## Decoding", "", *decoding(native, sizes)]
+    """The part of the page that needs models; ``builds``: figures by name, the first one profiled."""
+    first = next(iter(builds.values()))
+    lines = ["## Goals"]
+    for build, figures in builds.items():
+        lines += ["", f"With {build}:", "", *goals(build, figures)]
+    for build, figures in builds.items():
+        lines += ["", f"## Tokens a second with {build}", "", *rates(figures), *peers(figures)]
+    lines += ["", f"## Where the time of a prompt of {PROMPT} tokens goes", "", *profile(first, profiles)]
+    lines += ["", "## Decoding", "", *decoding(first, sizes)]
     return [*lines, "", "## Loading", "", *loading(loaded), ""]
 
 
@@ -255,7 +199,7 @@ def kernels(rows: Sequence[Speed], points: Sequence[Speed], arm: Mapping[str, fl
     for row in rows:
         lines.append(
             f"| {row.kernels} | {row.gops:.0f} GOP/s | {row.product_gops:.0f} GOP/s "
-            f"| {row.peak_gops:.0f} GOP/s | {100 * row.share:.0f} %, {_verdict(row.share >= SHARE)} |"
+            f"| {row.peak_gops:.0f} GOP/s | {100 * row.share:.0f} %, {verdict(row.share >= SHARE)} |"
         )
     if arm is None:
         lines += ["", "aarch64: not counted, needs g++-aarch64-linux-gnu and qemu-user."]
@@ -264,7 +208,7 @@ def kernels(rows: Sequence[Speed], points: Sequence[Speed], arm: Mapping[str, fl
             "",
             "aarch64 with i8mm, instructions for a weight and a row of activations: "
             f"{arm['ours']:.4f}, upstream's Q8_0 {arm['upstream']:.4f}:",
-            f"{arm['ratio']:.2f} x (goal ≤ {ARM}, {_verdict(arm['ratio'] <= ARM)}).",
+            f"{arm['ratio']:.2f} x (goal ≤ {ARM}, {verdict(arm['ratio'] <= ARM)}).",
         ]
     lines += [
         "",
