@@ -167,8 +167,8 @@ class Auditing:
     def _of_file(self, one: Compared) -> list[Finding]:
         if one.is_bare:  # an empty file, or comments alone: it is there, or it isn't
             *bases, ours, theirs, merged = self.meeting.contents(one.path)
-            whole = whole_files.undone(one.path, bases, ours, theirs, merged)
-            return [whole] if whole is not None and whole.rule != "merge-file-kept" else []
+            undone = whole_files.undone(one.path, bases, ours, theirs, merged)
+            return [undone] if undone is not None and undone.rule != "merge-file-kept" else []
         found = [*one.findings]
         for mark, said in one.elsewhere:
             if not self._changes.came_from_elsewhere(mark, one.path):
