@@ -277,7 +277,8 @@ Of the **files** that lost something, one is **ours** where, with all edits put 
 the lines that upstream has there, as they were or moved. One changed line, be it upstream's later
 improvement, makes it none. `git merge-file` is given the release without the type as its ours, the type's
 base as its base, and the first release with the type as its theirs. It has taken a file where there is no
-conflict, whatever is in it then.
+conflict, whatever is in it then. Few are: both sides have what else upstream has changed since, and the type
+stands beside it, most often beside another type that came with the same releases.
 
 | type | release | weeks | taken out | as it was | moved | changed | refused | files | ours | git | proof |
 |---|---|---|---|---|---|---|---|---|---|---|---|
@@ -348,7 +349,8 @@ def _summary(results: list[Lifted]) -> Iterator[str]:
     if after:
         yield f"In releases after: {found} edits there, {changed} changed, {again} written again.\n"
     taken = [_files_of(target.taken) for target in after if target.taken is not None]
-    yield _of_files("All files in all releases, before and after", [*files, *taken])
+    yield "\n"
+    yield _of_files("**All files of all releases, before and after**", [*files, *taken])
     yield _of_files("In releases before", files)
     yield _of_files("In releases after, the type taken out", taken)
 
