@@ -83,7 +83,7 @@ def models(options: argparse.Namespace, programs: Path) -> dict[tuple[str, str],
     """Every model's file in every type, made where they are missing."""
     options.work.mkdir(parents=True, exist_ok=True)
     sources = {options.model.stem: options.model}
-    for name, shape in SHAPES.items():
+    for name, shape in () if options.no_synthetic else SHAPES.items():
         sources[name] = options.work / f"{name.partition(',')[0]}.gguf"
         if not sources[name].is_file():
             say(f"making the model of random weights: {name}")
@@ -178,6 +178,7 @@ def main() -> int:
     parser.add_argument(
         "--threads", type=lambda text: [int(part) for part in text.split(",")], default=[1, 2]
     )
+    parser.add_argument("--no-synthetic", action="store_true", help="The model alone.")
     parser.add_argument("--alone", action="store_true", help="The kernels alone.")
     parser.add_argument("-o", "--output", type=Path, help="Where the page goes, besides stdout.")
     options = parser.parse_args()
