@@ -36,7 +36,7 @@ NOTE = {
     "looked-at": [],
     "held-out": [
         "",
-        "Merges of four other seeds of these tags were looked at before. Five sorts of false alarm in them",
+        "Merges of five other seeds of these tags were looked at before. Five sorts of false alarm in them",
         "were mended after that (rows that two calls are given, a moved function that grew, cases outside of",
         "a switch, a message that names a renamed function, conditions that one side put around lines of a",
         "function that the other moved), and two faults of the merges themselves: halves that went on after",
