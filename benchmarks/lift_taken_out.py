@@ -13,7 +13,6 @@ import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from patcher.engine import architectures
 from patcher.engine.anchors import Source
 from patcher.engine.anchors.definitions import definitions
 from patcher.engine.comparison import tokens
@@ -99,8 +98,7 @@ def _whole(source: Source, start: int, end: int) -> tuple[int, int]:
 def put_back(tree: ListedTree, out: TakenOut, folder: Path) -> PutBack:
     """The type planned on ``tree`` without it, and compared with ``tree`` as it is."""
     there = OverlaidListed(tree, out.files)
-    patchset = architectures.fitted(load(folder), there)
-    plan = make_plan(there, patchset)
+    plan = make_plan(there, load(folder))
     by_id = {edit.edit.id: edit for edit in plan.edits}
     made = PutBack(len(out.edits))
     unlike = {
@@ -112,7 +110,7 @@ def put_back(tree: ListedTree, out: TakenOut, folder: Path) -> PutBack:
         edit = by_id[name]
         if edit.state is not State.MISSING:
             made.refused.append(name)
-        elif edit.file not in unlike or (how := _alike(tree, edit, patchset)) == "placed":
+        elif edit.file not in unlike or (how := _alike(tree, edit, plan.patchset)) == "placed":
             made.placed += 1
         else:
             getattr(made, how).append(name)

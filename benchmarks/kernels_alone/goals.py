@@ -19,12 +19,12 @@ class Goal(NamedTuple):
     """Our ``kind`` has at least so many times the tokens a second of ``other`` (a stock build's, if any).
 
     ``narrow``: which builds it is for. ``large``: which models, the one of 1B (True) or smaller ones (False).
-    None is any. An ``other`` that begins with a space is whatever a fork has that is fastest.
+    None is any; an ``other`` of None is whatever a fork has that is fastest.
     """
 
     kind: str
     what: str
-    other: str
+    other: str | None
     least: float
     narrow: bool | None = None
     large: bool | None = None
@@ -41,8 +41,8 @@ GOALS = (
     Goal("Q8_0", "prompt", "Q8_0", 2.1, narrow=False),
     Goal("Q8_0", "prompt", "Q8_0", 1.5, narrow=True),
     Goal("Q8_0", "decode", "Q8_0", 1.3),
-    Goal("Q8_A8", "prompt", " a fork", 1.2),
-    Goal("Q8_A8", "decode", " a fork", 1.1),
+    Goal("Q8_A8", "prompt", None, 1.2),
+    Goal("Q8_A8", "decode", None, 1.1),
 )
 
 
@@ -59,50 +59,54 @@ def _goal(name: str, goal: str, values: Mapping[str, float], met: Mapping[str, b
     return f"| {name} | {goal} | {shown} | {said} |"
 
 
+def places(figures: Mapping[Key, float]) -> list[tuple[str, int]]:
+    """The models and numbers of threads that were measured."""
+    return list(dict.fromkeys((name, threads) for name, threads, _, _ in figures))
+
+
+def peers(figures: Mapping[Key, float]) -> list[str]:
+    """The names of the other builds."""
+    return list(dict.fromkeys(kind.partition(" ")[2] for _, _, kind, _ in figures if " " in kind))
+
+
 def _others(figures: Mapping[Key, float], place: tuple[str, int], goal: Goal) -> Iterator[tuple[str, float]]:
     """What a goal is held against, in one model with so many threads: a name, and tokens a second."""
     name, threads = place
-    peers = dict.fromkeys(kind.partition(" ")[2] for _, _, kind, _ in figures if " " in kind)
-    if not goal.other.startswith(" "):
+    if goal.other is not None:
         own = figures[name, threads, goal.other, goal.what]
         yield "", figures.get((name, threads, f"{goal.other} {STOCK}", goal.what), own)
         return
-    for who in peers:
+    for who in peers(figures):
         if who != STOCK:
-            yield (
-                f", {who}",
-                max(figures[name, threads, f"{kind} {who}", goal.what] for kind in TYPES[:2]),
-            )
+            theirs = (figures[name, threads, f"{kind} {who}", goal.what] for kind in TYPES[:2])
+            yield f", {who}", max(theirs)
 
 
 def goals(build: str, figures: Mapping[Key, float]) -> list[str]:
     """A line for each goal that needs a model."""
     lines = ["| goal | | measured | |", "|---|---|---|---|"]
     narrow = build.startswith(NARROW)
-    places = list(dict.fromkeys((name, threads) for name, threads, _, _ in figures))
-    stock = any(kind.endswith(f" {STOCK}") for _, _, kind, _ in figures)
+    stock = f"{STOCK} " if STOCK in peers(figures) else ""
     for goal in GOALS:
         if goal.narrow not in (None, narrow) or (goal.kind == goal.other and not stock):
             continue
         ratios = {
             f"{name}, {threads} threads{who}": figures[name, threads, goal.kind, goal.what] / other
-            for name, threads in places
+            for name, threads in places(figures)
             if goal.large in (None, name == LARGE)
             for who, other in _others(figures, (name, threads), goal)
         }
         if ratios:
-            against = (
-                f"{STOCK} {goal.other}" if stock and not goal.other.startswith(" ") else goal.other.strip()
-            )
+            against = "a fork" if goal.other is None else f"{stock}{goal.other}"
             title = f"{goal.kind}: {goal.what}, against {against}"
             met = {place: ratio >= goal.least for place, ratio in ratios.items()}
             lines.append(_goal(title, f"≥ {goal.least}", ratios, met))
+    if narrow:
+        return lines
     first = {
         f"{name}, {threads} threads": figures[name, threads, "F16", "prompt"]
         / figures[name, threads, TYPES[-1], "prompt"]
-        for name, threads in places
+        for name, threads in places(figures)
     }
     met = {place: ratio <= FIRST_TOKEN for place, ratio in first.items()}
-    if not narrow:
-        lines.append(_goal(f"first token after {PROMPT}, against F16", f"≤ {FIRST_TOKEN}", first, met))
-    return lines
+    return [*lines, _goal(f"first token after {PROMPT}, against F16", f"≤ {FIRST_TOKEN}", first, met)]

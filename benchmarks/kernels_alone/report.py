@@ -7,8 +7,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.kernels_alone import Speed
-from benchmarks.kernels_alone.goals import PROMPT, TYPES, Key, goals, verdict
+from benchmarks.kernels_alone import Speed, goals
+from benchmarks.kernels_alone.goals import PROMPT, TYPES, Key, verdict
 from benchmarks.kernels_alone.loading import Load
 from benchmarks.kernels_alone.roofline import bound
 
@@ -44,9 +44,8 @@ def rates(figures: Mapping[Key, float]) -> list[str]:
 
 def peers(figures: Mapping[Key, float]) -> list[str]:
     """What other builds make of the same files, and how far this build is from their best."""
-    names = dict.fromkeys(kind.partition(" ")[2] for _, _, kind, _ in figures if " " in kind)
     lines = []
-    for who in names:
+    for who in goals.peers(figures):
         lines += [
             "",
             f"{who}, in turns with this build:",
@@ -100,7 +99,7 @@ def decoding(native: Mapping[Key, float], sizes: Mapping[tuple[str, str], int]) 
         "| model | threads | F16 GB/s | Q8_0 GB/s | Q8_A8 GB/s | Q8_A8 at the fastest pace: against F16 |",
         "|---|---|---|---|---|---|",
     ]
-    for name, threads in dict.fromkeys((name, threads) for name, threads, _, _ in native):
+    for name, threads in goals.places(native):
         paces = {kind: native[name, threads, kind, "decode"] * sizes[name, kind] for kind in TYPES}
         most = max(paces.values()) / sizes[name, TYPES[-1]] / native[name, threads, TYPES[0], "decode"]
         cells = [f"{pace / 1e9:.0f}" for pace in paces.values()]
@@ -180,7 +179,7 @@ def models(
     first = next(iter(builds.values()))
     lines = ["## Goals"]
     for build, figures in builds.items():
-        lines += ["", f"With {build}:", "", *goals(build, figures)]
+        lines += ["", f"With {build}:", "", *goals.goals(build, figures)]
     for build, figures in builds.items():
         lines += ["", f"## Tokens a second with {build}", "", *rates(figures), *peers(figures)]
     lines += ["", f"## Where the time of a prompt of {PROMPT} tokens goes", "", *profile(first, profiles)]

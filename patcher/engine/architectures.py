@@ -32,8 +32,10 @@ def fitted(patchset: PatchSet, tree: Tree) -> PatchSet:
 
 def _told(patchset: PatchSet, tree: Tree, edit: Edit, paths: list[str]) -> Edit:
     header = next((path for path in edit.files if tree.read(path) is not None), None)
-    named = _NAMED.search(patchset.render(edit, tree, {})) if header is not None else None
-    if header is None or named is None:
+    if header is None:
+        return edit
+    named = _NAMED.search(patchset.render(edit, tree, {}))
+    if named is None:
         return edit
     folder = posixpath.join(posixpath.dirname(header), "arch", "")
     own = [

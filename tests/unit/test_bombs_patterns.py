@@ -27,10 +27,8 @@ from tests.patterns import Pattern, all_patterns, attacks
 LENGTH = 8000
 QUICK = 0.002  # seconds of the processor that need no second look; on a machine ten times slower, too
 ENDLESS_SECONDS = 0.2
-TIMES, TOO_MUCH = (
-    4,
-    10,
-)  # as long: a linear one takes four times the time (five with a bound), the square sixteen
+TIMES = 4  # as long: a linear one takes four times the time (five with a bound), the square sixteen
+TOO_MUCH = 10  # times the time
 
 
 class _EndlessError(Exception):
