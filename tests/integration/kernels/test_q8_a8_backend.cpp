@@ -11,6 +11,7 @@
 #include "ggml.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdarg>
 #include <cstdio>
@@ -18,6 +19,7 @@
 #include <cstring>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <sys/mman.h>
@@ -344,6 +346,60 @@ static void mapped_file(ggml_backend_buffer_type_t buft, ggml_type type) {
     ggml_free(ctx);
 }
 
+// Memory that is zeroed before it is asked for: what was named gets it, another size doesn't, and nothing of it stays.
+static void memory_ahead(ggml_backend_buffer_type_t buft, ggml_type type) {
+    auto * dev    = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
+    auto * expect = (void (*)(const ggml_tensor *)) ggml_backend_reg_get_proc_address(
+        ggml_backend_dev_backend_reg(dev), "ggml_backend_cpu_q8_a8_expect");
+    if (!expect) {
+        fail("nobody can be told what will be loaded");
+    }
+    const auto weights = [&](int64_t rows) {
+        ggml_init_params params = { ggml_tensor_overhead() * 2, nullptr, true };
+        ggml_context *   ctx    = ggml_init(params);
+        ggml_new_tensor_2d(ctx, type, 1024, rows);
+        return ctx;
+    };
+    // pages that are there before anything was set, of a buffer of so many rows, after so many were named
+    const auto ahead = [&](int64_t named, int64_t rows) {
+        ggml_context * ctx = weights(named);
+        expect(ggml_get_first_tensor(ctx));
+        expect(nullptr);
+        ggml_free(ctx);
+        std::this_thread::sleep_for(std::chrono::milliseconds(500));
+
+        ctx               = weights(rows);
+        ggml_tensor * w   = ggml_get_first_tensor(ctx);
+        auto *     buffer = ggml_backend_alloc_ctx_tensors_from_buft(ctx, buft);
+        const long found  = resident_pages((char *) w->data + ggml_nbytes(w) / 2);
+
+        const auto        wanted = quantized(type, random_floats(ggml_nelements(w)), 1024);
+        std::vector<char> read(wanted.size());
+        ggml_backend_tensor_set(w, wanted.data(), 0, wanted.size());
+        ggml_backend_tensor_get(w, read.data(), 0, read.size());
+        if (read != wanted) {
+            fail("%ld rows in memory for %ld: other weights", (long) rows, (long) named);
+        }
+        const void * begin = ggml_backend_buffer_get_base(buffer);
+        const long   all   = ggml_backend_buffer_get_size(buffer) / sysconf(_SC_PAGESIZE);
+        const bool   is_ahead = found * 10 > all * 9;
+        ggml_backend_buffer_free(buffer);
+        if (is_ahead && resident_pages(begin) > all / 2) {
+            fail("%ld rows in memory for %ld: it stays when the buffer goes", (long) rows, (long) named);
+        }
+        ggml_free(ctx);
+        return is_ahead;
+    };
+    if (resident_pages(&type) >= 0 && std::thread::hardware_concurrency() > 1) {
+        if (!ahead(40000, 40000) || !ahead(40000, 38000)) {
+            fail("memory for what was named isn't there");
+        }
+        if (ahead(90000, 40000) || ahead(40000, 45000)) {
+            fail("memory for other weights was taken");
+        }
+    }
+}
+
 static void odd_inputs(ggml_backend_buffer_type_t buft, ggml_type type) {
     const shape s  = { GGML_OP_MUL_MAT, 64, 20, 1, 5, 1 };
     inputs      in = make_inputs(type, s);
@@ -590,6 +646,7 @@ int main(int argc, char ** argv) {
     views(buft, type);
     parts_of_a_tensor(buft, type);
     mapped_file(buft, type);
+    memory_ahead(buft, type);
     odd_inputs(buft, type);
     printf("%s: %zu shapes\n", ggml_backend_buft_name(buft), shapes.size());
     return 0;

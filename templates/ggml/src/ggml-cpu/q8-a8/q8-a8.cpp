@@ -23,6 +23,9 @@
 // WASI has neither threads nor exceptions, and a browser has threads only where it is asked for them
 #if !defined(__wasi__) && (!defined(__EMSCRIPTEN__) || defined(__EMSCRIPTEN_PTHREADS__))
 #    define Q8_A8_THREADS
+#    include <chrono>
+#    include <condition_variable>
+#    include <mutex>
 #    include <system_error>
 #    include <thread>
 #endif
@@ -34,6 +37,7 @@
 
 ggml_backend_buffer_type_t ggml_backend_cpu_q8_a8_buffer_type(void);
 void                       ggml_backend_cpu_q8_a8_take_all(void);
+void                       ggml_backend_cpu_q8_a8_expect(const ggml_tensor * weight);
 
 namespace ggml::cpu::q8_a8 {
 
@@ -243,26 +247,143 @@ static void prefer_large_pages(void * base, size_t size) {
 #endif
 }
 
-static ggml_backend_buffer_t alloc_buffer(ggml_backend_buffer_type_t buft, size_t size) {
-    ggml_backend_buffer_t buffer = ggml_backend_buft_alloc_buffer(ggml_backend_cpu_buffer_type(), size);
-    if (buffer == nullptr) {
-        return nullptr;
-    }
-    prefer_large_pages(ggml_backend_buffer_get_base(buffer), size);
-    buffer->buft                = buft;
-    buffer->iface.memset_tensor = memset_tensor;
-    buffer->iface.set_tensor    = set_tensor;
-    buffer->iface.get_tensor    = get_tensor;
-    buffer->iface.cpy_tensor    = nullptr; // by way of get and set
-    return buffer;
-}
-
 static size_t get_alignment(ggml_backend_buffer_type_t) {
     return 64;
 }
 
 static size_t get_alloc_size(ggml_backend_buffer_type_t, const ggml_tensor * t) {
     return has_our_block(t) ? std::max(packed_size(t), ggml_nbytes(t)) : ggml_nbytes(t);
+}
+
+// New memory is zeroed as it is first written to, which takes longer than packing into it. Where the loader names what it is
+// going to load, a thread has that done ahead, while the loader's one reads the vocabulary.
+class memory_ahead {
+#if defined(__linux__) && defined(Q8_A8_THREADS)
+    static constexpr size_t WORTH = 16 << 20; // less is zeroed in no time
+
+    std::mutex              mutex; // of those who call
+    char *                  base   = nullptr;
+    size_t                  size   = 0;
+    size_t                  wanted = 0; // by the weights that were named so far
+    std::thread             thread;
+    std::mutex              hurry;
+    std::condition_variable told;
+    std::atomic<bool>       is_enough{ false };
+
+    static size_t whole_pages(size_t bytes) {
+        static const size_t page = (size_t) sysconf(_SC_PAGESIZE);
+        return GGML_PAD(bytes, page);
+    }
+
+    void touch() {
+        for (size_t i = 0; i < size && !is_enough; i += whole_pages(1)) {
+            *(volatile char *) (base + i) = 0;
+        }
+        // a model that couldn't be loaded, or went elsewhere
+        std::unique_lock<std::mutex> lock(hurry);
+        if (!told.wait_for(lock, std::chrono::seconds(10), [this] { return is_enough.load(); })) {
+            munmap(base, size);
+            base = nullptr;
+        }
+    }
+
+    void end() {
+        {
+            const std::lock_guard<std::mutex> lock(hurry);
+            is_enough = true;
+        }
+        told.notify_all();
+        if (thread.joinable()) {
+            thread.join();
+        }
+    }
+
+    void drop() {
+        end();
+        if (base) {
+            munmap(base, size);
+            base = nullptr;
+        }
+    }
+
+  public:
+    ~memory_ahead() { drop(); }
+
+    void want(size_t bytes) {
+        const std::lock_guard<std::mutex> lock(mutex);
+        wanted += GGML_PAD(bytes, get_alignment(nullptr));
+    }
+
+    void begin() {
+        const std::lock_guard<std::mutex> lock(mutex);
+        drop();
+        size   = whole_pages(wanted);
+        wanted = 0;
+        // pages belong to the node of the thread that touched them first
+        if (size < WORTH || ggml_is_numa() || std::thread::hardware_concurrency() < 2) {
+            return;
+        }
+        void * memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (memory == MAP_FAILED) {
+            return;
+        }
+        base      = (char *) memory;
+        is_enough = false;
+        prefer_large_pages(base, size);
+        try {
+            thread = std::thread([this] { touch(); });
+        } catch (const std::system_error &) {
+            drop(); // no more threads to be had
+        }
+    }
+
+    // A buffer in that memory, if it is about what was waited for. What isn't zeroed by now is as it is packed.
+    ggml_backend_buffer_t take(size_t bytes) {
+        const std::lock_guard<std::mutex> lock(mutex);
+        end();
+        const size_t kept = whole_pages(bytes);
+        if (!base || kept > size || kept < size / 2) {
+            drop();
+            return nullptr;
+        }
+        if (kept < size) {
+            munmap(base + kept, size - kept);
+        }
+        ggml_backend_buffer_t buffer = ggml_backend_cpu_buffer_from_ptr(base, bytes);
+        buffer->iface.free_buffer    = [](ggml_backend_buffer_t old) { munmap(old->context, whole_pages(old->size)); };
+        base                         = nullptr;
+        return buffer;
+    }
+#else
+  public:
+    void want(size_t) {}
+
+    void begin() {}
+
+    ggml_backend_buffer_t take(size_t) { return nullptr; }
+#endif
+};
+
+static memory_ahead & ahead() {
+    static memory_ahead ahead;
+    return ahead;
+}
+
+static ggml_backend_buffer_t alloc_buffer(ggml_backend_buffer_type_t buft, size_t size) {
+    ggml_backend_buffer_t buffer = ahead().take(size);
+    if (buffer == nullptr) {
+        buffer = ggml_backend_buft_alloc_buffer(ggml_backend_cpu_buffer_type(), size);
+        if (buffer == nullptr) {
+            return nullptr;
+        }
+        prefer_large_pages(ggml_backend_buffer_get_base(buffer), size);
+    }
+    buffer->buft                = buft;
+    buffer->iface.memset_tensor = memset_tensor;
+    buffer->iface.set_tensor    = set_tensor;
+    buffer->iface.get_tensor    = get_tensor;
+    buffer->iface.cpy_tensor    = nullptr; // by way of get and set
+    return buffer;
 }
 
 // ------------------------------------------------------------------------------------------------ work
@@ -750,6 +871,24 @@ class extra_buffer_type : public ggml::cpu::extra_buffer_type {
 // Weights of Q8_0 are taken whichever file they are from.
 void ggml_backend_cpu_q8_a8_take_all(void) {
     ggml::cpu::q8_a8::takes_all = true;
+}
+
+// Called with each weight of a model before its tensors are created, and with NULL at the end.
+void ggml_backend_cpu_q8_a8_expect(const ggml_tensor * weight) {
+    using namespace ggml::cpu::q8_a8;
+    static const bool is_known = [] { // as the buffer types are listed it is said whether weights of Q8_0 are taken
+        ggml_backend_reg_t reg  = ggml_backend_cpu_reg();
+        void *             list = ggml_backend_reg_get_proc_address(reg, "ggml_backend_dev_get_extra_bufts");
+        return list && ((ggml_backend_dev_get_extra_bufts_t) list)(ggml_backend_reg_dev_get(reg, 0)) != nullptr;
+    }();
+    if (!is_known) {
+        return;
+    }
+    if (!weight) {
+        ahead().begin();
+    } else if (is_wanted(weight)) {
+        ahead().want(get_alloc_size(nullptr, weight));
+    }
 }
 
 // Where weights lie in the machine's own layout. NULL on machines for which there are no kernels of our own.
