@@ -57,10 +57,13 @@ def networked(more: str = "", **values: str) -> Environment:
 
 
 def building(**values: str) -> Environment:
-    """What a build is given, and what was built: toolchains, caches, accelerators, names of the user's."""
+    """What a build is given, and what was built: toolchains, caches, accelerators, names of the user's.
+
+    A program of ggml's that aborts starts a debugger, where there is one: it is told not to.
+    """
     named = {name.strip() for name in os.environ.get(PASSED, "").split(",")}
     own = {name: value for name, value in os.environ.items() if name in named}
-    return _chosen(_PLAIN) | _without_secrets(_chosen(_BUILD)) | own | values
+    return _chosen(_PLAIN) | _without_secrets(_chosen(_BUILD)) | {"GGML_NO_BACKTRACE": "1"} | own | values
 
 
 def _chosen(pattern: re.Pattern[str]) -> Environment:

@@ -15,6 +15,8 @@ _CAUSES = tuple(
         r"error loading model: (?!.*failed to load model from )(.+)",
         r"(?:failed to apply lora adapter|\bllama_adapter_lora_init\w*: failed to load\b[^:]*): (.+)",
         r"failed to quantize: (.+)",
+        # an assertion or GGML_ABORT, with file and line; a debugger may say more behind it
+        r"^(?:\S*/)?([\w.+-]+\.(?:c|cc|cpp|cu|h|hpp|m|mm):\d+: .+)",
     )
 )
 _MOST = 240  # characters

@@ -13,7 +13,7 @@ import numpy as np
 
 from patcher.base import processes
 from patcher.base.environment import building
-from patcher.base.errors import BuildError, UsageError
+from patcher.base.errors import UsageError
 from patcher.base.files import made_whole
 from patcher.base.progress import SILENT, Reporter
 from patcher.model.gguf_format import TYPE_NUMBERS, ValueType
@@ -21,6 +21,7 @@ from patcher.model.gguf_writer import GgufWriter, NewTensor, make_array, make_va
 from patcher.model.model_file import model_hash, open_model, require_our_order
 from patcher.model.stats import TYPE, VERSION, Stats, merged_arrays, open_stats
 from patcher.programs.last_words import cause
+from patcher.programs.measured import diagnose
 
 TOOL = "llama-q8a8-stats"
 _SAVING = processes.Politeness(signal.SIGINT, 120.0)  # it saves what it has
@@ -110,8 +111,7 @@ def calibrate(request: CalibrationRequest, reporter: Reporter = SILENT) -> Stats
             raise UsageError(f"{request.tool}: {why.message}", hint=why.hint) from why
     if done.code:
         if done.code < 0:
-            words = f"its last words: {said[-1]}" if said else None
-            raise BuildError(f"{request.tool}: was killed by signal {-done.code}", hint=words)
+            raise diagnose([str(request.tool)], done.code, "", "\n".join(said))
         error = next((line for line in reversed(said) if line.startswith("error:")), said[-1] if said else "")
         error = error.removeprefix("error:").strip() or f"{request.tool}: exit code {done.code}"
         reason = cause("\n".join(said))

@@ -38,6 +38,12 @@ from patcher.programs.last_words import cause, last_word
             "ggml_validate_row_data: found inf value at block 0",
         ),
         ("failed to quantize: quantized data validation failed\n", "quantized data validation failed"),
+        (
+            "/home/me/llama.cpp/ggml/src/ggml-backend.cpp:1294: GGML_ASSERT(*cur_backend_id != -1) failed\n"
+            "#1  0x00007f221224160b in ggml_print_backtrace () from /home/me/bin/libggml-base.so.0\n"
+            "[Inferior 1 (process 13567) detached]\n",
+            "ggml-backend.cpp:1294: GGML_ASSERT(*cur_backend_id != -1) failed",
+        ),
         ("all went well\n", ""),
     ],
 )  # fmt: skip
