@@ -22,8 +22,8 @@ _SIGNALS = {
     "SIGBUS": "a file shrank while it was read, or the disk is full: free some, then run it again",
     "SIGXFSZ": "a file grew beyond the allowed size: raise it with ulimit -f",
     "SIGXCPU": "it used more processor time than is allowed: raise it with ulimit -t",
-    "SIGABRT": "an assertion of its own failed: the file has what this build doesn't expect, or the build is at fault; take "
-    "another file, or build it anew (q8a8-patch run)",
+    "SIGABRT": "an assertion of its own failed: the file has what this build doesn't expect, or the build is "
+    "at fault; take another file, or build it anew (q8a8-patch run)",
 }
 _REASONS = (
     (
