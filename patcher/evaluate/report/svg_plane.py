@@ -95,7 +95,7 @@ def _labels(marks: Sequence[Mark], x: svg.Scale, y: svg.Scale) -> list[Markup]:
             return []
         taken.append(box)
         at = {"start": box.left, "middle": (box.left + box.right) / 2, "end": box.right}[anchor]
-        found.append(svg.text("name", at, box.bottom - 3, mark.label, anchor))
+        found.append(svg.text("name halo", at, box.bottom - 3, mark.label, anchor))
     return found
 
 
