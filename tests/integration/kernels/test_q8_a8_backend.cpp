@@ -326,6 +326,28 @@ static void mapped_file(ggml_backend_buffer_type_t buft, ggml_type type) {
             fail("the file reads otherwise");
         }
     }
+    // nobody mapped its pages in: it is read, and they stay where they are; through a descriptor that can't be read the
+    // mapping has the same bytes
+    for (const int descriptor : { fileno(file), -1 }) {
+        madvise(mapping, offset + size + after.size(), MADV_DONTNEED);
+        const int64_t begin = offset;
+        w->op_params[1]     = 0x70616d6d;
+        w->op_params[2]     = descriptor;
+        memcpy(w->op_params + 3, &begin, sizeof(begin));
+        w->op_params[5] = 1;
+        ggml_backend_tensor_memset(w, 0, 0, size);
+        ggml_backend_tensor_set(w, mapping + offset, 0, size);
+        const long mapped = resident_pages(mapping + offset + size / 2);
+        same("from a file");
+        for (int i = 1; i < 6; i++) {
+            if (w->op_params[i] != 0) {
+                fail("who sets the weights next is taken for a file");
+            }
+        }
+        if (descriptor >= 0 && mapped > 0) {
+            fail("%ld pages of a file that is read are mapped in", mapped);
+        }
+    }
     // memory whose pages would be zeros
     auto * own = (char *) mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     memcpy(own, wanted.data(), size);

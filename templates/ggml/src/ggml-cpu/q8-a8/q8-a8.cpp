@@ -17,6 +17,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <memory>
 #include <new>
 #include <vector>
 
@@ -31,6 +32,8 @@
 #endif
 
 #if defined(__linux__) || defined(__APPLE__)
+#    include <cerrno>
+#    include <fcntl.h>
 #    include <sys/mman.h>
 #    include <unistd.h>
 #endif
@@ -83,50 +86,125 @@ static bool is_whole(const ggml_tensor * t) {
 
 // ------------------------------------------------------------------------------------------------ buffer
 
-// Written by the loader into a weight's second op_param where the bytes that come next are a mapped file's. Elsewhere to
-// give pages back is to lose what they hold, so a number that nobody writes by chance.
+// Written by the loader into a weight's op_params, from the second on, where the bytes that come next are a mapped file's:
+// this, the file's descriptor, where in it they begin (64 bits), and 1 where nobody mapped its pages in. Elsewhere to give
+// pages back is to lose what they hold, so a number that nobody writes by chance.
 constexpr int32_t MAPPED = 0x70616d6d;
 
-// Bytes of a mapped file that are packed aren't read again: as long as their pages stay, the weights lie in memory twice.
-// Whole pages only; who reads one nevertheless gets it from the file.
-struct pages {
-    uintptr_t begin; // of those that are still there
-    bool      mapped;
+// Where a weight's bytes come from. Those of a mapped file aren't read again: as long as their pages stay, the weights lie in
+// memory twice. So pages that are mapped in are given back, and those that aren't never are: the file is read instead.
+struct source {
+    const char * data;
+    bool         is_mapped = false;
+    bool         is_read   = false;
+    int          file      = -1;
+    int64_t      offset    = 0;
 
-    static constexpr size_t STEP = 1 << 20; // so much is packed before what it was packed from goes
+    static constexpr size_t STEP  = 1 << 20; // so much is packed before what it was packed from goes
+    static constexpr size_t PIECE = 1 << 17; // so much is read at a time: it stays in a cache until it is packed
 
-    pages(const char * data, bool mapped) : begin((uintptr_t) data), mapped(mapped) {}
-
-    void give_back_until(const char * data) {
+    source(ggml_tensor * t, const void * data) : data((const char *) data) {
+        if (t->op_params[1] == MAPPED) {
+            is_mapped = true;
+            file      = t->op_params[2];
 #if defined(__linux__) || defined(__APPLE__)
-        static const uintptr_t page  = (uintptr_t) sysconf(_SC_PAGESIZE);
-        const uintptr_t        first = (begin + page - 1) / page * page;
-        const uintptr_t        end   = (uintptr_t) data / page * page;
-        if (mapped && first < end) {
-            (void) madvise((void *) first, end - first, MADV_DONTNEED); // not those that are locked
-            begin = end;
+            is_read = t->op_params[5] == 1 && sizeof(off_t) == sizeof(offset);
+#endif
+            memcpy(&offset, t->op_params + 3, sizeof(offset));
+        }
+        memset(t->op_params + 1, 0, 5 * sizeof(int32_t)); // what is set another time is somebody's memory
+    }
+
+    size_t step() const { return is_read ? PIECE : is_mapped ? STEP : SIZE_MAX; }
+
+    // Whoever touches a byte of a file has as much of it mapped in as one page of the system's cache holds, which may be 2 MB:
+    // the small tensors between packed ones would bring those with them. Such a page isn't mapped beyond a difference in advice.
+    void set_apart(size_t size) const {
+#if defined(__linux__) && defined(MADV_NOHUGEPAGE)
+        const uintptr_t page  = (uintptr_t) sysconf(_SC_PAGESIZE);
+        const uintptr_t begin = ((uintptr_t) data + page - 1) / page * page;
+        const uintptr_t end   = ((uintptr_t) data + size) / page * page;
+        if (is_read && begin < end) {
+            (void) madvise((void *) begin, end - begin, MADV_NOHUGEPAGE);
         }
 #else
-        (void) data;
+        (void) size;
+#endif
+    }
+
+    // The system fetches what comes next, if it has to, while what has come is packed: weights follow one another in a file
+    // about as they do in memory, and to wait for each by itself takes half as long again.
+    void announce(int64_t size) const {
+#if defined(__linux__)
+        constexpr int64_t AHEAD = 4 << 20;
+
+        static thread_local int64_t begin = 0; // of what was announced last
+        static thread_local int64_t end   = 0;
+        if (is_read && (offset < begin || offset + size > end)) {
+            begin = offset;
+            end   = offset + std::max(size, AHEAD);
+            (void) posix_fadvise(file, (off_t) begin, (off_t) (end - begin), POSIX_FADV_WILLNEED);
+        }
+#else
+        (void) size;
+#endif
+    }
+
+    // size bytes from begin on, in the buffer or where they lie
+    const char * bytes(size_t begin, size_t size, char * buffer) const {
+#if defined(__linux__) || defined(__APPLE__)
+        for (size_t got = 0; is_read && buffer;) {
+            const ssize_t n = pread(file, buffer + got, size - got, (off_t) (offset + begin + got));
+            if (n > 0) {
+                got += n;
+            } else if (n == 0 || errno != EINTR) {
+                break; // as by a descriptor that reads whole sectors only: the mapping has the same bytes
+            }
+            if (got == size) {
+                return buffer;
+            }
+        }
+#else
+        (void) size;
+        (void) buffer;
+#endif
+        return data + begin;
+    }
+
+    // Whole pages of these bytes, from first on, which is moved; who reads one nevertheless gets it from the file.
+    void give_back(size_t & first, size_t end) const {
+#if defined(__linux__) || defined(__APPLE__)
+        static const uintptr_t page  = (uintptr_t) sysconf(_SC_PAGESIZE);
+        const uintptr_t        begin = ((uintptr_t) data + first + page - 1) / page * page;
+        const uintptr_t        last  = ((uintptr_t) data + end) / page * page;
+        if (is_mapped && !is_read && begin < last) {
+            (void) madvise((void *) begin, last - begin, MADV_DONTNEED); // not those that are locked
+            first = last - (uintptr_t) data;
+        }
+#else
+        (void) first;
+        (void) end;
 #endif
     }
 };
 
 // the panels of a tensor, counted through all its matrices: first to last of total
-static void pack_panels(const ggml_tensor * t, const char * data, bool mapped, int64_t first, int64_t last) {
+static void pack_panels(const ggml_tensor * t, const source & from, int64_t first, int64_t last) {
     const int64_t n      = t->ne[1];
     const size_t  row    = ggml_row_size(t->type, t->ne[0]);
     const int64_t panels = matrix_of(t, 0).panels();
-    const int64_t step   = mapped ? std::max<int64_t>(1, pages::STEP / (PANEL * row)) : panels;
+    const int64_t step   = std::max<int64_t>(1, std::min<size_t>(panels, from.step() / (PANEL * row)));
 
-    pages pages(data + (first / panels * n + first % panels * PANEL) * row, mapped);
+    const std::unique_ptr<char[]> buffer(from.is_read ? new char[step * PANEL * row] : nullptr);
+
+    size_t there = (first / panels * n + first % panels * PANEL) * row; // the first byte that wasn't given back
     while (first < last) {
         const int64_t i   = first / panels;
         const int64_t end = std::min({ last, (i + 1) * panels, first + step });
         const int64_t r0  = (first - i * panels) * PANEL;
         const int64_t r1  = std::min((end - i * panels) * PANEL, n);
-        pack(matrix_of(t, i), data + (i * n + r0) * row, r0, r1);
-        pages.give_back_until(data + (i * n + r1) * row);
+        pack(matrix_of(t, i), from.bytes((i * n + r0) * row, (r1 - r0) * row, buffer.get()), r0, r1);
+        from.give_back(there, (i * n + r1) * row);
         first = end;
     }
 }
@@ -175,8 +253,7 @@ static int64_t packers(size_t size) {
 }
 
 static void set_tensor(ggml_backend_buffer_t, ggml_tensor * t, const void * data, size_t offset, size_t size) {
-    const bool mapped = t->op_params[1] == MAPPED;
-    t->op_params[1]   = 0; // what is set another time is somebody's memory
+    const source from(t, data);
     if (offset != 0 || size != ggml_nbytes(t)) {
         copy_bytes(t, nullptr, (const char *) data, offset, size);
         return;
@@ -185,9 +262,10 @@ static void set_tensor(ggml_backend_buffer_t, ggml_tensor * t, const void * data
     const int64_t total = matrix_of(t, 0).panels() * t->ne[2] * t->ne[3];
     const int64_t count = packers(size);
 
-    const auto part = [&](int64_t i) {
-        pack_panels(t, (const char *) data, mapped, total * i / count, total * (i + 1) / count);
-    };
+    from.announce((int64_t) size);
+    from.set_apart(size);
+
+    const auto part = [&](int64_t i) { pack_panels(t, from, total * i / count, total * (i + 1) / count); };
 
 #ifdef GGML_USE_OPENMP
 #    pragma omp parallel for num_threads((int) count) schedule(static, 1)
