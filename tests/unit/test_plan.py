@@ -169,7 +169,6 @@ def test_numbers_that_no_type_has_are_refused_where_the_table_has_a_hole(mini: P
     written = {file.path.rpartition("/")[2]: file.after().decode() for file in plan(mini).files}
     for name, number in (
         ("gguf.cpp", "info.t.type"),
-        ("ggml-quants.c", "type"),
         ("ggml-rpc.cpp", "tensor->type"),
     ):
         hole = f"({number} < GGML_TYPE_Q8_A8 && ggml_get_type_traits((enum ggml_type) {number})->type_name == NULL)"
