@@ -29,6 +29,12 @@ WROTE = {
         "if (type < 0 || type >= GGML_TYPE_COUNT) {",
         f"if (type < 0 || type >= GGML_TYPE_COUNT{UNKNOWN}) {{",
     ),
+    "convert-lora-choice": ("convert_lora_to_gguf.py", '"q8_0", "auto"]', '"q8_0", "q8_a8", "auto"]'),
+    "convert-lora-ftype": (
+        "convert_lora_to_gguf.py",
+        '"q8_0": gguf.LlamaFileType.MOSTLY_Q8_0,\n',
+        '"q8_0": gguf.LlamaFileType.MOSTLY_Q8_0,\n        "q8_a8": gguf.LlamaFileType.MOSTLY_Q8_A8,\n',
+    ),
 }
 
 
