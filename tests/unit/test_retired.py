@@ -35,6 +35,11 @@ WROTE = {
         '"q8_0": gguf.LlamaFileType.MOSTLY_Q8_0,\n',
         '"q8_0": gguf.LlamaFileType.MOSTLY_Q8_0,\n        "q8_a8": gguf.LlamaFileType.MOSTLY_Q8_A8,\n',
     ),
+    "expert-type": (
+        "src/llama-quant.cpp",
+        "if (qs.model.hparams.n_expert == 8) {",
+        "if (qs.model.hparams.n_expert == 8 && new_type != GGML_TYPE_Q8_A8) {",
+    ),
 }
 
 
