@@ -20,14 +20,19 @@ from patcher.engine.tree import WorkTree
 from tests.conftest import git, snapshot
 
 PATCHSET = load()
-UNKNOWN = " || (type < GGML_TYPE_Q8_A8 && ggml_get_type_traits((enum ggml_type) type)->type_name == NULL)"
+UNKNOWN = " || ({0} < GGML_TYPE_Q8_A8 && ggml_get_type_traits((enum ggml_type) {0})->type_name == NULL)"
 
 # id -> where it was, what stood there, and what the last release that had the edit made of it
 WROTE = {
     "unknown-in-rows": (
         "ggml/src/ggml-quants.c",
         "if (type < 0 || type >= GGML_TYPE_COUNT) {",
-        f"if (type < 0 || type >= GGML_TYPE_COUNT{UNKNOWN}) {{",
+        f"if (type < 0 || type >= GGML_TYPE_COUNT{UNKNOWN.format('type')}) {{",
+    ),
+    "unknown-in-files": (
+        "ggml/src/gguf.cpp",
+        "if (info.t.type < 0 || info.t.type >= GGML_TYPE_COUNT) {",
+        f"if (info.t.type < 0 || info.t.type >= GGML_TYPE_COUNT{UNKNOWN.format('info.t.type')}) {{",
     ),
     "convert-lora-choice": ("convert_lora_to_gguf.py", '"q8_0", "auto"]', '"q8_0", "q8_a8", "auto"]'),
     "convert-lora-ftype": (
@@ -156,9 +161,9 @@ def test_an_apply_on_this_machine_is_reverted_to_the_byte(
     run("apply", mini_repo, "-q")
     monkeypatch.setattr(transaction, "make_plan", make_plan)
     record(mini_repo)
-    assert UNKNOWN.encode() in snapshot(mini_repo)[WROTE["unknown-in-rows"][0]]
+    assert all(wrote.encode() in snapshot(mini_repo)[path] for path, _, wrote in WROTE.values())
     run("apply", mini_repo, "--update", "-q")
-    assert UNKNOWN.encode() not in snapshot(mini_repo)[WROTE["unknown-in-rows"][0]]
+    assert not any(wrote.encode() in snapshot(mini_repo)[path] for path, _, wrote in WROTE.values())
     run("revert", mini_repo, "-q")
     assert snapshot(mini_repo) == stock
 
