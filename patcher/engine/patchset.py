@@ -57,7 +57,7 @@ class Retired:
 
     id: str
     files: tuple[str, ...]
-    text: str  # a pattern for what it put there, and nothing else
+    text: str  # a pattern for what it put there; what a group ``keep`` matches was there before
     because: str  # why there is no such edit any more
 
 

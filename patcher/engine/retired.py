@@ -50,7 +50,15 @@ def _files(patchset: PatchSet, one: Retired) -> list[str]:
 
 
 def _spans(one: Retired, data: bytes) -> list[tuple[int, int]]:
-    return [found.span() for found in re.finditer(one.text.encode(), data, re.MULTILINE)]
+    """What it wrote, in order; what a group ``keep`` matches was there before."""
+    spans = []
+    for found in re.finditer(one.text.encode(), data, re.MULTILINE):
+        start, end = found.span()
+        if found.groupdict().get("keep") is not None:
+            spans.append((start, found.start("keep")))
+            start = found.end("keep")
+        spans.append((start, end))
+    return spans
 
 
 def _plan(patchset: PatchSet, one: Retired, path: str, spans: list[tuple[int, int]]) -> EditPlan:

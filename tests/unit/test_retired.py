@@ -34,6 +34,11 @@ WROTE = {
         "if (info.t.type < 0 || info.t.type >= GGML_TYPE_COUNT) {",
         f"if (info.t.type < 0 || info.t.type >= GGML_TYPE_COUNT{UNKNOWN.format('info.t.type')}) {{",
     ),
+    "test-rounding": (
+        "tests/test-backend-ops.cpp",
+        "type_dst == GGML_TYPE_Q8_0) {",
+        "type_dst == GGML_TYPE_Q8_0 || type_dst == GGML_TYPE_Q8_A8) {",
+    ),
     "convert-lora-choice": ("convert_lora_to_gguf.py", '"q8_0", "auto"]', '"q8_0", "q8_a8", "auto"]'),
     "convert-lora-ftype": (
         "convert_lora_to_gguf.py",
@@ -121,6 +126,19 @@ def test_update_takes_it_out(old: Path, today: dict[str, bytes]) -> None:
     assert not tree_record.read(WorkTree(old)).of("q8_a8").wrote.keys() & WROTE.keys()
     run("revert", old, "-q")  # of what the update did
     git(old, "diff", "--quiet", "HEAD")
+
+
+def test_what_it_was_put_around_stays(old: Path) -> None:
+    """A comparison among others was widened in parentheses of its own."""
+    path = old / WROTE["test-rounding"][0]
+    text = path.read_text(encoding="utf-8")
+    more = "        if ({0} && is_small()) {{\n        }}\n"
+    wide = more.format("(type_dst == GGML_TYPE_Q8_0 || type_dst == GGML_TYPE_Q8_A8)")
+    path.write_text(text.replace("        return 1e-7;\n", wide + "        return 1e-7;\n"), encoding="utf-8")
+    run("apply", old, "--update", "-q")
+    after = path.read_text(encoding="utf-8")
+    assert more.format("type_dst == GGML_TYPE_Q8_0") in after
+    assert "Q8_A8" not in after.replace("GGML_TYPE_Q8_A8,", "")
 
 
 def test_what_was_changed_since_stays(old: Path) -> None:
