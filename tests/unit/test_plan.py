@@ -171,8 +171,6 @@ def test_a_number_that_no_type_has_is_refused_where_the_table_has_a_hole(mini: P
     number = "tensor->type"
     hole = f"({number} < GGML_TYPE_Q8_A8 && ggml_get_type_traits((enum ggml_type) {number})->type_name == NULL)"
     assert f"{number} >= GGML_TYPE_COUNT || {hole}) {{" in written["ggml-rpc.cpp"]
-    named = "type < GGML_TYPE_COUNT && (type >= GGML_TYPE_Q8_A8 || type_traits[type].type_name != NULL) ?"
-    assert named in written["ggml.c"]
 
 
 def test_a_function_that_upstream_adds_tomorrow_is_served(mini: Path) -> None:

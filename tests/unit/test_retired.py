@@ -34,6 +34,12 @@ WROTE = {
         "if (info.t.type < 0 || info.t.type >= GGML_TYPE_COUNT) {",
         f"if (info.t.type < 0 || info.t.type >= GGML_TYPE_COUNT{UNKNOWN.format('info.t.type')}) {{",
     ),
+    "unknown-name": (
+        "ggml/src/ggml.c",
+        'return type < GGML_TYPE_COUNT ? type_traits[type].type_name : "NONE";',
+        "return type < GGML_TYPE_COUNT && (type >= GGML_TYPE_Q8_A8 || type_traits[type].type_name != NULL) ?"
+        ' type_traits[type].type_name : "NONE";',
+    ),
     "test-rounding": (
         "tests/test-backend-ops.cpp",
         "type_dst == GGML_TYPE_Q8_0) {",
