@@ -169,7 +169,9 @@ def test_a_number_that_no_type_has_is_refused_where_the_table_has_a_hole(mini: P
     reads numbers of strangers; what reads files asks for the block's size besides."""
     written = {file.path.rpartition("/")[2]: file.after().decode() for file in plan(mini).files}
     number = "tensor->type"
-    hole = f"({number} < GGML_TYPE_Q8_A8 && ggml_get_type_traits((enum ggml_type) {number})->type_name == NULL)"
+    hole = (
+        f"({number} < GGML_TYPE_Q8_A8 && ggml_get_type_traits((enum ggml_type) {number})->type_name == NULL)"
+    )
     assert f"{number} >= GGML_TYPE_COUNT || {hole}) {{" in written["ggml-rpc.cpp"]
 
 

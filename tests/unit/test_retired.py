@@ -209,6 +209,25 @@ def test_a_move_leaves_it_behind(forked: Path) -> None:
         assert wrote.encode() not in found[path]
 
 
+def test_a_copy_without_a_history_leaves_it_behind(forked: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "project" / "llama.cpp"
+    copy.parent.mkdir()
+    git(copy.parent, "init", "-q")
+    git(forked, "worktree", "add", "-q", "--detach", str(copy), "r1")
+    (copy / ".git").unlink()
+    git(forked, "worktree", "prune")
+    run("apply", copy, "-q")
+    put(copy)
+    record(copy)
+    git(copy.parent, "add", "-A")
+    git(copy.parent, "commit", "-qm", "a copy with a type")
+    shutil.rmtree(copy.parent / ".git" / "q8a8-patch", ignore_errors=True)
+    run("move", f"{forked}@r2", copy, "--base", f"{forked}@r1", "-q")
+    found = snapshot(copy)
+    for path, _, wrote in WROTE.values():
+        assert wrote.encode() not in found[path]
+
+
 def test_leaving_it_out_is_no_mistake(mini_repo: Path, today: dict[str, bytes]) -> None:
     run("apply", mini_repo, "-q", *(word for name in WROTE for word in ("--without", name)))
     path = WROTE["unknown-in-rows"][0]
