@@ -142,6 +142,21 @@ def _edits() -> str:
         lines += ["", f"## {group.id}", "", f"`{group.subject}`", "", " ".join(group.body.split()), ""]
         lines += ["| edit | file | where | why | without it |", "|---|---|---|---|---|"]
         lines += [_edit(edit) for edit in patchset.edits if edit.group == group.id]
+    lines += [
+        "",
+        "## Edits that there were",
+        "",
+        "A tree to which an earlier release of this tool was applied keeps these until"
+        " `q8a8-patch apply --update`",
+        "takes them out; `status` and `guard` say where one stands.",
+        "",
+        "| edit | file | why there is none any more |",
+        "|---|---|---|",
+    ]
+    lines += [
+        f"| `{one.id}` | {'<br>'.join(f'`{name}`' for name in one.files)} | {_cell(_escaped(one.because))} |"
+        for one in patchset.retired
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -52,6 +52,16 @@ class Edit:
 
 
 @dataclass(frozen=True)
+class Retired:
+    """An edit of an earlier release of this tool, for trees that still have what it wrote."""
+
+    id: str
+    files: tuple[str, ...]
+    text: str  # a pattern for what it put there; what a group ``keep`` matches was there before
+    because: str  # why there is no such edit any more
+
+
+@dataclass(frozen=True)
 class Group:
     """Edits that belong in one commit of the exported series."""
 
@@ -72,6 +82,7 @@ class PatchSet:
     edits: tuple[Edit, ...]
     templates: Path
     known_good: tuple[str, ...] = field(default=())
+    retired: tuple[Retired, ...] = ()  # see patcher.engine.retired
     upstream_ids: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # numbers upstream has taken
     source: str = "q8_a8"  # what load() takes to make this set once more
     home: Path | None = None  # the folder of a user's own file
@@ -157,6 +168,11 @@ def load(which: str | Path = "q8_a8") -> PatchSet:
         edits=edits,
         templates=templates,
         known_good=document.known_good,
+        retired=tuple(
+            Retired(**table | {"files": tuple(table["files"])})
+            for table in document.retired
+            if table["id"] not in document.edits
+        ),
         upstream_ids=document.upstream_ids,
         source=source,
         home=document.home,

@@ -15,6 +15,7 @@ from patcher.engine import (
     foreign,
     layout,
     patterns,
+    retired,
 )
 from patcher.engine.anchors import ParsedFile, Source, Splice
 from patcher.engine.comparison import tokens, unlike
@@ -47,6 +48,7 @@ def make_plan(tree: Tree, patchset: PatchSet, reporter: Reporter = SILENT) -> Pl
                 plans.append(_without_file(edit))
             else:
                 plans.append(Editor(tree, patchset, edit, parsed[path]).plan(second.get(edit.id, [])))
+    plans += retired.plans(patchset, tree)
     files, plans = _merge(tree, plans)
     found = _foreign(tree, patchset, plans, named, second)
     return Plan(tree.name, patchset, tuple(plans), files, (*enum_numbers.clashes(tree, patchset), *found))
@@ -174,7 +176,7 @@ def _foreign(
                 ours.setdefault(path, []).append((cut.start, cut.end))
         if plan.edit.kind == NEW_FILE:
             whole |= {plan.file} if plan.state in (State.PRESENT, State.APPLIED) else set()
-        elif plan.state is State.PRESENT:
+        elif plan.state is State.PRESENT and plan.edit.kind != retired.KIND:
             text = patchset.render(plan.edit, tree, _NO_VALUES)
             lines.setdefault(plan.file, set()).update(" ".join(line.split()) for line in text.splitlines())
     said = [one for found in second.values() for one in found]

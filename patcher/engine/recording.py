@@ -43,6 +43,7 @@ def recorded(tree: Tree, plan: Plan, choices: Choices) -> FilePlan | None:
     gone = {
         edit.edit.id for edit in plan.missing if edit.hashes
     } - standing  # nothing that was written is there
+    gone |= {one.id for one in plan.patchset.retired} - standing
     wrote = {name: hashes for name, hashes in part.wrote.items() if name not in gone}
     for edit in plan.missing:
         if edit.hashes:

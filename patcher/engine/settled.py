@@ -39,7 +39,9 @@ def chosen(
     Raises :class:`UsageError` for a name that is no edit, group or fix.
     """
     known = _names(patchset) | set(fixes)
-    unknown = [name for name in (*only, *without, *keep, *replaced) if name not in known]
+    # who leaves out what isn't there any more has what was asked for
+    left_out = [name for name in without if name not in {one.id for one in patchset.retired}]
+    unknown = [name for name in (*only, *left_out, *keep, *replaced) if name not in known]
     if unknown:
         raise UsageError(f"{unknown[0]}: no such edit or group", hint="'q8a8-patch status' lists them")
     numbers = [edit.id for edit in patchset.edits if edit.id in keep and is_numbered(edit)]

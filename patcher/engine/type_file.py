@@ -42,6 +42,7 @@ class TypeFile:
     groups: dict[str, Table] = field(default_factory=dict)
     edits: dict[str, Table] = field(default_factory=dict)
     waivers: list[Table] = field(default_factory=list)
+    retired: list[Table] = field(default_factory=list)  # edits of earlier releases of this tool
     lifted: Table | None = None  # where 'type lift' took it from
     not_lifted: list[Table] = field(default_factory=list)
 
@@ -189,6 +190,7 @@ def _lay(document: TypeFile, layer: Table, where: str, *, own: bool) -> None:
             )
         document.edits[name] = document.edits[name] | {"template": template, "own": own}
     document.waivers += [_filled(waiver, facts, where) for waiver in layer.get("waiver", ())]
+    document.retired += [_filled(one, facts, where) for one in layer.get("retired", ())]
     document.lifted = layer.get("lifted", document.lifted)
     document.not_lifted += layer.get("not_lifted", ())
 

@@ -18,7 +18,7 @@ from patcher.base.progress import SILENT, Reporter
 from patcher.base.units import how_many
 from patcher.build import BuildFailedError, BuildRequest, build
 from patcher.build.proof import without_elf
-from patcher.engine import transaction
+from patcher.engine import retired, transaction
 from patcher.engine.checkout import require_checked_out
 from patcher.engine.numbering import is_numbered
 from patcher.engine.patchset import PatchSet, load
@@ -186,6 +186,8 @@ def edit_problems(plan: Plan, *, carried: bool) -> Iterator[Problem]:
             )
         elif edit.is_old:
             message = f"{name}: edit '{edit.edit.id}' is as an earlier q8a8-patch wrote it"
+            if edit.edit.kind == retired.KIND:
+                message = f"{name}: '{edit.edit.id}' is an earlier q8a8-patch's, and not needed any more"
             yield Problem("edit-old", message, edit.file, None, f"'q8a8-patch apply{chosen} --update'")
         elif edit.differs and not edit.resolution:
             message = f"{name}: edit '{edit.edit.id}' isn't as it would be written: {edit.differs}"

@@ -25,7 +25,10 @@ OWN_RULES = {
         "Two types have one number, or one type has two: files are read as another type.",
     ),
     "by-another-hand": ("note", "A place names the type, and no edit of ours goes there."),
-    "edit-old": ("warning", "An earlier release of q8a8-patch wrote it; today's would write something else."),
+    "edit-old": (
+        "warning",
+        "An earlier release of q8a8-patch wrote it; today's writes another text, or none.",
+    ),
     "edit-unplaced": ("note", "An optional edit has no place in this tree; the type goes in without it."),
     "build-failed": ("error", "The tree with the type doesn't build."),
     "unhandled-sibling": ("warning", "A place names the sibling type, and nobody has thought about ours."),

@@ -28,6 +28,7 @@ from patcher.model.rounding import Known, nearest
 from patcher.model.tensor_data import Array, pieces
 
 TYPE = "Q8_A8"
+_HELD = (TYPE, "Q8_0")  # in a model of eight experts llama-quantize makes some Q8_0: the same blocks
 _PIECE = 1 << 20  # bytes of float32 weights at once: all scales tried on a block fit into a core's cache
 _KEY = "q8_a8.rounding"
 SAME_TEXT = "tokens of the same text that were held out"
@@ -101,7 +102,7 @@ def refine(quantized: Path, of: Material, reporter: Reporter = SILENT) -> Refine
     wanted = {
         tensor.name: inputs
         for tensor in made.tensors.values()
-        if tensor.type_name == TYPE and (inputs := inputs_of(tensor, of))
+        if tensor.type_name in _HELD and (inputs := inputs_of(tensor, of))
     }
     if not wanted:
         raise UsageError(

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from patcher import git
 from patcher.base.errors import ConflictError
-from patcher.engine import tree_record
+from patcher.engine import retired, tree_record
 from patcher.engine.patchset import PatchSet
 from patcher.engine.planning import make_plan
 from patcher.engine.tree_record import PLACE
@@ -66,11 +66,18 @@ class Stripping:
         if version is None or not version.is_file or not path.startswith(self._prefix):
             return version
         known = () if path == self._prefix + PLACE else tuple(self._known(path))
-        if not known and path != self._prefix + PLACE:
+        below = path.removeprefix(self._prefix)
+        if not known and below not in {PLACE, *retired.files(self._patchset)}:
             return version  # what it says of the type is somebody's own; not read, it may be of any length
         data = self._objects.read(version) or b""
-        if path == self._prefix + PLACE:
+        if below == PLACE:
             return self._objects.made(_without_type(data, self._patchset.name), version)
+        for carried, stock in known:
+            if data in (carried, stock):
+                return self._objects.made(stock, version)
+        data = retired.without(self._patchset, below, data)
+        if not known:
+            return self._objects.made(data, version)
         for carried, stock in known:
             if data in (carried, stock):
                 return self._objects.made(stock, version)

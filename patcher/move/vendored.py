@@ -14,7 +14,7 @@ from patcher import git
 from patcher.base.bounded import MAX_FILE
 from patcher.base.errors import ConflictError, TreeChangedError
 from patcher.base.progress import SILENT, Reporter
-from patcher.engine import settled, step, transaction, tree_record
+from patcher.engine import retired, settled, step, transaction, tree_record
 from patcher.engine.journal import Journal
 from patcher.engine.layout import require_tree
 from patcher.engine.patchset import PatchSet
@@ -94,7 +94,7 @@ def _merged(
     blobs = [git.entries(one.repo, one.commit) for one in (before, after)]
     folders = {str(folder) for path in blobs[0] for folder in PurePosixPath(path).parents}
     changed = {path for path in {**blobs[0], **blobs[1]} if blobs[0].get(path) != blobs[1].get(path)}
-    for path in sorted({*changed, *carried} - {PLACE}):
+    for path in sorted({*changed, *carried, *retired.files(patchset)} - {PLACE}):
         if any(not blob.get(path, ("100",))[0].startswith("100") for blob in blobs):
             reporter.warn(f"{path}: is a link or a submodule in one of the releases, and stays as it is")
             continue
@@ -104,6 +104,7 @@ def _merged(
             reporter.warn(f"{path}: has more than {MAX_FILE >> 20} MB, and stays as it is: copy it by hand")
             continue
         mine = tree.read(path, MAX_FILE)
+        mine = retired.without(patchset, path, mine) if mine is not None else None
         if path in carried and mine is not None:
             mine = _without(mine, *carried[path], path)
         if mine is None and base is not None:

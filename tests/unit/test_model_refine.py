@@ -49,16 +49,16 @@ def calibrated(model: Path, *, rows: int = 500) -> Path:
     return forward.write_stats(model.with_suffix(".stats"), model_hash(open_model(model)), rows=rows)
 
 
-def quantized(source: Path, out: Path) -> Path:
+def quantized(source: Path, out: Path, *, as_q8_0: tuple[str, ...] = ()) -> Path:
     """What llama-quantize would make: matrices of floats in Q8_A8, to nearest; vectors and routers stay."""
     model = open_model(source)
-    q8_a8 = TYPE_NUMBERS["Q8_A8"]
+    q8_a8, q8_0 = TYPE_NUMBERS["Q8_A8"], TYPE_NUMBERS["Q8_0"]
     chosen = {
         name: len(info.dims) > 1 and not info.row % 32 and is_float(info) and "gate_inp" not in name
         for name, info in model.tensors.items()
     }
     new = [
-        NewTensor(name, info.dims, q8_a8 if chosen[name] else info.type)
+        NewTensor(name, info.dims, (q8_0 if name.endswith(as_q8_0) else q8_a8) if chosen[name] else info.type)
         for name, info in model.tensors.items()
     ]
     with GgufWriter(out, model.head.metadata, new) as writer:
@@ -123,6 +123,21 @@ def test_products_are_nearer_and_the_rest_stays(variant: str, smoothed: bool, tm
     assert set(done.errors) == quantized_names - {"token_embd.weight", "position_embd.weight"}
     assert not same & set(done.errors) - {name for name, ratio in done.errors.items() if ratio == 1}
     assert same >= set(after.tensors) - set(done.errors)
+
+
+def test_what_eight_experts_make_q8_0_is_rounded_too(tmp_path: Path) -> None:
+    """The same blocks under another number: the bytes are those that Q8_A8 would have."""
+    source = write_model(tmp_path / "m.gguf", "llama-moe")
+    stats, attention = calibrated(source), ("attn_k.weight", "attn_v.weight")
+    all_ours = quantized(source, tmp_path / "q.gguf")
+    mixed = quantized(source, tmp_path / "mixed.gguf", as_q8_0=attention)
+    done = [refine(path, material(source, stats)) for path in (all_ours, mixed)]
+    assert done[0].errors == done[1].errors
+    one, other = open_model(all_ours).tensors, open_model(mixed).tensors
+    assert {name for name, info in other.items() if info.type_name == "Q8_0"} == {
+        name for name in other if name.endswith(attention)
+    }
+    assert all(raw_bytes(one[name]) == raw_bytes(other[name]) for name in one)
 
 
 def test_each_expert_is_rounded_with_the_tokens_it_saw(tmp_path: Path) -> None:
