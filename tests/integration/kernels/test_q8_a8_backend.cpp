@@ -412,6 +412,13 @@ static void memory_ahead(ggml_backend_buffer_type_t buft, ggml_type type) {
         ggml_free(ctx);
         return is_ahead;
     };
+    const auto is_numa = (bool (*)()) ggml_backend_reg_get_proc_address(ggml_backend_dev_backend_reg(dev), "ggml_backend_cpu_is_numa");
+    if (is_numa && is_numa()) {
+        if (ahead(40000, 40000)) {
+            fail("memory is made ready, and nobody knows for which node");
+        }
+        return;
+    }
     if (resident_pages(&type) >= 0 && std::thread::hardware_concurrency() > 1) {
         if (!ahead(40000, 40000) || !ahead(40000, 38000)) {
             fail("memory for what was named isn't there");
