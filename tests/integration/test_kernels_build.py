@@ -113,6 +113,34 @@ def test_a_system_without_threads_and_exceptions_compiles_it(work: Work, tmp_pat
     assert "ggml_backend_cpu_q8_a8_buffer_type" in symbols.stdout
 
 
+def test_weights_of_q8_0_are_left_to_kleidiai(work: Work, tmp_path: Path) -> None:
+    """Compiled as in a build with KleidiAI, which is asked at run time; a stand-in answers for it."""
+    ours = ours_again(work, tmp_path, q8_a8=["-DGGML_USE_CPU_KLEIDIAI"])["q8-a8"]
+    folders = [f"-I{work.tree / 'ggml' / name}" for name in ("include", "src", "src/ggml-cpu")]
+    stub = tmp_path / "stub.o"
+    compile_stub = [native(), "-std=c++17", "-fPIC", "-c", str(HERE / "kleidiai_stub.cpp"), "-o", str(stub)]
+    subprocess.run([*compile_stub, *folders], check=True)
+    both = tmp_path / "both.o"
+    subprocess.run(["ld", "-r", str(ours), str(stub), "-o", str(both)], check=True)
+    relinked(work, tmp_path, {"q8-a8.cpp.o": both})
+    program = tmp_path / "test"
+    command = [native(), "-std=c++17", str(HERE / "test_kleidiai.cpp"), folders[0], "-o", str(program)]
+    subprocess.run([*command, "-L", str(work.bin), "-lggml", "-lggml-base"], check=True)
+
+    def taken(libraries: str, kernels: str = "all") -> list[str]:
+        values = environment(LD_LIBRARY_PATH=libraries, KLEIDIAI_STUB=kernels)
+        done = subprocess.run([program], capture_output=True, text=True, check=True, env=values)
+        return done.stdout.splitlines()
+
+    everything = ["MUL_MAT", "GET_ROWS", "CONT", "MUL_MAT_ID"]
+    all_of_both = [f"{number} {name}" for number in (0, 120) for name in everything]
+    with_stub = f"{tmp_path}:{work.bin}"
+    # a copy of all the weight is never KleidiAI's, nor is a product with experts; a file of ours has the number 120
+    assert taken(with_stub) == ["0 CONT", "0 MUL_MAT_ID", *all_of_both[4:]]
+    assert taken(with_stub, "none") == all_of_both
+    assert taken(str(work.bin)) == all_of_both
+
+
 @pytest.mark.exhaustive  # fourteen backends are compiled for one that is looked at: minutes
 def test_a_backend_for_each_kind_of_cpu(work: Work, tmp_path: Path) -> None:
     """GGML_CPU_ALL_VARIANTS and GGML_BACKEND_DL: the AVX2 backend, as a plugin that is found at run time."""

@@ -13,6 +13,9 @@
 #else
 #include "ggml-cpu-traits.h" // its name until April 2025
 #endif
+#ifdef GGML_USE_CPU_KLEIDIAI
+#    include "kleidiai/kleidiai.h"
+#endif
 
 #include <algorithm>
 #include <atomic>
@@ -911,15 +914,45 @@ class traits : public ggml::cpu::tensor_traits {
     }
 };
 
+// Whether a weight is left to KleidiAI: one of a Q8_0 file that it multiplies by. It takes fewer instructions than we do, and
+// rounds the weights of a row to one scale. Who compiles it in wants that for Q8_0; who makes a file of a type of our own
+// wants the scales of its blocks.
+static bool is_kleidiais(ggml_backend_dev_t dev, const ggml_tensor * op) {
+#ifdef GGML_USE_CPU_KLEIDIAI
+    if (op->src[0]->type != GGML_TYPE_Q8_0 || op->src[0]->op_params[0] != 0 || !op->src[1]) {
+        return false;
+    }
+    ggml_backend_buffer buffer = {};
+    buffer.buft                = ggml_backend_cpu_kleidiai_buffer_type();
+    ggml_tensor weight         = *op->src[0];
+    weight.buffer              = &buffer;
+    ggml_tensor input          = *op->src[1];
+    ggml_tensor asked          = *op;
+    asked.src[0]               = &weight;
+    asked.src[1]               = &input;
+    if (op->op == GGML_OP_GET_ROWS) {
+        // embeddings, which are often the output matrix as well: packed for this alone they would lie in memory twice
+        asked.op   = GGML_OP_MUL_MAT;
+        input.type = GGML_TYPE_F32;
+    }
+    return ((ggml::cpu::extra_buffer_type *) buffer.buft->context)->supports_op(dev, &asked);
+#else
+    (void) dev;
+    (void) op;
+    return false;
+#endif
+}
+
 class extra_buffer_type : public ggml::cpu::extra_buffer_type {
-    bool supports_op(ggml_backend_dev_t, const ggml_tensor * op) override {
+    bool supports_op(ggml_backend_dev_t dev, const ggml_tensor * op) override {
         if (!traits::is_computed(op)) {
             return false;
         }
         // a weight without memory is one that the loader asks for, or that only its size is asked of
         const ggml_tensor * weight = root_of(op->src[0]);
         const ggml_tensor * src1   = op->src[1];
-        return (weight->data || is_wanted(weight)) && (!src1 || !src1->buffer || ggml_backend_buft_is_host(src1->buffer->buft));
+        return (weight->data || (is_wanted(weight) && !is_kleidiais(dev, op))) &&
+               (!src1 || !src1->buffer || ggml_backend_buft_is_host(src1->buffer->buft));
     }
 
     // whatever reads or writes what is packed is ours to compute, or to refuse: anybody else would take it for rows
