@@ -997,7 +997,14 @@ void ggml_backend_cpu_q8_a8_expect(const ggml_tensor * weight) {
     }
     if (!weight) {
         ahead().begin();
-    } else if (is_wanted(weight)) {
+        return;
+    }
+#ifdef GGML_USE_CPU_KLEIDIAI
+    const bool is_ours = weight->type != GGML_TYPE_Q8_0; // which of those are left to it turns out later
+#else
+    const bool is_ours = true;
+#endif
+    if (is_ours && is_wanted(weight)) {
         ahead().want(get_alloc_size(nullptr, weight));
     }
 }
