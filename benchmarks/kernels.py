@@ -123,7 +123,7 @@ def loads(
     """The fastest load of each type and way, types taking turns: (type, mode) -> load."""
     found: dict[tuple[str, str], list[Load]] = {}
     stock = build.peers[STOCK].parent if STOCK in build.peers else build.programs
-    for _ in range(2 * options.rounds + 1):
+    for _ in range(4 * options.rounds + 1):
         for mode in ("none", "mmap"):
             for kind in TYPES[1:]:
                 file = files[options.model.stem, kind]

@@ -23,13 +23,19 @@ class Load:
 
 
 def load(programs: Path, model: Path, *, mode: str, threads: int = 2) -> Load:
-    """Start llama-bench, load ``model`` (``mode``: none, mmap, mlock), compute a token, end."""
+    """Start llama-bench, load ``model`` (``mode``: none, mmap, mlock), compute a token, end; twice.
+
+    The first is timed, the second is asked for its memory all the time, which takes a part of a processor.
+    """
     command = [str(programs / "llama-bench"), "-m", str(model), "-t", str(threads), "-lm", mode]
     command += ["-p", "1", "-n", "0", "-r", "1", "--no-warmup"]
-    own = resident = locked = 0
     start = time.monotonic()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    seconds = time.monotonic() - start
+
+    own = resident = locked = 0
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while True:
+    while process.poll() is None:
         try:
             status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii", errors="replace")
         except OSError:
@@ -40,12 +46,10 @@ def load(programs: Path, model: Path, *, mode: str, threads: int = 2) -> Load:
         own, locked = max(own, figures.get("RssAnon", 0)), max(locked, figures.get("VmLck", 0))
         # not ru_maxrss of wait4: it counts what was before exec, which is all of Python where it was vforked
         resident = max(resident, figures.get("VmHWM", 0))
-        if process.poll() is not None:
-            break
         time.sleep(0.001)
     if process.returncode != 0:
         raise subprocess.CalledProcessError(process.returncode, command)
-    return Load(time.monotonic() - start, own, resident, locked)
+    return Load(seconds, own, resident, locked)
 
 
 def copying(size: int, *, threads: int = 2, rounds: int = 9) -> float:
