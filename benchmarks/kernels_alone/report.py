@@ -157,8 +157,8 @@ def loading(found: Loading) -> list[str]:
         "  there Q8_0 is left where it is, while packed weights are written once. Two threads that merely"
         f"\n  copy as many bytes take {1000 * found.copying:.0f} ms, {100 * found.least:.0f} % of that load.",
         "",
-        "Packed weights are memory of the process's own, once: a mapped file is read as they are packed, or its",
-        "pages are given back.",
+        "Packed weights are memory of the process's own, once: a mapped file is read as they are packed, or",
+        "its pages are given back.",
     ]
 
 
