@@ -209,7 +209,7 @@ def test_labels_of_points_hide_nothing() -> None:
     picture = svg_plane.points(
         [*marks, Mark("F16", 10, None, None, "", 3)], name="x", horizontal="", vertical="", better=""
     )
-    names = re.findall(r'class="name" x="([\d.]+)" y="([\d.]+)" text-anchor="(\w+)">([^<]+)<', picture)
+    names = re.findall(r'class="name halo" x="([\d.]+)" y="([\d.]+)" text-anchor="(\w+)">([^<]+)<', picture)
     boxes = []
     for x, y, anchor, label in names:
         left = float(x) - len(label) * 6 * {"start": 0, "middle": 0.5, "end": 1}[anchor]
@@ -238,7 +238,7 @@ def test_labels_of_points_stand_beside_whiskers() -> None:
             r'class="whisker thin" x1="([\d.]+)" y1="([\d.]+)" x2="([\d.]+)" y2="([\d.]+)"', picture
         )
     ]
-    (place,) = re.findall(r'class="name" x="[\d.]+" y="([\d.]+)" text-anchor="\w+">Q8_A8<', picture)
+    (place,) = re.findall(r'class="name halo" x="[\d.]+" y="([\d.]+)" text-anchor="\w+">Q8_A8<', picture)
     assert not float(place) - 9 <= across[1] <= float(place) + 2
 
 
@@ -250,7 +250,7 @@ def test_a_label_at_the_edge_is_not_cut_off() -> None:
         Mark("Q8_A8+smooth", 103.5, 98.9, 107.2, "", 3, 0.125, 0.013, 0.238),
     ]
     picture = svg_plane.points(marks, name="x", horizontal="", vertical="", better="")
-    found = re.findall(r'class="name" x="([\d.]+)" y="[\d.]+" text-anchor="(\w+)">([^<]+)<', picture)
+    found = re.findall(r'class="name halo" x="([\d.]+)" y="[\d.]+" text-anchor="(\w+)">([^<]+)<', picture)
     assert len(found) == 4
     for x, anchor, label in found:
         width, right = 7.8 * len(label), {"start": 1.0, "middle": 0.5, "end": 0.0}[anchor]
