@@ -328,11 +328,11 @@ static void mapped_file(ggml_backend_buffer_type_t buft, ggml_type type) {
     }
     // nobody mapped its pages in: it is read, and they stay where they are; through a descriptor that can't be read the
     // mapping has the same bytes
-    for (const int descriptor : { fileno(file), -1 }) {
+    for (const int descriptor : { fileno(file), 12345, -1 }) {
         madvise(mapping, offset + size + after.size(), MADV_DONTNEED);
         const int64_t begin = offset;
         w->op_params[1]     = 0x70616d6d;
-        w->op_params[2]     = descriptor;
+        w->op_params[2]     = descriptor + 1;
         memcpy(w->op_params + 3, &begin, sizeof(begin));
         w->op_params[5] = 1;
         ggml_backend_tensor_memset(w, 0, 0, size);
@@ -344,7 +344,7 @@ static void mapped_file(ggml_backend_buffer_type_t buft, ggml_type type) {
                 fail("who sets the weights next is taken for a file");
             }
         }
-        if (descriptor >= 0 && mapped > 0) {
+        if (descriptor == fileno(file) && mapped > 0) {
             fail("%ld pages of a file that is read are mapped in", mapped);
         }
     }

@@ -90,8 +90,8 @@ static bool is_whole(const ggml_tensor * t) {
 // ------------------------------------------------------------------------------------------------ buffer
 
 // Written by the loader into a weight's op_params, from the second on, where the bytes that come next are a mapped file's:
-// this, the file's descriptor, where in it they begin (64 bits), and 1 where nobody mapped its pages in. Elsewhere to give
-// pages back is to lose what they hold, so a number that nobody writes by chance.
+// this, the file's descriptor and 1 (0: not told), where in it they begin (64 bits), and 1 where nobody mapped its pages in.
+// Elsewhere to give pages back is to lose what they hold, so a number that nobody writes by chance.
 constexpr int32_t MAPPED = 0x70616d6d;
 
 // Where a weight's bytes come from. Those of a mapped file aren't read again: as long as their pages stay, the weights lie in
@@ -109,9 +109,9 @@ struct source {
     source(ggml_tensor * t, const void * data) : data((const char *) data) {
         if (t->op_params[1] == MAPPED) {
             is_mapped = true;
-            file      = t->op_params[2];
+            file      = t->op_params[2] - 1;
 #if defined(__linux__) || defined(__APPLE__)
-            is_read = t->op_params[5] == 1 && sizeof(off_t) == sizeof(offset);
+            is_read = file >= 0 && t->op_params[5] == 1 && sizeof(off_t) == sizeof(offset);
 #endif
             memcpy(&offset, t->op_params + 3, sizeof(offset));
         }
