@@ -16,7 +16,7 @@ from patcher.lift.tree_index import TreeIndex
 # kinds whose text is the type's own where it isn't the set's; at the others there is nothing to choose
 _TEXTS = ("table", "item", "declaration", "element", "statement", "py-entry", "py-definition")
 # guards against numbers between two types' that no type has: where the tree has none, BASE may need them
-GUARDS = ("unknown-to-servers",)
+GUARDS = ("unknown-in-files", "unknown-to-servers")
 
 
 @dataclass

@@ -103,13 +103,7 @@ def applied(mini_repo: Path) -> Path:
             "output-type",
             "= =",
         ),
-        (
-            "ggml/src/ggml-rpc/ggml-rpc.cpp",
-            "->type_name == NULL",
-            "->type_name != NULL",
-            "unknown-to-servers",
-            "! =",
-        ),
+        ("ggml/src/gguf.cpp", "->type_name == NULL", "->type_name != NULL", "unknown-in-files", "! ="),
         ("gguf-py/gguf/quants.py", "class Q8_A8(Q8_0,", "class Q8_A8(Q4_0,", "py-quants", "Q4_0"),
     ],
 )
