@@ -89,7 +89,7 @@ class Plan:
 
     @property
     def extent(self) -> str:
-        """What there is to do, in words: ``61 edits in 39 files``."""
+        """What there is to do, in words: ``65 edits in 40 files``."""
         return f"{how_many(len(self.missing), 'edit')} in {how_many(len(self.files), 'file')}"
 
     @property
