@@ -23,7 +23,7 @@ _DECORATION = re.compile(
 )
 _LINKAGE_OPEN = re.compile(rb'extern\s+"C"\s*\{')
 _LINKAGE_CLOSE = re.compile(
-    rb"#\s*if(?:def\s+|\s+defined\s*(?:\(\s*)?)__cplusplus\b[^\n]*\n\s*\}[^\n]*\n\s*#\s*endif"
+    rb"^[ \t]*#\s*if(?:def\s+|\s+defined\s*(?:\(\s*)?)__cplusplus\b[^\n]*\n\s*\}[^\n]*\n\s*#\s*endif", re.M
 )
 _INITIALIZER = re.compile(rb"=\s*\{")
 _BRACE = re.compile(rb"[{};]")

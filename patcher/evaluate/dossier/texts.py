@@ -118,7 +118,7 @@ _BILLS = Domain(
     wheel=True,
 )
 _TURNS = (4000, 1500)  # characters of English, of Korean: about as many tokens
-_GUTENBERG = re.compile(r"\*\*\* ?START OF [^\n]*\n(.*?)(?:\*\*\* ?END OF |\Z)", re.DOTALL)
+_GUTENBERG = re.compile(r"^\*\*\* ?START OF [^\n]*\n(.*?)(?:^\*\*\* ?END OF |\Z)", re.DOTALL | re.M)
 
 
 def obtain(domain: Domain, template: str | None, reporter: Reporter = SILENT) -> Text:
