@@ -38,6 +38,7 @@
 #    include <cerrno>
 #    include <fcntl.h>
 #    include <sys/mman.h>
+#    include <sys/uio.h>
 #    include <unistd.h>
 #endif
 
@@ -89,6 +90,25 @@ static bool is_whole(const ggml_tensor * t) {
 
 // ------------------------------------------------------------------------------------------------ buffer
 
+#if defined(__linux__) || defined(__APPLE__)
+static size_t whole_pages(size_t bytes) {
+    static const size_t page = (size_t) sysconf(_SC_PAGESIZE);
+    return GGML_PAD(bytes, page);
+}
+
+// Says something of the whole pages of size bytes to the system, which may not listen: all goes on as it would. Returns the
+// bytes up to the last page's end, 0 where there is none.
+static size_t advise(const void * base, size_t size, int advice) {
+    const uintptr_t begin = whole_pages((uintptr_t) base);
+    const uintptr_t end   = ((uintptr_t) base + size) / whole_pages(1) * whole_pages(1);
+    if (begin >= end) {
+        return 0;
+    }
+    (void) madvise((void *) begin, end - begin, advice);
+    return end - (uintptr_t) base;
+}
+#endif
+
 // Written by the loader into a weight's op_params, from the second on, where the bytes that come next are a mapped file's:
 // this, the file's descriptor and 1 (0: not told), where in it they begin (64 bits), and 1 where nobody mapped its pages in.
 // Elsewhere to give pages back is to lose what they hold, so a number that nobody writes by chance.
@@ -124,11 +144,8 @@ struct source {
     // the small tensors between packed ones would bring those with them. Such a page isn't mapped beyond a difference in advice.
     void set_apart(size_t size) const {
 #if defined(__linux__) && defined(MADV_NOHUGEPAGE)
-        const uintptr_t page  = (uintptr_t) sysconf(_SC_PAGESIZE);
-        const uintptr_t begin = ((uintptr_t) data + page - 1) / page * page;
-        const uintptr_t end   = ((uintptr_t) data + size) / page * page;
-        if (is_read && begin < end) {
-            (void) madvise((void *) begin, end - begin, MADV_NOHUGEPAGE);
+        if (is_read) {
+            advise(data, size, MADV_NOHUGEPAGE);
         }
 #else
         (void) size;
@@ -143,11 +160,19 @@ struct source {
 
         static thread_local int64_t begin = 0; // of what was announced last
         static thread_local int64_t end   = 0;
-        if (is_read && (offset < begin || offset + size > end)) {
-            begin = offset;
-            end   = offset + std::max(size, AHEAD);
-            (void) posix_fadvise(file, (off_t) begin, (off_t) (end - begin), POSIX_FADV_WILLNEED);
+        if (!is_read || (offset >= begin && offset + size <= end)) {
+            return;
         }
+        begin = offset;
+        end   = offset + std::max(size, AHEAD);
+#    if defined(RWF_NOWAIT) && !defined(__ANDROID__) // which names it and may lack the function
+        char        last;
+        const iovec part = { &last, 1 };
+        if (preadv2(file, &part, 1, (off_t) (end - 1), RWF_NOWAIT) == 1) {
+            return; // to look for each page that is there takes a while, too
+        }
+#    endif
+        (void) posix_fadvise(file, (off_t) begin, (off_t) (end - begin), POSIX_FADV_WILLNEED);
 #else
         (void) size;
 #endif
@@ -177,12 +202,8 @@ struct source {
     // Whole pages of these bytes, from first on, which is moved; who reads one nevertheless gets it from the file.
     void give_back(size_t & first, size_t end) const {
 #if defined(__linux__) || defined(__APPLE__)
-        static const uintptr_t page  = (uintptr_t) sysconf(_SC_PAGESIZE);
-        const uintptr_t        begin = ((uintptr_t) data + first + page - 1) / page * page;
-        const uintptr_t        last  = ((uintptr_t) data + end) / page * page;
-        if (is_mapped && !is_read && begin < last) {
-            (void) madvise((void *) begin, last - begin, MADV_DONTNEED); // not those that are locked
-            first = last - (uintptr_t) data;
+        if (is_mapped && !is_read) {
+            first += advise(data + first, end - first, MADV_DONTNEED); // not those that are locked
         }
 #else
         (void) first;
@@ -243,12 +264,12 @@ static void copy_bytes(const ggml_tensor * t, char * get, const char * set, size
 static int64_t packers(size_t size) {
 #ifdef Q8_A8_THREADS
 #    ifdef GGML_USE_OPENMP
-    constexpr size_t WORTH = 1 << 17;
+    constexpr size_t WORTH = 1 << 16;
 #    else
     constexpr size_t WORTH = 1 << 19;
 #    endif
     static const int64_t most = std::min<int64_t>(std::thread::hardware_concurrency(), 8); // asks the system
-    return std::max<int64_t>(1, std::min<int64_t>(most, size / WORTH));
+    return std::max<int64_t>(1, std::min<int64_t>(most, (size + WORTH / 2) / WORTH));
 #else
     (void) size;
     return 1;
@@ -313,15 +334,10 @@ static const char * get_name(ggml_backend_buffer_type_t) {
 }
 
 // Weights are written once and then read from end to end: with large pages there are 500 times fewer to fault in while
-// packing, which takes longer than the packing, and to look up later. Only a wish: without them all goes on as it would.
+// packing, which takes longer than the packing, and to look up later.
 static void prefer_large_pages(void * base, size_t size) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
-    const uintptr_t page  = (uintptr_t) sysconf(_SC_PAGESIZE);
-    const uintptr_t begin = ((uintptr_t) base + page - 1) / page * page;
-    const uintptr_t end   = ((uintptr_t) base + size) / page * page;
-    if (begin < end) {
-        (void) madvise((void *) begin, end - begin, MADV_HUGEPAGE);
-    }
+    advise(base, size, MADV_HUGEPAGE);
 #else
     (void) base;
     (void) size;
@@ -350,11 +366,6 @@ class memory_ahead {
     std::mutex              hurry;
     std::condition_variable told;
     std::atomic<bool>       is_enough{ false };
-
-    static size_t whole_pages(size_t bytes) {
-        static const size_t page = (size_t) sysconf(_SC_PAGESIZE);
-        return GGML_PAD(bytes, page);
-    }
 
     void touch() {
         for (size_t i = 0; i < size && !is_enough; i += whole_pages(1)) {
