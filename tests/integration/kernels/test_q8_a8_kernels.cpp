@@ -372,7 +372,7 @@ int main(int argc, char ** argv) {
     int shapes = 0;
     for (const int64_t m : { 1, 2, 3, 4, 5, 6, 7, 12, 13, 31 }) {
         for (const int64_t n : { (int64_t) 1, (int64_t) 2, PANEL - 1, PANEL, PANEL + 1, 2 * PANEL, 3 * PANEL - 5, 5 * PANEL }) {
-            for (const int64_t nb : { 1, 2, 3, 18 }) {
+            for (const int64_t nb : { 1, 2, 3, 18, 65 }) {
                 integers_are_exact(m, n, nb);
                 floats_are_close(m, n, nb);
                 shapes++;

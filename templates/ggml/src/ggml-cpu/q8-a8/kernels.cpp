@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cfloat>
 #include <cmath>
+#include <memory>
 
 #if defined(__clang__)
 #    define Q8_A8_UNROLL _Pragma("unroll")
@@ -122,9 +123,9 @@ template <int M, int N, typename... Arguments> static inline void tile_of(int ro
     }
 }
 
-// N panels, the first of which is panel, and all rows
-template <int N>
-static void tiles(const matrix & w, int64_t panel, const inputs & x, float * const * y, int64_t m) {
+// N panels, the first of which is panel and has the weights qs, and all rows
+template <int N, typename Weight>
+static void tiles(const matrix & w, int64_t panel, const Weight * qs, const inputs & x, float * const * y, int64_t m) {
     const int64_t first = panel * PANEL;
 
     float * out[TILE_M];
@@ -133,8 +134,7 @@ static void tiles(const matrix & w, int64_t panel, const inputs & x, float * con
         for (int l = 0; l < rows; l++) {
             out[l] = y[i + l] + first;
         }
-        tile_of<TILE_M, N>(rows, w.qs(panel), w.nb * matrix::QS, w.scales(panel), w.nb * matrix::SCALES, w.nb, x.from(i),
-                           out, w.n - first);
+        tile_of<TILE_M, N>(rows, qs, w.nb * matrix::QS, w.scales(panel), w.nb * matrix::SCALES, w.nb, x.from(i), out, w.n - first);
     }
 }
 
@@ -156,11 +156,21 @@ void multiply(const matrix & w, int64_t p0, int64_t p1, const act_block * const 
 
     // one row of activations is met by memory's pace: panels in sequence are one stream
     int64_t panel = p0;
+#if defined(Q8_A8_AVX2)
+    const size_t size = TILE_N * w.nb * matrix::QS;
+    if (m >= 4 * TILE_M && size <= wide_weights::MOST) {
+        static thread_local const std::unique_ptr<wide_weights> wide(new wide_weights);
+        wide_weights & there = *wide;
+        for (; panel + TILE_N <= p1; panel += TILE_N) {
+            tiles<TILE_N>(w, panel, there.from(w.qs(panel), size), in, y, m);
+        }
+    }
+#endif
     for (; m > 1 && panel + TILE_N <= p1; panel += TILE_N) {
-        tiles<TILE_N>(w, panel, in, y, m);
+        tiles<TILE_N>(w, panel, w.qs(panel), in, y, m);
     }
     for (; panel < p1; panel++) {
-        tiles<1>(w, panel, in, y, m);
+        tiles<1>(w, panel, w.qs(panel), in, y, m);
     }
 }
 
