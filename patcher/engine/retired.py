@@ -58,7 +58,7 @@ def _spans(one: Retired, data: bytes) -> list[tuple[int, int]]:
             spans.append((start, found.start("keep")))
             start = found.end("keep")
         spans.append((start, end))
-    return spans
+    return [(start, end) for start, end in spans if start < end]
 
 
 def _plan(patchset: PatchSet, one: Retired, path: str, spans: list[tuple[int, int]]) -> EditPlan:

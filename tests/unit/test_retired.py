@@ -51,6 +51,13 @@ WROTE = {
         "if (qs.model.hparams.n_expert == 8) {",
         "if (qs.model.hparams.n_expert == 8 && new_type != GGML_TYPE_Q8_A8) {",
     ),
+    "convert-help": ("convert_hf_to_gguf.py", "q8_0 for Q8_0,", "q8_0 for Q8_0, q8_a8 for Q8_A8,"),
+    "convert-lora-help": ("convert_lora_to_gguf.py", "q8_0 for Q8_0,", "q8_0 for Q8_0, q8_a8 for Q8_A8,"),
+    "test-base-types": (
+        "tests/test-backend-ops.cpp",
+        "GGML_TYPE_Q8_0, // for I8MM tests",
+        "GGML_TYPE_Q8_0, GGML_TYPE_Q8_A8, // for I8MM tests",
+    ),
 }
 
 
@@ -140,6 +147,19 @@ def test_what_it_was_put_around_stays(old: Path) -> None:
     after = path.read_text(encoding="utf-8")
     assert more.format("type_dst == GGML_TYPE_Q8_0") in after
     assert "Q8_A8" not in after.replace("GGML_TYPE_Q8_A8,", "")
+
+
+def test_an_element_on_a_line_of_its_own_goes_with_it(old: Path) -> None:
+    """As in upstream's lists; the list that today's edit goes to has the same line, and keeps it."""
+    path = old / WROTE["test-base-types"][0]
+    text = path.read_text(encoding="utf-8")
+    own = "    GGML_TYPE_Q8_0, // for I8MM tests\n"
+    text = text.replace(WROTE["test-base-types"][2], "\n" + own.rstrip("\n") + "\n    GGML_TYPE_Q8_A8,")
+    path.write_text(text, encoding="utf-8")
+    run("apply", old, "--update", "-q")
+    after = path.read_text(encoding="utf-8")
+    assert f"{own}    GGML_TYPE_Q2_0" in after
+    assert "    GGML_TYPE_Q8_A8,\n" in after.partition("base_types")[0]
 
 
 def test_what_was_changed_since_stays(old: Path) -> None:
