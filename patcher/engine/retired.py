@@ -42,7 +42,7 @@ def files(patchset: PatchSet) -> set[str]:
 
 
 def _written(patchset: PatchSet) -> Iterator[Retired]:
-    return (one for one in patchset.retired if one.id in patchset.wrote)
+    return (one for one in patchset.retired if one.by in patchset.wrote)
 
 
 def _files(patchset: PatchSet, one: Retired) -> list[str]:

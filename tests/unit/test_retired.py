@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -59,6 +60,16 @@ WROTE = {
         "GGML_TYPE_Q8_0, GGML_TYPE_Q8_A8, // for I8MM tests",
     ),
 }
+# edit that there is -> its file, a pattern for today's text, an older one with a comment in front, and its hash
+COMMENTED = {
+    "mapped-bytes": (
+        "src/llama-model-loader.cpp",
+        r"            \{\n +// what packs these bytes (?:.*\n)+? {12}\}\n",
+        "            // what packs these bytes may give their pages back: they are a mapped file's\n"
+        "            cur->op_params[1] = 0x70616d6d;\n",
+        "0f32247077f93575",
+    ),
+}
 
 
 def run(*arguments: object, code: int = 0) -> None:
@@ -111,8 +122,10 @@ def old(mini_repo: Path, today: dict[str, bytes]) -> Path:
 
 
 def test_each_of_them_is_tried_here() -> None:
-    assert WROTE.keys() == {one.id for one in PATCHSET.retired}
-    assert not WROTE.keys() & {edit.id for edit in PATCHSET.edits}
+    ids = {edit.id for edit in PATCHSET.edits}
+    assert WROTE.keys() == {one.id for one in PATCHSET.retired if not one.of}
+    assert not ids & {one.id for one in PATCHSET.retired}
+    assert {one.of for one in PATCHSET.retired if one.of} == COMMENTED.keys() <= ids
 
 
 def test_it_stays_is_said_and_is_nobodys(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -160,6 +173,29 @@ def test_an_element_on_a_line_of_its_own_goes_with_it(old: Path) -> None:
     after = path.read_text(encoding="utf-8")
     assert f"{own}    GGML_TYPE_Q2_0" in after
     assert "    GGML_TYPE_Q8_A8,\n" in after.partition("base_types")[0]
+
+
+@pytest.mark.parametrize("name", COMMENTED)
+def test_a_comment_in_front_of_an_older_text_goes_with_it(
+    name: str, mini_repo: Path, today: dict[str, bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    place, ours, older, text = COMMENTED[name]
+    run("apply", mini_repo, "-q")
+    path = mini_repo / place
+    found, count = re.subn(ours, lambda _: older, path.read_text(encoding="utf-8"))
+    assert count == 1
+    path.write_text(found, encoding="utf-8")
+    now = tree_record.read(WorkTree(mini_repo))
+    part = now.of("q8_a8")
+    wrote = tree_record.TypeRecord(part.tool, part.choices, {**part.wrote, name: (text,)})
+    (mini_repo / tree_record.PLACE).write_bytes(now.with_type("q8_a8", wrote).text() or b"")
+    git(mini_repo, "add", "-A")
+    git(mini_repo, "commit", "-qm", "a type")
+    shutil.rmtree(mini_repo / ".git" / "q8a8-patch")
+    said = document(capsys, "status", mini_repo)
+    assert (said["state"], said["foreign"]) == ("applied", [])
+    run("apply", mini_repo, "--update", "-q")
+    assert snapshot(mini_repo) == today
 
 
 def test_what_was_changed_since_stays(old: Path) -> None:
