@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,52 @@ def test_a_tree_that_has_it_keeps_it(tmp_path: Path) -> None:
         file for file in make_plan(in_mmq(tmp_path), patchset).files if file.path.endswith("mmq.cpp")
     ).after()
     assert build_fixes.find(NAME).state(in_mmq(tmp_path, once.decode()), load()) is State.PRESENT
+
+
+TILE = """
+static void ggml_compute_forward_flash_attn_ext_tiled(const ggml_compute_params * params) {
+    for (int tq = 0; tq < tile_rows; tq++) {
+        const ggml_fp16_t * mp_row = mask_row(tq);
+        bool can_skip = true;
+    }
+    for (int tk = 0; tk < kv_tile; tk++) {
+        const char * k_data = key(tk);
+        use(k_data);
+    }
+}
+"""
+MAXIMUM = """
+inline static void ggml_vec_max_f32(const int n, float * s, const float * x) {
+    float max = -INFINITY;
+    for (int i = 0; i < n; ++i) {
+        max = MAX(max, x[i]);
+    }
+    *s = max;
+}
+"""
+
+
+def with_a_tile(folder: Path) -> Path:
+    """A tree of the files that the fix goes to."""
+    tree = folder / "tree"
+    for name, text in {"ops.cpp": TILE, "vec.h": MAXIMUM}.items():
+        place = tree / "ggml/src/ggml-cpu" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text)
+    return tree
+
+
+def test_what_a_fix_brings_an_if_for_is_its_own(tmp_path: Path) -> None:
+    """Applied again, it is there: the condition around it is nobody else's."""
+    tree = with_a_tile(tmp_path)
+    fix = build_fixes.find("fast-attention-tile")
+    made = replace(build_fixes.with_fixes(load(), [fix.name]), edits=fix.edits)
+    plan = make_plan(WorkTree(tree), made)
+    assert [edit.state for edit in plan.edits] == [State.MISSING] * len(fix.edits)
+    for file in plan.files:
+        (tree / file.path).write_bytes(file.after())
+    again = make_plan(WorkTree(tree), made)
+    assert [edit.state for edit in again.edits] == [State.PRESENT] * len(fix.edits), again.edits
 
 
 def test_an_unknown_fix_names_the_known_ones() -> None:
