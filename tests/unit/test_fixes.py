@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from patcher.base.errors import UsageError
 from patcher.cli import cli
-from patcher.engine import build_fixes
+from patcher.engine import build_fixes, settled, tree_record
 from patcher.engine.patchset import load
 from patcher.engine.plan import State
 from patcher.engine.planning import make_plan
@@ -117,6 +117,36 @@ def test_what_a_fix_brings_an_if_for_is_its_own(tmp_path: Path) -> None:
         (tree / file.path).write_bytes(file.after())
     again = make_plan(WorkTree(tree), made)
     assert [edit.state for edit in again.edits] == [State.PRESENT] * len(fix.edits), again.edits
+
+
+def test_a_fix_that_a_tree_has_is_left_out_as_an_edit_is(tmp_path: Path) -> None:
+    """Whole or in part, by the names that status and a conflict give."""
+    tree = WorkTree(with_a_tile(tmp_path))
+    fix = build_fixes.find("fast-attention-tile")
+
+    def chosen(
+        *,
+        fixes: tuple[str, ...] = (),
+        only: tuple[str, ...] = (),
+        without: tuple[str, ...] = (),
+        keep: tuple[str, ...] = (),
+    ) -> list[str]:
+        made = settled.chosen(load(), tree, fixes=fixes, only=only, without=without, keep=keep)
+        (tmp_path / "tree" / tree_record.PLACE).write_bytes(
+            tree_record.TreeRecord().with_type("q8_a8", tree_record.TypeRecord("1", made.choices)).text()
+            or b""
+        )
+        return [edit.id for edit in made.edits if edit in fix.edits]
+
+    everything = [edit.id for edit in fix.edits]
+    assert chosen(fixes=(fix.name,), only=("ggml-type",)) == everything
+    assert chosen(keep=("row-maximum",)) == everything
+    assert chosen(without=("row-maximum",)) == everything[:-1]
+    assert chosen(without=(fix.name,)) == []
+    assert chosen() == []
+    assert chosen(fixes=(fix.name,)) == everything
+    with pytest.raises(UsageError, match="row-minimum: no such edit"):
+        chosen(without=("row-minimum",))
 
 
 def test_an_unknown_fix_names_the_known_ones() -> None:
