@@ -8,6 +8,7 @@ content of the file, leaves what others have changed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from difflib import SequenceMatcher
 from functools import cached_property
 from itertools import pairwise
@@ -75,7 +76,7 @@ class Stripping:
         for carried, stock in known:
             if data in (carried, stock):
                 return self._objects.made(stock, version)
-        data = retired.without(self._patchset, below, data)
+        data = retired.without(self._patchset, below, self._brought_up(path, data, version))
         if not known:
             return self._objects.made(data, version)
         for carried, stock in known:
@@ -92,6 +93,25 @@ class Stripping:
             f"{path}: {self._patchset.type.upper} can't be told from what was changed in its own lines",
             hint="take the type's lines out of that file by hand, commit that, then move",
         )
+
+    def _brought_up(self, path: str, data: bytes, version: FileVersion) -> bytes:
+        """``data`` with today's texts, where a tree says that an earlier release of this tool wrote those
+        that it has."""
+        below = path.removeprefix(self._prefix)
+        edits = tuple(
+            edit
+            for edit in self._patchset.edits
+            if edit.id in self._patchset.wrote
+            and below in {name.removeprefix(self._patchset.strip) for name in edit.files}
+        )
+        if not edits:
+            return data
+        there = Contents(self._objects, self._base.commit, self._prefix)
+        there.over = {**self._base.over, path: version}
+        plan = make_plan(there, replace(self._patchset, edits=edits, updates=True))
+        older = {edit.edit.id for edit in plan.missing if edit.resolution == "replaced"}
+        files = [file for file in plan.files if file.path == below]
+        return files[0].after(older) if files and older else data
 
     def _known(self, path: str) -> Iterator[tuple[bytes | None, bytes | None]]:
         below = path.removeprefix(self._prefix)

@@ -14,10 +14,12 @@ import pytest
 from patcher import cli
 from patcher.engine import transaction, tree_record
 from patcher.engine.anchors import Splice
+from patcher.engine.comparison import tokens
 from patcher.engine.patchset import load
 from patcher.engine.plan import FilePlan, Plan
 from patcher.engine.planning import make_plan
 from patcher.engine.tree import WorkTree
+from patcher.engine.tree_record import text_hash
 from tests.conftest import git, snapshot
 
 PATCHSET = load()
@@ -100,6 +102,22 @@ def record(tree: Path) -> None:
     (tree / tree_record.PLACE).write_bytes(text or b"")
 
 
+def put_older(tree: Path, name: str) -> None:
+    """The text of an edit that there is, as an earlier release wrote and recorded it."""
+    place, ours, older, text = COMMENTED[name]
+    found, count = re.subn(ours, lambda _: older, (tree / place).read_text(encoding="utf-8"))
+    assert count == 1
+    (tree / place).write_text(found, encoding="utf-8")
+    record_older(tree, name, text)
+
+
+def record_older(tree: Path, name: str, text: str) -> None:
+    now = tree_record.read(WorkTree(tree))
+    part = now.of("q8_a8")
+    wrote = tree_record.TypeRecord(part.tool, part.choices, {**part.wrote, name: (text,)})
+    (tree / tree_record.PLACE).write_bytes(now.with_type("q8_a8", wrote).text() or b"")
+
+
 @pytest.fixture
 def today(mini_repo: Path, tmp_path: Path) -> dict[str, bytes]:
     """What today's release makes of the tree."""
@@ -179,16 +197,8 @@ def test_an_element_on_a_line_of_its_own_goes_with_it(old: Path) -> None:
 def test_a_comment_in_front_of_an_older_text_goes_with_it(
     name: str, mini_repo: Path, today: dict[str, bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    place, ours, older, text = COMMENTED[name]
     run("apply", mini_repo, "-q")
-    path = mini_repo / place
-    found, count = re.subn(ours, lambda _: older, path.read_text(encoding="utf-8"))
-    assert count == 1
-    path.write_text(found, encoding="utf-8")
-    now = tree_record.read(WorkTree(mini_repo))
-    part = now.of("q8_a8")
-    wrote = tree_record.TypeRecord(part.tool, part.choices, {**part.wrote, name: (text,)})
-    (mini_repo / tree_record.PLACE).write_bytes(now.with_type("q8_a8", wrote).text() or b"")
+    put_older(mini_repo, name)
     git(mini_repo, "add", "-A")
     git(mini_repo, "commit", "-qm", "a type")
     shutil.rmtree(mini_repo / ".git" / "q8a8-patch")
@@ -258,6 +268,31 @@ def test_a_move_leaves_it_behind(forked: Path) -> None:
     found = snapshot(forked)
     for path, _, wrote in WROTE.values():
         assert wrote.encode() not in found[path]
+
+
+def test_a_move_tells_the_type_by_what_an_earlier_release_wrote(forked: Path, tmp_path: Path) -> None:
+    """Committed by hand, and both a file and a statement of it are older than today's."""
+    fresh = tmp_path / "fresh"
+    git(forked, "worktree", "add", "-q", "--detach", str(fresh), "r2")
+    run("apply", fresh, "-q")
+    want = snapshot(fresh)
+    git(forked, "worktree", "remove", "--force", str(fresh))
+    run("apply", forked, "-q")
+    put_older(forked, "mapped-bytes")
+    kernels = forked / "ggml/src/ggml-cpu/q8-a8/kernels-c.h"
+    kernels.write_text(kernels.read_text(encoding="utf-8") + "static int older;\n", encoding="utf-8")
+    record_older(forked, "kernels-c", text_hash(tokens(kernels.read_bytes())))
+    git(forked, "add", "-A")
+    git(forked, "commit", "-qm", "a type by hand")
+    (forked / "notes.txt").write_text("mine\n", encoding="utf-8")
+    git(forked, "add", "-A")
+    git(forked, "commit", "-qm", "notes")
+    shutil.rmtree(forked / ".git" / "q8a8-patch")
+    run("move", "r2", forked, "-q")
+    found = snapshot(forked)
+    assert {name for name in found.keys() | want.keys() if found.get(name) != want.get(name)} <= {
+        "notes.txt", tree_record.PLACE, ".git",
+    }  # fmt: skip
 
 
 def test_a_copy_without_a_history_leaves_it_behind(forked: Path, tmp_path: Path) -> None:
