@@ -8,7 +8,6 @@ content of the file, leaves what others have changed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from difflib import SequenceMatcher
 from functools import cached_property
 from itertools import pairwise
@@ -16,6 +15,7 @@ from itertools import pairwise
 from patcher import git
 from patcher.base.errors import ConflictError
 from patcher.engine import retired, tree_record
+from patcher.engine.older import brought_up
 from patcher.engine.patchset import PatchSet
 from patcher.engine.planning import make_plan
 from patcher.engine.tree_record import PLACE
@@ -95,23 +95,9 @@ class Stripping:
         )
 
     def _brought_up(self, path: str, data: bytes, version: FileVersion) -> bytes:
-        """``data`` with today's texts, where a tree says that an earlier release of this tool wrote those
-        that it has."""
-        below = path.removeprefix(self._prefix)
-        edits = tuple(
-            edit
-            for edit in self._patchset.edits
-            if edit.id in self._patchset.wrote
-            and below in {name.removeprefix(self._patchset.strip) for name in edit.files}
-        )
-        if not edits:
-            return data
         there = Contents(self._objects, self._base.commit, self._prefix)
         there.over = {**self._base.over, path: version}
-        plan = make_plan(there, replace(self._patchset, edits=edits, updates=True))
-        older = {edit.edit.id for edit in plan.missing if edit.resolution == "replaced"}
-        files = [file for file in plan.files if file.path == below]
-        return files[0].after(older) if files and older else data
+        return brought_up(self._patchset, there, path.removeprefix(self._prefix), data)
 
     def _known(self, path: str) -> Iterator[tuple[bytes | None, bytes | None]]:
         below = path.removeprefix(self._prefix)

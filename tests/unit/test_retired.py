@@ -118,6 +118,14 @@ def record_older(tree: Path, name: str, text: str) -> None:
     (tree / tree_record.PLACE).write_bytes(now.with_type("q8_a8", wrote).text() or b"")
 
 
+def put_all_older(tree: Path) -> None:
+    """A file and a statement."""
+    put_older(tree, "mapped-bytes")
+    kernels = tree / "ggml/src/ggml-cpu/q8-a8/kernels-c.h"
+    kernels.write_text(kernels.read_text(encoding="utf-8") + "static int older;\n", encoding="utf-8")
+    record_older(tree, "kernels-c", text_hash(tokens(kernels.read_bytes())))
+
+
 @pytest.fixture
 def today(mini_repo: Path, tmp_path: Path) -> dict[str, bytes]:
     """What today's release makes of the tree."""
@@ -278,10 +286,7 @@ def test_a_move_tells_the_type_by_what_an_earlier_release_wrote(forked: Path, tm
     want = snapshot(fresh)
     git(forked, "worktree", "remove", "--force", str(fresh))
     run("apply", forked, "-q")
-    put_older(forked, "mapped-bytes")
-    kernels = forked / "ggml/src/ggml-cpu/q8-a8/kernels-c.h"
-    kernels.write_text(kernels.read_text(encoding="utf-8") + "static int older;\n", encoding="utf-8")
-    record_older(forked, "kernels-c", text_hash(tokens(kernels.read_bytes())))
+    put_all_older(forked)
     git(forked, "add", "-A")
     git(forked, "commit", "-qm", "a type by hand")
     (forked / "notes.txt").write_text("mine\n", encoding="utf-8")
@@ -305,6 +310,7 @@ def test_a_copy_without_a_history_leaves_it_behind(forked: Path, tmp_path: Path)
     run("apply", copy, "-q")
     put(copy)
     record(copy)
+    put_all_older(copy)
     git(copy.parent, "add", "-A")
     git(copy.parent, "commit", "-qm", "a copy with a type")
     shutil.rmtree(copy.parent / ".git" / "q8a8-patch", ignore_errors=True)
@@ -312,6 +318,8 @@ def test_a_copy_without_a_history_leaves_it_behind(forked: Path, tmp_path: Path)
     found = snapshot(copy)
     for path, _, wrote in WROTE.values():
         assert wrote.encode() not in found[path]
+    assert b"older" not in found["ggml/src/ggml-cpu/q8-a8/kernels-c.h"]
+    assert COMMENTED["mapped-bytes"][2].encode() not in found[COMMENTED["mapped-bytes"][0]]
 
 
 def test_leaving_it_out_is_no_mistake(mini_repo: Path, today: dict[str, bytes]) -> None:
