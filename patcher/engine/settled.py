@@ -40,7 +40,7 @@ def chosen(
     """
     record = tree_record.read(tree) if tree is not None else tree_record.TreeRecord()
     part = record.of(patchset.name)
-    known = _names(_with_fixes(patchset, (*part.choices.fixes, *fixes)))
+    known = _names(_with_fixes(patchset, (*_known_fixes(part.choices), *fixes)))
     # who leaves out what isn't there any more has what was asked for
     left_out = [name for name in without if name not in {one.id for one in patchset.retired}]
     unknown = [name for name in (*only, *left_out, *keep, *replaced) if name not in known]
@@ -67,15 +67,25 @@ def chosen(
 
 def settled(patchset: PatchSet, part: TypeRecord, choices: Choices) -> PatchSet:
     """The patch set that ``choices`` leave. Names that this release doesn't know any more are passed over."""
-    made = _with_fixes(patchset, choices.fixes)
+    fixes = _known_fixes(choices)
+    made = _with_fixes(patchset, fixes)
     known = _names(made)
     only = tuple(name for name in choices.only if name in known)
     without = tuple(name for name in choices.without if name in known)
     if only or without:
-        made = made.select((*only, *choices.fixes) if only else (), without)
+        made = made.select((*only, *fixes) if only else (), without)
     if choices.numbers:
         made = with_numbers(made, choices.numbers)
     return replace(made, choices=choices, wrote=part.wrote)
+
+
+def _known_fixes(choices: Choices) -> tuple[str, ...]:
+    if not choices.fixes:
+        return ()
+    from patcher.engine.build_fixes import catalogue
+
+    known = catalogue()
+    return tuple(name for name in choices.fixes if name in known)
 
 
 def _with_fixes(patchset: PatchSet, names: tuple[str, ...]) -> PatchSet:

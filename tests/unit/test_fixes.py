@@ -149,6 +149,18 @@ def test_a_fix_that_a_tree_has_is_left_out_as_an_edit_is(tmp_path: Path) -> None
         chosen(without=("row-minimum",))
 
 
+def test_a_fix_that_there_is_no_more_is_passed_over(tmp_path: Path) -> None:
+    """In a tree that an earlier release was applied to; on the command line it is a mistake."""
+    tree = WorkTree(with_a_tile(tmp_path))
+    choices = tree_record.Choices(fixes=("mended-upstream", NAME))
+    record = tree_record.TreeRecord().with_type("q8_a8", tree_record.TypeRecord("1", choices))
+    (tmp_path / "tree" / tree_record.PLACE).write_bytes(record.text() or b"")
+    assert settled.remembered(load(), tree).edits[-1].group == NAME
+    assert settled.chosen(load(), tree).edits[-1].group == NAME
+    with pytest.raises(UsageError, match="mended-upstream: no such fix"):
+        settled.chosen(load(), tree, fixes=("mended-upstream",))
+
+
 def test_an_unknown_fix_names_the_known_ones() -> None:
     with pytest.raises(UsageError, match=rf"no such fix.*{NAME}"):
         build_fixes.find("nothing")
