@@ -59,6 +59,12 @@ class Retired:
     files: tuple[str, ...]
     text: str  # a pattern for what it put there; what a group ``keep`` matches was there before
     because: str  # why there is no such edit any more
+    of: str = ""  # the edit that wrote it, where that is still there and writes something else
+
+    @property
+    def by(self) -> str:
+        """The name under which a tree says that it was written."""
+        return self.of or self.id
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def files(patchset: PatchSet) -> set[str]:
 
 
 def _written(patchset: PatchSet) -> Iterator[Retired]:
-    return (one for one in patchset.retired if one.id in patchset.wrote)
+    return (one for one in patchset.retired if one.by in patchset.wrote)
 
 
 def _files(patchset: PatchSet, one: Retired) -> list[str]:
@@ -58,7 +58,7 @@ def _spans(one: Retired, data: bytes) -> list[tuple[int, int]]:
             spans.append((start, found.start("keep")))
             start = found.end("keep")
         spans.append((start, end))
-    return spans
+    return [(start, end) for start, end in spans if start < end]
 
 
 def _plan(patchset: PatchSet, one: Retired, path: str, spans: list[tuple[int, int]]) -> EditPlan:

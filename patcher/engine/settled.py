@@ -38,7 +38,9 @@ def chosen(
 
     Raises :class:`UsageError` for a name that is no edit, group or fix.
     """
-    known = _names(patchset) | set(fixes)
+    record = tree_record.read(tree) if tree is not None else tree_record.TreeRecord()
+    part = record.of(patchset.name)
+    known = _names(_with_fixes(patchset, (*_known_fixes(part.choices), *fixes)))
     # who leaves out what isn't there any more has what was asked for
     left_out = [name for name in without if name not in {one.id for one in patchset.retired}]
     unknown = [name for name in (*only, *left_out, *keep, *replaced) if name not in known]
@@ -56,8 +58,6 @@ def chosen(
             f"{both[0]}: looked for one of --keep and --replace, found both",
             hint="--keep leaves your lines as they are, --replace writes the type's: leave one out",
         )
-    record = tree_record.read(tree) if tree is not None else tree_record.TreeRecord()
-    part = record.of(patchset.name)
     choices = part.choices.merged(
         only=only, without=without, everything=everything, fixes=fixes, keep=keep, replaced=replaced
     )
@@ -67,17 +67,33 @@ def chosen(
 
 def settled(patchset: PatchSet, part: TypeRecord, choices: Choices) -> PatchSet:
     """The patch set that ``choices`` leave. Names that this release doesn't know any more are passed over."""
-    known = _names(patchset)
+    fixes = _known_fixes(choices)
+    made = _with_fixes(patchset, fixes)
+    known = _names(made)
     only = tuple(name for name in choices.only if name in known)
     without = tuple(name for name in choices.without if name in known)
-    made = patchset.select(only, without) if only or without else patchset
-    if choices.fixes:
-        from patcher.engine.build_fixes import with_fixes
-
-        made = with_fixes(made, choices.fixes)
+    if only or without:
+        made = made.select((*only, *fixes) if only else (), without)
     if choices.numbers:
         made = with_numbers(made, choices.numbers)
     return replace(made, choices=choices, wrote=part.wrote)
+
+
+def _known_fixes(choices: Choices) -> tuple[str, ...]:
+    if not choices.fixes:
+        return ()
+    from patcher.engine.build_fixes import catalogue
+
+    known = catalogue()
+    return tuple(name for name in choices.fixes if name in known)
+
+
+def _with_fixes(patchset: PatchSet, names: tuple[str, ...]) -> PatchSet:
+    if not names:
+        return patchset
+    from patcher.engine.build_fixes import with_fixes
+
+    return with_fixes(patchset, names)
 
 
 def _names(patchset: PatchSet) -> set[str]:

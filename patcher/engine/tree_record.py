@@ -77,11 +77,12 @@ class Choices:
     ) -> Choices:
         """These, with what a command line says over them: a selection takes the old one's place."""
         selects = bool(only or without or everything)
+        left_out = without if selects else self.without
         return replace(
             self,
             only=only if selects else self.only,
-            without=without if selects else self.without,
-            fixes=_union(self.fixes, fixes),
+            without=tuple(name for name in left_out if name not in fixes),
+            fixes=tuple(name for name in _union(self.fixes, fixes) if name not in without),
             keep=tuple(name for name in _union(self.keep, keep) if name not in replaced),
             replace=tuple(name for name in _union(self.replace, replaced) if name not in keep),
         )

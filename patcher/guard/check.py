@@ -111,10 +111,14 @@ def check(
         carried = request.expect == "carried" or (request.expect == "auto" and carries(plan))
         course.problems += list(edit_problems(plan, carried=carried))
         say(_edits(plan, carried))
-    with course.stage("siblings") as say:
-        sites = audit(tree, patchset, plan=plan, reporter=reporter)
-        course.problems += [_unhandled(one.site, patchset) for one in sites.new]
-        say(f"{how_many(len(sites.sites), 'site')} of {patchset.type.sibling.upper()}, {len(sites.new)} new")
+    if has_the_type(patchset):
+        with course.stage("siblings") as say:
+            sites = audit(tree, patchset, plan=plan, reporter=reporter)
+            course.problems += [_unhandled(one.site, patchset) for one in sites.new]
+            said = f"{how_many(len(sites.sites), 'site')} of {patchset.type.sibling.upper()}"
+            say(f"{said}, {len(sites.new)} new")
+    else:
+        course.stages.append(Stage("siblings", "skipped", 0.0, "the type itself is left out of this tree"))
     _merges(course, request, found, reporter)
     if request.static or (course.broken and not request.keep_going):
         why = "not asked for" if request.static else "what was read is wrong already"
@@ -159,6 +163,11 @@ def carries(plan: Plan) -> bool:
     """Whether the tree has the type of its own: a number for it, or the most of its parts."""
     there = [edit for edit in plan.edits if edit.state in (State.PRESENT, State.APPLIED)]
     return any(is_numbered(edit.edit) for edit in there) or len(there) > len(plan.missing)
+
+
+def has_the_type(patchset: PatchSet) -> bool:
+    """Whether what is chosen has the type's numbers in it, and isn't only what helps other types."""
+    return any(is_numbered(edit) for edit in patchset.edits)
 
 
 def edit_problems(plan: Plan, *, carried: bool) -> Iterator[Problem]:
@@ -221,7 +230,8 @@ def _edits(plan: Plan, carried: bool) -> str:
     there = sum(edit.state in (State.APPLIED, State.PRESENT) for edit in plan.edits)
     needed = there + len(plan.missing) + len(plan.conflicts)  # the tree has no place for the others
     if carried:
-        return f"the tree carries the type: {there} of {how_many(needed, 'edit')} there"
+        what = "carries the type" if has_the_type(plan.patchset) else "has what is chosen for it"
+        return f"the tree {what}: {there} of {how_many(needed, 'edit')} there"
     return f"{len(plan.missing)} of {how_many(needed, 'edit')} can be placed, {len(plan.conflicts)} can't"
 
 

@@ -15,6 +15,7 @@ from itertools import pairwise
 from patcher import git
 from patcher.base.errors import ConflictError
 from patcher.engine import retired, tree_record
+from patcher.engine.older import brought_up
 from patcher.engine.patchset import PatchSet
 from patcher.engine.planning import make_plan
 from patcher.engine.tree_record import PLACE
@@ -75,7 +76,7 @@ class Stripping:
         for carried, stock in known:
             if data in (carried, stock):
                 return self._objects.made(stock, version)
-        data = retired.without(self._patchset, below, data)
+        data = retired.without(self._patchset, below, self._brought_up(path, data, version))
         if not known:
             return self._objects.made(data, version)
         for carried, stock in known:
@@ -92,6 +93,11 @@ class Stripping:
             f"{path}: {self._patchset.type.upper} can't be told from what was changed in its own lines",
             hint="take the type's lines out of that file by hand, commit that, then move",
         )
+
+    def _brought_up(self, path: str, data: bytes, version: FileVersion) -> bytes:
+        there = Contents(self._objects, self._base.commit, self._prefix)
+        there.over = {**self._base.over, path: version}
+        return brought_up(self._patchset, there, path.removeprefix(self._prefix), data)
 
     def _known(self, path: str) -> Iterator[tuple[bytes | None, bytes | None]]:
         below = path.removeprefix(self._prefix)

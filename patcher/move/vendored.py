@@ -17,6 +17,7 @@ from patcher.base.progress import SILENT, Reporter
 from patcher.engine import retired, settled, step, transaction, tree_record
 from patcher.engine.journal import Journal
 from patcher.engine.layout import require_tree
+from patcher.engine.older import brought_up
 from patcher.engine.patchset import PatchSet
 from patcher.engine.plan import Plan
 from patcher.engine.planning import make_plan
@@ -104,7 +105,8 @@ def _merged(
             reporter.warn(f"{path}: has more than {MAX_FILE >> 20} MB, and stays as it is: copy it by hand")
             continue
         mine = tree.read(path, MAX_FILE)
-        mine = retired.without(patchset, path, mine) if mine is not None else None
+        if mine is not None and mine not in carried.get(path, ()):
+            mine = retired.without(patchset, path, brought_up(patchset, tree, path, mine))
         if path in carried and mine is not None:
             mine = _without(mine, *carried[path], path)
         if mine is None and base is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from click.testing import CliRunner
 
 from patcher.base.errors import UsageError
 from patcher.cli import cli
-from patcher.engine import build_fixes
+from patcher.engine import build_fixes, settled, tree_record
 from patcher.engine.patchset import load
 from patcher.engine.plan import State
 from patcher.engine.planning import make_plan
@@ -70,6 +71,94 @@ def test_a_tree_that_has_it_keeps_it(tmp_path: Path) -> None:
         file for file in make_plan(in_mmq(tmp_path), patchset).files if file.path.endswith("mmq.cpp")
     ).after()
     assert build_fixes.find(NAME).state(in_mmq(tmp_path, once.decode()), load()) is State.PRESENT
+
+
+TILE = """
+static void ggml_compute_forward_flash_attn_ext_tiled(const ggml_compute_params * params) {
+    for (int tq = 0; tq < tile_rows; tq++) {
+        const ggml_fp16_t * mp_row = mask_row(tq);
+        bool can_skip = true;
+    }
+    for (int tk = 0; tk < kv_tile; tk++) {
+        const char * k_data = key(tk);
+        use(k_data);
+    }
+}
+"""
+MAXIMUM = """
+inline static void ggml_vec_max_f32(const int n, float * s, const float * x) {
+    float max = -INFINITY;
+    for (int i = 0; i < n; ++i) {
+        max = MAX(max, x[i]);
+    }
+    *s = max;
+}
+"""
+
+
+def with_a_tile(folder: Path) -> Path:
+    """A tree of the files that the fix goes to."""
+    tree = folder / "tree"
+    for name, text in {"ops.cpp": TILE, "vec.h": MAXIMUM}.items():
+        place = tree / "ggml/src/ggml-cpu" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text)
+    return tree
+
+
+def test_what_a_fix_brings_an_if_for_is_its_own(tmp_path: Path) -> None:
+    """Applied again, it is there: the condition around it is nobody else's."""
+    tree = with_a_tile(tmp_path)
+    fix = build_fixes.find("fast-attention-tile")
+    made = replace(build_fixes.with_fixes(load(), [fix.name]), edits=fix.edits)
+    plan = make_plan(WorkTree(tree), made)
+    assert [edit.state for edit in plan.edits] == [State.MISSING] * len(fix.edits)
+    for file in plan.files:
+        (tree / file.path).write_bytes(file.after())
+    again = make_plan(WorkTree(tree), made)
+    assert [edit.state for edit in again.edits] == [State.PRESENT] * len(fix.edits), again.edits
+
+
+def test_a_fix_that_a_tree_has_is_left_out_as_an_edit_is(tmp_path: Path) -> None:
+    """Whole or in part, by the names that status and a conflict give."""
+    tree = WorkTree(with_a_tile(tmp_path))
+    fix = build_fixes.find("fast-attention-tile")
+
+    def chosen(
+        *,
+        fixes: tuple[str, ...] = (),
+        only: tuple[str, ...] = (),
+        without: tuple[str, ...] = (),
+        keep: tuple[str, ...] = (),
+    ) -> list[str]:
+        made = settled.chosen(load(), tree, fixes=fixes, only=only, without=without, keep=keep)
+        (tmp_path / "tree" / tree_record.PLACE).write_bytes(
+            tree_record.TreeRecord().with_type("q8_a8", tree_record.TypeRecord("1", made.choices)).text()
+            or b""
+        )
+        return [edit.id for edit in made.edits if edit in fix.edits]
+
+    everything = [edit.id for edit in fix.edits]
+    assert chosen(fixes=(fix.name,), only=("ggml-type",)) == everything
+    assert chosen(keep=("row-maximum",)) == everything
+    assert chosen(without=("row-maximum",)) == everything[:-1]
+    assert chosen(without=(fix.name,)) == []
+    assert chosen() == []
+    assert chosen(fixes=(fix.name,)) == everything
+    with pytest.raises(UsageError, match="row-minimum: no such edit"):
+        chosen(without=("row-minimum",))
+
+
+def test_a_fix_that_there_is_no_more_is_passed_over(tmp_path: Path) -> None:
+    """In a tree that an earlier release was applied to; on the command line it is a mistake."""
+    tree = WorkTree(with_a_tile(tmp_path))
+    choices = tree_record.Choices(fixes=("mended-upstream", NAME))
+    record = tree_record.TreeRecord().with_type("q8_a8", tree_record.TypeRecord("1", choices))
+    (tmp_path / "tree" / tree_record.PLACE).write_bytes(record.text() or b"")
+    assert settled.remembered(load(), tree).edits[-1].group == NAME
+    assert settled.chosen(load(), tree).edits[-1].group == NAME
+    with pytest.raises(UsageError, match="mended-upstream: no such fix"):
+        settled.chosen(load(), tree, fixes=("mended-upstream",))
 
 
 def test_an_unknown_fix_names_the_known_ones() -> None:

@@ -54,6 +54,17 @@ def test_a_stock_tree_is_green_and_untouched(mini_repo: Path) -> None:
     assert snapshot(mini_repo) == before
 
 
+def test_where_the_type_is_left_out_nobody_asks_for_it_beside_its_sibling(mini_repo: Path) -> None:
+    """Only the kernels, which Q8_0 is faster with."""
+    assert cli.run(["apply", str(mini_repo), "--only", "accelerate-q8_0", "--commit", "-q"]) == 0
+    found = static(mini_repo)
+    assert found.carried
+    assert found.problems == ()
+    edits, siblings, *_ = found.stages
+    assert "has what is chosen for it" in edits.detail
+    assert (siblings.name, siblings.state) == ("siblings", "skipped")
+
+
 def test_a_tree_that_carries_the_type_is_green(carried: Path) -> None:
     found = static(carried)
     assert found.carried

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +14,12 @@ import pytest
 from patcher import cli
 from patcher.engine import transaction, tree_record
 from patcher.engine.anchors import Splice
+from patcher.engine.comparison import tokens
 from patcher.engine.patchset import load
 from patcher.engine.plan import FilePlan, Plan
 from patcher.engine.planning import make_plan
 from patcher.engine.tree import WorkTree
+from patcher.engine.tree_record import text_hash
 from tests.conftest import git, snapshot
 
 PATCHSET = load()
@@ -51,6 +54,23 @@ WROTE = {
         "if (qs.model.hparams.n_expert == 8) {",
         "if (qs.model.hparams.n_expert == 8 && new_type != GGML_TYPE_Q8_A8) {",
     ),
+    "convert-help": ("convert_hf_to_gguf.py", "q8_0 for Q8_0,", "q8_0 for Q8_0, q8_a8 for Q8_A8,"),
+    "convert-lora-help": ("convert_lora_to_gguf.py", "q8_0 for Q8_0,", "q8_0 for Q8_0, q8_a8 for Q8_A8,"),
+    "test-base-types": (
+        "tests/test-backend-ops.cpp",
+        "GGML_TYPE_Q8_0, // for I8MM tests",
+        "GGML_TYPE_Q8_0, GGML_TYPE_Q8_A8, // for I8MM tests",
+    ),
+}
+# edit that there is -> its file, a pattern for today's text, an older one with a comment in front, and its hash
+COMMENTED = {
+    "mapped-bytes": (
+        "src/llama-model-loader.cpp",
+        r"            \{\n +// what packs these bytes (?:.*\n)+? {12}\}\n",
+        "            // what packs these bytes may give their pages back: they are a mapped file's\n"
+        "            cur->op_params[1] = 0x70616d6d;\n",
+        "0f32247077f93575",
+    ),
 }
 
 
@@ -82,6 +102,30 @@ def record(tree: Path) -> None:
     (tree / tree_record.PLACE).write_bytes(text or b"")
 
 
+def put_older(tree: Path, name: str) -> None:
+    """The text of an edit that there is, as an earlier release wrote and recorded it."""
+    place, ours, older, text = COMMENTED[name]
+    found, count = re.subn(ours, lambda _: older, (tree / place).read_text(encoding="utf-8"))
+    assert count == 1
+    (tree / place).write_text(found, encoding="utf-8")
+    record_older(tree, name, text)
+
+
+def record_older(tree: Path, name: str, text: str) -> None:
+    now = tree_record.read(WorkTree(tree))
+    part = now.of("q8_a8")
+    wrote = tree_record.TypeRecord(part.tool, part.choices, {**part.wrote, name: (text,)})
+    (tree / tree_record.PLACE).write_bytes(now.with_type("q8_a8", wrote).text() or b"")
+
+
+def put_all_older(tree: Path) -> None:
+    """A file and a statement."""
+    put_older(tree, "mapped-bytes")
+    kernels = tree / "ggml/src/ggml-cpu/q8-a8/kernels-c.h"
+    kernels.write_text(kernels.read_text(encoding="utf-8") + "static int older;\n", encoding="utf-8")
+    record_older(tree, "kernels-c", text_hash(tokens(kernels.read_bytes())))
+
+
 @pytest.fixture
 def today(mini_repo: Path, tmp_path: Path) -> dict[str, bytes]:
     """What today's release makes of the tree."""
@@ -104,8 +148,10 @@ def old(mini_repo: Path, today: dict[str, bytes]) -> Path:
 
 
 def test_each_of_them_is_tried_here() -> None:
-    assert WROTE.keys() == {one.id for one in PATCHSET.retired}
-    assert not WROTE.keys() & {edit.id for edit in PATCHSET.edits}
+    ids = {edit.id for edit in PATCHSET.edits}
+    assert WROTE.keys() == {one.id for one in PATCHSET.retired if not one.of}
+    assert not ids & {one.id for one in PATCHSET.retired}
+    assert {one.of for one in PATCHSET.retired if one.of} == COMMENTED.keys() <= ids
 
 
 def test_it_stays_is_said_and_is_nobodys(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,6 +186,34 @@ def test_what_it_was_put_around_stays(old: Path) -> None:
     after = path.read_text(encoding="utf-8")
     assert more.format("type_dst == GGML_TYPE_Q8_0") in after
     assert "Q8_A8" not in after.replace("GGML_TYPE_Q8_A8,", "")
+
+
+def test_an_element_on_a_line_of_its_own_goes_with_it(old: Path) -> None:
+    """As in upstream's lists; the list that today's edit goes to has the same line, and keeps it."""
+    path = old / WROTE["test-base-types"][0]
+    text = path.read_text(encoding="utf-8")
+    own = "    GGML_TYPE_Q8_0, // for I8MM tests\n"
+    text = text.replace(WROTE["test-base-types"][2], "\n" + own.rstrip("\n") + "\n    GGML_TYPE_Q8_A8,")
+    path.write_text(text, encoding="utf-8")
+    run("apply", old, "--update", "-q")
+    after = path.read_text(encoding="utf-8")
+    assert f"{own}    GGML_TYPE_Q2_0" in after
+    assert "    GGML_TYPE_Q8_A8,\n" in after.partition("base_types")[0]
+
+
+@pytest.mark.parametrize("name", COMMENTED)
+def test_a_comment_in_front_of_an_older_text_goes_with_it(
+    name: str, mini_repo: Path, today: dict[str, bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("apply", mini_repo, "-q")
+    put_older(mini_repo, name)
+    git(mini_repo, "add", "-A")
+    git(mini_repo, "commit", "-qm", "a type")
+    shutil.rmtree(mini_repo / ".git" / "q8a8-patch")
+    said = document(capsys, "status", mini_repo)
+    assert (said["state"], said["foreign"]) == ("applied", [])
+    run("apply", mini_repo, "--update", "-q")
+    assert snapshot(mini_repo) == today
 
 
 def test_what_was_changed_since_stays(old: Path) -> None:
@@ -204,6 +278,28 @@ def test_a_move_leaves_it_behind(forked: Path) -> None:
         assert wrote.encode() not in found[path]
 
 
+def test_a_move_tells_the_type_by_what_an_earlier_release_wrote(forked: Path, tmp_path: Path) -> None:
+    """Committed by hand, and both a file and a statement of it are older than today's."""
+    fresh = tmp_path / "fresh"
+    git(forked, "worktree", "add", "-q", "--detach", str(fresh), "r2")
+    run("apply", fresh, "-q")
+    want = snapshot(fresh)
+    git(forked, "worktree", "remove", "--force", str(fresh))
+    run("apply", forked, "-q")
+    put_all_older(forked)
+    git(forked, "add", "-A")
+    git(forked, "commit", "-qm", "a type by hand")
+    (forked / "notes.txt").write_text("mine\n", encoding="utf-8")
+    git(forked, "add", "-A")
+    git(forked, "commit", "-qm", "notes")
+    shutil.rmtree(forked / ".git" / "q8a8-patch")
+    run("move", "r2", forked, "-q")
+    found = snapshot(forked)
+    assert {name for name in found.keys() | want.keys() if found.get(name) != want.get(name)} <= {
+        "notes.txt", tree_record.PLACE, ".git",
+    }  # fmt: skip
+
+
 def test_a_copy_without_a_history_leaves_it_behind(forked: Path, tmp_path: Path) -> None:
     copy = tmp_path / "project" / "llama.cpp"
     copy.parent.mkdir()
@@ -214,6 +310,7 @@ def test_a_copy_without_a_history_leaves_it_behind(forked: Path, tmp_path: Path)
     run("apply", copy, "-q")
     put(copy)
     record(copy)
+    put_all_older(copy)
     git(copy.parent, "add", "-A")
     git(copy.parent, "commit", "-qm", "a copy with a type")
     shutil.rmtree(copy.parent / ".git" / "q8a8-patch", ignore_errors=True)
@@ -221,6 +318,8 @@ def test_a_copy_without_a_history_leaves_it_behind(forked: Path, tmp_path: Path)
     found = snapshot(copy)
     for path, _, wrote in WROTE.values():
         assert wrote.encode() not in found[path]
+    assert b"older" not in found["ggml/src/ggml-cpu/q8-a8/kernels-c.h"]
+    assert COMMENTED["mapped-bytes"][2].encode() not in found[COMMENTED["mapped-bytes"][0]]
 
 
 def test_leaving_it_out_is_no_mistake(mini_repo: Path, today: dict[str, bytes]) -> None:

@@ -22,6 +22,9 @@
 #include <thread>
 #include <vector>
 
+#include <cerrno>
+#include <dlfcn.h>
+#include <pthread.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -431,6 +434,42 @@ static void memory_ahead(ggml_backend_buffer_type_t buft, ggml_type type) {
     }
 }
 
+// Every thread of this process is made here. By the name that the linker knows, since headers differ in what it may throw.
+static bool no_more_threads = false;
+
+extern "C" int made_thread(pthread_t * thread, const pthread_attr_t * how, void * (*begin)(void *), void * with) __asm__("pthread_create");
+
+extern "C" int made_thread(pthread_t * thread, const pthread_attr_t * how, void * (*begin)(void *), void * with) {
+    static const auto real = (decltype(&made_thread)) dlsym(RTLD_NEXT, "pthread_create");
+    return no_more_threads ? EAGAIN : real(thread, how, begin, with);
+}
+
+// Where no thread is to be had (a limit of the user's, or of a container), a model is loaded all the same: by this one.
+static void without_threads(ggml_backend_buffer_type_t buft, ggml_type type) {
+    fflush(stdout);
+    const pid_t child = fork();
+    if (child == 0) {
+        no_more_threads = true;
+        ggml_init_params params = { ggml_tensor_overhead() * 2, nullptr, true };
+        ggml_context *   ctx    = ggml_init(params);
+        ggml_tensor *    w      = ggml_new_tensor_2d(ctx, type, 1024, 20000);
+        auto * expect = (void (*)(const ggml_tensor *)) ggml_backend_reg_get_proc_address(
+            ggml_backend_dev_backend_reg(ggml_backend_buft_get_device(buft)), "ggml_backend_cpu_q8_a8_expect");
+        expect(w);
+        expect(nullptr);
+        ggml_backend_alloc_ctx_tensors_from_buft(ctx, buft);
+        const auto        wanted = quantized(type, random_floats(ggml_nelements(w)), 1024);
+        std::vector<char> found(wanted.size());
+        ggml_backend_tensor_set(w, wanted.data(), 0, wanted.size());
+        ggml_backend_tensor_get(w, found.data(), 0, found.size());
+        _exit(found == wanted ? 0 : 2);
+    }
+    int status = 0;
+    if (waitpid(child, &status, 0) != child || status != 0) {
+        fail("no thread is to be had, and packing ends with %d", status);
+    }
+}
+
 static void odd_inputs(ggml_backend_buffer_type_t buft, ggml_type type) {
     const shape s  = { GGML_OP_MUL_MAT, 64, 20, 1, 5, 1 };
     inputs      in = make_inputs(type, s);
@@ -644,6 +683,7 @@ int main(int argc, char ** argv) {
     }
 
     refused(buft, type); // before there are threads
+    without_threads(buft, type);
 
     std::vector<shape> shapes = {
         { GGML_OP_MUL_MAT, 32, 1, 1, 1, 1 },      { GGML_OP_MUL_MAT, 576, 192, 1, 1, 1 },   { GGML_OP_MUL_MAT, 1536, 576, 1, 7, 1 },

@@ -259,8 +259,35 @@ static void copy_bytes(const ggml_tensor * t, char * get, const char * set, size
     }
 }
 
-// Threads that pack a tensor of so many bytes. Memory is the limit, and a few reach it; one must be worth its start: those
-// of OpenMP wait for the next tensor, others start anew.
+#ifdef Q8_A8_THREADS
+// A few reach the limit, which is memory. OpenMP ends the process where a thread isn't to be had, though nobody may have
+// asked for more than one: so many are had at once before it is asked for them.
+static int64_t most_packers() {
+    const int64_t wanted = std::min<int64_t>(std::thread::hardware_concurrency(), 8); // asks the system
+#    ifdef GGML_USE_OPENMP
+    std::mutex               all;
+    std::vector<std::thread> tried;
+    try {
+        const std::lock_guard<std::mutex> lock(all);
+        tried.reserve(8);
+        while ((int64_t) tried.size() + 1 < wanted) {
+            tried.emplace_back([&all] { const std::lock_guard<std::mutex> lock(all); });
+        }
+    } catch (const std::system_error &) {
+        // no more threads to be had
+    }
+    for (auto & thread : tried) {
+        thread.join();
+    }
+    return (int64_t) tried.size() + 1;
+#    else
+    return wanted;
+#    endif
+}
+#endif
+
+// Threads that pack a tensor of so many bytes. One must be worth its start: those of OpenMP wait for the next tensor, others
+// start anew.
 static int64_t packers(size_t size) {
 #ifdef Q8_A8_THREADS
 #    ifdef GGML_USE_OPENMP
@@ -268,7 +295,7 @@ static int64_t packers(size_t size) {
 #    else
     constexpr size_t WORTH = 1 << 19;
 #    endif
-    static const int64_t most = std::min<int64_t>(std::thread::hardware_concurrency(), 8); // asks the system
+    static const int64_t most = most_packers();
     return std::max<int64_t>(1, std::min<int64_t>(most, (size + WORTH / 2) / WORTH));
 #else
     (void) size;
