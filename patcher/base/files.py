@@ -26,6 +26,17 @@ def require_place(path: Path) -> None:
         raise UsageError(f"{path}: can't be written, it is a folder", hint="name another place")
 
 
+def require_replaceable(path: Path) -> None:
+    """Raise :class:`UsageError` where ``path`` is something that no file may take the place of.
+
+    A device or a pipe would be gone, ``/dev/null`` for everybody.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path}: can't be written, it is a folder", hint="name a file")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path}: can't be replaced, it is no plain file", hint="name another place")
+
+
 def write_wanted(path: Path, text: str) -> Path:
     """Write what somebody asked for. Raises :class:`UsageError` where it can't be written.
 
@@ -80,6 +91,30 @@ def made_whole(path: Path, *, failure: type[PatcherError] = UsageError) -> Itera
     finally:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def all_made_whole(
+    paths: Sequence[Path], *, failure: type[PatcherError] = UsageError
+) -> Iterator[list[Path]]:
+    """The same for the parts of one thing: all take their places where the block ends well, or none."""
+    from patcher.base import partial_files
+
+    drafts = [partial_files.beside(path) for path in paths]
+    try:
+        try:
+            for path in paths:
+                partial_files.sweep(path.parent)
+            for draft in drafts:
+                os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+            yield drafts
+            settle_parts(drafts, paths, failure=failure)
+        except OSError as why:
+            raise refused(paths[0], why, failure=failure) from why
+    finally:
+        for draft in drafts:
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
 
 
 def settle(draft: Path, path: Path) -> None:
