@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from patcher.base import processes
-from patcher.base.environment import building
 from patcher.base.errors import UsageError
-from patcher.base.files import made_whole
+from patcher.base.files import made_whole, require_replaceable
 from patcher.base.progress import SILENT, Reporter
 from patcher.model.gguf_format import TYPE_NUMBERS, ValueType
 from patcher.model.gguf_writer import GgufWriter, NewTensor, make_array, make_value
 from patcher.model.model_file import model_hash, open_model, require_our_order
 from patcher.model.stats import TYPE, VERSION, Stats, merged_arrays, open_stats
+from patcher.programs.folder import Programs
 from patcher.programs.last_words import cause
 from patcher.programs.measured import diagnose
 
@@ -91,9 +91,13 @@ def calibrate(request: CalibrationRequest, reporter: Reporter = SILENT) -> Stats
                 if path == request.model
                 else "name a plain text file with --text",
             )
+        if request.output.exists() and request.output.samefile(path):
+            raise UsageError(f"{request.output}: is read", hint="choose another name for the statistics")
+    require_replaceable(request.output)
     model = open_model(request.model)
     require_our_order(model)
     hashed = model_hash(model, reporter)
+    programs = Programs(request.tool.parent)
     said: list[str] = []
     with reporter.step("Calibrating", total=None) as step:
 
@@ -106,7 +110,9 @@ def calibrate(request: CalibrationRequest, reporter: Reporter = SILENT) -> Stats
                 said = [*said[-9:], line.rstrip()]
 
         try:
-            done = processes.run(request.command(hashed), env=building(), on_line=take, ending=_SAVING)
+            done = processes.run(
+                request.command(hashed), env=programs.environment(), on_line=take, ending=_SAVING
+            )
         except processes.ProcessError as why:
             raise UsageError(f"{request.tool}: {why.message}", hint=why.hint) from why
     if done.code:
@@ -127,6 +133,7 @@ def merge(paths: Sequence[Path], output: Path, *, force: bool = False) -> Stats:
 
     Raises :class:`UsageError` where they are of different models, or the same text is in two of them.
     """
+    require_replaceable(output)
     if output.exists() and not force:
         raise UsageError(f"{output}: is there already", hint="--force replaces it")
     parts = [open_stats(path) for path in paths]

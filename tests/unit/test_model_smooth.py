@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -403,3 +404,19 @@ def test_weights_that_would_leave_their_types_range_are_an_error(tmp_path: Path)
     with pytest.raises(GgufError, match=r"'blk\.0\.ffn_down\.weight' reaches .* too large for F16"):
         smooth(model, stats, tmp_path / "s.gguf", Strength(1.0))
     assert not (tmp_path / "s.gguf").exists()
+
+
+def test_what_is_read_and_what_is_no_file_stays(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "m.gguf", "llama")
+    stats, pipe = calibrated(model), tmp_path / "pipe"
+    os.mkfifo(pipe)
+    before = stats.read_bytes()
+    for out, said in (
+        (stats, "is read beside the model; name another output"),
+        (pipe, "it is no plain file"),
+        (tmp_path / "none" / "s.gguf", "looked for the folder"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            smooth(model, stats, out, Strength(), force=True)
+    assert stats.read_bytes() == before
+    assert pipe.is_fifo()
