@@ -162,8 +162,13 @@ def copied(tensor: TensorInfo) -> Iterator[bytes]:
 
 def _scaled(tensor: TensorInfo, scaling: Scaling, worst: _Worst) -> Iterable[bytes]:
     for first, rows in pieces(tensor):
+        if not np.isfinite(rows).all():
+            raise GgufError(
+                f"{tensor.path}: tensor '{tensor.name}' holds values that are not finite",
+                hint="the model is damaged: get it again, or convert the original again",
+            )
         wanted = scaling.apply(rows.astype(np.float64), first, tensor)
-        lost = np.isfinite(rows) & ~np.isfinite(wanted)
+        lost = ~np.isfinite(wanted)
         if lost.any():  # a factor of 1e-45 has no inverse
             raise GgufError(
                 f"{tensor.path}: {lost.sum()} weights of '{tensor.name}' are infinite once they are scaled",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import shutil
 import signal
@@ -14,6 +15,7 @@ import numpy as np
 from patcher.base import processes
 from patcher.base.errors import UsageError
 from patcher.base.files import made_whole, require_replaceable
+from patcher.base.os_errors import refused
 from patcher.base.progress import SILENT, Reporter
 from patcher.model.gguf_format import TYPE_NUMBERS, ValueType
 from patcher.model.gguf_writer import GgufWriter, NewTensor, make_array, make_value
@@ -25,6 +27,12 @@ from patcher.programs.measured import diagnose
 
 TOOL = "llama-q8a8-stats"
 _SAVING = processes.Politeness(signal.SIGINT, 120.0)  # it saves what it has
+_BY_HAND = f"run {TOOL} by hand on the same files, to see all that it says"
+_HINTS = {
+    "wanted is at least one chunk": "name a longer text with --text, or take a smaller --chunk-size",
+    "is not finite": "the model is damaged, or overflows: get it again, or convert it again",
+}
+_TEXT_PIECE = 1 << 20  # bytes read at once
 _CHUNK = re.compile(r"chunk (\d+) of (\d+)\s*")
 
 
@@ -94,6 +102,7 @@ def calibrate(request: CalibrationRequest, reporter: Reporter = SILENT) -> Stats
         if request.output.exists() and request.output.samefile(path):
             raise UsageError(f"{request.output}: is read", hint="choose another name for the statistics")
     require_replaceable(request.output)
+    _require_utf8(request.text)
     model = open_model(request.model)
     require_our_order(model)
     hashed = model_hash(model, reporter)
@@ -123,9 +132,28 @@ def calibrate(request: CalibrationRequest, reporter: Reporter = SILENT) -> Stats
         reason = cause("\n".join(said))
         raise UsageError(
             f"{error} ({reason})" if reason and reason not in error else error,
-            hint=f"run {TOOL} by hand on the same files, to see all that it says",
+            hint=next((hint for word, hint in _HINTS.items() if word in error), _BY_HAND),
         )
     return open_stats(request.output)
+
+
+def _require_utf8(text: Path) -> None:
+    """Raise :class:`UsageError` for a text in another encoding, whose statistics would be of noise."""
+    decoder, read = codecs.getincrementaldecoder("utf-8")(), 0
+    try:
+        with text.open("rb") as file:
+            while piece := file.read(_TEXT_PIECE):
+                decoder.decode(piece)
+                read += len(piece)
+            decoder.decode(b"", final=True)
+    except UnicodeDecodeError as why:
+        raise UsageError(
+            f"{text}: looked for a text in UTF-8, found the byte 0x{why.object[why.start]:02x} near byte"
+            f" {read + why.start}",
+            hint="convert it: iconv -f ENCODING -t UTF-8",
+        ) from why
+    except OSError as why:
+        raise refused(text, why, what="read") from why
 
 
 def merge(paths: Sequence[Path], output: Path, *, force: bool = False) -> Stats:

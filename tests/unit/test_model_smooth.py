@@ -420,3 +420,20 @@ def test_what_is_read_and_what_is_no_file_stays(tmp_path: Path) -> None:
             smooth(model, stats, out, Strength(), force=True)
     assert stats.read_bytes() == before
     assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize("name", ["blk.0.attn_norm.weight", "blk.0.attn_q.weight"])
+def test_a_model_with_a_nan_is_refused_and_nothing_is_left(name: str, tmp_path: Path) -> None:
+    model = write_model(tmp_path / "m.gguf", "llama")
+    info = open_model(model).tensors[name]
+    data = bytearray(model.read_bytes())
+    value = {"F32": b"\0\0\xc0\x7f", "F16": b"\0\x7e"}[info.type_name]
+    data[info.offset : info.offset + len(value)] = value
+    stats = calibrated(model)
+    model.write_bytes(data)
+    old, new = (model_hash(open_model(path)) for path in (write_model(tmp_path / "o.gguf", "llama"), model))
+    stats.write_bytes(stats.read_bytes().replace(old.encode(), new.encode()))
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(GgufError, match=f"'{name}' holds values that are not finite"):
+        smooth(model, stats, tmp_path / "s.gguf", Strength())
+    assert sorted(tmp_path.iterdir()) == before

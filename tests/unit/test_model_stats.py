@@ -173,6 +173,30 @@ def test_the_tool_finds_the_libraries_beside_it(tmp_path: Path) -> None:
         calibrate(CalibrationRequest(tool, model, text, tmp_path / "out"))
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("t: 3 tokens, wanted is at least one chunk of 64", "name a longer text"),
+        ("blk.0.w: an activation is not finite", "the model is damaged, or overflows"),
+    ],
+)
+def test_what_can_be_done_is_said(words: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("words", encoding="utf-8")
+    tool = fake_tool(tmp_path, f"echo 'error: {words}' >&2; exit 1")
+    model = write_model(tmp_path / "m.gguf", "llama")
+    with pytest.raises(UsageError, match=f"{words}; {said}"):
+        calibrate(CalibrationRequest(tool, model, tmp_path / "text", tmp_path / "out"))
+
+
+def test_a_text_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    model, text = write_model(tmp_path / "m.gguf", "llama"), tmp_path / "text"
+    tool = fake_tool(tmp_path, "exit 0")
+    for data in ("a text".encode("utf-16"), "Käse".encode("latin-1"), "말".encode()[:2]):
+        text.write_bytes(data)
+        with pytest.raises(UsageError, match="looked for a text in UTF-8, found the byte 0x"):
+            calibrate(CalibrationRequest(tool, model, text, tmp_path / "out"))
+
+
 def test_the_tool_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path / "none"))
