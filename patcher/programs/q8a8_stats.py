@@ -30,6 +30,7 @@ _SAVING = processes.Politeness(signal.SIGINT, 120.0)  # it saves what it has
 _BY_HAND = f"run {TOOL} by hand on the same files, to see all that it says"
 _HINTS = {
     "wanted is at least one chunk": "name a longer text with --text, or take a smaller --chunk-size",
+    "can't be written": "see with 'df -h' whether its disk is full, and with 'ls -ld' whose the folder is",
     "is not finite": "the model is damaged, or overflows: get it again, or convert it again",
 }
 _TEXT_PIECE = 1 << 20  # bytes read at once

@@ -238,3 +238,14 @@ def test_zeros_stay_holes(tmp_path: Path) -> None:
     assert load(file.tensors[1]).tolist() == [[0, 0, 0, 1]]
     assert (tmp_path / "x").stat().st_size > 1 << 26
     assert (tmp_path / "x").stat().st_blocks * 512 < 1 << 20
+
+
+@pytest.mark.parametrize("kind", [ValueType.UINT8, ValueType.UINT64, ValueType.INT32, ValueType.BOOL])
+def test_an_alignment_of_another_type_is_refused_as_llama_cpp_refuses_it(
+    kind: ValueType, tmp_path: Path
+) -> None:
+    metadata = {"general.alignment": make_value(kind, 1 if kind is ValueType.BOOL else 32)}
+    with GgufWriter(tmp_path / "m.gguf", metadata, []):
+        pass
+    with pytest.raises(GgufError, match=f"as a uint32, found a {kind.name.lower()}"):
+        read(tmp_path / "m.gguf")

@@ -177,6 +177,7 @@ def test_the_tool_finds_the_libraries_beside_it(tmp_path: Path) -> None:
     ("words", "said"),
     [
         ("t: 3 tokens, wanted is at least one chunk of 64", "name a longer text"),
+        ("s: can't be written", "see with 'df -h' whether its disk is full"),
         ("blk.0.w: an activation is not finite", "the model is damaged, or overflows"),
     ],
 )
