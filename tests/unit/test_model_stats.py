@@ -183,7 +183,7 @@ def test_the_tool_finds_the_libraries_beside_it(tmp_path: Path) -> None:
 )
 def test_what_can_be_done_is_said(words: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "text").write_text("words", encoding="utf-8")
-    tool = fake_tool(tmp_path, f"echo 'error: {words}' >&2; exit 1")
+    tool = fake_tool(tmp_path, f'echo "error: {words}" >&2; exit 1')
     model = write_model(tmp_path / "m.gguf", "llama")
     with pytest.raises(UsageError, match=f"{words}; {said}"):
         calibrate(CalibrationRequest(tool, model, tmp_path / "text", tmp_path / "out"))
