@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import secrets
 import stat
@@ -13,6 +14,8 @@ from patcher.base import interrupt
 from patcher.base.errors import PatcherError, UsageError
 from patcher.base.folder import HANDLES, Folder
 from patcher.base.os_errors import next_step, reason, refused
+
+_PIECE = 1 << 20  # bytes of a text that are looked at at once
 
 
 def require_place(path: Path) -> None:
@@ -35,6 +38,25 @@ def require_replaceable(path: Path) -> None:
         raise UsageError(f"{path}: can't be written, it is a folder", hint="name a file")
     if path.exists() and not path.is_file():
         raise UsageError(f"{path}: can't be replaced, it is no plain file", hint="name another place")
+
+
+def require_utf8(text: Path) -> None:
+    """Raise :class:`UsageError` for a text in another encoding: a model would read noise."""
+    decoder, read = codecs.getincrementaldecoder("utf-8")(), 0
+    try:
+        with text.open("rb") as file:
+            while piece := file.read(_PIECE):
+                decoder.decode(piece)
+                read += len(piece)
+            decoder.decode(b"", final=True)
+    except UnicodeDecodeError as why:
+        raise UsageError(
+            f"{text}: looked for a text in UTF-8, found the byte 0x{why.object[why.start]:02x} near byte"
+            f" {read + why.start}",
+            hint="convert it: iconv -f ENCODING -t UTF-8",
+        ) from why
+    except OSError as why:
+        raise refused(text, why, what="read") from why
 
 
 def write_wanted(path: Path, text: str) -> Path:

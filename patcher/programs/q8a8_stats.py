@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 import shutil
 import signal
@@ -14,8 +13,7 @@ import numpy as np
 
 from patcher.base import processes
 from patcher.base.errors import UsageError
-from patcher.base.files import made_whole, require_replaceable
-from patcher.base.os_errors import refused
+from patcher.base.files import made_whole, require_replaceable, require_utf8
 from patcher.base.progress import SILENT, Reporter
 from patcher.model.gguf_format import TYPE_NUMBERS, ValueType
 from patcher.model.gguf_writer import GgufWriter, NewTensor, make_array, make_value
@@ -33,7 +31,6 @@ _HINTS = {
     "can't be written": "see with 'df -h' whether its disk is full, and with 'ls -ld' whose the folder is",
     "is not finite": "the model is damaged, or overflows: get it again, or convert it again",
 }
-_TEXT_PIECE = 1 << 20  # bytes read at once
 _CHUNK = re.compile(r"chunk (\d+) of (\d+)\s*")
 
 
@@ -103,7 +100,7 @@ def calibrate(request: CalibrationRequest, reporter: Reporter = SILENT) -> Stats
         if request.output.exists() and request.output.samefile(path):
             raise UsageError(f"{request.output}: is read", hint="choose another name for the statistics")
     require_replaceable(request.output)
-    _require_utf8(request.text)
+    require_utf8(request.text)
     model = open_model(request.model)
     require_our_order(model)
     hashed = model_hash(model, reporter)
@@ -136,25 +133,6 @@ def calibrate(request: CalibrationRequest, reporter: Reporter = SILENT) -> Stats
             hint=next((hint for word, hint in _HINTS.items() if word in error), _BY_HAND),
         )
     return open_stats(request.output)
-
-
-def _require_utf8(text: Path) -> None:
-    """Raise :class:`UsageError` for a text in another encoding, whose statistics would be of noise."""
-    decoder, read = codecs.getincrementaldecoder("utf-8")(), 0
-    try:
-        with text.open("rb") as file:
-            while piece := file.read(_TEXT_PIECE):
-                decoder.decode(piece)
-                read += len(piece)
-            decoder.decode(b"", final=True)
-    except UnicodeDecodeError as why:
-        raise UsageError(
-            f"{text}: looked for a text in UTF-8, found the byte 0x{why.object[why.start]:02x} near byte"
-            f" {read + why.start}",
-            hint="convert it: iconv -f ENCODING -t UTF-8",
-        ) from why
-    except OSError as why:
-        raise refused(text, why, what="read") from why
 
 
 def merge(paths: Sequence[Path], output: Path, *, force: bool = False) -> Stats:
