@@ -14,7 +14,7 @@ from patcher.engine.type_file import SHIPPED
 from patcher.model.gguf_cursor import GgufError
 from patcher.model.gguf_format import TENSOR_TYPES
 from patcher.model.gguf_head import GgufHead, TensorEntry, read_head
-from patcher.model.model_file import parts_of
+from patcher.model.model_file import parts_of, require_announced
 
 FIRST_BY_HAND = 39  # the next free number of May 2025, which hands took; MXFP4 since August
 _SAMPLE = 64  # blocks of each tensor whose scale is looked at
@@ -45,11 +45,13 @@ class Placed:
 def placed(path: Path) -> tuple[Placed, ...]:
     """The tensors of the model at ``path``, over all its parts. Raises :class:`GgufError`."""
     found: list[Placed] = []
-    for head in parts_of(read_head(path), read_head):
+    heads = parts_of(read_head(path), read_head)
+    for head in heads:
         spans = head.spans()
         if len(spans) != len(head.entries):
             raise GgufError(f"{head.path}: a tensor's name is there twice")
         found += [Placed(head, entry, spans[entry.name]) for entry in head.entries]
+    require_announced(heads[0], len(found))
     return tuple(found)
 
 
