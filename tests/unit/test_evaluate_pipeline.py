@@ -214,7 +214,7 @@ def test_depths_and_threads(tmp_path: Path) -> None:
         ({"text": Path("none.txt")}, "none.txt: looked for a text"),
         ({"programs": Programs(Path("nowhere"))}, "nowhere: looked for llama-perplexity"),
         ({"baseline": "Q4_0"}, "--baseline Q4_0"),
-        ({"variants": variant.parse("F16,Q9_9")}, "doesn't know the type Q9_9"),
+        ({"variants": variant.parse("F16,Q9_9")}, "doesn't know the type 'Q9_9'"),
     ],
 )
 def test_inputs_that_are_not_there(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
