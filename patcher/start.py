@@ -26,9 +26,13 @@ def main(argv: list[str] | None = None) -> None:
     standard_streams.install()
     code = in_a_hurry(arguments)
     if code is None:
-        from patcher.cli import run
+        try:
+            from patcher.cli import run
 
-        sys.exit(standard_streams.settle(run(arguments)))
+            code = run(arguments)
+        except KeyboardInterrupt as why:  # while all of this was being loaded
+            code = _interrupted(why)
+        sys.exit(standard_streams.settle(code))
     # nothing is open: taking tens of thousands of names apart again is for nobody
     os._exit(standard_streams.settle(code))
 
@@ -73,12 +77,16 @@ def in_a_hurry(arguments: list[str]) -> int | None:
         else:
             text = shown() if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else _plain(shown())
     except KeyboardInterrupt as why:
-        print("error: interrupted", file=sys.stderr)
-        return interrupt.exit_code(why)
+        return _interrupted(why)
     except Exception:  # noqa: BLE001 - the long way meets it again, and says it as it says everything
         return None
     print(text)
     return code
+
+
+def _interrupted(why: BaseException) -> int:
+    print("error: interrupted", file=sys.stderr)
+    return interrupt.exit_code(why)
 
 
 def _plain(text: str) -> str:

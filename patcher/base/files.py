@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import secrets
 import stat
@@ -14,6 +15,8 @@ from patcher.base.errors import PatcherError, UsageError
 from patcher.base.folder import HANDLES, Folder
 from patcher.base.os_errors import next_step, reason, refused
 
+_PIECE = 1 << 20  # bytes of a text that are looked at at once
+
 
 def require_place(path: Path) -> None:
     """Raise :class:`UsageError` where nothing can be written at ``path``: before the work, not after it."""
@@ -24,6 +27,36 @@ def require_place(path: Path) -> None:
         )
     if path.is_dir():
         raise UsageError(f"{path}: can't be written, it is a folder", hint="name another place")
+
+
+def require_replaceable(path: Path) -> None:
+    """Raise :class:`UsageError` where ``path`` is something that no file may take the place of.
+
+    A device or a pipe would be gone, ``/dev/null`` for everybody.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path}: can't be written, it is a folder", hint="name a file")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path}: can't be replaced, it is no plain file", hint="name another place")
+
+
+def require_utf8(text: Path) -> None:
+    """Raise :class:`UsageError` for a text in another encoding: a model would read noise."""
+    decoder, read = codecs.getincrementaldecoder("utf-8")(), 0
+    try:
+        with text.open("rb") as file:
+            while piece := file.read(_PIECE):
+                decoder.decode(piece)
+                read += len(piece)
+            decoder.decode(b"", final=True)
+    except UnicodeDecodeError as why:
+        raise UsageError(
+            f"{text}: looked for a text in UTF-8, found the byte 0x{why.object[why.start]:02x} near byte"
+            f" {read + why.start}",
+            hint="convert it: iconv -f ENCODING -t UTF-8",
+        ) from why
+    except OSError as why:
+        raise refused(text, why, what="read") from why
 
 
 def write_wanted(path: Path, text: str) -> Path:
@@ -80,6 +113,30 @@ def made_whole(path: Path, *, failure: type[PatcherError] = UsageError) -> Itera
     finally:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def all_made_whole(
+    paths: Sequence[Path], *, failure: type[PatcherError] = UsageError
+) -> Iterator[list[Path]]:
+    """The same for the parts of one thing: all take their places where the block ends well, or none."""
+    from patcher.base import partial_files
+
+    drafts = [partial_files.beside(path) for path in paths]
+    try:
+        try:
+            for path in paths:
+                partial_files.sweep(path.parent)
+            for draft in drafts:
+                os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+            yield drafts
+            settle_parts(drafts, paths, failure=failure)
+        except OSError as why:
+            raise refused(paths[0], why, failure=failure) from why
+    finally:
+        for draft in drafts:
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
 
 
 def settle(draft: Path, path: Path) -> None:

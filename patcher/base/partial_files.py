@@ -22,7 +22,12 @@ def beside(destination: Path) -> Path:
     A model's keeps its ending, by which llama.cpp's programs name the parts of one that is split.
     """
     ending = ".gguf" if destination.name.endswith(".gguf") else ""
-    stem = destination.name.removesuffix(ending)[:100]
+    # of letters that take three bytes, too, a name of 255 bytes at most is made
+    stem = (
+        destination.name.removesuffix(ending)
+        .encode("utf-8", "surrogateescape")[:100]
+        .decode("utf-8", "ignore")
+    )
     mine = f"{machine_id()}-{os.getpid()}-{secrets.token_hex(16)}"
     return destination.with_name(f".{stem}.{mine}.draft{ending}")
 

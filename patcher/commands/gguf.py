@@ -62,6 +62,10 @@ def retag_command(
             "--in-place and --output-file can't be given together",
             hint="--in-place changes FILE itself, --output-file leaves it as it is: leave one out",
         )
+    if output_file is not None and output_file.exists() and file.exists() and output_file.samefile(file):
+        raise UsageError(
+            f"{output_file}: is the model that is read", hint="name another output, or use --in-place"
+        )
     if not (in_place or output_file or dry_run):
         raise UsageError(
             f"{file}: looked for where to write, found nothing", hint="-o FILE, --in-place or --dry-run"

@@ -86,8 +86,9 @@ def command(
         )
     if stats is not None:
         require_type(type_name)
-        parts = tuple(part.path for part in open_model(model).parts)
-        require_free(out, parts, len(parts) if KEEP_SPLIT in arguments else 1, force=force)
+        parts = [part.path for part in open_model(model).parts]
+        read = [*parts, stats, *([judge] if judge is not None else [])]
+        require_free(out, read, len(parts) if KEEP_SPLIT in arguments else 1, force=force)
         of = material(model, stats, output.reporter, judge=judge)
 
     def finish(place: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from patcher.base import hashing
 from patcher.base.cache import cache_dir
 from patcher.base.errors import BuildError, UsageError
+from patcher.base.files import require_utf8
 from patcher.base.machine import processors
 from patcher.base.progress import SILENT, Reporter, Step
 from patcher.base.stages import StageCache
@@ -81,6 +82,7 @@ def evaluate(request: Request, *, cache: StageCache | None = None, reporter: Rep
     if request.baseline not in [item.label for item in request.variants]:
         raise UsageError(f"--baseline {request.baseline}: is not among the types", hint="add it to --types")
     if request.text is not None:
+        require_utf8(request.text)
         accuracy.Task(
             request.programs, request.text, request.chunks, request.context, 1, request.divergence
         ).require_enough()

@@ -16,7 +16,8 @@ from patcher.programs.llama_bench import Row
 from patcher.programs.llama_perplexity import Perplexity
 
 _MOST = 64 << 20  # bytes; a log of a day is far below
-_BENCH = re.compile(r'"avg_ts"|^\|.*\bt/s\b.*\|', re.MULTILINE)
+# a table without t/s too: llama-bench's own parser says what it misses
+_BENCH = re.compile(r'"avg_ts"|^\|.*\|\s*(?:test\s*\||t/s\b.*\|)', re.MULTILINE)
 _WORDS = re.compile(r"(?:_?(?:ppl|perplexity|bench|benchmark|llama)_?)", re.IGNORECASE)
 
 
@@ -26,6 +27,11 @@ def read_text(path: Path) -> str:
     Raises :class:`UsageError` where it can't be read.
     """
     try:
+        if path.exists() and not path.is_dir() and not path.is_file():  # a pipe would be waited for
+            raise UsageError(
+                f"{path}: looked for an output of llama.cpp, found something that is no file",
+                hint="write it into a file first, and name that",
+            )
         if path.stat().st_size > _MOST:
             raise UsageError(
                 f"{path}: looked for an output of llama.cpp's tools, found {path.stat().st_size >> 20} MiB",
@@ -52,6 +58,11 @@ def report(paths: Sequence[Path]) -> Report:
     benches: list[tuple[Path, list[Row]]] = []
     for path in paths:
         text = read_text(path)
+        if not text.strip():
+            raise UsageError(
+                f"{path}: looked for the output of llama-perplexity or llama-bench, found an empty file",
+                hint="run it again with its output into the file: llama-bench -m MODEL.gguf -o json > FILE",
+            )
         same.setdefault(" ".join(text.split()), []).append(path)
         if _BENCH.search(text) or "avg_ts" in text:
             benches.append((path, llama_bench.parse(text, str(path))))

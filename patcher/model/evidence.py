@@ -14,8 +14,9 @@ from patcher.engine.type_file import SHIPPED
 from patcher.model.gguf_cursor import GgufError
 from patcher.model.gguf_format import TENSOR_TYPES
 from patcher.model.gguf_head import GgufHead, TensorEntry, read_head
-from patcher.model.model_file import parts_of
+from patcher.model.model_file import parts_of, require_announced
 
+FIRST_BY_HAND = 39  # the next free number of May 2025, which hands took; MXFP4 since August
 _SAMPLE = 64  # blocks of each tensor whose scale is looked at
 _LEAST_PEAK = 64  # of a block's integers: its scale is the largest weight over 127
 
@@ -44,11 +45,13 @@ class Placed:
 def placed(path: Path) -> tuple[Placed, ...]:
     """The tensors of the model at ``path``, over all its parts. Raises :class:`GgufError`."""
     found: list[Placed] = []
-    for head in parts_of(read_head(path), read_head):
+    heads = parts_of(read_head(path), read_head)
+    for head in heads:
         spans = head.spans()
         if len(spans) != len(head.entries):
             raise GgufError(f"{head.path}: a tensor's name is there twice")
         found += [Placed(head, entry, spans[entry.name]) for entry in head.entries]
+    require_announced(heads[0], len(found))
     return tuple(found)
 
 
@@ -69,6 +72,25 @@ def find_id(tensors: Sequence[Placed], quant_type: QuantType) -> int | None:
             hint="name one with --from-id",
         )
     return ours[0] if ours else None
+
+
+def require_nothing_left(tensors: Sequence[Placed], quant_type: QuantType) -> None:
+    """Raise :class:`UsageError` where a number's tensors fit no type of it: they may be ours, or damaged.
+
+    Numbers below those that hands took have meant the same everywhere; a reader of the model says what is
+    wrong with those.
+    """
+    for number in sorted({one.entry.type for one in tensors}):
+        if number < FIRST_BY_HAND and number in TENSOR_TYPES:
+            continue
+        known = TENSOR_TYPES.get(number)
+        some = [one for one in tensors if one.entry.type == number]
+        if known and all(one.fits(*known[1:]) for one in some):
+            continue
+        raise UsageError(
+            f"{some[0].head.path}: {_doubt(some, number, quant_type)}",
+            hint="the file is damaged, or the number is another tree's: ask 'q8a8-patch gguf identify'",
+        )
 
 
 def _doubt(tensors: Sequence[Placed], number: int, quant_type: QuantType) -> str:

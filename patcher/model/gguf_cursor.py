@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+from patcher.base import system
 from patcher.base.errors import UsageError
 from patcher.base.os_errors import reason, way_out
 from patcher.model.gguf_format import (
@@ -90,7 +92,7 @@ class Cursor:
     def open(cls, path: Path) -> Iterator[Cursor]:
         """A cursor at the start of the file. Raises :class:`GgufError` for what can't be one."""
         try:
-            with path.open("rb") as file:
+            with os.fdopen(os.open(path, system.READ), "rb") as file:  # a pipe is not waited for
                 if not path.is_file() or path.stat().st_size < 24:
                     raise GgufError(
                         f"{path}: looked for a GGUF file, found {_what(path)}", hint="name a .gguf file"

@@ -18,6 +18,7 @@ from patcher.model.gguf_format import (
     MAX_DIMS,
     MAX_NAME,
     VERSIONS,
+    ValueType,
     padded,
 )
 
@@ -136,6 +137,11 @@ def _alignment(metadata: dict[str, Value], path: Path) -> int:
     alignment = DEFAULT_ALIGNMENT if found is None else found.value
     if not isinstance(alignment, int) or not 1 <= alignment <= 1 << 20 or alignment & (alignment - 1):
         raise GgufError(f"{path}: general.alignment is {alignment!r}, which is no power of two up to 2^20")
+    if found is not None and found.type is not ValueType.UINT32:
+        raise GgufError(
+            f"{path}: looked for general.alignment as a {ValueType.UINT32.name.lower()}, found a"
+            f" {found.type.name.lower()}, which llama.cpp refuses"
+        )
     return alignment
 
 

@@ -119,7 +119,17 @@ def identify(source: PartialRead, quant_type: QuantType) -> Identified:
 
     Raises :class:`UsageError` where it is no GGUF, or its tensors' descriptions can't be found.
     """
-    architecture, file_type, alignment, tensors = _described(source)
+    try:
+        return _identified(source, quant_type)
+    except SpentError as why:
+        raise UsageError(
+            f"{source.name}: has more kinds of tensors than can be told apart by {LIMIT} bytes of it",
+            hint="'q8a8-patch gguf retag --dry-run' reads all of a file that lies here",
+        ) from why
+
+
+def _identified(source: PartialRead, quant_type: QuantType) -> Identified:
+    architecture, file_type, alignment, order, tensors = _described(source)
     registry = number_registry.load()
     ours = NumberedType(
         quant_type.id, quant_type.upper, quant_type.block_size, quant_type.type_size, (0,), (OURS,)
@@ -134,12 +144,12 @@ def identify(source: PartialRead, quant_type: QuantType) -> Identified:
         known = (*registry.of(number), *([ours] if number == quant_type.id else []))
         fits = tuple(one for one in known if _fits(one, some, alignment))
         numbers.append(
-            FileNumber(number, len(some), tuple(one for one in fits if _plausible(one, some, source)))
+            FileNumber(number, len(some), tuple(one for one in fits if _plausible(one, some, source, order)))
         )
     common = sum(len(some) for number, some in by_number.items() if number < registry.first)
     named = [{tree for one in number.fits for tree in one.trees} for number in numbers]
     trees = tuple(sorted(set.intersection(*named))) if named else ()
-    retag = _retag(numbers, by_number, quant_type, alignment, source)
+    retag = _retag(numbers, by_number, quant_type, alignment, source, order)
     return Identified(
         source.name,
         len(source),
@@ -153,7 +163,8 @@ def identify(source: PartialRead, quant_type: QuantType) -> Identified:
     )
 
 
-def _described(source: PartialRead) -> tuple[str, int | None, int, list[_Tensor]]:
+def _described(source: PartialRead) -> tuple[str, int | None, int, str, list[_Tensor]]:
+    """Architecture, file type, alignment, byte order, and the tensors."""
     whole = source.limit
     source.limit = HEAD_LIMIT
     try:
@@ -168,7 +179,8 @@ def _described(source: PartialRead) -> tuple[str, int | None, int, list[_Tensor]
         _Tensor(entry.name, entry.elements, entry.dims[0], entry.type, entry.offset, spans[entry.name])
         for entry in head.entries
     ]
-    return _word(head), file_type if isinstance(file_type, int) else None, head.alignment, tensors
+    order = ">" if head.big_endian else "<"
+    return _word(head), file_type if isinstance(file_type, int) else None, head.alignment, order, tensors
 
 
 def _word(head: GgufHead) -> str:
@@ -176,8 +188,13 @@ def _word(head: GgufHead) -> str:
     return found if isinstance(found, str) else ""
 
 
-def _searched(source: PartialRead) -> tuple[str, int | None, int, list[_Tensor]]:
+def _searched(source: PartialRead) -> tuple[str, int | None, int, str, list[_Tensor]]:
     """The same without the metadata, where a vocabulary stands before the tensors."""
+    if source[4:6] == bytes(2):  # the version, which is small
+        raise UsageError(
+            f"{source.name}: is big-endian, and has no tensor's description in its first {HEAD_LIMIT} bytes",
+            hint="turn it round with llama.cpp's gguf-py/gguf/scripts/gguf_convert_endian.py",
+        )
     source.limit = LIMIT * 7 // 8
     (count,) = struct.unpack("<Q", source[8:16])
     found = head_search.find(source, count)
@@ -194,7 +211,7 @@ def _searched(source: PartialRead) -> tuple[str, int | None, int, list[_Tensor]]
     places = sorted({start + one.offset for one in described} | {len(source)})
     following = dict(pairwise(places))
     tensors = [_placed(one, start + one.offset, following) for one in described]
-    return "", None, alignment, tensors
+    return "", None, alignment, "<", tensors
 
 
 def _alignment(source: PartialRead) -> int:
@@ -234,7 +251,7 @@ def _blocks(one: NumberedType, tensors: Sequence[_Tensor], source: PartialRead) 
     return found
 
 
-def _plausible(one: NumberedType, tensors: Sequence[_Tensor], source: PartialRead) -> bool:
+def _plausible(one: NumberedType, tensors: Sequence[_Tensor], source: PartialRead, order: str) -> bool:
     """Whether what would be half floats looks like scales; blocks of nothing but zeros tell nothing."""
     if not one.halves:
         return True
@@ -242,7 +259,7 @@ def _plausible(one: NumberedType, tensors: Sequence[_Tensor], source: PartialRea
     looks = [
         abs(value) < _LARGEST_SCALE and (value == 0 or abs(value) > 1e-7)
         for block in blocks
-        for value in (struct.unpack_from("<e", block, offset)[0] for offset in one.halves)
+        for value in (struct.unpack_from(order + "e", block, offset)[0] for offset in one.halves)
     ]
     return bool(sum(looks) >= _PLAUSIBLE * len(looks))
 
@@ -253,27 +270,51 @@ def _retag(
     quant_type: QuantType,
     alignment: int,
     source: PartialRead,
+    order: str,
 ) -> str:
     """Whether ``gguf retag`` may put our number in."""
-    if any(one.number == quant_type.id and one.fits for one in numbers):
-        return "not needed: its Q8_A8 tensors have the reserved number"
     ours = NumberedType(quant_type.id, quant_type.upper, quant_type.block_size, quant_type.type_size, (0,))
+    safe, doubts = [], []
     for one in numbers:
-        tensors = by_number[one.number]
-        if not _fits(ours, tensors, alignment):
+        if one.number == quant_type.id or not _fits(ours, by_number[one.number], alignment):
             continue
         others = sorted({each.name for each in one.fits if each.name != quant_type.upper})
-        if others:
-            return f"not safe: {one.number} may be {' or '.join(others)}"
-        blocks = [block for block in _blocks(ours, tensors, source) if any(block)]
-        if not blocks:
-            return f"not safe: the tensors of {one.number} hold nothing but zeros"
-        right = sum(
-            0 < struct.unpack_from("<e", block)[0] < _LARGEST_SCALE
-            and max(map(abs, struct.unpack_from(f"{len(block) - 2}b", block, 2))) >= _PEAK
-            for block in blocks
+        doubt = (
+            f"{one.number} may be {' or '.join(others)}"
+            if others
+            else _other_than_ours(ours, one.number, by_number[one.number], source, order)
         )
-        if right >= _PLAUSIBLE * len(blocks):
-            return f"safe: {one.number} is {quant_type.upper} by size and scales"
-        return f"not safe: the blocks of {one.number} have another layout than {quant_type.upper}'s"
-    return "not needed: no tensor has the size of Q8_A8 under a number that isn't known"
+        if doubt:
+            doubts.append(f"not safe: {doubt}")
+        else:
+            safe.append(one.number)
+    if len(safe) == 1:
+        return f"safe: {safe[0]} is {quant_type.upper} by size and scales"
+    if safe:
+        either = " and ".join(map(str, safe))
+        return f"not safe: {either} could each be {quant_type.upper}: name one with --from-id"
+    if any(one.number == quant_type.id and one.fits for one in numbers):
+        return f"not needed: its {quant_type.upper} tensors have the reserved number"
+    if doubts:
+        return doubts[0]
+    unknown = [one.number for one in numbers if one.verdict == "unknown"]
+    if unknown:
+        return f"not safe: the tensors of {unknown[0]} have the size of no type that is known here"
+    return f"not needed: no tensor has the size of {quant_type.upper} under a number that isn't known"
+
+
+def _other_than_ours(
+    ours: NumberedType, number: int, tensors: Sequence[_Tensor], source: PartialRead, order: str
+) -> str:
+    """Why tensors of our size are not ours, or not for certain; empty where their scales are ours."""
+    blocks = [block for block in _blocks(ours, tensors, source) if any(block)]
+    if not blocks:
+        return f"the tensors of {number} hold nothing but zeros"
+    right = sum(
+        0 < struct.unpack_from(order + "e", block)[0] < _LARGEST_SCALE
+        and max(map(abs, struct.unpack_from(f"{len(block) - 2}b", block, 2))) >= _PEAK
+        for block in blocks
+    )
+    if right >= _PLAUSIBLE * len(blocks):
+        return ""
+    return f"the blocks of {number} have another layout than {ours.name}'s"

@@ -21,6 +21,7 @@ from patcher.model.gguf_writer import make_value
 from patcher.model.model_file import ModelFile, model_hash, open_model
 from patcher.model.rewrite import output_paths, rewrite
 from patcher.model.smooth import Smoothed
+from patcher.model.tensor_data import is_float
 from patcher.model.worklog import Worklog, log_path
 
 A, B = ".lora_a", ".lora_b"
@@ -55,8 +56,11 @@ def smooth_adapter(
     for tensor in adapter.tensors.values():
         scaling = _scaling(tensor, model, by_weight)
         if scaling is not None:
+            _require_floats(tensor)
             chosen[tensor.name] = scaling
-    paths = output_paths(adapter, out, force=force)
+    _require_pairs(adapter, model)
+    like_parts = [part.path for part in model.parts]
+    paths = output_paths(adapter, out, force=force, beside=like_parts)
     base = smooth_metadata.identity_of(model.head)
     key = smooth_metadata.PREFIX + smooth_metadata.BASE
     big = adapter.head.big_endian
@@ -112,6 +116,37 @@ def _scaling(tensor: TensorInfo, model: ModelFile, by_weight: dict[str, Scaling]
             hint=_ITS_MODEL,
         )
     return part if part.rows is not None or part.columns is not None else None
+
+
+def _require_floats(tensor: TensorInfo) -> None:
+    if not is_float(tensor):
+        raise UsageError(
+            f"{tensor.path}: '{tensor.name}' is {tensor.type_name}, wanted are F32, F16 or BF16",
+            hint="convert the adapter again: convert_lora_to_gguf.py --outtype f16",
+        )
+
+
+def _require_pairs(adapter: ModelFile, model: ModelFile) -> None:
+    """Raise :class:`UsageError` for a factor without the other, or two that don't give the weight's shape."""
+    for name, tensor in adapter.tensors.items():
+        weight = name.removesuffix(A).removesuffix(B)
+        if weight == name:
+            continue
+        a, b = (adapter.tensors.get(weight + suffix) for suffix in (A, B))
+        if a is None or b is None:
+            raise UsageError(
+                f"{tensor.path}: looked for '{weight}{B if b is None else A}' beside '{name}', found none",
+                hint="the adapter is damaged: get it again, or convert it again",
+            )
+        of = model.tensors[weight].dims
+        ranks = (a.dims[1:2], b.dims[:1])
+        # of embeddings the two stand the other way round: their rows are looked up
+        if weight != "token_embd.weight" and (ranks[0] != ranks[1] or (a.dims[0], *b.dims[1:2]) != of[:2]):
+            raise UsageError(
+                f"{tensor.path}: '{weight}{A}' {a.dims} and '{weight}{B}' {b.dims} don't make the shape"
+                f" {of} of '{weight}' in {model.path}",
+                hint=_ITS_MODEL,
+            )
 
 
 def _fits_columns(tensor: TensorInfo, scaling: Scaling) -> bool:

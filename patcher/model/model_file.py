@@ -61,6 +61,15 @@ class ModelFile:
         return self.number(key)
 
 
+class _Described(Protocol):
+    """A file's description, with or without its tensors' types known."""
+
+    @property
+    def path(self) -> Path: ...
+
+    def get(self, key: str, default: Any = None) -> Any: ...
+
+
 def open_model(path: Path) -> ModelFile:
     """Read the description of the model at ``path``, the first part where there are several.
 
@@ -79,12 +88,18 @@ def open_model(path: Path) -> ModelFile:
                     hint="a part is there twice, or is another model's",
                 )
             tensors[tensor.name] = tensor
-    announced = first.get("split.tensors.count")
-    if len(parts) > 1 and announced is not None and announced != len(tensors):
-        raise GgufError(
-            f"{path}: {announced} tensors announced over all parts, found {len(tensors)}", hint=_ONE_FOLDER
-        )
+    require_announced(first, len(tensors))
     return ModelFile(parts, tensors)
+
+
+def require_announced(first: _Described, count: int) -> None:
+    """Raise :class:`GgufError` where a model's first part announces other than ``count`` tensors."""
+    # llama-gguf-split --merge leaves a split.count of 0, and llama.cpp counts no tensors of such a file
+    announced = first.get("split.tensors.count") if first.get("split.count") else None
+    if announced is not None and announced != count:
+        raise GgufError(
+            f"{first.path}: {announced} tensors announced over all parts, found {count}", hint=_ONE_FOLDER
+        )
 
 
 def require_our_order(model: ModelFile) -> None:
@@ -100,15 +115,6 @@ def require_our_order(model: ModelFile) -> None:
         )
 
 
-class _Described(Protocol):
-    """A file's description, with or without its tensors' types known."""
-
-    @property
-    def path(self) -> Path: ...
-
-    def get(self, key: str, default: Any = None) -> Any: ...
-
-
 _D = TypeVar("_D", bound=_Described)
 
 
@@ -118,9 +124,9 @@ def parts_of(first: _D, read_part: Callable[[Path], _D]) -> tuple[_D, ...]:
     Raises :class:`GgufError` that names a part that is missing, another model's or in another's place.
     """
     path, count = first.path, first.get("split.count", 1)
-    if not isinstance(count, int) or not 1 <= count <= 99999:
-        raise GgufError(f"{path}: 'split.count': looked for 1 to 99999 parts, found {count!r}")
-    if count == 1:
+    if not isinstance(count, int) or not 0 <= count <= 99999:
+        raise GgufError(f"{path}: 'split.count': looked for 0 to 99999 parts, found {count!r}")
+    if count <= 1:  # 0: was in parts, and has been merged
         return (first,)
     named = _PART.fullmatch(path.name)
     if (

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
-import urllib.error
+import stat
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +46,9 @@ class PartialRead:
 
     def exactly(self, start: int, count: int) -> bytes:
         """``count`` bytes from ``start`` on and no more, kept by nobody. Raises :class:`SpentError`."""
+        kept = self._chunks.get(start // CHUNK, b"")[start % CHUNK :][:count]
+        if len(kept) == count:  # was read before
+            return kept
         if self.spent + count > self.limit:
             raise SpentError(self.name)
         self.spent += count
@@ -61,9 +65,13 @@ def of_file(path: Path, limit: int) -> PartialRead:
     """Raises :class:`UsageError` where the file can't be read."""
     try:
         handle = os.open(path, system.READ)
-        size = os.fstat(handle).st_size
+        facts = os.fstat(handle)
     except OSError as why:
         raise refused(path, why, what="read") from why
+    if not stat.S_ISREG(facts.st_mode):
+        raise UsageError(
+            f"{path}: looked for a GGUF file, found something that is no file", hint="name a .gguf file"
+        )
 
     def fetch(start: int, count: int) -> bytes:
         try:
@@ -71,9 +79,10 @@ def of_file(path: Path, limit: int) -> PartialRead:
         except OSError as why:
             raise refused(path, why, what="read") from why
 
-    return PartialRead(str(path), size, fetch, limit)
+    return PartialRead(str(path), facts.st_size, fetch, limit)
 
 
+_PART = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
 _DOWNLOAD = "download the whole file, and name that"
 
 
@@ -88,10 +97,17 @@ def of_url(url: str, limit: int) -> PartialRead:
                     raise SourceError(
                         f"{url}: the server gives no part of the file, only all of it", hint=_DOWNLOAD
                     )
-                return answer.read(count), str(answer.headers.get("Content-Range") or "")
-        except (urllib.error.URLError, OSError, ValueError) as why:
+                part = _PART.fullmatch(str(answer.headers.get("Content-Range") or ""))
+                if part is None or (int(part[1]), int(part[2])) != (start, start + count - 1):
+                    raise SourceError(
+                        f"{url}: asked for bytes {start} to {start + count - 1}, the server gives"
+                        f" {part[0] if part else 'a part of which it does not say where it lies'}",
+                        hint=_DOWNLOAD,
+                    )
+                return answer.read(count), part[3]
+        except (OSError, ValueError, http.client.HTTPException) as why:
             raise SourceError(
-                f"{url}: can't be read ({getattr(why, 'reason', why)})",
+                f"{url}: can't be read ({getattr(why, 'reason', None) or why or type(why).__name__})",
                 hint="open the address in a browser: it has to lead to the file itself; or download it,"
                 " and name that",
             ) from why
@@ -101,8 +117,7 @@ def of_url(url: str, limit: int) -> PartialRead:
             f"{url}: looked for a file or an https address",
             hint="write it as https://HOST/FILE.gguf, or download it and name the file",
         )
-    _, said = ask(0, 1)
-    total = re.fullmatch(r"bytes 0-0/(\d+)", said)
-    if total is None:
+    _, total = ask(0, 1)
+    if not total.isdecimal():
         raise SourceError(f"{url}: the server doesn't say how long the file is", hint=_DOWNLOAD)
-    return PartialRead(url, int(total[1]), lambda start, count: ask(start, count)[0], limit)
+    return PartialRead(url, int(total), lambda start, count: ask(start, count)[0], limit)

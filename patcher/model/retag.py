@@ -12,25 +12,24 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from patcher.base.errors import UsageError
-from patcher.base.files import made_whole
+from patcher.base.files import all_made_whole, made_whole, require_replaceable
 from patcher.base.progress import SILENT, Reporter
 from patcher.engine.quant_type import QuantType
-from patcher.engine.type_file import SHIPPED
-from patcher.model.evidence import find_id, placed, require_ours
+from patcher.model.evidence import FIRST_BY_HAND, find_id, placed, require_nothing_left, require_ours
 from patcher.model.gguf_cursor import GgufError
 from patcher.model.gguf_format import ValueType
 from patcher.model.gguf_head import GgufHead, read_head
-from patcher.model.model_file import part_path
+from patcher.model.model_file import part_path, parts_of
 
 FILE_TYPE = "general.file_type"
 GUESSED = 1024  # LLAMA_FTYPE_GUESSED: a bit beside the file type
 CHUNK = 8 << 20
-BY_HAND = 39  # the next free number of May 2025, which hands took; MXFP4 since August
 
 
 @dataclass(frozen=True)
@@ -77,24 +76,30 @@ def retag(
     :class:`GgufError` for an unsound file.
     """
     tensors = placed(path)
-    heads = tuple(dict.fromkeys(one.head.path for one in tensors))
+    heads = tuple(parts_of(read_head(path), read_head))
     number = from_id if from_id is not None else find_id(tensors, quant_type)
-    own = quant_type.name not in SHIPPED
     if number is None and not any(one.entry.type == quant_type.id for one in tensors):
         # nobody retags a file for nothing: one with upstream's own type of that number is told so
-        number = next((one.entry.type for one in tensors if one.entry.type == BY_HAND), None)
+        number = next((one.entry.type for one in tensors if one.entry.type == FIRST_BY_HAND), None)
     chosen = [one for one in tensors if number not in (None, quant_type.id) and one.entry.type == number]
     if chosen and number is not None:
         require_ours(chosen, number, quant_type)
-    taken = [one for one in tensors if own and chosen and one.entry.type == quant_type.id]
+    elif from_id is None:
+        require_nothing_left(tensors, quant_type)
+    elif not any(one.entry.type == quant_type.id for one in tensors):
+        held_numbers = ", ".join(map(str, sorted({one.entry.type for one in tensors}))) or "no tensors"
+        raise UsageError(
+            f"{path}: looked for tensors of type {from_id}, found {held_numbers}",
+            hint="name a number that it has with --from-id",
+        )
+    taken = [one for one in tensors if chosen and one.entry.type == quant_type.id]
     if taken and not all(one.fits(quant_type.block_size, quant_type.type_size) for one in taken):
         raise UsageError(
             f"{taken[0].head.path}: tensor '{taken[0].entry.name}' has the number {quant_type.id}, and isn't"
             f" {quant_type.upper} by its size: both would be one type",
             hint="nothing was written",
         )
-    first = tensors[0].head if tensors else read_head(path)
-    held = first.metadata.get(FILE_TYPE)
+    held = heads[0].metadata.get(FILE_TYPE)
     file_type = None
     if (
         chosen
@@ -108,40 +113,54 @@ def retag(
         return plan
     in_place = destination.exists() and destination.samefile(path)
     places = [
-        head if in_place else part_path(destination, part, len(heads)) for part, head in enumerate(heads, 1)
+        head.path if in_place else part_path(destination, part, len(heads))
+        for part, head in enumerate(heads, 1)
     ]
-    for place in places:
-        if place.exists() and not force and not in_place:
-            raise UsageError(f"{place}: is there already", hint="--force replaces it")
-    hashes: dict[str, str] = {}
-    for place, head_path in zip(places, heads, strict=True):
-        head = next(one.head for one in tensors if one.head.path == head_path)
+    if not in_place:
+        _require_places(places, heads, force)
+    changes = []
+    for head in heads:
         order = ">" if head.big_endian else "<"
-        changes = {
-            one.entry.type_at: struct.pack(order + "I", quant_type.id)
-            for one in chosen
-            if one.head.path == head_path
-        }
-        if file_type is not None and head_path == first.path:
-            changes[head.places[FILE_TYPE]] = struct.pack(order + "I", file_type[1])
-        hashes |= _write(head, place, changes, reporter)
+        new = struct.pack(order + "I", quant_type.id)
+        changes.append({one.entry.type_at: new for one in chosen if one.head.path == head.path})
+        if file_type is not None and head is heads[0]:
+            changes[0][head.places[FILE_TYPE]] = struct.pack(order + "I", file_type[1])
+    hashes: dict[str, str] = {}
+    if in_place:  # one after another: a part of a model that is cut off between two is still one of it
+        for head, place, change in zip(heads, places, changes, strict=True):
+            with made_whole(place) as draft:
+                hashes |= _write(head, draft, change, reporter)
+    else:
+        with all_made_whole(places) as drafts:
+            for head, draft, change in zip(heads, drafts, changes, strict=True):
+                hashes |= _write(head, draft, change, reporter)
     return Retagged(path, number, quant_type.id, plan.tensors, file_type, tuple(places), hashes)
 
 
-def _write(
-    head: GgufHead, destination: Path, changes: dict[int, bytes], reporter: Reporter
-) -> dict[str, str]:
-    with made_whole(destination) as draft:
-        with draft.open("wb") as out, head.path.open("rb") as source:
-            with reporter.step(f"Writing {destination.name}", total=head.size) as step:
-                for block in iter(lambda: source.read(CHUNK), b""):
-                    out.write(block)
-                    step.update(done=out.tell())
-            for offset, data in changes.items():
-                out.seek(offset)
-                out.write(data)
-        hashes = _proved(head, draft, reporter)
-        draft.chmod(head.path.stat().st_mode & 0o777)
+def _require_places(places: Sequence[Path], heads: Sequence[GgufHead], force: bool) -> None:
+    """Raise :class:`UsageError` where something may not be replaced."""
+    read = {head.path.resolve() for head in heads}
+    for place in places:
+        if place.resolve() in read:
+            raise UsageError(
+                f"{place}: is the model that is read", hint="name another output, or use --in-place"
+            )
+        require_replaceable(place)
+        if place.exists() and not force:
+            raise UsageError(f"{place}: is there already", hint="--force replaces it")
+
+
+def _write(head: GgufHead, draft: Path, changes: dict[int, bytes], reporter: Reporter) -> dict[str, str]:
+    with draft.open("wb") as out, head.path.open("rb") as source:
+        with reporter.step(f"Writing {head.path.name}", total=head.size) as step:
+            for block in iter(lambda: source.read(CHUNK), b""):
+                out.write(block)
+                step.update(done=out.tell())
+        for offset, data in changes.items():
+            out.seek(offset)
+            out.write(data)
+    hashes = _proved(head, draft, reporter)
+    draft.chmod(head.path.stat().st_mode & 0o777)
     return hashes
 
 

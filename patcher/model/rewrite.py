@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from patcher.base.errors import UsageError
-from patcher.base.files import settle_parts
+from patcher.base.files import require_place, require_replaceable, settle_parts
 from patcher.base.os_errors import refused
 from patcher.base.progress import SILENT, Reporter
 from patcher.base.stages import require_space
@@ -30,21 +30,25 @@ _COPY_PIECE = 1 << 24  # bytes
 _SYNC_EVERY = 1 << 30  # bytes of output between two entries in the log that count as safely written
 
 
-def output_paths(model: ModelFile, out: Path, *, force: bool) -> tuple[Path, ...]:
-    """Where the parts go, as many as the model has.
+def output_paths(
+    model: ModelFile, out: Path, *, force: bool, beside: Iterable[Path] = ()
+) -> tuple[Path, ...]:
+    """Where the parts go, as many as the model has; ``beside`` is what is read beside the model.
 
-    Raises :class:`UsageError` where one is there and ``force`` is not given, or is one of the model's. Parts
+    Raises :class:`UsageError` where one is there and ``force`` is not given, or is one that is read. Parts
     without a first one are those of a run that was cut off while it put them there, if its log is there too.
     """
+    require_place(out)
     count = len(model.parts)
     paths = tuple(part_path(out, number, count) for number in range(1, count + 1))
     cut_off = count > 1 and not paths[0].exists() and log_path(paths).is_file()
     sources = {part.path.resolve() for part in model.parts}
+    others = {path.resolve() for path in beside}
     for path in paths:
-        if path.resolve() in sources:
-            raise UsageError(f"{path}: is the model that is read", hint="name another output")
-        if path.is_dir():
-            raise UsageError(f"{path}: is a folder", hint="name a file")
+        if path.resolve() in sources | others:
+            what = "the model that is read" if path.resolve() in sources else "read beside the model"
+            raise UsageError(f"{path}: is {what}", hint="name another output")
+        require_replaceable(path)
         if path.exists() and not force and not cut_off:
             raise UsageError(f"{path}: is there already", hint="--force replaces it")
     return paths
@@ -158,8 +162,13 @@ def copied(tensor: TensorInfo) -> Iterator[bytes]:
 
 def _scaled(tensor: TensorInfo, scaling: Scaling, worst: _Worst) -> Iterable[bytes]:
     for first, rows in pieces(tensor):
+        if not np.isfinite(rows).all():
+            raise GgufError(
+                f"{tensor.path}: tensor '{tensor.name}' holds values that are not finite",
+                hint="the model is damaged: get it again, or convert the original again",
+            )
         wanted = scaling.apply(rows.astype(np.float64), first, tensor)
-        lost = np.isfinite(rows) & ~np.isfinite(wanted)
+        lost = ~np.isfinite(wanted)
         if lost.any():  # a factor of 1e-45 has no inverse
             raise GgufError(
                 f"{tensor.path}: {lost.sum()} weights of '{tensor.name}' are infinite once they are scaled",

@@ -121,7 +121,7 @@ def smooth(
     declared = architecture.find(model.architecture, path)
     folds = _selected(find_folds(model, declared, head=head), only, path)
     stats = open_stats(stats_path)
-    paths = output_paths(model, out, force=force)
+    paths = output_paths(model, out, force=force, beside=[stats_path])
     hashed = model_hash(model, reporter)
     check_belongs(stats, path, hashed)
     calibration = _hash(stats_path)

@@ -19,6 +19,7 @@ from patcher.base import lock
 from patcher.base.errors import UsageError
 from patcher.base.os_errors import refused
 from patcher.model.alpha import Choice
+from patcher.model.gguf import GgufError
 from patcher.model.tensor_data import Array
 
 
@@ -65,6 +66,11 @@ class Worklog:
         self, error_type: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+        if isinstance(value, GgufError) and not isinstance(value.__cause__, OSError):
+            # it will be refused again: there is nothing to go on with
+            for draft in self.started:
+                Path(draft).unlink(missing_ok=True)
+            self.remove()
         self._unlock()
 
     @property

@@ -59,7 +59,7 @@ class Programs:
         command = [*self.launcher, self.find(name), *arguments]
         return measured.run(
             command,
-            env=self._environment(),
+            env=self.environment(),
             on_text=on_text,
             seconds=seconds,
             pass_fds=pass_fds,
@@ -118,7 +118,7 @@ class Programs:
         found = re.search(r"^CMAKE_HOME_DIRECTORY:INTERNAL=(.*)$", text, re.MULTILINE)
         return Path(found[1]) if found else None
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         """The child's environment: the folder's own libraries first, plain words, no colours."""
         values = building()
         values |= {"LC_ALL": "C", "NO_COLOR": "1", "LLAMA_ARG_LOG_COLORS": "off"}

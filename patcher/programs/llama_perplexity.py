@@ -32,6 +32,9 @@ _KLD_CHUNK = re.compile(
     rf"^[ \t]*(\d+)[ \t]+({_NUMBER})[ \t]+{_PLUS_MINUS}[ \t]+{_NUMBER}(?:[ \t]+\S+){{6,}}", re.MULTILINE
 )
 _NO_ERROR = "Unexpected negative standard deviation"
+_UNREAD = re.compile(r"Final estimate: PPL\b")
+_EDITED = "the output was edited, or is of two runs: run llama-perplexity again to its end"
+_SAME = 0.01  # of a perplexity, that its last running value may be off
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _LAST_DIGIT = 1e-4  # of a perplexity as it is printed
 _MARKS = ("Final estimate", "perplexity:", "kl_divergence:", "Mean PPL(Q)", "KL divergence statistics")
@@ -91,10 +94,39 @@ def parse(text: str, source: str) -> Perplexity:
     running = _RUNNING.findall(text)
     if finals:
         value, error = (_finite(number, "PPL", source) for number in finals[0])
+        _require_possible(value, running, text, source)
         return Perplexity(value, error, chunks or _last(running), context, None, running=_whole(running))
     if not running:
         raise _unknown(text, source)
+    if _UNREAD.search(text):
+        line = _line(text, _UNREAD)
+        raise UsageError(
+            f"{source}, line {line}: looked for 'Final estimate: PPL = VALUE +/- ERROR', found"
+            f" {text.splitlines()[line - 1].strip()[-60:]!r}",
+            hint=_EDITED,
+        )
     return _from_running(text, running, chunks, context, source)
+
+
+def _require_possible(value: float, running: list[tuple[str, str]], text: str, source: str) -> None:
+    """Raise :class:`UsageError` for a perplexity that none can be, or is of another run than the text."""
+    line = _line(text, _UNREAD)
+    if value < 1:
+        raise UsageError(
+            f"{source}, line {line}: looked for a perplexity, which is 1 or more, found {value:g}",
+            hint=_EDITED,
+        )
+    last = float(running[-1][1]) if running else value
+    if not math.isclose(value, last, rel_tol=_SAME):
+        raise UsageError(
+            f"{source}, line {line}: the final estimate {value:g} is not the last running value {last:g}",
+            hint=_EDITED,
+        )
+
+
+def _line(text: str, pattern: re.Pattern[str]) -> int:
+    found = pattern.search(text)
+    return text.count("\n", 0, found.start()) + 1 if found else 1
 
 
 def _require_plain_numbers(text: str, source: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from patcher.base import partial_files
 from patcher.base.errors import BuildError, UsageError
-from patcher.base.files import settle_parts
+from patcher.base.files import require_replaceable, settle_parts
 from patcher.base.progress import SILENT, Reporter
 from patcher.base.stages import disk_errors, require_space
 from patcher.base.units import how_many, number
@@ -29,6 +29,7 @@ from patcher.programs.quantized_types import Fallback, complaint, expected_bytes
 _STEP = re.compile(r"\[\s*(\d+)/\s*(\d+)\]")
 KEEP_SPLIT = "--keep-split"
 _ALIGNMENT = "general.alignment"
+_OTHER_MODEL = {"--dry-run": "nothing is written", "--prune-layers": "layers are left out"}
 _FULL = 1 << 20  # bytes: a disk with less is full
 _MORE_SPACE = "free some, or name a place on another disk"
 
@@ -98,7 +99,10 @@ def quantize(
     before = gguf_header.of(model)
     name = type_name.upper()
     _require_known(programs, name)
+    _require_options(programs, arguments)
     count = len(before.parts) if KEEP_SPLIT in arguments else 1
+    if count == 1:  # llama-quantize would call a whole file part 1 of 1
+        arguments = [word for word in arguments if word != KEEP_SPLIT]
     places = require_free(destination, before.parts, count, force=force)
     held = [type_name for type_name in before.weights_by_type() if is_quantized(type_name)]
     if held and not allow_requantize:
@@ -152,8 +156,9 @@ def require_free(
     places = tuple(part_path(destination, number, count) for number in range(1, count + 1))
     read = {source.resolve() for source in sources}
     for place in places:
-        if place.is_dir() or place.resolve() in read:
-            raise UsageError(f"{place}: can't be written over", hint="name another file")
+        if place.resolve() in read:
+            raise UsageError(f"{place}: can't be written over, it is read", hint="name another file")
+        require_replaceable(place)
         if place.exists() and not force:
             raise UsageError(f"{place}: is there already", hint="name another file, or use --force")
     return places
@@ -184,7 +189,7 @@ def _require_room(destination: Path, drafts: Sequence[Path], needed: int, why: C
 def known_types(programs: Programs) -> list[str]:
     """The types that this build's ``llama-quantize`` offers, in its order."""
     said = programs.help("llama-quantize")
-    return re.findall(r"^[ \t]*\d+[ \t]+or[ \t]+(\w+)[ \t]*:", said, re.MULTILINE)
+    return re.findall(r"^[ \t]*(?:\d+[ \t]+or[ \t]+(?=\w)|(?=COPY\b))(\w+)[ \t]*:", said, re.MULTILINE)
 
 
 def _require_known(programs: Programs, name: str) -> None:
@@ -195,7 +200,23 @@ def _require_known(programs: Programs, name: str) -> None:
             if name == "Q8_A8"
             else f"it knows {', '.join(types)}"
         )
-        raise UsageError(f"{programs.folder}: this build doesn't know the type {name}", hint=hint)
+        raise UsageError(f"{programs.folder}: this build doesn't know the type '{name}'", hint=hint)
+
+
+def _require_options(programs: Programs, arguments: Sequence[str]) -> None:
+    """Raise :class:`UsageError` for an option that ``llama-quantize`` hasn't, or that makes no such model."""
+    for option in (word for word in arguments if word.startswith("--")):
+        if option in _OTHER_MODEL:
+            raise UsageError(
+                f"{option}: looked for an option with which a model of the same tensors is made, found one"
+                f" with which {_OTHER_MODEL[option]}",
+                hint="leave it out, or run llama-quantize itself",
+            )
+        if programs.knows("llama-quantize", KEEP_SPLIT) and not programs.knows("llama-quantize", option):
+            raise UsageError(
+                f"{option}: neither 'quantize' nor {programs.folder}/llama-quantize has such an option",
+                hint="see 'q8a8-patch quantize --help' and 'llama-quantize --help'",
+            )
 
 
 def _checked(

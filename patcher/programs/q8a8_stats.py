@@ -12,19 +12,25 @@ from pathlib import Path
 import numpy as np
 
 from patcher.base import processes
-from patcher.base.environment import building
 from patcher.base.errors import UsageError
-from patcher.base.files import made_whole
+from patcher.base.files import made_whole, require_replaceable, require_utf8
 from patcher.base.progress import SILENT, Reporter
 from patcher.model.gguf_format import TYPE_NUMBERS, ValueType
 from patcher.model.gguf_writer import GgufWriter, NewTensor, make_array, make_value
 from patcher.model.model_file import model_hash, open_model, require_our_order
 from patcher.model.stats import TYPE, VERSION, Stats, merged_arrays, open_stats
+from patcher.programs.folder import Programs
 from patcher.programs.last_words import cause
 from patcher.programs.measured import diagnose
 
 TOOL = "llama-q8a8-stats"
 _SAVING = processes.Politeness(signal.SIGINT, 120.0)  # it saves what it has
+_BY_HAND = f"run {TOOL} by hand on the same files, to see all that it says"
+_HINTS = {
+    "wanted is at least one chunk": "name a longer text with --text, or take a smaller --chunk-size",
+    "can't be written": "see with 'df -h' whether its disk is full, and with 'ls -ld' whose the folder is",
+    "is not finite": "the model is damaged, or overflows: get it again, or convert it again",
+}
 _CHUNK = re.compile(r"chunk (\d+) of (\d+)\s*")
 
 
@@ -91,9 +97,14 @@ def calibrate(request: CalibrationRequest, reporter: Reporter = SILENT) -> Stats
                 if path == request.model
                 else "name a plain text file with --text",
             )
+        if request.output.exists() and request.output.samefile(path):
+            raise UsageError(f"{request.output}: is read", hint="choose another name for the statistics")
+    require_replaceable(request.output)
+    require_utf8(request.text)
     model = open_model(request.model)
     require_our_order(model)
     hashed = model_hash(model, reporter)
+    programs = Programs(request.tool.parent)
     said: list[str] = []
     with reporter.step("Calibrating", total=None) as step:
 
@@ -106,7 +117,9 @@ def calibrate(request: CalibrationRequest, reporter: Reporter = SILENT) -> Stats
                 said = [*said[-9:], line.rstrip()]
 
         try:
-            done = processes.run(request.command(hashed), env=building(), on_line=take, ending=_SAVING)
+            done = processes.run(
+                request.command(hashed), env=programs.environment(), on_line=take, ending=_SAVING
+            )
         except processes.ProcessError as why:
             raise UsageError(f"{request.tool}: {why.message}", hint=why.hint) from why
     if done.code:
@@ -117,7 +130,7 @@ def calibrate(request: CalibrationRequest, reporter: Reporter = SILENT) -> Stats
         reason = cause("\n".join(said))
         raise UsageError(
             f"{error} ({reason})" if reason and reason not in error else error,
-            hint=f"run {TOOL} by hand on the same files, to see all that it says",
+            hint=next((hint for word, hint in _HINTS.items() if word in error), _BY_HAND),
         )
     return open_stats(request.output)
 
@@ -127,6 +140,7 @@ def merge(paths: Sequence[Path], output: Path, *, force: bool = False) -> Stats:
 
     Raises :class:`UsageError` where they are of different models, or the same text is in two of them.
     """
+    require_replaceable(output)
     if output.exists() and not force:
         raise UsageError(f"{output}: is there already", hint="--force replaces it")
     parts = [open_stats(path) for path in paths]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,12 @@ def test_json_and_table_may_be_mixed(tmp_path: Path) -> None:
         ((OLD, Q_PPL, TABLE, OLD), "two outputs of llama-perplexity, found 3"),
         ((OLD, "perplexity: 5.7 tokens/s", TABLE, Q_TABLE), "q8a8_ppl.txt"),
         (
-            (OLD, Q_PPL.replace("over 3", "over 2").replace(",[3]5.7200", ""), TABLE, Q_TABLE),
+            (
+                OLD,
+                Q_PPL.replace("over 3", "over 2").replace(",[3]5.7200", "").replace("= 5.7200", "= 5.2900"),
+                TABLE,
+                Q_TABLE,
+            ),
             "different lengths",
         ),
         ((OLD, Q_PPL, TABLE, TABLE.replace("pp512", "pp64").replace("tg128", "tg8")), "no test in common"),
@@ -230,3 +236,40 @@ def test_mixed_or_unknown_benches_are_refused_with_their_line(tmp_path: Path, be
     _, _, c, d = four(tmp_path, OLD, Q_PPL, TABLE, bench)
     with pytest.raises(UsageError, match=rf"q8a8_bench\.txt.*{said}"):
         report([c, d])
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("first_ppl", lambda text: text.replace("PPL = ", "PPL = -"), "1 or more, found -"),
+        ("first_ppl", lambda text: text.replace("PPL = 21", "PPL = 0"), "1 or more, found 0"),
+        ("first_ppl", lambda text: text.replace("PPL = ", "PPL = 9"), "is not the last running value"),
+        ("first_ppl", lambda text: text.replace("PPL = ", "PPL = 1."), "looked for 'Final estimate: PPL ="),
+        ("first_ppl", lambda text: "", "llama-perplexity or llama-bench, found an empty file"),
+        ("first_bench", lambda text: text.replace("t/s |", "s/t |"), "output of llama-bench"),
+    ],
+)
+def test_what_can_not_be_is_refused(
+    name: str, change: Any, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    running = "perplexity: calculating perplexity over 2 chunks, n_ctx=256\n[1]27.1100,[2]21.2694,\n"
+    table = "| model | size | test | t/s |\n| - | -: | -: | -: |\n| a | 1.00 MiB | pp64 | {} ± 0.95 |\n"
+    texts = {
+        "first_ppl": f"{running}Final estimate: PPL = 21.2694 +/- 2.57188\n",
+        "second_ppl": f"{running}Final estimate: PPL = 21.2701 +/- 2.57188\n",
+        "first_bench": table.format("2.77"),
+        "second_bench": table.format("5.77"),
+    }
+    for one, text in texts.items():
+        (tmp_path / one).write_text(change(text) if one == name else text, encoding="utf-8")
+    words = ["evaluate", "from-files", "--require", "none", *(str(tmp_path / one) for one in texts)]
+    assert cli.run(words) == 2
+    assert said in capsys.readouterr().err
+    (tmp_path / name).write_text(texts[name], encoding="utf-8")
+    assert cli.run(words) == 0
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert cli.run(["evaluate", "from-files", str(tmp_path / "pipe")]) == 2
+    assert "found something that is no file" in capsys.readouterr().err

@@ -97,6 +97,17 @@ def test_another_build_or_text_is_measured_again(tmp_path: Path) -> None:
     )  # two models are made again too, and the taste is had
 
 
+def test_a_text_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    """llama-perplexity dies of some, and measures noise on others."""
+    fake_programs(tmp_path / "bin")
+    changed = request(tmp_path, rounds=0)
+    assert changed.text is not None
+    changed.text.write_bytes(("words, " * 400).encode("utf-16"))
+    with pytest.raises(UsageError, match="looked for a text in UTF-8, found the byte 0xff near byte 0"):
+        evaluate(changed)
+    assert not calls(tmp_path / "bin")
+
+
 def test_a_crash_of_one_type_keeps_the_others(tmp_path: Path) -> None:
     fake_programs(tmp_path / "bin", die={"bench Q8_0": "SIGSEGV"})
     report = evaluate(request(tmp_path))
@@ -203,7 +214,7 @@ def test_depths_and_threads(tmp_path: Path) -> None:
         ({"text": Path("none.txt")}, "none.txt: looked for a text"),
         ({"programs": Programs(Path("nowhere"))}, "nowhere: looked for llama-perplexity"),
         ({"baseline": "Q4_0"}, "--baseline Q4_0"),
-        ({"variants": variant.parse("F16,Q9_9")}, "doesn't know the type Q9_9"),
+        ({"variants": variant.parse("F16,Q9_9")}, "doesn't know the type 'Q9_9'"),
     ],
 )
 def test_inputs_that_are_not_there(tmp_path: Path, changes: dict[str, Any], said: str) -> None:

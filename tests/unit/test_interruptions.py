@@ -88,6 +88,18 @@ def test_the_second_of_a_services_signals_does_not_cut_the_tidying_up() -> None:
     assert done.stdout == "143\n"
 
 
+def test_an_interruption_while_the_program_is_loaded_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\n")
+    code = "import sys; from patcher.start import main; main(['doctor'])"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    assert (done.returncode, done.stderr) == (143, "error: interrupted\n")
+
+
 def test_signals_wait_until_the_steps_are_done() -> None:
     done = []
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from patcher.model.evidence import placed
 from patcher.model.gguf import GgufError, read
 from patcher.model.gguf_format import TYPE_NUMBERS, ValueType
 from patcher.model.gguf_writer import GgufWriter, NewTensor, make_array, make_value, tensors_like
@@ -238,3 +239,41 @@ def test_zeros_stay_holes(tmp_path: Path) -> None:
     assert load(file.tensors[1]).tolist() == [[0, 0, 0, 1]]
     assert (tmp_path / "x").stat().st_size > 1 << 26
     assert (tmp_path / "x").stat().st_blocks * 512 < 1 << 20
+
+
+@pytest.mark.parametrize("kind", [ValueType.UINT8, ValueType.UINT64, ValueType.INT32, ValueType.BOOL])
+def test_an_alignment_of_another_type_is_refused_as_llama_cpp_refuses_it(
+    kind: ValueType, tmp_path: Path
+) -> None:
+    metadata = {"general.alignment": make_value(kind, 1 if kind is ValueType.BOOL else 32)}
+    with GgufWriter(tmp_path / "m.gguf", metadata, []):
+        pass
+    with pytest.raises(GgufError, match=f"as a uint32, found a {kind.name.lower()}"):
+        read(tmp_path / "m.gguf")
+
+
+def test_a_merged_model_is_whole_and_a_part_that_denies_it_isnt(tmp_path: Path) -> None:
+    """``llama-gguf-split --merge`` leaves a split.count of 0."""
+    whole = write_model(tmp_path / "m.gguf", "llama")
+    count = len(open_model(whole).tensors)
+
+    def counted(parts: int, tensors: int) -> Path:
+        file = read(whole)
+        keys = {
+            "split.no": make_value(ValueType.UINT16, 0),
+            "split.count": make_value(ValueType.UINT16, parts),
+            "split.tensors.count": make_value(ValueType.INT32, tensors),
+        }
+        path = tmp_path / "c.gguf"
+        with GgufWriter(path, {**file.metadata, **keys}, tensors_like(file.tensors)) as writer:
+            for tensor in file.tensors:
+                writer.write(tensor.name, copied(tensor))
+        return path
+
+    hashed = model_hash(open_model(whole))
+    assert model_hash(open_model(counted(0, count))) == hashed
+    assert model_hash(open_model(counted(1, count))) == hashed
+    with pytest.raises(GgufError, match=f"{count + 9} tensors announced over all parts, found {count}"):
+        open_model(counted(1, count + 9))
+    with pytest.raises(GgufError, match=f"{count + 9} tensors announced over all parts, found {count}"):
+        placed(counted(1, count + 9))

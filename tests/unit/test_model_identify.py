@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
+import io
 import json
+import os
 import struct
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +19,10 @@ from patcher.base.errors import ExitCode, UsageError
 from patcher.engine.patchset import load
 from patcher.model import number_registry, partial_read
 from patcher.model.gguf_format import ValueType
-from patcher.model.gguf_writer import make_array
+from patcher.model.gguf_writer import GgufWriter, NewTensor, make_array
 from patcher.model.identify import LIMIT, Identified, identify
 from patcher.model.number_registry import NumberedType
+from patcher.model.retag import retag
 from tests.unit.test_model_retag import Q8_A8, gguf, text
 
 KIND = load().type
@@ -173,3 +179,103 @@ def test_an_address_is_read_in_parts(tmp_path: Path) -> None:
         UsageError, match=rf"looked for {len(data) + 100} bytes, found the end at byte {len(data)}"
     ):
         identify(short, KIND)
+
+
+def test_retag_says_the_same(tmp_path: Path) -> None:
+    """What is called safe is taken by ``gguf retag``, what is called not safe isn't."""
+    ours, cut = NumberedType(77, "?", 32, 34, (0,)), tmp_path / "cut.gguf"
+    both = gguf(tmp_path / "b.gguf", [("a.weight", (64, 3), 77, Q8_A8), ("b.weight", (64, 3), 78, Q8_A8)])
+    beside = gguf(tmp_path / "o.gguf", [("a.weight", (64, 3), 77, Q8_A8), ("b.weight", (64, 3), 120, Q8_A8)])
+    cut.write_bytes(made_of(NumberedType(120, "?", 32, 34, (0,)), tmp_path / "m.gguf").read_bytes()[:-40])
+    for path, said in (
+        (both, "not safe: 77 and 78 could each be Q8_A8: name one with --from-id"),
+        (beside, "safe: 77 is Q8_A8 by size and scales"),
+        (cut, "not safe: the tensors of 120 have the size of no type that is known here"),
+        (made_of(ours, tmp_path / "h.gguf"), "safe: 77 is Q8_A8 by size and scales"),
+    ):
+        assert looked_at(path).retag == said
+        try:
+            done = retag(path, KIND, destination=None, dry_run=True)
+        except UsageError:
+            assert said.startswith("not safe")
+        else:
+            assert done.tensors
+            assert said.startswith("safe")
+
+
+def test_scales_of_the_other_byte_order(tmp_path: Path) -> None:
+    tensors = [NewTensor("a.weight", (64, 8), 120)]
+    for big in (False, True):
+        path = tmp_path / f"{big}.gguf"
+        blocks = [struct.pack(">e" if big else "<e", 0.003) + bytes(range(96, 128)) for _ in range(16)]
+        with GgufWriter(path, {}, tensors, big_endian=big) as writer:
+            writer.write("a.weight", [b"".join(blocks)])
+        data = bytearray(path.read_bytes())
+        at = data.index(b"a.weight") + 8 + 4 + 16
+        data[at : at + 4] = struct.pack(">I" if big else "<I", 77)
+        path.write_bytes(data)
+        assert looked_at(path).retag == "safe: 77 is Q8_A8 by size and scales"
+
+
+def test_no_byte_is_counted_twice(tmp_path: Path) -> None:
+    path = gguf(tmp_path / "o.gguf", [("a.weight", (64, 3), 120, Q8_A8)])
+    assert looked_at(path).read == path.stat().st_size
+
+
+def test_a_head_that_leaves_too_little_for_its_many_types_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = gguf(tmp_path / "m.gguf", [("a.weight", (256, 1 << 10), 120, Q8_A8)])
+    source = partial_read.of_file(path, partial_read.CHUNK + 100)
+    monkeypatch.setattr("patcher.model.identify.HEAD_LIMIT", partial_read.CHUNK)
+    with pytest.raises(UsageError, match="has more kinds of tensors than can be told apart by 1048576 bytes"):
+        identify(source, KIND)
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pipe = tmp_path / "pipe.gguf"
+    os.mkfifo(pipe)
+    for command in (["gguf", "identify"], ["gguf", "retag", "--dry-run"]):
+        assert cli.run([*command, str(pipe)]) == ExitCode.USAGE
+        assert "looked for a GGUF file, found something that is no file" in capsys.readouterr().err
+
+
+class _Answer(io.BytesIO):
+    def __init__(self, body: bytes, said: str, status: int = 206, url: str = "https://h/m.gguf") -> None:
+        super().__init__(body)
+        self.status, self.url, self.headers = status, url, {"Content-Range": said}
+
+
+@pytest.mark.parametrize(
+    ("lie", "said"),
+    [
+        (lambda start, end: _Answer(b"GGUF", "", 200), "the server gives no part of the file"),
+        (lambda start, end: _Answer(b"G", "bytes 0-0/4", url="http://h/m"), "gives no part of the file"),
+        (lambda start, end: _Answer(b"G", f"bytes {start}-{end}/*"), "doesn't say how long the file is"),
+        (lambda start, end: _Answer(b"G", f"bytes {start}-{end}/{'9' * 30}"), "does not say where it lies"),
+        (lambda start, end: _Answer(b"G" * 64, "bytes 0-0/1000"), "the server gives bytes 0-0/1000"),
+        (
+            lambda start, end: _Answer(b"G", f"bytes {start}-{end}/1000"),
+            "looked for 1000 bytes, found the end",
+        ),
+        (http.client.BadStatusLine("no HTTP"), "can't be read (no HTTP)"),
+        (http.client.IncompleteRead(b""), "can't be read (IncompleteRead"),
+        (http.client.InvalidURL("nonnumeric port: 'x'"), "can't be read (nonnumeric port: 'x')"),
+        (TimeoutError("timed out"), "can't be read (timed out)"),
+    ],
+)
+def test_servers_that_lie(
+    lie: Any, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def urlopen(request: urllib.request.Request, timeout: float) -> _Answer:
+        if isinstance(lie, Exception):
+            raise lie
+        start, end = str(request.get_header("Range")).removeprefix("bytes=").split("-")
+        found: _Answer = lie(int(start), int(end))
+        return found
+
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+    assert cli.run(["gguf", "identify", "https://h/m.gguf"]) in (ExitCode.SOURCE, ExitCode.USAGE)
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert said in error

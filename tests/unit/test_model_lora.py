@@ -12,8 +12,8 @@ from patcher import cli
 from patcher.base.errors import ExitCode, UsageError
 from patcher.model.choose import Strength
 from patcher.model.gguf import GgufError
-from patcher.model.gguf_format import ValueType
-from patcher.model.gguf_writer import make_value
+from patcher.model.gguf_format import TYPE_NUMBERS, ValueType
+from patcher.model.gguf_writer import GgufWriter, NewTensor, make_value
 from patcher.model.lora import smooth_adapter
 from patcher.model.model_file import open_model
 from patcher.model.smooth import smooth
@@ -131,6 +131,56 @@ def test_what_does_not_belong_together_is_refused(tmp_path: Path) -> None:
     with pytest.raises((UsageError, GgufError), match="is there already"):
         smooth_adapter(adapter, like, folded)
     assert not out.exists()
+    assert not list(tmp_path.glob("*.part*"))
+
+
+def test_factors_that_make_no_weight_are_refused(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "m.gguf", "llama")
+    like, out = tmp_path / "s.gguf", tmp_path / "out.gguf"
+    smooth(model, calibrated(model), like, Strength())
+    whole = write_adapter(tmp_path / "a.gguf", model)
+    factors, metadata = arrays(whole), open_model(whole).head.metadata
+    weight = "blk.0.ffn_down.weight"
+    a, b = factors[f"{weight}.lora_a"], factors[f"{weight}.lora_b"]
+
+    def changed(**by: Any) -> Path:
+        tensors = {**factors, **{f"{weight}.{name}": array for name, array in by.items()}}
+        kept = {name: (array, "F32") for name, array in tensors.items() if array is not None}
+        return write_gguf(tmp_path / "changed.gguf", metadata, kept)
+
+    for by, said in (
+        ({"lora_a": None}, rf"looked for '{weight}\.lora_a' beside '{weight}\.lora_b', found none"),
+        ({"lora_b": None}, rf"looked for '{weight}\.lora_b' beside '{weight}\.lora_a', found none"),
+        ({"lora_a": a[:2]}, "don't make the shape"),
+        ({"lora_b": b[:, :2]}, "don't make the shape"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            smooth_adapter(changed(**by), like, out)
+    read = like.read_bytes()
+    with pytest.raises(UsageError, match="read beside the model"):
+        smooth_adapter(whole, like, like, force=True)
+    assert like.read_bytes() == read
+    assert not out.exists()
+    assert not list(tmp_path.glob("*.part*"))
+
+
+def test_factors_that_are_rounded_to_blocks_are_refused(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "m.gguf", "llama")
+    like, adapter = tmp_path / "s.gguf", tmp_path / "a.gguf"
+    smooth(model, calibrated(model), like, Strength())
+    of = open_model(model).tensors["blk.0.ffn_gate.weight"]
+    shapes = {"lora_a": (of.dims[0], RANK), "lora_b": (RANK, of.dims[1])}
+    new = [
+        NewTensor(f"{of.name}.{name}", dims, TYPE_NUMBERS["Q8_0" if name == "lora_a" else "F32"])
+        for name, dims in shapes.items()
+    ]
+    metadata = open_model(write_adapter(tmp_path / "w.gguf", model)).head.metadata
+    with GgufWriter(adapter, metadata, new) as writer:
+        for one in new:
+            count = one.dims[0] * one.dims[1]
+            writer.write(one.name, [bytes(count // 32 * 34 if one.type == 8 else 4 * count)])
+    with pytest.raises(UsageError, match=r"lora_a' is Q8_0, wanted are .*; convert the adapter again"):
+        smooth_adapter(adapter, like, tmp_path / "out.gguf")
     assert not list(tmp_path.glob("*.part*"))
 
 

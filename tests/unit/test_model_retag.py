@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,11 +17,12 @@ from hypothesis import strategies as st
 from patcher import cli
 from patcher.base.errors import UsageError
 from patcher.engine.patchset import load
+from patcher.model import retag as retagging
 from patcher.model.evidence import placed
 from patcher.model.gguf import read
 from patcher.model.gguf_format import ValueType
-from patcher.model.gguf_head import read_head
-from patcher.model.gguf_writer import make_value
+from patcher.model.gguf_head import GgufHead, read_head
+from patcher.model.gguf_writer import GgufWriter, make_value
 from patcher.model.retag import retag
 
 KIND = load().type
@@ -217,7 +221,8 @@ def test_a_size_that_padding_hides_is_refused(tmp_path: Path) -> None:
     path = gguf(tmp_path / "own.gguf", [("a.weight", (256, 8), 77, MXFP4)], alignment=4096)
     with pytest.raises(UsageError, match=r"can't be told from their padding|Q8_A8 would take"):
         retag(path, KIND, destination=tmp_path / "new.gguf", from_id=77)
-    assert retag(path, KIND, destination=tmp_path / "new.gguf").tensors == ()
+    with pytest.raises(UsageError, match=r"can't be told from their padding|Q8_A8 would take"):
+        retag(path, KIND, destination=tmp_path / "new.gguf")
 
 
 def test_integers_without_a_peak_are_another_types(tmp_path: Path) -> None:
@@ -264,6 +269,73 @@ def test_a_model_in_parts(tmp_path: Path) -> None:
     (tmp_path / "m-00002-of-00002.gguf").unlink()
     with pytest.raises(UsageError, match=r"m-00002-of-00002\.gguf: No such file: looked for part 2 of 2"):
         retag(first, KIND, destination=None, dry_run=True)
+
+
+def test_a_first_part_without_tensors_stays_a_part(tmp_path: Path) -> None:
+    """``llama-gguf-split --no-tensor-first-split`` makes such parts."""
+    first = split([("a.weight", (64, 3), 39, Q8_A8), ("b.weight", (64, 3), 39, Q8_A8)], tmp_path)
+    head = read_head(first)
+    keys = {**head.metadata, "split.tensors.count": make_value(ValueType.INT32, 1)}
+    with GgufWriter(first, keys, []):
+        pass
+    second = tmp_path / "m-00002-of-00002.gguf"
+    data = second.read_bytes()
+    counted = text("split.tensors.count") + struct.pack("<I", 5)
+    at = data.index(counted) + len(counted)
+    second.write_bytes(data[:at] + struct.pack("<i", 1) + data[at + 4 :])
+    done = retag(first, KIND, destination=tmp_path / "new.gguf")
+    assert [path.name for path in done.written] == ["new-00001-of-00002.gguf", "new-00002-of-00002.gguf"]
+    assert done.file_type == (38, 120)
+    assert numbers(done.written[0]) == [120]
+
+
+def test_parts_appear_all_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = split([("a.weight", (64, 3), 39, Q8_A8), ("b.weight", (64, 3), 39, Q8_A8)], tmp_path)
+    write = retagging._write
+
+    def fails(head: GgufHead, *rest: Any) -> dict[str, str]:
+        if "00002" in head.path.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(head, *rest)
+
+    monkeypatch.setattr(retagging, "_write", fails)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(UsageError, match="No space left on device"):
+        retag(first, KIND, destination=tmp_path / "new.gguf")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(("number", "extra"), [(42, -40), (42, 100), (120, -40), (120, 100), (200, -40)])
+def test_what_is_of_no_size_is_never_called_done(
+    number: int, extra: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Cut off or grown: nobody can tell whether it is ours, so 'nothing to do' would be false."""
+    path = gguf(tmp_path / "m.gguf", [("n", (32,), 0, (1, 4)), ("a.weight", (64, 8), number, Q8_A8)])
+    data = path.read_bytes()
+    path.write_bytes(data[:extra] if extra < 0 else data + bytes(extra))
+    assert cli.run(["gguf", "retag", str(path), "-o", str(tmp_path / "o.gguf")]) == 2
+    assert f"tensor 'a.weight' of type {number} takes {544 + extra} bytes" in capsys.readouterr().err
+
+
+def test_the_model_itself_and_what_is_no_file_stay(
+    old: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, pipe, folder = old.read_bytes(), tmp_path / "pipe", tmp_path / "folder"
+    os.mkfifo(pipe)
+    folder.mkdir()
+    (tmp_path / "link.gguf").symlink_to(old)
+    for output, said in (
+        (old, "is the model that is read; name another output, or use --in-place"),
+        (tmp_path / "link.gguf", "is the model that is read"),
+        (pipe, "can't be replaced, it is no plain file"),
+        (folder, "it is a folder; name a file"),
+    ):
+        assert cli.run(["gguf", "retag", str(old), "-o", str(output), "--force"]) == 2
+        assert said in capsys.readouterr().err
+    assert old.read_bytes() == before
+    assert pipe.is_fifo()
+    assert cli.run(["gguf", "retag", str(old), "--from-id", "77", "--dry-run"]) == 2
+    assert "looked for tensors of type 77, found" in capsys.readouterr().err
 
 
 def test_a_type_of_ones_own_goes_from_the_number_that_is_named(

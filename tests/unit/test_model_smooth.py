@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -403,3 +404,36 @@ def test_weights_that_would_leave_their_types_range_are_an_error(tmp_path: Path)
     with pytest.raises(GgufError, match=r"'blk\.0\.ffn_down\.weight' reaches .* too large for F16"):
         smooth(model, stats, tmp_path / "s.gguf", Strength(1.0))
     assert not (tmp_path / "s.gguf").exists()
+
+
+def test_what_is_read_and_what_is_no_file_stays(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "m.gguf", "llama")
+    stats, pipe = calibrated(model), tmp_path / "pipe"
+    os.mkfifo(pipe)
+    before = stats.read_bytes()
+    for out, said in (
+        (stats, "is read beside the model; name another output"),
+        (pipe, "it is no plain file"),
+        (tmp_path / "none" / "s.gguf", "looked for the folder"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            smooth(model, stats, out, Strength(), force=True)
+    assert stats.read_bytes() == before
+    assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize("name", ["blk.0.attn_norm.weight", "blk.0.attn_q.weight"])
+def test_a_model_with_a_nan_is_refused_and_nothing_is_left(name: str, tmp_path: Path) -> None:
+    model = write_model(tmp_path / "m.gguf", "llama")
+    info = open_model(model).tensors[name]
+    data = bytearray(model.read_bytes())
+    value = {"F32": b"\0\0\xc0\x7f", "F16": b"\0\x7e"}[info.type_name]
+    data[info.offset : info.offset + len(value)] = value
+    stats = calibrated(model)
+    model.write_bytes(data)
+    old, new = (model_hash(open_model(path)) for path in (write_model(tmp_path / "o.gguf", "llama"), model))
+    stats.write_bytes(stats.read_bytes().replace(old.encode(), new.encode()))
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(GgufError, match=f"'{name}' holds values that are not finite"):
+        smooth(model, stats, tmp_path / "s.gguf", Strength())
+    assert sorted(tmp_path.iterdir()) == before

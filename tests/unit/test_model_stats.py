@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,59 @@ def test_the_tools_own_words_are_the_error(tmp_path: Path) -> None:
     missing = CalibrationRequest(tool, model, tmp_path / "none", tmp_path / "out")
     with pytest.raises(UsageError, match="none: looked for a file"):
         calibrate(missing)
+
+
+def test_what_is_read_and_what_is_no_file_stays(tmp_path: Path) -> None:
+    """The tool says of a text that is in its way: remove it."""
+    model, text, pipe = write_model(tmp_path / "m.gguf", "llama"), tmp_path / "text", tmp_path / "pipe"
+    text.write_text("words", encoding="utf-8")
+    os.mkfifo(pipe)
+    tool = fake_tool(tmp_path, 'echo lost > "$6"')
+    for output, said in (
+        (model, "is read; choose another name"),
+        (text, "is read; choose another name"),
+        (pipe, "it is no plain file"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            calibrate(CalibrationRequest(tool, model, text, output))
+    assert text.read_text(encoding="utf-8") == "words"
+    stats = write_gguf(tmp_path / "s", stats_metadata("h"), seen(X, KEYS, 4))
+    with pytest.raises(UsageError, match="it is no plain file"):
+        merge([stats], pipe, force=True)
+    assert pipe.is_fifo()
+
+
+def test_the_tool_finds_the_libraries_beside_it(tmp_path: Path) -> None:
+    model, text = write_model(tmp_path / "m.gguf", "llama"), tmp_path / "text"
+    text.write_text("words", encoding="utf-8")
+    tool = fake_tool(tmp_path, 'echo "error: $LD_LIBRARY_PATH" >&2; exit 1')
+    with pytest.raises(UsageError, match=str(tmp_path)):
+        calibrate(CalibrationRequest(tool, model, text, tmp_path / "out"))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("t: 3 tokens, wanted is at least one chunk of 64", "name a longer text"),
+        ("s: can't be written", "see with 'df -h' whether its disk is full"),
+        ("blk.0.w: an activation is not finite", "the model is damaged, or overflows"),
+    ],
+)
+def test_what_can_be_done_is_said(words: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("words", encoding="utf-8")
+    tool = fake_tool(tmp_path, f'echo "error: {words}" >&2; exit 1')
+    model = write_model(tmp_path / "m.gguf", "llama")
+    with pytest.raises(UsageError, match=f"{words}; {said}"):
+        calibrate(CalibrationRequest(tool, model, tmp_path / "text", tmp_path / "out"))
+
+
+def test_a_text_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    model, text = write_model(tmp_path / "m.gguf", "llama"), tmp_path / "text"
+    tool = fake_tool(tmp_path, "exit 0")
+    for data in ("a text".encode("utf-16"), "Käse".encode("latin-1"), "말".encode()[:2]):
+        text.write_bytes(data)
+        with pytest.raises(UsageError, match="looked for a text in UTF-8, found the byte 0x"):
+            calibrate(CalibrationRequest(tool, model, text, tmp_path / "out"))
 
 
 def test_the_tool_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

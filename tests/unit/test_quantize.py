@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +20,7 @@ from patcher.model.gguf_writer import GgufWriter, NewTensor, make_value
 from patcher.programs import llama_quantize, quantized_types
 from patcher.programs.folder import Programs
 from patcher.programs.llama_quantize import quantize
+from patcher.programs.measured import Ran
 from patcher.programs.q8a8_stats import CalibrationRequest, calibrate
 from tests.tiny_models import write_model
 from tests.unit.evaluate_fakes import calls, fake_programs, write_gguf
@@ -182,3 +186,53 @@ def test_a_model_that_is_none(
     assert said in captured.err
     assert captured.err.count("\n") == 1
     assert not (tmp_path / "o.gguf").exists()
+
+
+def test_a_whole_model_stays_one_with_keep_split(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else llama-quantize calls it part 1 of 1, under a name that nobody looks for."""
+    given: list[str] = []
+    run = Programs.run
+
+    def noted(self: Programs, name: str, arguments: Sequence[str | Path], **more: Any) -> Ran:
+        given.extend(map(str, arguments))
+        return run(self, name, arguments, **more)
+
+    monkeypatch.setattr(Programs, "run", noted)
+    programs = Programs(fake_programs(tmp_path / "bin"))
+    quantize(programs, model, tmp_path / "o.gguf", "Q8_A8", arguments=["--keep-split", "--pure"])
+    assert "--pure" in given
+    assert "--keep-split" not in given
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--bogus", "--bogus: neither 'quantize' nor"),
+        ("--dry-run", "with which nothing is written"),
+        ("--prune-layers", "with which layers are left out"),
+    ],
+)
+def test_options_that_make_no_such_model_are_refused(
+    option: str, said: str, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = Programs(fake_programs(tmp_path / "bin"))
+    monkeypatch.setattr(Programs, "help", lambda self, name: "[--keep-split]\n 120 or Q8_A8 : x\n")
+    with pytest.raises(UsageError, match=said):
+        quantize(programs, model, tmp_path / "o.gguf", "Q8_A8", arguments=[option])
+    assert left(tmp_path) == ["model.gguf"]
+
+
+def test_what_takes_no_file_s_place(tmp_path: Path, model: Path) -> None:
+    programs, pipe = Programs(fake_programs(tmp_path / "bin")), tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(UsageError, match="can't be replaced, it is no plain file"):
+        quantize(programs, model, pipe, "Q8_A8", force=True)
+    assert pipe.is_fifo()
+
+
+def test_a_long_name_of_letters_of_three_bytes(tmp_path: Path, model: Path) -> None:
+    place = tmp_path / f"{'한' * 83}.gguf"
+    quantize(Programs(fake_programs(tmp_path / "bin")), model, place, "Q8_A8")
+    assert place.is_file()
