@@ -29,6 +29,7 @@ _BY_HAND = f"run {TOOL} by hand on the same files, to see all that it says"
 _HINTS = {
     "wanted is at least one chunk": "name a longer text with --text, or take a smaller --chunk-size",
     "can't be written": "see with 'df -h' whether its disk is full, and with 'ls -ld' whose the folder is",
+    "can't be loaded": "the model is damaged, or of another tree: get it again, or take a build of its tree",
     "is not finite": "the model is damaged, or overflows: get it again, or convert it again",
 }
 _CHUNK = re.compile(r"chunk (\d+) of (\d+)\s*")

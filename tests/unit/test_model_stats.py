@@ -179,6 +179,7 @@ def test_the_tool_finds_the_libraries_beside_it(tmp_path: Path) -> None:
         ("t: 3 tokens, wanted is at least one chunk of 64", "name a longer text"),
         ("s: can't be written", "see with 'df -h' whether its disk is full"),
         ("blk.0.w: an activation is not finite", "the model is damaged, or overflows"),
+        ("m.gguf: can't be loaded", "the model is damaged, or of another tree"),
     ],
 )
 def test_what_can_be_done_is_said(words: str, said: str, tmp_path: Path) -> None:
