@@ -24,7 +24,7 @@ from typing import Any
 from patcher.base import interrupt
 from patcher.base.environment import plain
 from patcher.base.errors import BuildError
-from patcher.base.streams import Listener, Streams
+from patcher.base.streams import PENDING, Listener, Streams
 
 GROUP = os.name == "posix"
 OUTPUT = 512 << 20  # bytes that a program may say where all of it is wanted
@@ -291,19 +291,23 @@ def _follow(
     """Take all that comes until both outputs are closed; return the most memory that was seen in use."""
     from patcher.base.machine import peak_memory  # here: most commands start no program
 
-    peak, ended = 0, None
+    peak, ended, silent, late = 0, False, 0, 0
     while streams.are_open:
         now = time.monotonic()
         if now > until:
             raise TimeUpError(f"gave no answer in {seconds:g} s")
         if stop is not None and stop.is_set():
             raise StoppedError("was stopped")
-        if ended is None and _has_ended(child):
-            ended = now
-        if ended is not None and now > ended + _LINGER:
-            break  # a daemon that it has started holds its output open
-        if not streams.take(_TICK):
+        ended = ended or _has_ended(child)
+        if streams.take(_TICK):
+            late += ended
+        else:
+            silent += ended
             peak = max(peak, peak_memory(child.pid))
+        # A daemon that it has started holds its output open. Counted by turns, not by the clock: a machine
+        # that stood still has all that the program said before its end still to hand on.
+        if silent * _TICK > _LINGER or late > PENDING:
+            break
         if limit is not None and streams.most > limit:
             raise TooMuchError(f"says more than {limit >> 20} MB")
     return peak

@@ -12,6 +12,8 @@ from typing import IO
 _LINE = 1 << 16  # bytes without an end of line that are handed on as a line
 _PIECE = 1 << 16
 _TICK = 0.05
+_WAITING = 64  # pieces that may wait to be taken
+PENDING = 2 * _WAITING  # more than there can be when a program ends: those, and what its two pipes hold
 
 
 class Listener:
@@ -55,7 +57,7 @@ class Streams:
         self._keep, self._listener = keep, listener
         self._parts = [bytearray(), bytearray()]
         self._said = [0, 0]
-        self._pieces: queue.Queue[tuple[int, bytes]] = queue.Queue(maxsize=64)
+        self._pieces: queue.Queue[tuple[int, bytes]] = queue.Queue(maxsize=_WAITING)
         self._open = 0
         self._left = threading.Event()  # nobody listens any more
         for which, stream in enumerate(outputs):

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from patcher.base import environment, processes
 from patcher.base.processes import NotStartedError, Politeness, TimeUpError, TooMuchError, end, run
+from patcher.base.streams import Streams
 from patcher.build.configure import BuildRequest
 from patcher.build.configure import environment as build_environment
 
@@ -74,6 +77,25 @@ def test_a_daemon_that_holds_the_output_open_is_not_waited_for() -> None:
     start = time.monotonic()
     assert run(["sh", "-c", "sleep 30 & echo x"]).text == "x\n"
     assert time.monotonic() - start < 15
+
+
+def test_what_was_said_is_there_though_the_machine_stood_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For seconds, between a program's end and our looking: a laptop that was shut, a virtual machine."""
+    take = Streams.take
+
+    def slowly(streams: Streams, seconds: float) -> bool:
+        time.sleep(0.005)
+        return take(streams, seconds)
+
+    clock = (time.monotonic() + 10.0 * turn for turn in itertools.count())
+    monkeypatch.setattr(Streams, "take", slowly)
+    monkeypatch.setattr(processes, "time", SimpleNamespace(monotonic=lambda: next(clock), sleep=time.sleep))
+    assert len(run(python("print('x' * 3_000_000, end='')")).out) == 3_000_000
+
+
+def test_a_daemon_that_goes_on_talking_is_not_listened_to() -> None:
+    done = run(["sh", "-c", "(while sleep .01; do echo x; done) & echo y"], on_line=lambda _: None)
+    assert done.out.count(b"x") < 500
 
 
 @pytest.mark.parametrize("way", ["timeout", "listener"])
