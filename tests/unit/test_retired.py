@@ -261,16 +261,20 @@ def test_an_apply_on_this_machine_is_reverted_to_the_byte(
     assert snapshot(mini_repo) == stock
 
 
+def commit_by_hand(tree: Path) -> None:
+    git(tree, "add", "-A")
+    git(tree, "commit", "-qm", "a type by hand")
+    (tree / "notes.txt").write_text("mine\n", encoding="utf-8")
+    git(tree, "add", "-A")
+    git(tree, "commit", "-qm", "notes")
+
+
 def test_a_move_leaves_it_behind(forked: Path) -> None:
     """Committed by hand, so that no commit of ours says what it was."""
     run("apply", forked, "-q")
     put(forked)
     record(forked)
-    git(forked, "add", "-A")
-    git(forked, "commit", "-qm", "a type by hand")
-    (forked / "notes.txt").write_text("mine\n", encoding="utf-8")
-    git(forked, "add", "-A")
-    git(forked, "commit", "-qm", "notes")
+    commit_by_hand(forked)
     shutil.rmtree(forked / ".git" / "q8a8-patch", ignore_errors=True)
     run("move", "r2", forked, "-q")
     found = snapshot(forked)
@@ -287,11 +291,7 @@ def test_a_move_tells_the_type_by_what_an_earlier_release_wrote(forked: Path, tm
     git(forked, "worktree", "remove", "--force", str(fresh))
     run("apply", forked, "-q")
     put_all_older(forked)
-    git(forked, "add", "-A")
-    git(forked, "commit", "-qm", "a type by hand")
-    (forked / "notes.txt").write_text("mine\n", encoding="utf-8")
-    git(forked, "add", "-A")
-    git(forked, "commit", "-qm", "notes")
+    commit_by_hand(forked)
     shutil.rmtree(forked / ".git" / "q8a8-patch")
     run("move", "r2", forked, "-q")
     found = snapshot(forked)
